@@ -129,7 +129,11 @@ pub struct Row(Vec<Value>);
 impl Row {
     /// The column at `index`.
     pub fn get<T: TryFrom<Value, Error = Error>>(&self, index: usize) -> Result<T, Error> {
-        self.0.get(index).cloned().ok_or_else(|| failed("no such column"))?.try_into()
+        self.0
+            .get(index)
+            .cloned()
+            .ok_or_else(|| failed("no such column"))?
+            .try_into()
     }
 }
 
@@ -154,7 +158,10 @@ pub struct Builder {
 impl Builder {
     /// A database in a local file.
     pub fn new_local(path: &str) -> Self {
-        Self { path: path.to_string(), read_only: false }
+        Self {
+            path: path.to_string(),
+            read_only: false,
+        }
     }
     /// Accepted: the file belongs to one process here.
     pub fn experimental_multiprocess_wal(self, _on: bool) -> Self {
@@ -172,7 +179,10 @@ impl Builder {
     /// Opens the file, and makes it if it may.
     pub async fn build(self) -> Result<Database, Error> {
         if self.read_only && !std::path::Path::new(&self.path).exists() {
-            return Err(Error::IoError(std::io::ErrorKind::NotFound, "opening the kernel cache"));
+            return Err(Error::IoError(
+                std::io::ErrorKind::NotFound,
+                "opening the kernel cache",
+            ));
         }
         match redb::Database::create(&self.path) {
             Ok(database) => Ok(Database(Arc::new(database))),
@@ -224,11 +234,25 @@ fn entry_key(namespace: &str, key: &[u8]) -> Vec<u8> {
 /// A namespace, a key, an origin and a value.
 type Entry = (String, Vec<u8>, i64, Vec<u8>);
 
+/// A stored key and value, borrowed from the file.
+type Stored<'a> = (
+    redb::AccessGuard<'a, &'static [u8]>,
+    redb::AccessGuard<'a, &'static [u8]>,
+);
+
 fn split_entry(key: &[u8], value: &[u8]) -> Result<Entry, Error> {
-    let nul = key.iter().position(|&b| b == 0).ok_or_else(|| failed("damaged key"))?;
+    let nul = key
+        .iter()
+        .position(|&b| b == 0)
+        .ok_or_else(|| failed("damaged key"))?;
     let (origin, value) = value.split_first().ok_or_else(|| failed("damaged value"))?;
     let namespace = String::from_utf8(key[..nul].to_vec()).map_err(failed)?;
-    Ok((namespace, key[nul + 1..].to_vec(), i64::from(*origin), value.to_vec()))
+    Ok((
+        namespace,
+        key[nul + 1..].to_vec(),
+        i64::from(*origin),
+        value.to_vec(),
+    ))
 }
 
 impl Connection {
@@ -272,19 +296,30 @@ impl Connection {
             let (key, value): (String, String) = (text()?.try_into()?, text()?.try_into()?);
             return self.write(|write| {
                 let mut table = write.open_table(META).map_err(failed)?;
-                table.insert(key.as_str(), value.as_str()).map_err(failed).map(|_| 1)
+                table
+                    .insert(key.as_str(), value.as_str())
+                    .map_err(failed)
+                    .map(|_| 1)
             });
         }
         if sql.starts_with("INSERT INTO entries") {
             let (namespace, key): (String, Vec<u8>) = (text()?.try_into()?, text()?.try_into()?);
             let (value, origin): (Vec<u8>, i64) = (text()?.try_into()?, text()?.try_into()?);
-            return self.insert(&entry_key(&namespace, &key), &value, origin, sql.contains("WHERE"));
+            return self.insert(
+                &entry_key(&namespace, &key),
+                &value,
+                origin,
+                sql.contains("WHERE"),
+            );
         }
         if sql == "DELETE FROM entries WHERE namespace = ?1" {
             let prefix = entry_key(&String::try_from(text()?)?, &[]);
             return self.write(|write| {
                 let mut table = write.open_table(ENTRIES).map_err(failed)?;
-                table.retain(|key, _| !key.starts_with(&prefix)).map_err(failed).map(|()| 1)
+                table
+                    .retain(|key, _| !key.starts_with(&prefix))
+                    .map_err(failed)
+                    .map(|()| 1)
             });
         }
         if sql == "DELETE FROM entries WHERE namespace = ?1 AND key = ?2" {
@@ -295,19 +330,27 @@ impl Connection {
                 removed.map_err(failed).map(|old| u64::from(old.is_some()))
             });
         }
-        Err(failed(format!("statement not supported by this cache: {sql}")))
+        Err(failed(format!(
+            "statement not supported by this cache: {sql}"
+        )))
     }
 
     /// Insert-only, except that a local value (origin 0) replaces an imported one (origin 1).
     fn insert(&self, key: &[u8], value: &[u8], origin: i64, guarded: bool) -> Result<u64, Error> {
         self.write(|write| {
             let mut table = write.open_table(ENTRIES).map_err(failed)?;
-            let kept = table.get(key).map_err(failed)?.and_then(|old| old.value().first().copied());
+            let kept = table
+                .get(key)
+                .map_err(failed)?
+                .and_then(|old| old.value().first().copied());
             if guarded && kept.is_some_and(|kept| !(kept == 1 && origin == 0)) {
                 return Ok(0);
             }
             let value = [&[origin as u8], value].concat();
-            table.insert(key, value.as_slice()).map_err(failed).map(|_| 1)
+            table
+                .insert(key, value.as_slice())
+                .map_err(failed)
+                .map(|_| 1)
         })
     }
 
@@ -338,10 +381,18 @@ impl Connection {
                 let row = |(_, key, origin, value)| {
                     vec![Value::Blob(key), Value::Blob(value), Value::Integer(origin)]
                 };
-                self.entries()?.into_iter().filter(of_namespace).map(row).collect()
+                self.entries()?
+                    .into_iter()
+                    .filter(of_namespace)
+                    .map(row)
+                    .collect()
             }
             sql if sql.starts_with("SELECT namespace, COUNT(*)") => self.summary()?,
-            sql => return Err(failed(format!("statement not supported by this cache: {sql}"))),
+            sql => {
+                return Err(failed(format!(
+                    "statement not supported by this cache: {sql}"
+                )));
+            }
         };
         Ok(Rows(rows.into_iter()))
     }
@@ -350,7 +401,10 @@ impl Connection {
         let read = self.0.0.begin_read().map_err(failed)?;
         let table = read.open_table(META).map_err(failed)?;
         let value = table.get(key).map_err(failed)?;
-        Ok(value.map(|value| vec![value.value().into()]).into_iter().collect())
+        Ok(value
+            .map(|value| vec![value.value().into()])
+            .into_iter()
+            .collect())
     }
 
     fn one(&self, key: &[u8]) -> Result<Vec<Vec<Value>>, Error> {
@@ -358,14 +412,17 @@ impl Connection {
         let table = read.open_table(ENTRIES).map_err(failed)?;
         let found = table.get(key).map_err(failed)?;
         let value = |bytes: &[u8]| Value::Blob(bytes.get(1..).unwrap_or_default().to_vec());
-        Ok(found.map(|found| vec![value(found.value())]).into_iter().collect())
+        Ok(found
+            .map(|found| vec![value(found.value())])
+            .into_iter()
+            .collect())
     }
 
     fn entries(&self) -> Result<Vec<Entry>, Error> {
         let read = self.0.0.begin_read().map_err(failed)?;
         let table = read.open_table(ENTRIES).map_err(failed)?;
-        let split = |row: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
-            let (key, value) = row.map_err(failed::<redb::StorageError>)?;
+        let split = |row: Result<Stored<'_>, redb::StorageError>| {
+            let (key, value) = row.map_err(failed)?;
             split_entry(key.value(), value.value())
         };
         table.iter().map_err(failed)?.map(split).collect()
@@ -378,7 +435,11 @@ impl Connection {
             *sum = (sum.0 + 1, sum.1 + (key.len() + value.len()) as i64);
         }
         let row = |(name, (count, bytes)): (String, (i64, i64))| {
-            vec![Value::Text(name), Value::Integer(count), Value::Integer(bytes)]
+            vec![
+                Value::Text(name),
+                Value::Integer(count),
+                Value::Integer(bytes),
+            ]
         };
         Ok(sums.into_iter().map(row).collect())
     }
