@@ -1,0 +1,87 @@
+//! What can be wrong with a layout.
+
+use std::path::PathBuf;
+
+use crate::Layer;
+
+/// Why a layout could not be read, drawn or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The file system said no.
+    #[error("cannot read {0}: {1}")]
+    Read(PathBuf, #[source] std::io::Error),
+    /// The file system said no.
+    #[error("cannot write {0}: {1}")]
+    Write(PathBuf, #[source] std::io::Error),
+    /// The file has no bytes.
+    #[error("{0} is empty (0 bytes): expected a GDSII, GLP or PNG layout")]
+    NoBytes(PathBuf),
+    /// The name ends in nothing we know.
+    #[error("{0}: unknown kind of layout; expected a name ending in .gds, .glp or .png")]
+    UnknownFormat(PathBuf),
+    /// The content is not what the name says.
+    #[error("{path} is not a valid {format} file: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        format: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// There is nothing to print.
+    #[error("{0} has no polygons: nothing to correct")]
+    Empty(PathBuf),
+    /// The file has other cells.
+    #[error("{path} has no cell {cell:?}; its cells are: {found}")]
+    NoCell {
+        /// The file.
+        path: PathBuf,
+        /// The cell asked for.
+        cell: String,
+        /// What is there.
+        found: String,
+    },
+    /// Several cells could be meant.
+    #[error("{path} has several top cells ({found}): choose one with --cell")]
+    ManyCells {
+        /// The file.
+        path: PathBuf,
+        /// The candidates.
+        found: String,
+    },
+    /// The layer has no shapes.
+    #[error("{path} has no shapes on layer {layer}; layers with shapes: {found}")]
+    NoLayer {
+        /// The file.
+        path: PathBuf,
+        /// The layer asked for.
+        layer: Layer,
+        /// What is there.
+        found: String,
+    },
+    /// Several layers could be meant.
+    #[error("{path} has shapes on several layers ({found}): choose one with --layer")]
+    ManyLayers {
+        /// The file.
+        path: PathBuf,
+        /// The candidates.
+        found: String,
+    },
+    /// The layout does not fit into one field.
+    #[error(
+        "the layout is {width_nm:.0} x {height_nm:.0} nm and one simulated field is \
+         {field_nm:.0} nm: cut it into fields with --tile {field_nm:.0}"
+    )]
+    TooLarge {
+        /// Width of the layout.
+        width_nm: f64,
+        /// Height of the layout.
+        height_nm: f64,
+        /// Side of the field.
+        field_nm: f64,
+    },
+    /// A pixel or field size that makes no grid.
+    #[error("{0}")]
+    Grid(String),
+}

@@ -1,0 +1,142 @@
+//! Layouts: polygons in, rasters out, and back.
+//!
+//! Geometry only: no tensors, no optics. A [`Layout`] is a list of polygons in nm, read from GDSII,
+//! GLP (the ICCAD 2013 contest's format) or PNG. A [`Raster`] is a grey image with a pixel size,
+//! and a [`Frame`] says where on the layout it lies.
+//!
+//! ```
+//! use lithoburn_layout::{Coverage, Frame, Layout, Polygon};
+//!
+//! let bar = Polygon::rectangle(100.0, 100.0, 180.0, 500.0);
+//! let layout = Layout::new("bar", vec![bar]);
+//! let frame = Frame::centred(&layout, 1024.0, 4.0)?;
+//! let raster = layout.rasterize(&frame, Coverage::Exact);
+//! assert_eq!(raster.area_nm2(), 80.0 * 400.0);
+//! # Ok::<(), lithoburn_layout::LayoutError>(())
+//! ```
+//!
+//! # Orientation
+//!
+//! Row `r` of a raster is the strip of layout at the `r`-th pixel in y. Nothing is flipped, so a
+//! PNG shows a layout with y downwards, as OpenILT and LithoBench do.
+
+mod error;
+mod file;
+pub mod fracture;
+pub mod gds;
+pub mod generate;
+pub mod glp;
+pub mod png;
+mod polygon;
+mod raster;
+pub mod shapes;
+mod tile;
+pub mod trace;
+
+use std::path::Path;
+
+pub use error::LayoutError;
+pub use file::write_whole;
+pub use polygon::{Bounds, Polygon};
+pub use raster::{Coverage, Frame, Raster};
+pub use tile::TileGrid;
+
+/// A layer and datatype, as GDSII numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Layer {
+    /// Layer number.
+    pub layer: i16,
+    /// Datatype number.
+    pub datatype: i16,
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.layer, self.datatype)
+    }
+}
+
+impl std::str::FromStr for Layer {
+    type Err = String;
+
+    /// `11/0`, or `11` for datatype 0.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (layer, datatype) = text.split_once('/').unwrap_or((text, "0"));
+        match (layer.parse(), datatype.parse()) {
+            (Ok(layer), Ok(datatype)) => Ok(Self { layer, datatype }),
+            _ => Err(format!("expected LAYER/DATATYPE such as 11/0, got {text:?}")),
+        }
+    }
+}
+
+/// What to take from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadOptions {
+    /// Layer of a GDSII file; without it, the file must have shapes on one layer only.
+    pub layer: Option<Layer>,
+    /// Cell of a GDSII file; without it, the cell that no other cell refers to.
+    pub cell: Option<String>,
+    /// Side of a PNG's pixel, in nm.
+    pub pixel_nm: f64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { layer: None, cell: None, pixel_nm: 1.0 }
+    }
+}
+
+/// Polygons on one layer, in nm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// Name, usually the file's.
+    pub name: String,
+    /// The polygons; they may touch or overlap, and mean their union.
+    pub polygons: Vec<Polygon>,
+    /// The window the layout was drawn in, where the format has one (a PNG does).
+    pub window: Option<Bounds>,
+}
+
+impl Layout {
+    /// A layout without a window of its own.
+    pub fn new(name: impl Into<String>, polygons: Vec<Polygon>) -> Self {
+        Self { name: name.into(), polygons, window: None }
+    }
+
+    /// Reads a `.gds`, `.glp` or `.png` file.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`], naming the file and what was expected of it: it is missing, empty or
+    /// truncated, its format is unknown, its cell or layer is not there, or it has no polygon.
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, LayoutError> {
+        let bytes = file::read(path)?;
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
+        let mut layout = match extension.as_str() {
+            "glp" => glp::parse(path, &bytes)?,
+            "gds" | "gds2" | "gdsii" => gds::parse(path, &bytes, options)?,
+            "png" => png::parse(path, &bytes, options.pixel_nm)?,
+            _ => return Err(LayoutError::UnknownFormat(path.to_path_buf())),
+        };
+        layout.name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("layout").to_string();
+        match layout.polygons.is_empty() {
+            true => Err(LayoutError::Empty(path.to_path_buf())),
+            false => Ok(layout),
+        }
+    }
+
+    /// The smallest rectangle that holds every polygon, if there is one.
+    pub fn bounds(&self) -> Option<Bounds> {
+        self.polygons.iter().map(Polygon::bounds).reduce(Bounds::union)
+    }
+
+    /// The window if there is one, else the bounds.
+    pub fn extent(&self) -> Option<Bounds> {
+        self.window.or_else(|| self.bounds())
+    }
+
+    /// Draws the polygons on a raster.
+    pub fn rasterize(&self, frame: &Frame, coverage: Coverage) -> Raster {
+        raster::rasterize(&self.polygons, frame, coverage)
+    }
+}

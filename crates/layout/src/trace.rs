@@ -1,0 +1,215 @@
+//! From pixels back to polygons.
+
+use crate::{Polygon, Raster};
+
+/// Shapes with more holes than this are written as rectangles.
+const MOST_HOLES: usize = 16;
+
+/// The shapes of a raster (at least half covered) as polygons along pixel edges, in nm.
+///
+/// `origin_nm` is the corner of the first pixel. No polygon has a hole: a shape with holes is cut
+/// at their edges into pieces without any, so that every format can hold it.
+pub fn polygons(raster: &Raster, origin_nm: [f64; 2]) -> Vec<Polygon> {
+    let mut out = Vec::new();
+    for piece in pieces(&raster.binary(), raster.width) {
+        piece.polygons(&mut out);
+    }
+    let nm = |v: f64, axis: usize| origin_nm[axis] + v * raster.pixel_nm;
+    for polygon in &mut out {
+        for point in &mut polygon.points {
+            *point = [nm(point[0], 0), nm(point[1], 1)];
+        }
+    }
+    out
+}
+
+/// One 4-connected shape in its bounding box.
+struct Piece {
+    left: usize,
+    top: usize,
+    width: usize,
+    inside: Vec<bool>,
+}
+
+/// The 4-connected shapes of an image.
+fn pieces(inside: &[bool], width: usize) -> Vec<Piece> {
+    let mut seen = vec![false; inside.len()];
+    let mut found = Vec::new();
+    for start in 0..inside.len() {
+        if inside[start] && !seen[start] {
+            found.push(piece(inside, width, start, &mut seen));
+        }
+    }
+    found
+}
+
+fn piece(inside: &[bool], width: usize, start: usize, seen: &mut [bool]) -> Piece {
+    let mut pixels = vec![start];
+    seen[start] = true;
+    let mut next = 0;
+    while next < pixels.len() {
+        let pixel = pixels[next];
+        next += 1;
+        let x = pixel % width;
+        let left = (x > 0).then(|| pixel - 1);
+        let right = (x + 1 < width).then_some(pixel + 1);
+        let up = pixel.checked_sub(width);
+        let down = (pixel + width < inside.len()).then_some(pixel + width);
+        for neighbour in [left, right, up, down].into_iter().flatten() {
+            if inside[neighbour] && !seen[neighbour] {
+                seen[neighbour] = true;
+                pixels.push(neighbour);
+            }
+        }
+    }
+    Piece::from_pixels(&pixels, width)
+}
+
+impl Piece {
+    fn from_pixels(pixels: &[usize], image_width: usize) -> Self {
+        let range = |value: fn(usize, usize) -> usize| {
+            let values = pixels.iter().map(|&p| value(p, image_width));
+            values.fold((usize::MAX, 0), |(low, high), v| (low.min(v), high.max(v)))
+        };
+        let ((left, right), (top, bottom)) = (range(|p, w| p % w), range(|p, w| p / w));
+        let width = right - left + 1;
+        let mut inside = vec![false; width * (bottom - top + 1)];
+        for &p in pixels {
+            inside[(p / image_width - top) * width + p % image_width - left] = true;
+        }
+        Self { left, top, width, inside }
+    }
+
+    fn height(&self) -> usize {
+        self.inside.len() / self.width
+    }
+
+    fn at(&self, x: isize, y: isize) -> bool {
+        let (w, h) = (self.width as isize, self.height() as isize);
+        x >= 0 && y >= 0 && x < w && y < h && self.inside[(y * w + x) as usize]
+    }
+
+    /// Adds the polygons of this shape, in pixels of the image.
+    fn polygons(&self, out: &mut Vec<Polygon>) {
+        let loops = self.loops();
+        let offset = [self.left as f64, self.top as f64];
+        match loops.len() {
+            0 => {}
+            1 => out.push(loops[0].shifted(offset)),
+            holes if holes > MOST_HOLES + 1 => {
+                let cut = crate::fracture::rectangles(&self.inside, self.width);
+                out.extend(cut.iter().map(|r| r.polygon().shifted(offset)));
+            }
+            _ => self.split(hole_top(&loops), out),
+        }
+    }
+
+    /// Cuts the shape above pixel row `row`, and goes on with both parts.
+    fn split(&self, row: usize, out: &mut Vec<Polygon>) {
+        let (above, below) = self.inside.split_at(row * self.width);
+        for (part, top) in [(above, 0), (below, row)] {
+            for piece in pieces(part, self.width) {
+                let (left, top) = (self.left + piece.left, self.top + top + piece.top);
+                Self { left, top, ..piece }.polygons(out);
+            }
+        }
+    }
+
+    /// The closed paths between inside and outside, inside on the right hand (y downwards).
+    fn loops(&self) -> Vec<Polygon> {
+        let (w, h) = (self.width as isize, self.height() as isize);
+        let mut done = vec![false; (w * h) as usize];
+        let mut found = Vec::new();
+        for y in 0..h {
+            for x in 0..w {
+                // Each loop has an upper edge that runs to the right; it is found by its first one.
+                if self.at(x, y) && !self.at(x, y - 1) && !done[(y * w + x) as usize] {
+                    found.push(self.follow([x, y], &mut done));
+                }
+            }
+        }
+        found
+    }
+
+    /// Walks along a path from the upper left corner of a pixel, to the right at first.
+    fn follow(&self, start: [isize; 2], done: &mut [bool]) -> Polygon {
+        let (mut at, mut heading) = (start, [1, 0]);
+        let mut points = vec![[start[0] as f64, start[1] as f64]];
+        loop {
+            if heading == [1, 0] {
+                done[at[1] as usize * self.width + at[0] as usize] = true;
+            }
+            at = [at[0] + heading[0], at[1] + heading[1]];
+            let turned = self.turn(at, heading);
+            if at == start && turned == [1, 0] {
+                return Polygon::new(points);
+            }
+            if turned != heading {
+                points.push([at[0] as f64, at[1] as f64]);
+            }
+            heading = turned;
+        }
+    }
+
+    /// The next heading at a grid corner. Diagonal neighbours are separate, so right comes first.
+    fn turn(&self, at: [isize; 2], heading: [isize; 2]) -> [isize; 2] {
+        let right = [-heading[1], heading[0]];
+        let left = [heading[1], -heading[0]];
+        // The pixel ahead on either side: of the corner's four, the one towards heading and side.
+        let ahead = |side: [isize; 2]| {
+            let towards = |axis: usize| at[axis] + (heading[axis] + side[axis] - 1) / 2;
+            self.at(towards(0), towards(1))
+        };
+        match (ahead(right), ahead(left)) {
+            (false, _) => right,
+            (true, true) => left,
+            (true, false) => heading,
+        }
+    }
+}
+
+/// The pixel row in which the first hole begins. Holes run against the outline, with the opposite sign
+/// of area; the outline is found first, as it has the first pixel.
+fn hole_top(loops: &[Polygon]) -> usize {
+    loops[1].bounds().min[1] as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Coverage, Frame, Layout};
+    use proptest::prelude::*;
+
+    fn redrawn(raster: &Raster) -> Vec<f32> {
+        let layout = Layout::new("traced", polygons(raster, [0.0, 0.0]));
+        let frame = Frame {
+            origin_nm: [0.0, 0.0],
+            pixel_nm: raster.pixel_nm,
+            width: raster.width,
+            height: raster.height,
+        };
+        layout.rasterize(&frame, Coverage::Exact).data
+    }
+
+    #[test]
+    fn a_frame_with_a_hole_is_cut_into_polygons_without() {
+        let mut raster = Raster::new(12, 12, 1.0);
+        for y in 2..10 {
+            for x in 2..10 {
+                let hole = (4..7).contains(&x) && (5..8).contains(&y);
+                raster.data[y * 12 + x] = f32::from(u8::from(!hole));
+            }
+        }
+        assert_eq!(redrawn(&raster), raster.data);
+        assert_eq!(polygons(&raster, [0.0, 0.0]).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_image_is_drawn_back(bits in proptest::collection::vec(any::<bool>(), 13 * 17)) {
+            let data = bits.iter().map(|&b| f32::from(u8::from(b))).collect::<Vec<_>>();
+            let raster = Raster { width: 13, height: 17, pixel_nm: 1.0, data };
+            prop_assert_eq!(redrawn(&raster), raster.data);
+        }
+    }
+}
