@@ -1,0 +1,41 @@
+//! The lithography simulator: how a mask prints.
+//!
+//! Light from a partially coherent source passes the mask; the lens keeps the low spatial
+//! frequencies; the resist prints where the image is bright. Hopkins' transmission cross
+//! coefficients (TCC) are kept as their largest eigenvectors ("SOCS kernels"), so that the aerial
+//! image is a short sum of squares:
+//!
+//! ```text
+//! I(x) = sum_k w_k | IFFT( H_k(f) FFT(mask)(f) ) |²        dose scales I, focus chooses H
+//! printed = I >= 0.225
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`source`], [`pupil`], [`tcc`] | kernels from first principles |
+//! | [`kernels`] | a set of kernels: load, save, compare |
+//! | [`aerial`] | mask → aerial image, on a coarse grid, differentiable |
+//! | [`process`], [`resist`] | dose and focus corners; what prints |
+//! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
+//! | [`metrics`] | L2, PV band and EPE, as the field counts them |
+//!
+//! Intensity is relative to the clear field. Lengths are in nm where a name ends in `_nm`, else in
+//! pixels. There are no polygons here: those are `lithoburn-layout`'s.
+
+pub mod aerial;
+mod error;
+pub mod ilt;
+pub mod kernels;
+pub mod loss;
+pub mod metrics;
+pub mod process;
+pub mod pupil;
+pub mod resist;
+pub mod source;
+pub mod tcc;
+
+pub use aerial::{Aerial, Sampling, Simulator};
+pub use error::LithoError;
+pub use kernels::{KernelSet, Kernels};
+pub use process::{Corner, Focus, ProcessWindow};
+pub use resist::Resist;

@@ -1,0 +1,265 @@
+//! L2, PV band and EPE, as OpenILT and LithoBench count them.
+//!
+//! Counts are over pixels of hard prints. EPE constants are in nm: probes 15 nm inside and outside
+//! of the target's edge, at the middle of edges up to 80 nm, else every 40 nm from 40 nm off both ends.
+
+use serde::Serialize;
+
+use crate::{ProcessWindow, Resist};
+
+/// Distance of the EPE probes from the edge.
+pub const EPE_REACH_NM: f64 = 15.0;
+/// Distance between sites on a long edge, and of the first from its end.
+const EPE_STEP_NM: f64 = 40.0;
+/// Edges up to this length have one site in their middle.
+const EPE_SHORT_NM: f64 = 80.0;
+
+/// A binary image, row after row.
+#[derive(Clone, Copy, Debug)]
+pub struct Bitmap<'a> {
+    /// Pixels.
+    pub data: &'a [bool],
+    /// Pixels in x.
+    pub width: usize,
+}
+
+impl Bitmap<'_> {
+    fn height(&self) -> usize {
+        self.data.len() / self.width
+    }
+
+    /// The pixel, false outside.
+    fn at(&self, x: isize, y: isize) -> bool {
+        x >= 0
+            && y >= 0
+            && (x as usize) < self.width
+            && (y as usize) < self.height()
+            && self.data[y as usize * self.width + x as usize]
+    }
+}
+
+/// Where the edge's position is checked: one pixel well inside the target, one well outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpeSite {
+    /// The boundary pixel, x then y.
+    pub at: [isize; 2],
+    /// Towards the inside: one of the four unit steps.
+    pub inwards: [isize; 2],
+}
+
+/// What a print does at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum EpeFinding {
+    /// The edge lies within the reach.
+    Good,
+    /// The print is missing inside the target.
+    Inside,
+    /// The print spills outside of the target.
+    Outside,
+    /// Both; counts twice.
+    Both,
+}
+
+impl EpeFinding {
+    /// Number of violations.
+    pub fn violations(self) -> usize {
+        match self {
+            Self::Good => 0,
+            Self::Inside | Self::Outside => 1,
+            Self::Both => 2,
+        }
+    }
+}
+
+/// The sites of a target. An edge pixel is a target pixel with one of eight neighbours outside; edges
+/// are runs of them.
+pub fn epe_sites(target: Bitmap, pixel_nm: f64) -> Vec<EpeSite> {
+    let (width, height) = (target.width as isize, target.height() as isize);
+    let around =
+        |x: isize, y: isize| (-1..=1).all(|dy| (-1..=1).all(|dx| target.at(x + dx, y + dy)));
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    let edge: Vec<bool> = pixels.map(|(x, y)| target.at(x, y) && !around(x, y)).collect();
+    let edge = Bitmap { data: &edge, width: target.width };
+    let mut sites = Vec::new();
+    // Vertical edges lack an edge pixel to the left or right; they are walked column by column.
+    for axis in [1, 0] {
+        let place =
+            |fixed: isize, moving: isize| if axis == 1 { [fixed, moving] } else { [moving, fixed] };
+        let across =
+            |[x, y]: [isize; 2], by: isize| if axis == 1 { [x + by, y] } else { [x, y + by] };
+        let on_edge = |[x, y]: [isize; 2]| edge.at(x, y);
+        let is_run =
+            |p: [isize; 2]| on_edge(p) && !(on_edge(across(p, -1)) && on_edge(across(p, 1)));
+        let (lines, length) = if axis == 1 { (width, height) } else { (height, width) };
+        for fixed in 0..lines {
+            for [start, end] in runs(length, |moving| is_run(place(fixed, moving))) {
+                let points = sample_points(start, end, pixel_nm);
+                let Some(&first) = points.first() else { continue };
+                let inside = |by: isize| {
+                    let [x, y] = across(place(fixed, first), by);
+                    target.at(x, y)
+                };
+                let inwards = match (inside(-1), inside(1)) {
+                    (false, _) => across([0, 0], 1),
+                    (true, false) => across([0, 0], -1),
+                    (true, true) => continue, // no edge in this direction
+                };
+                sites.extend(points.iter().map(|&m| EpeSite { at: place(fixed, m), inwards }));
+            }
+        }
+    }
+    sites
+}
+
+/// First and last index of each unbroken run.
+fn runs(length: isize, inside: impl Fn(isize) -> bool) -> Vec<[isize; 2]> {
+    let mut found: Vec<[isize; 2]> = Vec::new();
+    for i in (0..length).filter(|&i| inside(i)) {
+        match found.last_mut() {
+            Some(run) if run[1] + 1 == i => run[1] = i,
+            _ => found.push([i, i]),
+        }
+    }
+    found
+}
+
+/// Positions of the sites on an edge; none on one or two pixels, which are corners.
+fn sample_points(start: isize, end: isize, pixel_nm: f64) -> Vec<isize> {
+    let px = |nm: f64| ((nm / pixel_nm).round() as isize).max(1);
+    let (step, middle) = (px(EPE_STEP_NM), isize::midpoint(start, end));
+    match end - start {
+        0 | 1 => Vec::new(),
+        length if length <= px(EPE_SHORT_NM) => vec![middle],
+        _ => {
+            let up = (1..).map(|i| start + i * step).take_while(|&p| p <= middle);
+            let down = (1..).map(|i| end - i * step).take_while(|&p| p > middle);
+            let mut points: Vec<isize> = up.chain(down).collect();
+            points.sort_unstable();
+            points
+        }
+    }
+}
+
+/// Checks a print at every site.
+pub fn check_epe(printed: Bitmap, sites: &[EpeSite], pixel_nm: f64) -> Vec<EpeFinding> {
+    let reach = (EPE_REACH_NM / pixel_nm).round() as isize;
+    let probe = |site: &EpeSite, by: isize| {
+        printed.at(site.at[0] + by * site.inwards[0], site.at[1] + by * site.inwards[1])
+    };
+    let finding = |site: &EpeSite| match (!probe(site, reach), probe(site, -reach)) {
+        (false, false) => EpeFinding::Good,
+        (true, false) => EpeFinding::Inside,
+        (false, true) => EpeFinding::Outside,
+        (true, true) => EpeFinding::Both,
+    };
+    sites.iter().map(finding).collect()
+}
+
+/// Prints at the three corners.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prints {
+    /// Pixels in x.
+    pub width: usize,
+    /// At the nominal corner.
+    pub nominal: Vec<bool>,
+    /// At the corner that prints most.
+    pub outer: Vec<bool>,
+    /// At the corner that prints least.
+    pub inner: Vec<bool>,
+}
+
+impl Prints {
+    /// Develops an aerial image in focus and one out of focus.
+    pub fn develop(
+        best: &[f32],
+        defocus: &[f32],
+        width: usize,
+        window: &ProcessWindow,
+        resist: &Resist,
+    ) -> Self {
+        let print = |corner: crate::Corner| {
+            let aerial = if corner.focus == crate::Focus::Best { best } else { defocus };
+            resist.print(aerial, corner.dose)
+        };
+        let (nominal, outer, inner) =
+            (print(window.nominal), print(window.outer), print(window.inner));
+        Self { width, nominal, outer, inner }
+    }
+
+    /// Pixels where the nominal print is not the target.
+    pub fn l2(&self, target: &[bool]) -> usize {
+        differing(&self.nominal, target)
+    }
+
+    /// Pixels between the outer and the inner print.
+    pub fn pv_band(&self) -> usize {
+        differing(&self.outer, &self.inner)
+    }
+}
+
+fn differing(a: &[bool], b: &[bool]) -> usize {
+    a.iter().zip(b).filter(|(a, b)| a != b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: usize = 200;
+
+    fn bar(x: std::ops::Range<usize>, y: std::ops::Range<usize>) -> Vec<bool> {
+        (0..WIDTH * WIDTH).map(|i| x.contains(&(i % WIDTH)) && y.contains(&(i / WIDTH))).collect()
+    }
+
+    fn findings(target: &[bool], print: &[bool]) -> Vec<EpeFinding> {
+        let image = |data| Bitmap { data, width: WIDTH };
+        check_epe(image(print), &epe_sites(image(target), 1.0), 1.0)
+    }
+
+    #[test]
+    fn a_perfect_print_has_sites_and_no_violation() {
+        let target = bar(60..131, 40..161);
+        let found = findings(&target, &target);
+        // Two edges of 71 px with one site, two of 121 px with sites 40 px off both ends and between.
+        assert_eq!(found.len(), 2 + 2 * 2);
+        assert!(found.iter().all(|f| *f == EpeFinding::Good));
+    }
+
+    /// Edges moved by d violate once d exceeds 15 nm: the probes' definition.
+    #[test]
+    fn a_shifted_edge_violates_beyond_fifteen_nanometres() {
+        let target = bar(60..131, 40..161);
+        let violations = |shift: usize| {
+            let found = findings(&target, &bar(60 - shift..131 + shift, 40 - shift..161 + shift));
+            found.iter().map(|f| f.violations()).sum::<usize>()
+        };
+        assert_eq!((violations(14), violations(15)), (0, 6));
+        let inner = |shift: usize| {
+            let found = findings(&target, &bar(60 + shift..131 - shift, 40 + shift..161 - shift));
+            found.iter().filter(|f| **f == EpeFinding::Inside).count()
+        };
+        assert_eq!((inner(15), inner(16)), (0, 6));
+    }
+
+    #[test]
+    fn one_pixel_features_do_no_harm() {
+        for target in
+            [bar(50..51, 50..51), bar(50..51, 20..180), bar(20..180, 50..51), bar(50..52, 50..52)]
+        {
+            let found = findings(&target, &target);
+            assert!(found.len() <= 8, "{}", found.len());
+        }
+    }
+
+    #[test]
+    fn areas_are_counted_in_pixels() {
+        let prints = Prints {
+            width: WIDTH,
+            nominal: bar(50..100, 50..100),
+            outer: bar(49..101, 49..101),
+            inner: bar(51..99, 51..99),
+        };
+        assert_eq!(prints.l2(&bar(50..100, 50..110)), 50 * 10);
+        assert_eq!(prints.pv_band(), 52 * 52 - 48 * 48);
+    }
+}
