@@ -196,7 +196,7 @@ mod tests {
     /// One point on the axis is coherent light: one kernel, and it is the pupil.
     #[test]
     fn coherent_light_has_one_kernel() -> Result<(), LithoError> {
-        let source = Source::Conventional { sigma: 0.001 };
+        let source = Source::Conventional { sigma: 0.0015 };
         let optics = Optics { source, source_step: 0.002, count: 3, ..Optics::default() };
         let kernels = Optics { polarization: Polarization::CrossPoles, ..optics }.kernels()?;
         // A field along y alone has three components behind a steep lens, so look at a flat one.

@@ -1,0 +1,74 @@
+//! The kernel cache: compiled code and tuning results, kept across runs.
+//!
+//! The first use of a shape on a GPU costs seconds to minutes of compiling and timing. The results
+//! are kept in the user's cache directory, in one file per card model and driver, so that a cache
+//! made on one card is never trusted on another. `LITHOBURN_CACHE` names another directory; set to
+//! `off`, nothing is kept.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+use cubecl::environment;
+
+/// The variable that moves the cache or turns it off.
+pub const VARIABLE: &str = "LITHOBURN_CACHE";
+
+/// Directory of the cache, unless it is off.
+pub fn directory() -> Option<PathBuf> {
+    match std::env::var_os(VARIABLE) {
+        Some(value) if value == "off" => None,
+        Some(value) => Some(PathBuf::from(value)),
+        None => directories::ProjectDirs::from("", "", "lithoburn")
+            .map(|dirs| dirs.cache_dir().join("kernels")),
+    }
+}
+
+/// Prepares the cache. Call it before any device is touched; a later call changes nothing.
+pub fn prepare() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let mut config = CubeClRuntimeConfig::default();
+        config.compilation.cache = directory().is_some();
+        CubeClRuntimeConfig::set(config);
+        // Even with the cache off, nothing may be written into the working folder.
+        let off = || std::env::temp_dir().join(format!("lithoburn-{}", std::process::id()));
+        environment::set_root(directory().unwrap_or_else(off));
+    });
+}
+
+/// Switches to the file of a device's card. Its name and what code is compiled for are the key.
+pub fn activate(device: &Device) {
+    if let Some(identity) = device.identity() {
+        let key =
+            format!("{}-{}-{}", identity.name, identity.fingerprint, env!("CARGO_PKG_VERSION"));
+        environment::activate(slug(&key));
+    }
+}
+
+/// The file in use, if anything is kept.
+pub fn file() -> Option<PathBuf> {
+    directory().map(|_| environment::path())
+}
+
+fn slug(text: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let mut words = text.chars().map(keep).collect::<String>();
+    while words.contains("--") {
+        words = words.replace("--", "-");
+    }
+    words.trim_matches('-').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_makes_a_file_name() {
+        assert_eq!(
+            slug("NVIDIA H200 (141 GB)-ptx_sm90-0.1.0"),
+            "nvidia-h200-141-gb-ptx-sm90-0-1-0"
+        );
+    }
+}

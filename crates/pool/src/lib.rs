@@ -1,0 +1,11 @@
+//! Devices: which are here, which one to use, and where its tuned kernels are kept.
+//!
+//! A device is chosen once, at the edge of the program, by name ([`DeviceName`]). Nothing else in
+//! lithoburn asks Burn for a default device, because that panics where a driver is missing. Every
+//! candidate has to pass a small numeric test before it is used ([`device::choose`]).
+
+pub mod cache;
+pub mod device;
+mod smoke;
+
+pub use device::{Candidate, Chosen, DeviceError, DeviceName, Kind, choose, survey};

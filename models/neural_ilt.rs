@@ -1,0 +1,125 @@
+//! Neural-ILT: a network proposes the mask, the simulator corrects it on the layout.
+//!
+//! Paper: Jiang et al., ICCAD 2020 (see [`crate::unet`]). What is ours:
+//!
+//! * The network sees the target at 8 nm a pixel. Its logits are interpolated to 2 nm before the
+//!   sigmoid, so that the mask's contours are smooth and not bound to the network's pixels.
+//! * It learns what to change: its output is added to the target's own logits.
+//! * It is trained without labels, through the simulator, on generated clips.
+//! * The correction moves the mask's pixels (see [`lithoburn_litho::ilt`]), not the network's weights:
+//!   the same gradient, a thousand times fewer operations.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::activation::sigmoid;
+use burn::tensor::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::unet::{UNet, UNetConfig, interpolation};
+use crate::weights::{self, WeightsError};
+
+/// Shape of the method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeuralIltConfig {
+    /// Name of the architecture, so that a file of another one is refused.
+    pub architecture: String,
+    /// Channels of the U-Net at full resolution.
+    pub width: usize,
+    /// Side of a pixel that the network sees, in nm.
+    pub pixel_nm: f64,
+    /// Mask pixels per network pixel and side.
+    pub upsample: usize,
+    /// Logit of a pixel inside the target before the network's change; outside it is the negative.
+    pub target_logit: f64,
+}
+
+/// The architecture's name in `config.json`.
+pub const ARCHITECTURE: &str = "neural-ilt";
+
+impl Default for NeuralIltConfig {
+    fn default() -> Self {
+        Self {
+            architecture: ARCHITECTURE.into(),
+            width: 64,
+            pixel_nm: 8.0,
+            upsample: 4,
+            target_logit: 2.0,
+        }
+    }
+}
+
+/// The network.
+#[derive(Module, Debug)]
+pub struct NeuralIlt {
+    unet: UNet,
+    #[module(skip)]
+    config: NeuralIltConfig,
+}
+
+impl NeuralIltConfig {
+    /// A network with random weights.
+    pub fn init(&self, device: &Device) -> NeuralIlt {
+        let unet = UNetConfig::new().with_width(self.width).init(device);
+        NeuralIlt { unet, config: self.clone() }
+    }
+}
+
+impl NeuralIlt {
+    /// Loads `config.json` and the weights of a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError`], naming the file and tensor.
+    pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
+        let config: NeuralIltConfig = weights::config(directory, ARCHITECTURE)?;
+        let mut network = config.init(device);
+        weights::load(&mut network, directory)?;
+        Ok(network)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &NeuralIltConfig {
+        &self.config
+    }
+
+    /// Side of a pixel of the mask, in nm.
+    pub fn mask_pixel_nm(&self) -> f64 {
+        self.config.pixel_nm / self.config.upsample as f64
+    }
+
+    /// The mask in 0 to 1, `[batch, u·n, u·n]`, for a target `[batch, n, n]` at the network's pixel size.
+    ///
+    /// `precision` is the network's; the mask is f32.
+    pub fn forward(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
+        let own = (target.clone() * 2.0 - 1.0) * self.config.target_logit;
+        let change =
+            self.unet.forward(target.unsqueeze_dim::<4>(1).cast(precision)).cast(DType::F32);
+        sigmoid(self.enlarged(own + change.squeeze_dim::<3>(1)))
+    }
+
+    /// Bilinear interpolation between pixel middles.
+    fn enlarged(&self, logits: Tensor<3>) -> Tensor<3> {
+        let ([batch, n, _], factor) = (logits.dims(), self.config.upsample);
+        let m = n * factor;
+        let at = |i: usize| (i as f64 + 0.5) / factor as f64 - 0.5;
+        let matrix = interpolation(n, m, at, &logits.device());
+        let wide = logits.reshape([batch * n, n]).matmul(matrix.clone()).reshape([batch, n, m]);
+        let tall = wide.swap_dims(1, 2).reshape([batch * m, n]).matmul(matrix);
+        tall.reshape([batch, m, m]).swap_dims(1, 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_is_finer_than_the_target_by_the_factor() {
+        let config = NeuralIltConfig { width: 2, ..Default::default() };
+        let network = config.init(&Device::flex());
+        let mask = network.forward(Tensor::zeros([1, 16, 16], &Device::flex()), DType::F32);
+        assert_eq!(mask.dims(), [1, 64, 64]);
+        assert_eq!(network.mask_pixel_nm(), 2.0);
+    }
+}

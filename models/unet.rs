@@ -1,0 +1,189 @@
+//! U-Net of Neural-ILT.
+//!
+//! Paper: Jiang, Liu, Ma, Chen, Young: "Neural-ILT: Migrating ILT to neural networks for mask printability
+//! and complexity co-optimization", ICCAD 2020; layers as in the authors' `unet_torch.py`. No batch
+//! normalisation, three poolings, bilinear up-sampling with aligned corners.
+//!
+//! ```text
+//! [B,1,h,w] ─ 2 convs w ─┬─ pool ─ 2 convs 2w ─┬─ pool ─ 2 convs 4w ─┬─ pool ─ 2 convs 8w ─┐
+//! [B,1,h,w] ─ 1×1 ─ 2 convs w ◄─ up, cat ─ 2 convs 2w ◄─ up, cat ─ 2 convs 4w ◄─ up, cat ──┘
+//! ```
+//!
+//! Height and width are multiples of 8. 7,781,761 parameters at width 64.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::module::{conv2d, max_pool2d};
+use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Shape of the U-Net.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub struct UNetConfig {
+    /// Channels at full resolution; 64 in the paper.
+    #[config(default = 64)]
+    pub width: usize,
+}
+
+/// Two 3×3 convolutions, each with a ReLU.
+#[derive(Module, Debug)]
+pub struct Block {
+    conv1: Conv2d,
+    conv2: Conv2d,
+}
+
+/// The network: `[batch, 1, height, width]` to logits of the same shape.
+#[derive(Module, Debug)]
+pub struct UNet {
+    down1: Block,
+    down2: Block,
+    down3: Block,
+    down4: Block,
+    up3: Block,
+    up2: Block,
+    up1: Block,
+    last: Conv2d,
+}
+
+impl UNetConfig {
+    /// A network with random weights.
+    pub fn init(&self, device: &Device) -> UNet {
+        let w = self.width;
+        let block = |from: usize, to: usize| Block {
+            conv1: conv3(from, to, device),
+            conv2: conv3(to, to, device),
+        };
+        UNet {
+            down1: block(1, w),
+            down2: block(w, 2 * w),
+            down3: block(2 * w, 4 * w),
+            down4: block(4 * w, 8 * w),
+            up3: block(12 * w, 4 * w),
+            up2: block(6 * w, 2 * w),
+            up1: block(3 * w, w),
+            last: Conv2dConfig::new([w, 1], [1, 1]).init(device),
+        }
+    }
+}
+
+fn conv3(from: usize, to: usize, device: &Device) -> Conv2d {
+    Conv2dConfig::new([from, to], [3, 3])
+        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        .init(device)
+}
+
+/// Convolves in the input's own precision: weights are kept in f32 and cast on the way.
+fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+    let dtype = x.dtype();
+    let padding = (conv.kernel_size[0] - 1) / 2;
+    let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
+    let bias = conv.bias.as_ref().map(|bias| in_dtype(bias, dtype));
+    conv2d(x, in_dtype(&conv.weight, dtype), bias, options)
+}
+
+fn in_dtype<const D: usize>(weight: &Param<Tensor<D>>, dtype: burn::tensor::DType) -> Tensor<D> {
+    let value = weight.val();
+    if value.dtype() == dtype { value } else { value.cast(dtype) }
+}
+
+impl Block {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        relu(convolve(&self.conv2, relu(convolve(&self.conv1, x))))
+    }
+}
+
+impl UNet {
+    /// Logits of the mask. Input and output are `[batch, 1, height, width]`; sides are multiples of 8.
+    ///
+    /// Computes in the input's precision (f32, f16 or bf16); the output has it too.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let one = self.down1.forward(x);
+        let two = self.down2.forward(halved(one.clone()));
+        let three = self.down3.forward(halved(two.clone()));
+        let four = self.down4.forward(halved(three.clone()));
+        let x = self.up3.forward(Tensor::cat(vec![doubled(four), three], 1));
+        let x = self.up2.forward(Tensor::cat(vec![doubled(x), two], 1));
+        let x = self.up1.forward(Tensor::cat(vec![doubled(x), one], 1));
+        convolve(&self.last, x)
+    }
+}
+
+fn halved(x: Tensor<4>) -> Tensor<4> {
+    max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]))
+}
+
+/// Twice the size, bilinear with aligned corners.
+///
+/// By two products with constant matrices, because `interpolate` has no gradient on GPUs in Burn 0.22.
+fn doubled(x: Tensor<4>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    let matrix = |n: usize| aligned(n, &x.device()).cast(x.dtype());
+    let (columns, rows) = (matrix(width), matrix(height));
+    let wide = multiplied(x, columns);
+    multiplied(wide.swap_dims(2, 3), rows).swap_dims(2, 3)
+}
+
+/// `[b, c, h, n]` times `[n, m]`.
+fn multiplied(x: Tensor<4>, matrix: Tensor<2>) -> Tensor<4> {
+    let ([batch, channels, height, n], [_, m]) = (x.dims(), matrix.dims());
+    x.reshape([batch * channels * height, n]).matmul(matrix).reshape([batch, channels, height, m])
+}
+
+/// The `[n, 2n]` matrix of linear interpolation whose first and last points stay where they are.
+fn aligned(n: usize, device: &Device) -> Tensor<2> {
+    let step = (n as f64 - 1.0) / (2.0 * n as f64 - 1.0);
+    interpolation(n, 2 * n, |i| i as f64 * step, device)
+}
+
+/// The `[n, m]` matrix that samples n points linearly at m positions; positions outside are clamped.
+pub(crate) fn interpolation(
+    n: usize,
+    m: usize,
+    at: impl Fn(usize) -> f64,
+    device: &Device,
+) -> Tensor<2> {
+    let mut values = vec![0.0_f32; n * m];
+    for i in 0..m {
+        let position = at(i).clamp(0.0, (n - 1) as f64);
+        let low = (position.floor() as usize).min(n.saturating_sub(2));
+        let share = position - low as f64;
+        values[low * m + i] += (1.0 - share) as f32;
+        values[(low + 1).min(n - 1) * m + i] += share as f32;
+    }
+    Tensor::from_data(TensorData::new(values, [n, m]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_papers_width_has_the_papers_parameters() {
+        assert_eq!(UNetConfig::new().init(&Device::flex()).num_params(), 7_781_761);
+    }
+
+    #[test]
+    fn the_output_has_the_inputs_shape() {
+        let net = UNetConfig::new().with_width(4).init(&Device::flex());
+        assert_eq!(
+            net.forward(Tensor::ones([2, 1, 24, 40], &Device::flex())).dims(),
+            [2, 1, 24, 40]
+        );
+    }
+
+    /// A ramp is linear, so interpolation keeps it exactly.
+    #[test]
+    fn doubling_keeps_a_ramp_and_its_ends() {
+        let ramp: Vec<f32> = (0..32).map(|i| (i % 8) as f32 + 10.0 * (i / 8) as f32).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(ramp, [1, 1, 4, 8]), &Device::flex());
+        let y = doubled(x).try_into_vec_as::<f32>().expect("f32");
+        for (i, value) in y.iter().enumerate() {
+            let (row, column) = (i / 16, i % 16);
+            let expected = column as f32 * 7.0 / 15.0 + row as f32 * 30.0 / 7.0;
+            assert!((value - expected).abs() < 1e-5, "{value} vs {expected}");
+        }
+    }
+}

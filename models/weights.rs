@@ -1,0 +1,180 @@
+//! Weights on disk: `config.json`, `model.safetensors` (f16), and a SHA-256 of the latter.
+//!
+//! The layout of Hugging Face, so that other tools can read it. Loading checks that every tensor is
+//! there, has its shape, and is finite, and names the one that is not.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::store::{HalfPrecisionAdapter, ModuleSnapshot, SafetensorsStore};
+use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+/// The file with the tensors.
+pub const FILE: &str = "model.safetensors";
+
+/// Why weights could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file system said no.
+    #[error("cannot read weights from {0}: {1}")]
+    Read(PathBuf, #[source] std::io::Error),
+    /// The configuration is not one.
+    #[error("{path}: {problem}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A tensor is missing, has a wrong shape, or holds values that are no numbers.
+    #[error("{path} does not hold these weights: {problem}")]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, and what is wrong with it.
+        problem: String,
+    },
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    std::fs::read(path).map_err(|e| WeightsError::Read(path.to_path_buf(), e))
+}
+
+/// Reads `config.json` and checks that it is of the wanted architecture.
+///
+/// # Errors
+///
+/// [`WeightsError`] if it is missing, no JSON, or of another architecture.
+pub fn config<C: DeserializeOwned>(
+    directory: &Path,
+    architecture: &str,
+) -> Result<C, WeightsError> {
+    let path = directory.join("config.json");
+    let wrong = |problem: String| WeightsError::Config { path: path.clone(), problem };
+    let json: serde_json::Value =
+        serde_json::from_slice(&read(&path)?).map_err(|e| wrong(format!("it is not JSON: {e}")))?;
+    let found = json["architecture"].as_str().unwrap_or("none");
+    if found != architecture {
+        return Err(wrong(format!("expected architecture {architecture:?}, got {found:?}")));
+    }
+    serde_json::from_value(json).map_err(|e| wrong(e.to_string()))
+}
+
+/// Fills a module with the tensors of a directory.
+///
+/// # Errors
+///
+/// [`WeightsError::Tensors`], naming the tensor.
+pub fn load<M: Module + ModuleSnapshot>(
+    module: &mut M,
+    directory: &Path,
+) -> Result<(), WeightsError> {
+    let path = directory.join(FILE);
+    let bytes = read(&path)?;
+    let wrong = |problem: String| WeightsError::Tensors { path: path.clone(), problem };
+    check_finite(&bytes).map_err(wrong)?;
+    let mut store = SafetensorsStore::from_bytes(Some(bytes))
+        .with_from_adapter(HalfPrecisionAdapter::new())
+        .validate(false)
+        .allow_partial(true);
+    let result = module.load_from(&mut store).map_err(|e| wrong(e.to_string()))?;
+    if let Some(error) = result.errors.first() {
+        return Err(wrong(format!("{error:?}")));
+    }
+    match result.missing.first() {
+        Some(missing) => Err(wrong(format!("tensor {missing:?} is missing"))),
+        None => Ok(()),
+    }
+}
+
+/// Encodes a module's tensors in f16.
+///
+/// # Errors
+///
+/// What the store says.
+pub fn encode<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
+    let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(HalfPrecisionAdapter::new());
+    module.save_into(&mut store).map_err(|e| e.to_string())?;
+    store.get_bytes().map_err(|e| e.to_string())
+}
+
+/// SHA-256 of a directory's tensors, in hexadecimal.
+///
+/// # Errors
+///
+/// [`WeightsError::Read`].
+pub fn hash(directory: &Path) -> Result<String, WeightsError> {
+    Ok(hash_of(&read(&directory.join(FILE))?))
+}
+
+/// SHA-256 in hexadecimal.
+pub fn hash_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Names the first tensor with a value that is no number.
+fn check_finite(bytes: &[u8]) -> Result<(), String> {
+    let tensors =
+        SafeTensors::deserialize(bytes).map_err(|e| format!("it is no safetensors file: {e}"))?;
+    for (name, view) in tensors.tensors() {
+        let data = view.data();
+        // An exponent of all ones is infinity or NaN.
+        let bad = match view.dtype() {
+            Dtype::F16 => data.chunks_exact(2).any(|b| b[1] & 0x7c == 0x7c),
+            Dtype::F32 => data.chunks_exact(4).any(|b| b[3] & 0x7f == 0x7f && b[2] & 0x80 != 0),
+            other => return Err(format!("tensor {name:?} is {other:?}, expected F16 or F32")),
+        };
+        if bad {
+            return Err(format!("tensor {name:?} holds a value that is not finite"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unet::UNetConfig;
+    use burn::tensor::{Device, Tensor};
+
+    fn directory(name: &str, bytes: &[u8]) -> PathBuf {
+        let directory =
+            std::env::temp_dir().join(format!("lithoburn-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("temporary folder");
+        std::fs::write(directory.join(FILE), bytes).expect("temporary file");
+        directory
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let device = Device::flex();
+        let config = UNetConfig::new().with_width(2);
+        let net = config.init(&device);
+        let bytes = encode(&net).expect("encodes");
+        let mut other = config.init(&device);
+        load(&mut other, &directory("saved", &bytes)).expect("loads");
+        let x = Tensor::ones([1, 1, 16, 16], &device);
+        let off: f32 = (net.forward(x.clone()) - other.forward(x)).abs().max().into_scalar();
+        assert!(off < 1e-2, "{off}"); // f16 has 11 bits
+    }
+
+    #[test]
+    fn a_wrong_shape_a_missing_tensor_and_nan_are_named() {
+        let device = Device::flex();
+        let net = UNetConfig::new().with_width(2).init(&device);
+        let bytes = encode(&net).expect("encodes");
+        let mut wide = UNetConfig::new().with_width(4).init(&device);
+        let shape =
+            load(&mut wide, &directory("shape", &bytes)).expect_err("shapes differ").to_string();
+        assert!(shape.contains("down1"), "{shape}");
+        let last = bytes.len();
+        let mut nan = bytes.clone();
+        nan[last - 2..].copy_from_slice(&[0x00, 0x7e]);
+        let mut same = UNetConfig::new().with_width(2).init(&device);
+        let problem = load(&mut same, &directory("nan", &nan)).expect_err("NaN").to_string();
+        assert!(problem.contains("not finite") && problem.contains('"'), "{problem}");
+        assert!(load(&mut same, &directory("cut", &bytes[..200])).is_err());
+    }
+}
