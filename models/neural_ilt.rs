@@ -16,7 +16,7 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UNet, UNetConfig, interpolation};
+use crate::unet::{UNet, UNetConfig, shifted_columns};
 use crate::weights::{self, WeightsError};
 
 /// Shape of the method.
@@ -100,13 +100,33 @@ impl NeuralIlt {
 
     /// Bilinear interpolation between pixel middles.
     fn enlarged(&self, logits: Tensor<3>) -> Tensor<3> {
-        let ([batch, n, _], factor) = (logits.dims(), self.config.upsample);
-        let m = n * factor;
-        let at = |i: usize| (i as f64 + 0.5) / factor as f64 - 0.5;
-        let matrix = interpolation(n, m, at, &logits.device());
-        let wide = logits.reshape([batch * n, n]).matmul(matrix.clone()).reshape([batch, n, m]);
-        let tall = wide.swap_dims(1, 2).reshape([batch * m, n]).matmul(matrix);
-        tall.reshape([batch, m, m]).swap_dims(1, 2)
+        let factor = self.config.upsample;
+        if factor <= 1 {
+            return logits;
+        }
+        let n = logits.dims()[2];
+        let offset = |j: usize| (j as f64 + 0.5) / factor as f64 - 0.5;
+        let offsets: Vec<Vec<f64>> = (0..factor).map(|j| vec![offset(j); n]).collect();
+        let wide = shifted_columns(logits.unsqueeze_dim::<4>(1), &offsets);
+        let tall = shifted_columns(wide.swap_dims(2, 3), &offsets);
+        tall.swap_dims(2, 3).squeeze_dim::<3>(1)
+    }
+
+    /// Builds a network from the bytes of its `config.json` and its tensors.
+    ///
+    /// # Errors
+    ///
+    /// As [`NeuralIlt::load`].
+    pub fn from_bytes(
+        config: &[u8],
+        tensors: &[u8],
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
+        let origin = Path::new("built-in weights");
+        let config: NeuralIltConfig = weights::parse_config(origin, config, ARCHITECTURE)?;
+        let mut network = config.init(device);
+        weights::load_bytes(&mut network, origin, tensors.to_vec())?;
+        Ok(network)
     }
 }
 

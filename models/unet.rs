@@ -18,7 +18,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::module::{conv2d, max_pool2d};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -117,48 +117,43 @@ fn halved(x: Tensor<4>) -> Tensor<4> {
 
 /// Twice the size, bilinear with aligned corners.
 ///
-/// By two products with constant matrices, because `interpolate` has no gradient on GPUs in Burn 0.22.
+/// Output 2k lies at k - k/(2n-1) and output 2k+1 at k + (n-1-k)/(2n-1), so each is a mix of a pixel and
+/// one neighbour. Written out as such, because `interpolate` has no gradient on GPUs in Burn 0.22.
 fn doubled(x: Tensor<4>) -> Tensor<4> {
-    let [_, _, height, width] = x.dims();
-    let matrix = |n: usize| aligned(n, &x.device()).cast(x.dtype());
-    let (columns, rows) = (matrix(width), matrix(height));
-    let wide = multiplied(x, columns);
-    multiplied(wide.swap_dims(2, 3), rows).swap_dims(2, 3)
+    let wide = doubled_columns(x);
+    doubled_columns(wide.swap_dims(2, 3)).swap_dims(2, 3)
 }
 
-/// `[b, c, h, n]` times `[n, m]`.
-fn multiplied(x: Tensor<4>, matrix: Tensor<2>) -> Tensor<4> {
-    let ([batch, channels, height, n], [_, m]) = (x.dims(), matrix.dims());
-    x.reshape([batch * channels * height, n]).matmul(matrix).reshape([batch, channels, height, m])
+fn doubled_columns(x: Tensor<4>) -> Tensor<4> {
+    let n = x.dims()[3];
+    let last = (2 * n - 1) as f64;
+    let even: Vec<f64> = (0..n).map(|k| -(k as f64) / last).collect();
+    let odd: Vec<f64> = (0..n).map(|k| (n - 1 - k) as f64 / last).collect();
+    shifted_columns(x, &[even, odd])
 }
 
-/// The `[n, 2n]` matrix of linear interpolation whose first and last points stay where they are.
-fn aligned(n: usize, device: &Device) -> Tensor<2> {
-    let step = (n as f64 - 1.0) / (2.0 * n as f64 - 1.0);
-    interpolation(n, 2 * n, |i| i as f64 * step, device)
-}
-
-/// The `[n, m]` matrix that samples n points linearly at m positions; positions outside are clamped.
-pub(crate) fn interpolation(
-    n: usize,
-    m: usize,
-    at: impl Fn(usize) -> f64,
-    device: &Device,
-) -> Tensor<2> {
-    let mut values = vec![0.0_f32; n * m];
-    for i in 0..m {
-        let position = at(i).clamp(0.0, (n - 1) as f64);
-        let low = (position.floor() as usize).min(n.saturating_sub(2));
-        let share = position - low as f64;
-        values[low * m + i] += (1.0 - share) as f32;
-        values[(low + 1).min(n - 1) * m + i] += share as f32;
-    }
-    Tensor::from_data(TensorData::new(values, [n, m]), device)
+/// Enlarges the last dimension: output `f k + j` lies at `k + offsets[j][k]`, between -1 and 1 off
+/// pixel k, and is interpolated linearly. Beyond the ends, the end pixels are repeated.
+pub(crate) fn shifted_columns(x: Tensor<4>, offsets: &[Vec<f64>]) -> Tensor<4> {
+    let ([batch, channels, height, n], device, dtype) = (x.dims(), x.device(), x.dtype());
+    let left = Tensor::cat(vec![x.clone().narrow(3, 0, 1), x.clone().narrow(3, 0, n - 1)], 3);
+    let right = Tensor::cat(vec![x.clone().narrow(3, 1, n - 1), x.clone().narrow(3, n - 1, 1)], 3);
+    let mixed = offsets.iter().map(|offsets| {
+        let neighbour = if offsets.iter().all(|&o| o <= 0.0) { &left } else { &right };
+        let share: Vec<f32> = offsets.iter().map(|o| o.abs() as f32).collect();
+        let share = Tensor::<1>::from_floats(share.as_slice(), &device).cast(dtype);
+        let share = share.reshape([1, 1, 1, n]);
+        x.clone() + (neighbour.clone() - x.clone()) * share
+    });
+    let outputs: Vec<Tensor<4>> = mixed.collect();
+    let factor = outputs.len();
+    Tensor::stack::<5>(outputs, 4).reshape([batch, channels, height, n * factor])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::TensorData;
 
     #[test]
     fn the_papers_width_has_the_papers_parameters() {

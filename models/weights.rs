@@ -52,9 +52,22 @@ pub fn config<C: DeserializeOwned>(
     architecture: &str,
 ) -> Result<C, WeightsError> {
     let path = directory.join("config.json");
-    let wrong = |problem: String| WeightsError::Config { path: path.clone(), problem };
+    parse_config(&path, &read(&path)?, architecture)
+}
+
+/// As [`config`], of bytes; `path` is named in errors.
+///
+/// # Errors
+///
+/// As [`config`].
+pub fn parse_config<C: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    architecture: &str,
+) -> Result<C, WeightsError> {
+    let wrong = |problem: String| WeightsError::Config { path: path.to_path_buf(), problem };
     let json: serde_json::Value =
-        serde_json::from_slice(&read(&path)?).map_err(|e| wrong(format!("it is not JSON: {e}")))?;
+        serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is not JSON: {e}")))?;
     let found = json["architecture"].as_str().unwrap_or("none");
     if found != architecture {
         return Err(wrong(format!("expected architecture {architecture:?}, got {found:?}")));
@@ -73,7 +86,20 @@ pub fn load<M: Module + ModuleSnapshot>(
 ) -> Result<(), WeightsError> {
     let path = directory.join(FILE);
     let bytes = read(&path)?;
-    let wrong = |problem: String| WeightsError::Tensors { path: path.clone(), problem };
+    load_bytes(module, &path, bytes)
+}
+
+/// As [`load`], of bytes; `path` is named in errors.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_bytes<M: Module + ModuleSnapshot>(
+    module: &mut M,
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<(), WeightsError> {
+    let wrong = |problem: String| WeightsError::Tensors { path: path.to_path_buf(), problem };
     check_finite(&bytes).map_err(wrong)?;
     let mut store = SafetensorsStore::from_bytes(Some(bytes))
         .with_from_adapter(HalfPrecisionAdapter::new())

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+use cubecl::config::autotune::AutotuneLevel;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cubecl::environment;
 
@@ -30,6 +31,8 @@ pub fn prepare() {
     ONCE.call_once(|| {
         let mut config = CubeClRuntimeConfig::default();
         config.compilation.cache = directory().is_some();
+        // Stop tuning at 60 % of the card's peak: compiling candidates is what a first run waits for.
+        config.autotune.level = AutotuneLevel::Minimal;
         CubeClRuntimeConfig::set(config);
         // Even with the cache off, nothing may be written into the working folder.
         let off = || std::env::temp_dir().join(format!("lithoburn-{}", std::process::id()));

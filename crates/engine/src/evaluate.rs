@@ -1,0 +1,178 @@
+//! Measuring a mask: simulate it at the three corners, and count.
+//!
+//! Always in f32 on the CPU, whatever device proposed the mask, so that a score is the same number on
+//! every machine (GPUs may compute f32 products in TF32).
+
+use burn::tensor::{Device, Tensor, TensorData};
+use lithoburn_layout::{Raster, fracture, shapes};
+use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
+use lithoburn_litho::{Aerial, KernelSet, LithoError, ProcessWindow, Resist, Simulator};
+use serde::Serialize;
+
+use crate::EngineError;
+
+/// Rasters with more pixels than this are not searched for the smallest shape and gap.
+const MOST_SHAPE_PIXELS: usize = 100_000_000;
+
+/// The numbers of a mask. Areas are in nm².
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Area where the nominal print is not the target.
+    pub l2_nm2: f64,
+    /// Area between the outer and the inner print.
+    pub pvb_nm2: f64,
+    /// EPE violations; a site can count twice.
+    pub epe_violations: usize,
+    /// EPE sites.
+    pub epe_sites: usize,
+    /// Rectangles of the mask on a 4 nm grid, fractured deterministically.
+    pub shots: usize,
+    /// Rectangles the way adabox counts them (random, seed 0); for comparison with published counts.
+    pub shots_adabox: usize,
+    /// Area of the mask's smallest shape; none if the mask is empty or too large to search.
+    pub min_shape_area_nm2: Option<f64>,
+    /// Gap between the mask's two nearest shapes; none if it has fewer than two.
+    pub min_shape_distance_nm: Option<f64>,
+}
+
+impl Metrics {
+    /// Adds the counts of another field.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.l2_nm2 += other.l2_nm2;
+        self.pvb_nm2 += other.pvb_nm2;
+        self.epe_violations += other.epe_violations;
+        self.epe_sites += other.epe_sites;
+    }
+
+    /// Fills in what concerns the mask alone.
+    pub(crate) fn measure_mask(&mut self, mask: &Raster) {
+        self.shots = fracture::shot_count(mask);
+        self.shots_adabox = fracture::adabox_count(mask, 0);
+        if mask.data.len() <= MOST_SHAPE_PIXELS {
+            self.min_shape_area_nm2 = shapes::smallest_area_nm2(mask);
+            self.min_shape_distance_nm = shapes::smallest_distance_nm(mask);
+        }
+    }
+}
+
+/// One field, simulated and measured.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// Its numbers within the core.
+    pub metrics: Metrics,
+    /// Intensity in focus.
+    pub best: Raster,
+    /// Intensity out of focus.
+    pub defocus: Raster,
+    /// Prints at the corners.
+    pub prints: Prints,
+    /// EPE sites within the core, and what the print does there.
+    pub sites: Vec<(EpeSite, EpeFinding)>,
+}
+
+/// Measures masks against targets.
+pub struct Evaluator {
+    simulator: Simulator,
+    window: ProcessWindow,
+    resist: Resist,
+}
+
+impl Evaluator {
+    /// An evaluator with these kernels.
+    pub fn new(kernels: &KernelSet) -> Self {
+        let simulator = Simulator::new(kernels, &Device::flex());
+        Self { simulator, window: ProcessWindow::default(), resist: Resist::default() }
+    }
+
+    /// The corners.
+    pub fn window(&self) -> &ProcessWindow {
+        &self.window
+    }
+
+    /// The resist.
+    pub fn resist(&self) -> &Resist {
+        &self.resist
+    }
+
+    /// Intensity of a mask on a grid of `pixel_nm`. Mask pixels that are coarser count as blocks of them.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the mask is not one field, or a pixel size does not fit it.
+    pub fn aerial(&self, mask: &Raster, pixel_nm: f64) -> Result<[Raster; 2], EngineError> {
+        let points = (mask.pixel_nm / pixel_nm).round().max(1.0) as usize;
+        let grid = self.simulator.sampling(mask.pixel_nm, points)?;
+        if mask.width != grid.size || mask.height != grid.size {
+            return Err(EngineError::Setting(format!(
+                "the mask is {} x {} pixels of {} nm; expected {2} x {2} for the kernels' field of {3} nm",
+                mask.width, mask.height, mask.pixel_nm, self.simulator.period_nm()
+            ).replace("{2}", &grid.size.to_string())));
+        }
+        let image = self.simulator.sampling(pixel_nm, 1)?;
+        let data = TensorData::new(mask.data.clone(), [1, mask.height, mask.width]);
+        let mask = Tensor::from_data(data, self.simulator.device());
+        let Aerial { best, defocus } = self.simulator.aerial(mask, &grid, &image);
+        Ok([raster(best, pixel_nm)?, raster(defocus, pixel_nm)?])
+    }
+
+    /// Simulates a mask and compares its prints with the target, leaving out `halo` pixels of the
+    /// target's raster on each side.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evaluator::aerial`].
+    pub fn evaluate(&self, mask: &Raster, target: &Raster, halo: usize) -> Result<Evaluation, EngineError> {
+        let [best, defocus] = self.aerial(&mask.binarized(), target.pixel_nm)?;
+        let prints = Prints::develop(&best.data, &defocus.data, best.width, &self.window, &self.resist);
+        let (inside, pixel_nm) = (target.binary(), target.pixel_nm);
+        let core = Core { width: target.width, height: target.height, halo };
+        let sites = epe_sites(Bitmap { data: &inside, width: target.width }, pixel_nm);
+        let sites: Vec<EpeSite> = sites.into_iter().filter(|s| core.holds(s.at)).collect();
+        let nominal = Bitmap { data: &prints.nominal, width: prints.width };
+        let findings = check_epe(nominal, &sites, pixel_nm);
+        let metrics = Metrics {
+            l2_nm2: core.count(&prints.nominal, &inside) as f64 * pixel_nm * pixel_nm,
+            pvb_nm2: core.count(&prints.outer, &prints.inner) as f64 * pixel_nm * pixel_nm,
+            epe_violations: findings.iter().map(|f| f.violations()).sum(),
+            epe_sites: sites.len(),
+            ..Metrics::default()
+        };
+        let sites = sites.into_iter().zip(findings).collect();
+        Ok(Evaluation { metrics, best, defocus, prints, sites })
+    }
+}
+
+/// The part of a field that counts.
+struct Core {
+    width: usize,
+    height: usize,
+    halo: usize,
+}
+
+impl Core {
+    fn holds(&self, [x, y]: [isize; 2]) -> bool {
+        let within = |v: isize, size: usize| {
+            v >= self.halo as isize && v < (size - self.halo) as isize
+        };
+        within(x, self.width) && within(y, self.height)
+    }
+
+    /// Pixels of the core where two images differ.
+    fn count(&self, a: &[bool], b: &[bool]) -> usize {
+        let rows = self.halo..self.height - self.halo;
+        let differing = |y: usize| {
+            let row = y * self.width + self.halo..(y + 1) * self.width - self.halo;
+            a[row.clone()].iter().zip(&b[row]).filter(|(a, b)| a != b).count()
+        };
+        rows.map(differing).sum()
+    }
+}
+
+fn raster(image: Tensor<3>, pixel_nm: f64) -> Result<Raster, LithoError> {
+    let [_, height, width] = image.dims();
+    let data = image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device {
+        doing: "read the aerial image",
+        problem: e.to_string(),
+    })?;
+    Ok(Raster { width, height, pixel_nm, data })
+}

@@ -1,0 +1,23 @@
+//! The main job: a layout in, a corrected mask with its images and metrics out.
+//!
+//! ```text
+//! Layout ─ fields ─► Proposer (model, on a device) ─► masks ─ stitch ─► Mask
+//!                                        Evaluator (always f32 on the CPU) ─► before, after
+//! ```
+//!
+//! [`Job`] is everything a run depends on, [`Job::run`] runs it, [`Outcome::write`] leaves whole files.
+
+mod assets;
+mod error;
+mod evaluate;
+mod job;
+pub mod overview;
+mod propose;
+mod write;
+
+pub use assets::{default_kernels, load_kernels, shipped_weights};
+pub use error::EngineError;
+pub use evaluate::{Evaluation, Evaluator, Metrics};
+pub use job::{Event, Fields, Job, Outcome, Report, Stage};
+pub use propose::{Model, Proposer};
+pub use write::{probe_directory, MASK_LAYER};

@@ -1,0 +1,355 @@
+//! A white page for lines, dots, fills, text and axes, in px, and the colours used on it.
+
+use ab_glyph::{Font, FontRef, GlyphId, OutlineCurve, Point};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder};
+use tiny_skia::{
+    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PixmapPaint, Rect,
+    Stroke, Transform,
+};
+
+/// Red, green, blue.
+pub(super) type Rgb = [u8; 3];
+
+/// Text and frames.
+pub(super) const INK: Rgb = [28, 34, 43];
+/// Rules and other faint lines.
+pub(super) const RULE: Rgb = [222, 225, 230];
+/// Text of less weight.
+pub(super) const MUTED: Rgb = [96, 104, 117];
+/// A dark ground for light lines.
+pub(super) const DARK: Rgb = INFERNO[1];
+
+/// Colour map from dark to bright at equal steps, after matplotlib's inferno.
+const INFERNO: [Rgb; 9] = [
+    [0, 0, 4],
+    [31, 12, 72],
+    [85, 15, 109],
+    [136, 34, 106],
+    [186, 54, 85],
+    [227, 89, 51],
+    [249, 140, 10],
+    [249, 201, 50],
+    [252, 255, 164],
+];
+
+/// Where a text lies relative to its anchor.
+#[derive(Clone, Copy)]
+pub(super) enum Align {
+    Left,
+    Centre,
+    Right,
+}
+
+/// How a text looks.
+#[derive(Clone, Copy)]
+pub(super) struct Style {
+    /// Size of the font, in px.
+    pub(super) size: f32,
+    /// Colour.
+    pub(super) colour: Rgb,
+    /// Whether its strokes are heavier.
+    pub(super) bold: bool,
+}
+
+/// A glyph of a line of text.
+struct Glyph {
+    /// Index of its font.
+    font: usize,
+    id: GlyphId,
+    /// Where it starts.
+    x: f32,
+    /// From the font's units to px.
+    scale: f32,
+}
+
+/// The page.
+pub(super) struct Canvas {
+    pixmap: Pixmap,
+    /// In order of preference: a glyph is taken from the first that has it.
+    fonts: Vec<FontRef<'static>>,
+}
+
+impl Canvas {
+    /// A white page; none if it has no area, or too much to hold in memory.
+    pub(super) fn new(width: usize, height: usize) -> Option<Self> {
+        let mut pixmap = Pixmap::new(u32::try_from(width).ok()?, u32::try_from(height).ok()?)?;
+        pixmap.fill(Color::WHITE);
+        let fonts = [epaint_default_fonts::UBUNTU_LIGHT, epaint_default_fonts::HACK_REGULAR];
+        let fonts = fonts.iter().filter_map(|bytes| FontRef::try_from_slice(bytes).ok()).collect();
+        Some(Self { pixmap, fonts })
+    }
+
+    /// Encodes the page.
+    pub(super) fn png(&self) -> Vec<u8> {
+        let rgb: Vec<u8> =
+            self.pixmap.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+        let (width, height) = (self.pixmap.width(), self.pixmap.height());
+        let mut png = Vec::new();
+        let encoder =
+            PngEncoder::new_with_quality(&mut png, CompressionType::Default, FilterType::Adaptive);
+        // A write to memory cannot fail; half a file would be worse than none.
+        if encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8).is_err() {
+            png.clear();
+        }
+        png
+    }
+
+    /// Copies another page onto this one.
+    pub(super) fn paste(&mut self, other: &Self, at: [f32; 2]) {
+        let [x, y] = at.map(|v| v.round() as i32);
+        let (paint, source) = (PixmapPaint::default(), other.pixmap.as_ref());
+        self.pixmap.draw_pixmap(x, y, source, &paint, Transform::identity(), None);
+    }
+
+    /// Mixes a colour into each pixel, row after row; `shares` has the share of each.
+    pub(super) fn tint(&mut self, shares: &[f32], colour: Rgb) {
+        for (pixel, &share) in self.pixmap.data_mut().chunks_exact_mut(4).zip(shares) {
+            for (value, to) in pixel.iter_mut().zip(colour) {
+                *value = mix(*value, to, share);
+            }
+        }
+    }
+
+    /// Sets each pixel, row after row.
+    pub(super) fn shade(&mut self, colours: impl Iterator<Item = Rgb>) {
+        for (pixel, colour) in self.pixmap.data_mut().chunks_exact_mut(4).zip(colours) {
+            pixel[..3].copy_from_slice(&colour);
+        }
+    }
+
+    /// Draws a line.
+    pub(super) fn line(&mut self, points: &[[f32; 2]], width: f32, colour: Rgb) {
+        self.lines(std::slice::from_ref(&points), width, colour);
+    }
+
+    /// Draws lines; one that ends where it starts is closed.
+    pub(super) fn lines<L: AsRef<[[f32; 2]]>>(&mut self, lines: &[L], width: f32, colour: Rgb) {
+        let mut builder = PathBuilder::new();
+        for line in lines {
+            push_line(&mut builder, line.as_ref());
+        }
+        if let Some(path) = builder.finish() {
+            let (join, cap) = (LineJoin::Round, LineCap::Butt);
+            let stroke = Stroke { width, line_join: join, line_cap: cap, ..Stroke::default() };
+            let identity = Transform::identity();
+            self.pixmap.stroke_path(&path, &paint(colour, 1.0), &stroke, identity, None);
+        }
+    }
+
+    /// Fills a rectangle; `corners` are its top left and its bottom right.
+    pub(super) fn rectangle(&mut self, corners: [[f32; 2]; 2], colour: Rgb, opacity: f32) {
+        let [[left, top], [right, bottom]] = corners;
+        if let Some(rect) = Rect::from_ltrb(left, top, right, bottom) {
+            self.pixmap.fill_rect(rect, &paint(colour, opacity), Transform::identity(), None);
+        }
+    }
+
+    /// Draws a thin frame just outside a rectangle.
+    pub(super) fn frame(&mut self, corners: [[f32; 2]; 2], colour: Rgb) {
+        let [left, top] = corners[0].map(|v| v - 0.5);
+        let [right, bottom] = corners[1].map(|v| v + 0.5);
+        let ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]];
+        self.line(&ring, 1.0, colour);
+    }
+
+    /// Fills a disc.
+    pub(super) fn dot(&mut self, at: [f32; 2], radius: f32, colour: Rgb) {
+        if let Some(path) = PathBuilder::from_circle(at[0], at[1], radius) {
+            self.fill(&path, colour, Transform::identity());
+        }
+    }
+
+    /// Writes a line of text on a baseline.
+    pub(super) fn text(&mut self, at: [f32; 2], align: Align, style: &Style, text: &str) {
+        self.set(at, align, style, text, 0.0);
+    }
+
+    /// Writes a line of text upwards, as along a vertical axis.
+    pub(super) fn text_upwards(&mut self, at: [f32; 2], align: Align, style: &Style, text: &str) {
+        self.set(at, align, style, text, -90.0);
+    }
+
+    fn set(&mut self, at: [f32; 2], align: Align, style: &Style, text: &str, degrees: f32) {
+        let (glyphs, width) = self.spaced(text, style.size);
+        let shift = match align {
+            Align::Left => 0.0,
+            Align::Centre => width / 2.0,
+            Align::Right => width,
+        };
+        let Some(path) = self.outline(&glyphs) else { return };
+        let turn = Transform::from_rotate(degrees).post_translate(at[0], at[1]);
+        let place = turn.pre_translate(-shift, 0.0);
+        self.fill(&path, style.colour, place);
+        // The font is a light one: an outline brings it to regular or bold weight.
+        let weight = if style.bold { 0.045 } else { 0.012 };
+        let stroke = Stroke { width: weight * style.size, ..Stroke::default() };
+        self.pixmap.stroke_path(&path, &paint(style.colour, 1.0), &stroke, place, None);
+    }
+
+    /// Width of a line of text, in px.
+    pub(super) fn width(&self, text: &str, style: &Style) -> f32 {
+        self.spaced(text, style.size).1
+    }
+
+    /// A text cut short where it does not fit.
+    pub(super) fn elided(&self, text: &str, style: &Style, room: f32) -> String {
+        let mut kept: String = text.to_string();
+        let mut shown = kept.clone();
+        while self.width(&shown, style) > room && kept.pop().is_some() {
+            shown = format!("{}…", kept.trim_end());
+        }
+        shown
+    }
+
+    fn fill(&mut self, path: &Path, colour: Rgb, transform: Transform) {
+        self.pixmap.fill_path(path, &paint(colour, 1.0), FillRule::Winding, transform, None);
+    }
+
+    /// The glyphs of a line of text that starts at 0, and its width.
+    fn spaced(&self, text: &str, size: f32) -> (Vec<Glyph>, f32) {
+        let mut glyphs: Vec<Glyph> = Vec::new();
+        let mut x = 0.0;
+        for (font, id) in text.chars().filter_map(|c| self.glyph(c)) {
+            let face = &self.fonts[font];
+            let scale = size / face.units_per_em().unwrap_or(1000.0);
+            if let Some(last) = glyphs.last().filter(|last| last.font == font) {
+                x += scale * face.kern_unscaled(last.id, id);
+            }
+            glyphs.push(Glyph { font, id, x, scale });
+            x += scale * face.h_advance_unscaled(id);
+        }
+        (glyphs, x)
+    }
+
+    /// The outlines of glyphs.
+    fn outline(&self, glyphs: &[Glyph]) -> Option<Path> {
+        let mut builder = PathBuilder::new();
+        for Glyph { font, id, x, scale } in glyphs {
+            if let Some(outline) = self.fonts[*font].outline(*id) {
+                push_glyph(&mut builder, &outline.curves, |p| [x + scale * p.x, -scale * p.y]);
+            }
+        }
+        builder.finish()
+    }
+
+    /// The first font that has a character, and the character's glyph in it.
+    fn glyph(&self, c: char) -> Option<(usize, GlyphId)> {
+        let glyphs = self.fonts.iter().map(|font| font.glyph_id(c)).enumerate();
+        glyphs.into_iter().find(|(_, id)| id.0 != 0)
+    }
+}
+
+/// Between two values.
+fn mix(from: u8, to: u8, share: f32) -> u8 {
+    (f32::from(from) + (f32::from(to) - f32::from(from)) * share).round() as u8
+}
+
+fn paint(colour: Rgb, opacity: f32) -> Paint<'static> {
+    let mut paint = Paint { anti_alias: true, ..Paint::default() };
+    let [red, green, blue] = colour;
+    paint.set_color_rgba8(red, green, blue, (255.0 * opacity) as u8);
+    paint
+}
+
+fn push_line(builder: &mut PathBuilder, line: &[[f32; 2]]) {
+    let [first, rest @ ..] = line else { return };
+    builder.move_to(first[0], first[1]);
+    for point in rest {
+        builder.line_to(point[0], point[1]);
+    }
+    if rest.last() == Some(first) {
+        builder.close();
+    }
+}
+
+/// Adds a glyph; `place` maps its points, which have y upwards, to the page.
+fn push_glyph(
+    builder: &mut PathBuilder,
+    curves: &[OutlineCurve],
+    place: impl Fn(Point) -> [f32; 2],
+) {
+    let mut end = None;
+    for curve in curves {
+        let (start, points) = match curve {
+            OutlineCurve::Line(a, b) => (*a, vec![*b]),
+            OutlineCurve::Quad(a, b, c) => (*a, vec![*b, *c]),
+            OutlineCurve::Cubic(a, b, c, d) => (*a, vec![*b, *c, *d]),
+        };
+        if end != Some(start) {
+            let [x, y] = place(start);
+            builder.move_to(x, y);
+        }
+        end = points.last().copied();
+        match points.into_iter().map(&place).collect::<Vec<_>>()[..] {
+            [b] => builder.line_to(b[0], b[1]),
+            [b, c] => builder.quad_to(b[0], b[1], c[0], c[1]),
+            [b, c, d] => builder.cubic_to(b[0], b[1], c[0], c[1], d[0], d[1]),
+            _ => {}
+        }
+    }
+    builder.close();
+}
+
+/// The side of a plot that an axis is on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Left,
+    Below,
+    Right,
+}
+
+/// An axis of `length` from `low`, drawn over a length in px.
+pub(super) struct Axis {
+    pub(super) low: f64,
+    pub(super) length: f64,
+    pub(super) px: f64,
+}
+
+impl Axis {
+    /// Draws ticks and labels at round values; `place` takes px along the axis to the page.
+    pub(super) fn draw(&self, page: &mut Canvas, side: Side, place: impl Fn(f32) -> [f32; 2]) {
+        let step = round_step(self.length / 4.0);
+        let decimals = (-step.log10().floor()).max(0.0) as usize;
+        // Both ends count, within rounding.
+        let first = (self.low / step - 1e-6).ceil() as i64;
+        let last = ((self.low + self.length) / step + 1e-6).floor() as i64;
+        for value in (first..=last).map(|i| i as f64 * step) {
+            let px = (value - self.low) / self.length * self.px;
+            let label = format!("{value:.decimals$}").replace('-', "−");
+            tick(page, place(px as f32), side, &label);
+        }
+    }
+}
+
+/// Draws a tick outwards from a place on an axis, and its label.
+fn tick(page: &mut Canvas, [x, y]: [f32; 2], side: Side, label: &str) {
+    /// Widest label that keeps clear of its neighbours, in px.
+    const ROOM: f32 = 50.0;
+    let mut style = Style { size: 14.0, colour: INK, bold: false };
+    style.size *= (ROOM / page.width(label, &style)).min(1.0);
+    let (end, align, at) = match side {
+        Side::Left => ([x - 6.0, y], Align::Right, [x - 10.0, y + 5.0]),
+        Side::Below => ([x, y + 6.0], Align::Centre, [x, y + 22.0]),
+        Side::Right => ([x + 6.0, y], Align::Left, [x + 10.0, y + 5.0]),
+    };
+    page.line(&[[x, y], end], 1.0, INK);
+    page.text(at, align, &style, label);
+}
+
+/// The greatest of 1, 2 and 5 times a power of ten that is at most `most`.
+pub(super) fn round_step(most: f64) -> f64 {
+    let decade = 10_f64.powf(most.log10().floor());
+    let factor = [5.0, 2.0].into_iter().find(|f| f * decade <= most * (1.0 + 1e-9)).unwrap_or(1.0);
+    factor * decade
+}
+
+/// The colour of a value in 0 to 1.
+pub(super) fn inferno(value: f64) -> Rgb {
+    let steps = INFERNO.len() - 1;
+    let at = value.clamp(0.0, 1.0) * steps as f64;
+    let below = (at as usize).min(steps - 1);
+    let share = at - below as f64;
+    let mix = |a: u8, b: u8| f64::from(a) * (1.0 - share) + f64::from(b) * share;
+    std::array::from_fn(|i| mix(INFERNO[below][i], INFERNO[below + 1][i]).round() as u8)
+}

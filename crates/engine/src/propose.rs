@@ -1,0 +1,173 @@
+//! Models on a device: targets in, masks out.
+
+use std::path::PathBuf;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use lithoburn_layout::Raster;
+use lithoburn_litho::ilt::{Ilt, IltConfig, Progress, Start, resized};
+use lithoburn_litho::{KernelSet, LithoError, Simulator};
+use lithoburn_models::{NeuralIlt, weights};
+use serde::{Deserialize, Serialize};
+
+use crate::EngineError;
+use crate::assets::shipped_weights;
+
+/// How a mask is found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum Model {
+    /// Gradient descent on the pixels, from the target.
+    Ilt,
+    /// A network, then descent from its mask.
+    NeuralIlt {
+        /// Directory of the weights; without it, the built-in ones.
+        weights: Option<PathBuf>,
+        /// Steps of the correction; 0 takes the network's mask as it is.
+        correct: usize,
+    },
+}
+
+impl Model {
+    /// Name in the CLI and in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ilt => "ilt",
+            Self::NeuralIlt { .. } => "neural-ilt",
+        }
+    }
+}
+
+/// A model, ready on a device.
+pub struct Proposer {
+    simulator: Simulator,
+    method: Method,
+    descent: IltConfig,
+    /// SHA-256 of the weights, if the model has some.
+    pub weights_hash: Option<String>,
+}
+
+enum Method {
+    Descent,
+    Network { network: Box<NeuralIlt>, correct: usize },
+}
+
+impl Proposer {
+    /// Loads a model.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Weights`] if the weights do not load.
+    pub fn new(model: &Model, kernels: &KernelSet, device: &Device) -> Result<Self, EngineError> {
+        let simulator = Simulator::new(kernels, device);
+        match model {
+            Model::Ilt => Ok(Self {
+                simulator,
+                method: Method::Descent,
+                descent: IltConfig::default(),
+                weights_hash: None,
+            }),
+            Model::NeuralIlt { weights, correct } => {
+                let (network, hash) = network(weights.as_deref(), device)?;
+                let method = Method::Network { network: Box::new(network), correct: *correct };
+                let descent = IltConfig::correction(*correct);
+                Ok(Self { simulator, method, descent, weights_hash: Some(hash) })
+            }
+        }
+    }
+
+    /// Steps per batch, for a progress bar.
+    pub fn steps(&self) -> usize {
+        match &self.method {
+            Method::Descent => self.descent.iterations(),
+            Method::Network { correct, .. } => 1 + correct,
+        }
+    }
+
+    /// Masks of 0 and 1 for fields' targets, in one batch.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Litho`] if the device fails, a pixel size does not fit, or `watch` said stop.
+    pub fn propose(
+        &self,
+        targets: &[Raster],
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Vec<Raster>, EngineError> {
+        let target = self.upload(targets);
+        let masks = match &self.method {
+            Method::Descent => self.descend(&target, &Start::Target, 0, watch)?,
+            Method::Network { network, correct } => {
+                let size = (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;
+                let small = fitted(&target, size)?;
+                let mask = network.forward(small, DType::F32);
+                if !watch(Progress { done: 1, total: self.steps(), loss_nm2: None }) {
+                    return Err(LithoError::Interrupted.into());
+                }
+                match correct {
+                    0 => mask.greater_equal_elem(0.5).float(),
+                    _ => self.descend(&target, &Start::Mask(mask), 1, watch)?,
+                }
+            }
+        };
+        self.download(masks)
+    }
+
+    fn descend(
+        &self,
+        target: &Tensor<3>,
+        start: &Start,
+        before: usize,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Tensor<3>, EngineError> {
+        let total = self.steps();
+        let mut shifted = |p: Progress| watch(Progress { done: p.done + before, total, ..p });
+        Ok(Ilt::new(&self.descent, &self.simulator).run(target, start, &mut shifted)?)
+    }
+
+    fn upload(&self, targets: &[Raster]) -> Tensor<3> {
+        let (width, height) = targets.first().map_or((0, 0), |t| (t.width, t.height));
+        let data: Vec<f32> = targets.iter().flat_map(|t| t.data.iter().copied()).collect();
+        let data = TensorData::new(data, [targets.len(), height, width]);
+        Tensor::from_data(data, self.simulator.device())
+    }
+
+    fn download(&self, masks: Tensor<3>) -> Result<Vec<Raster>, EngineError> {
+        let [_, height, width] = masks.dims();
+        let pixel_nm = self.simulator.period_nm() / width as f64;
+        let failed = |e: burn::tensor::TensorReadError| LithoError::Device {
+            doing: "read the mask",
+            problem: e.to_string(),
+        };
+        let values = masks.try_into_vec_as::<f32>().map_err(failed)?;
+        let raster = |data: &[f32]| Raster { width, height, pixel_nm, data: data.to_vec() };
+        Ok(values.chunks_exact(width * height).map(raster).collect())
+    }
+}
+
+/// The target on the network's grid.
+fn fitted(target: &Tensor<3>, size: usize) -> Result<Tensor<3>, EngineError> {
+    let [_, n, _] = target.dims();
+    match (n % size, size % n) {
+        (0, _) | (_, 0) => Ok(resized(target.clone(), size)),
+        _ => Err(EngineError::Setting(format!(
+            "a target of {n} pixels does not nest with the network's {size}: choose another --pixel"
+        ))),
+    }
+}
+
+/// The network and its weights' hash.
+fn network(
+    directory: Option<&std::path::Path>,
+    device: &Device,
+) -> Result<(NeuralIlt, String), EngineError> {
+    match directory {
+        Some(directory) => {
+            Ok((NeuralIlt::load(directory, device)?, weights::hash(directory)?))
+        }
+        None => {
+            let (config, tensors) = shipped_weights();
+            let network = NeuralIlt::from_bytes(config, tensors, device)?;
+            Ok((network, weights::hash_of(tensors)))
+        }
+    }
+}
