@@ -16,7 +16,7 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UNet, UNetConfig, shifted_columns};
+use crate::unet::{UNet, UNetConfig, enlarged};
 use crate::weights::{self, WeightsError};
 
 /// Shape of the method.
@@ -92,10 +92,19 @@ impl NeuralIlt {
     ///
     /// `precision` is the network's; the mask is f32.
     pub fn forward(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
-        let own = (target.clone() * 2.0 - 1.0) * self.config.target_logit;
-        let change =
-            self.unet.forward(target.unsqueeze_dim::<4>(1).cast(precision)).cast(DType::F32);
-        sigmoid(self.enlarged(own + change.squeeze_dim::<3>(1)))
+        let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
+        self.mask(target, self.unet.forward(input))
+    }
+
+    /// As [`NeuralIlt::forward`], in the form that is fast to train (see [`UNet::forward_unfolded`]).
+    pub fn forward_unfolded(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
+        let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
+        self.mask(target, self.unet.forward_unfolded(input))
+    }
+
+    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+        let own = (target * 2.0 - 1.0) * self.config.target_logit;
+        sigmoid(self.enlarged(own + change.cast(DType::F32).squeeze_dim::<3>(1)))
     }
 
     /// Bilinear interpolation between pixel middles.
@@ -104,12 +113,12 @@ impl NeuralIlt {
         if factor <= 1 {
             return logits;
         }
-        let n = logits.dims()[2];
+        let [batch, n, _] = logits.dims();
         let offset = |j: usize| (j as f64 + 0.5) / factor as f64 - 0.5;
         let offsets: Vec<Vec<f64>> = (0..factor).map(|j| vec![offset(j); n]).collect();
-        let wide = shifted_columns(logits.unsqueeze_dim::<4>(1), &offsets);
-        let tall = shifted_columns(wide.swap_dims(2, 3), &offsets);
-        tall.swap_dims(2, 3).squeeze_dim::<3>(1)
+        let tall = enlarged(logits.unsqueeze_dim::<4>(1), &offsets);
+        let m = n * factor;
+        enlarged(tall.reshape([batch, m, n, 1]), &offsets).reshape([batch, m, m])
     }
 
     /// Builds a network from the bytes of its `config.json` and its tensors.

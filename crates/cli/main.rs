@@ -79,10 +79,12 @@ fn main() -> anyhow::Result<()> {
         config.bf16 = args[7] == "bf16";
         config.warm_up = 50;
         let out = std::path::PathBuf::from(std::env::var("OUT").unwrap_or("/tmp".into())).join("w");
-        let limit: f64 = args[8].parse()?;
+        config.minutes = Some(args[8].parse()?);
+        config.learning_rate = args[9].parse()?;
+        config.warm_up = 300;
         let t = lithoburn_train::train_neural_ilt(&config, &set, &device, &out, &mut |r| {
             println!("{}", serde_json::to_string(r).unwrap_or_default());
-            r.seconds < limit
+            true
         })?;
         println!("{} {}", t.best_nm2, t.hash);
     }

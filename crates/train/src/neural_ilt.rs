@@ -20,6 +20,10 @@ use crate::{ClipStream, TrainError, field_clip};
 
 /// Side of a pixel of the simulated image and of the target, in nm.
 const IMAGE_PIXEL_NM: f64 = 4.0;
+/// Steps between looks at the loss: a look waits for the device.
+const LOOK_EVERY: usize = 50;
+/// Steps after which all kernels are tuned.
+const TUNING_STEPS: usize = 20;
 /// Seeds of validation clips are this far from those of training.
 const VALIDATION_SEED: u64 = 1 << 40;
 
@@ -39,8 +43,11 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Clips per step.
     pub batch: usize,
-    /// Steps of Adam.
+    /// Steps of Adam, unless `minutes` ends the run earlier.
     pub steps: usize,
+    /// Minutes that the run may take, the tuning of kernels in its first steps included. The schedule
+    /// then follows the clock, and uses as many steps as fit.
+    pub minutes: Option<f64>,
     /// Step size after the warm-up; it falls along a cosine to a hundredth.
     pub learning_rate: f64,
     /// Steps over which the step size grows from zero.
@@ -63,6 +70,7 @@ impl Default for TrainConfig {
             seed: 1,
             batch: 16,
             steps: 6000,
+            minutes: None,
             learning_rate: 5e-4,
             warm_up: 200,
             bf16: true,
@@ -122,23 +130,24 @@ pub fn train_neural_ilt(
     let field = kernels.period_nm;
     let stream =
         ClipStream::start(config.clips.clone(), config.seed, config.batch, field, IMAGE_PIXEL_NM);
-    let start = Instant::now();
+    let mut clock = Clock { start: Instant::now(), tuned: 0.0 };
     let mut trained = Trained { records: Vec::new(), best_nm2: f64::INFINITY, hash: String::new() };
     for step in 0..config.steps {
         let target = bench.images(stream.next_batch());
-        let share = step as f64 / config.steps as f64;
+        let share = clock.share(config, step);
         let loss = bench.loss(&network, &target, share);
-        let look = (step + 1) % 50 == 0 || step + 1 == config.steps;
+        let ends = step + 1 == config.steps || share >= 1.0;
+        let look = (step + 1) % LOOK_EVERY == 0 || ends;
         let value = if look { Some(loss.clone().inner()) } else { None };
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        network = adam.step(rate(config, step), network, gradients);
+        network = adam.step(rate(config, step, share), network, gradients);
         if let Some(value) = value {
             let loss_nm2 = finite(value, step)?;
-            let seconds = start.elapsed().as_secs_f64();
+            let seconds = clock.start.elapsed().as_secs_f64();
             let (done, steps) = (step + 1, config.steps);
             let mut record =
                 Record { step: done, steps, seconds, loss_nm2, l2_nm2: None, pvb_nm2: None };
-            if done % config.validate_every == 0 || done == steps {
+            if done % config.validate_every == 0 || ends {
                 let [l2, pvb] = bench.validate(&network.valid())?;
                 (record.l2_nm2, record.pvb_nm2) = (Some(l2), Some(pvb));
                 if l2 + pvb < trained.best_nm2 {
@@ -147,7 +156,7 @@ pub fn train_neural_ilt(
                 }
             }
             trained.records.push(record);
-            if !watch(&record) {
+            if !watch(&record) || ends {
                 break;
             }
         }
@@ -155,10 +164,30 @@ pub fn train_neural_ilt(
     Ok(trained)
 }
 
+/// Where the run stands in time.
+struct Clock {
+    start: Instant,
+    /// Seconds that the first steps took, in which kernels are tuned.
+    tuned: f64,
+}
+
+impl Clock {
+    /// Share of the schedule that is done, by steps or by time.
+    fn share(&mut self, config: &TrainConfig, step: usize) -> f64 {
+        let by_steps = step as f64 / config.steps as f64;
+        let Some(minutes) = config.minutes else { return by_steps };
+        let now = self.start.elapsed().as_secs_f64();
+        if step <= TUNING_STEPS {
+            self.tuned = now;
+        }
+        let by_time = (now - self.tuned) / (minutes * 60.0 - self.tuned).max(1.0);
+        by_steps.max(by_time).min(1.0)
+    }
+}
+
 /// Step size: a linear warm-up, then a cosine.
-fn rate(config: &TrainConfig, step: usize) -> f64 {
+fn rate(config: &TrainConfig, step: usize, share: f64) -> f64 {
     let warm = ((step + 1) as f64 / config.warm_up.max(1) as f64).min(1.0);
-    let share = step as f64 / config.steps as f64;
     config.learning_rate * warm * (0.01 + 0.495 * (1.0 + (PI * share).cos()))
 }
 
@@ -234,7 +263,7 @@ impl<'a> Bench<'a> {
 
     fn mask(&self, network: &NeuralIlt, target: &Tensor<3>) -> Tensor<3> {
         let precision = if self.config.bf16 { DType::BF16 } else { DType::F32 };
-        network.forward(resized(target.clone(), self.network_size), precision)
+        network.forward_unfolded(resized(target.clone(), self.network_size), precision)
     }
 
     /// Soft error per clip, in nm².

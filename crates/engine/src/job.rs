@@ -1,0 +1,307 @@
+//! A run: everything it depends on, and what comes out.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use lithoburn_layout::{Coverage, Frame, Layout, Raster, TileGrid};
+use lithoburn_litho::KernelSet;
+use lithoburn_litho::ilt::Progress;
+use lithoburn_pool::Chosen;
+use serde::Serialize;
+
+use crate::evaluate::{Evaluation, Evaluator, Metrics};
+use crate::propose::{Model, Proposer};
+use crate::EngineError;
+
+/// Fields computed at once on a GPU.
+const GPU_BATCH: usize = 8;
+
+/// How a layout is cut into simulated fields.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fields {
+    /// One field with the layout in its middle; larger layouts are refused.
+    One,
+    /// Fields of the kernels' period, each keeping the part inside its halo.
+    Tiled {
+        /// Side of a field, in nm; must be the kernels' period.
+        field_nm: f64,
+        /// Width of the halo, in nm.
+        halo_nm: f64,
+    },
+}
+
+/// Everything that a run depends on.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// How masks are found.
+    pub model: Model,
+    /// Optical kernels.
+    pub kernels: KernelSet,
+    /// Where they come from, for the report.
+    pub kernels_name: String,
+    /// The device, already chosen.
+    pub device: Chosen,
+    /// Side of a pixel of targets and images, in nm.
+    pub pixel_nm: f64,
+    /// How polygons become pixels.
+    pub coverage: Coverage,
+    /// How the layout is cut.
+    pub fields: Fields,
+}
+
+/// What a run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Drawing polygons on rasters.
+    Rasterize,
+    /// Loading the model.
+    Load,
+    /// Finding masks.
+    Optimize,
+    /// Simulating and measuring.
+    Evaluate,
+}
+
+/// News of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// What it is doing.
+    pub stage: Stage,
+    /// Steps of the stage that are done.
+    pub done: usize,
+    /// Steps of the stage.
+    pub total: usize,
+    /// Error per field, in nm², if it was just read.
+    pub loss_nm2: Option<f64>,
+}
+
+/// The report's numbers. Field names are the keys of `report.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The layout's name.
+    pub layout: String,
+    /// The model's name and settings.
+    pub model: Model,
+    /// SHA-256 of the network's weights.
+    pub weights_sha256: Option<String>,
+    /// The device's name.
+    pub device: String,
+    /// The card behind it.
+    pub card: String,
+    /// Why it was chosen.
+    pub device_reason: String,
+    /// Where the kernels come from.
+    pub kernels: String,
+    /// Field period of the kernels, in nm.
+    pub period_nm: f64,
+    /// Side of an evaluated pixel, in nm.
+    pub pixel_nm: f64,
+    /// Number of fields.
+    pub fields: usize,
+    /// The design used as mask.
+    pub before: Metrics,
+    /// The corrected mask.
+    pub after: Metrics,
+    /// Seconds by stage.
+    pub seconds: Seconds,
+    /// Version of the program.
+    pub version: &'static str,
+}
+
+/// Seconds by stage.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Seconds {
+    /// Drawing.
+    pub rasterize: f64,
+    /// Loading the model onto the device.
+    pub load: f64,
+    /// Finding masks.
+    pub optimize: f64,
+    /// Measuring before and after.
+    pub evaluate: f64,
+}
+
+/// What a run leaves.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The numbers.
+    pub report: Report,
+    /// The whole mask.
+    pub mask: Raster,
+    /// Where it lies.
+    pub frame: Frame,
+    /// The field with the largest error after correction, for the picture: target, mask, images.
+    pub worst: Shown,
+}
+
+/// One field with all its images.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its place.
+    pub frame: Frame,
+    /// What should print.
+    pub target: Raster,
+    /// What is exposed.
+    pub mask: Raster,
+    /// How it prints.
+    pub evaluation: Evaluation,
+}
+
+impl Job {
+    /// Corrects a layout. `watch` hears of the progress; false stops the run.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`]; nothing is written here in any case.
+    pub fn run(
+        &self,
+        layout: &Layout,
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Outcome, EngineError> {
+        let grid = self.grid(layout)?;
+        let mut seconds = Seconds::default();
+        let targets = timed(&mut seconds.rasterize, || self.targets(layout, &grid));
+        self.say(watch, Stage::Load, 0, 1)?;
+        let proposer = timed(&mut seconds.load, || {
+            Proposer::new(&self.model, &self.kernels, &self.device.device)
+        })?;
+        let masks = timed(&mut seconds.optimize, || self.propose(&proposer, &targets, watch))?;
+        let mask_grid = rescaled(&grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
+        let mask = mask_grid.stitch(&masks);
+        let (before, after, worst) = timed(&mut seconds.evaluate, || {
+            self.measure(&grid, &mask_grid, &targets, &mask, watch)
+        })?;
+        let report = Report {
+            layout: layout.name.clone(),
+            model: self.model.clone(),
+            weights_sha256: proposer.weights_hash.clone(),
+            device: self.device.name.clone(),
+            card: self.device.card.clone(),
+            device_reason: self.device.reason.clone(),
+            kernels: self.kernels_name.clone(),
+            period_nm: self.kernels.period_nm,
+            pixel_nm: self.pixel_nm,
+            fields: grid.len(),
+            before,
+            after,
+            seconds,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        Ok(Outcome { report, mask, frame: mask_grid.whole(), worst })
+    }
+
+    fn say(
+        &self,
+        watch: &mut dyn FnMut(Event) -> bool,
+        stage: Stage,
+        done: usize,
+        total: usize,
+    ) -> Result<(), EngineError> {
+        match watch(Event { stage, done, total, loss_nm2: None }) {
+            true => Ok(()),
+            false => Err(lithoburn_litho::LithoError::Interrupted.into()),
+        }
+    }
+
+    /// The fields that cover a layout.
+    fn grid(&self, layout: &Layout) -> Result<TileGrid, EngineError> {
+        let period = self.kernels.period_nm;
+        match self.fields {
+            Fields::One => Ok(TileGrid::single(&Frame::centred(layout, period, self.pixel_nm)?)),
+            Fields::Tiled { field_nm, .. } if (field_nm - period).abs() > 1e-6 => {
+                Err(EngineError::Setting(format!(
+                    "a tile of {field_nm} nm does not fit the kernels, whose field is {period} nm: \
+                     use --tile {period}, or kernels made for that period"
+                )))
+            }
+            Fields::Tiled { field_nm, halo_nm } => {
+                let none = EngineError::Setting("the layout has no polygon".into());
+                let extent = layout.extent().ok_or(none)?;
+                Ok(TileGrid::cover(extent, field_nm, halo_nm, self.pixel_nm)?)
+            }
+        }
+    }
+
+    fn targets(&self, layout: &Layout, grid: &TileGrid) -> Vec<Raster> {
+        (0..grid.len()).map(|i| layout.rasterize(&grid.frame(i), self.coverage)).collect()
+    }
+
+    /// Masks of all fields, batch by batch.
+    fn propose(
+        &self,
+        proposer: &Proposer,
+        targets: &[Raster],
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Vec<Raster>, EngineError> {
+        let batch = if self.device.name == "cpu" { 1 } else { GPU_BATCH };
+        let batches = targets.chunks(batch);
+        let total = batches.len() * proposer.steps();
+        let mut masks = Vec::new();
+        for (index, targets) in batches.enumerate() {
+            let before = index * proposer.steps();
+            let mut step = |p: Progress| {
+                let done = before + p.done;
+                watch(Event { stage: Stage::Optimize, done, total, loss_nm2: p.loss_nm2 })
+            };
+            masks.extend(proposer.propose(targets, &mut step)?);
+        }
+        Ok(masks)
+    }
+
+    /// Measures the design and the mask field by field, and keeps the worst field for the picture.
+    fn measure(
+        &self,
+        grid: &TileGrid,
+        mask_grid: &TileGrid,
+        targets: &[Raster],
+        mask: &Raster,
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(Metrics, Metrics, Shown), EngineError> {
+        let evaluator = Evaluator::new(&self.kernels);
+        let (mut before, mut after) = (Metrics::default(), Metrics::default());
+        let mut worst: Option<(f64, Shown)> = None;
+        for (index, target) in targets.iter().enumerate() {
+            self.say(watch, Stage::Evaluate, index, targets.len())?;
+            let design = evaluator.evaluate(target, target, grid.halo)?.metrics;
+            let field = mask.crop(mask_grid.at(index), mask_grid.field, mask_grid.field);
+            let evaluation = evaluator.evaluate(&field, target, grid.halo)?;
+            before.add(&design);
+            after.add(&evaluation.metrics);
+            let error = evaluation.metrics.l2_nm2 + evaluation.metrics.pvb_nm2;
+            if worst.as_ref().is_none_or(|(worst, _)| error > *worst) {
+                let (frame, target) = (grid.frame(index), target.clone());
+                worst = Some((error, Shown { frame, target, mask: field, evaluation }));
+            }
+        }
+        before.measure_mask(&grid.stitch(targets));
+        after.measure_mask(mask);
+        let none = EngineError::Setting("the layout has no field".into());
+        Ok((before, after, worst.ok_or(none)?.1))
+    }
+}
+
+/// The same fields with pixels of another size.
+fn rescaled(grid: &TileGrid, pixel_nm: f64) -> Result<TileGrid, EngineError> {
+    let scaled = |pixels: usize| pixels as f64 * grid.pixel_nm / pixel_nm;
+    let (field, halo) = (scaled(grid.field), scaled(grid.halo));
+    if (field - field.round()).abs() > 1e-6 || (halo - halo.round()).abs() > 1e-6 {
+        return Err(EngineError::Setting(format!(
+            "the halo is no whole number of the mask's pixels of {pixel_nm} nm"
+        )));
+    }
+    Ok(TileGrid { field: field.round() as usize, halo: halo.round() as usize, pixel_nm, ..*grid })
+}
+
+/// Runs something and adds its seconds.
+fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    *seconds += start.elapsed().as_secs_f64();
+    result
+}
+
+/// Where a run leaves its files by default: `out/<layout name>`.
+pub(crate) fn default_directory(layout: &str) -> PathBuf {
+    PathBuf::from("out").join(layout)
+}

@@ -1,0 +1,110 @@
+//! The files of a run: mask.png, mask.gds, report.json and overview.png, each whole or not at all.
+
+use std::path::{Path, PathBuf};
+
+use lithoburn_layout::{Layer, Layout, LayoutError, gds, png, trace, write_whole};
+use lithoburn_litho::metrics::EpeFinding;
+
+use crate::evaluate::{Evaluator, Metrics};
+use crate::job::{Outcome, default_directory};
+use crate::overview::{Scene, SiteMark, draw};
+use crate::EngineError;
+
+/// Layer of the mask's polygons in `mask.gds`.
+pub const MASK_LAYER: Layer = Layer { layer: 1, datatype: 1 };
+
+/// Makes sure that a directory can be written, before hours are spent on what would go there.
+///
+/// # Errors
+///
+/// [`LayoutError::Write`].
+pub fn probe_directory(directory: &Path) -> Result<(), LayoutError> {
+    let failed = |e| LayoutError::Write(directory.to_path_buf(), e);
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    tempfile::tempfile_in(directory).map(|_| ()).map_err(failed)
+}
+
+impl Outcome {
+    /// The directory used when the user names none.
+    pub fn default_directory(layout: &str) -> PathBuf {
+        default_directory(layout)
+    }
+
+    /// Writes all four files. `evaluator` knows the corners that the picture's contours are drawn at.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Layout`] if a file cannot be written.
+    pub fn write(&self, directory: &Path, evaluator: &Evaluator) -> Result<(), EngineError> {
+        let file = |name: &str| directory.join(name);
+        write_whole(&file("mask.png"), &png::encode(&self.mask))?;
+        let polygons = trace::polygons(&self.mask, self.frame.origin_nm);
+        let layout = Layout::new(self.report.layout.clone(), polygons);
+        let path = file("mask.gds");
+        write_whole(&path, &gds::encode(&path, &layout, MASK_LAYER, self.unit_nm())?)?;
+        write_whole(&file("overview.png"), &self.picture(evaluator))?;
+        let report = serde_json::to_vec_pretty(&self.report)
+            .map_err(|e| EngineError::Setting(format!("the report has no JSON: {e}")))?;
+        write_whole(&file("report.json"), &report)?;
+        Ok(())
+    }
+
+    /// Database unit that holds every corner of the mask: 1 nm, or a fraction for finer layouts.
+    fn unit_nm(&self) -> f64 {
+        let on_grid = |unit: f64| {
+            let whole = |nm: f64| (nm / unit - (nm / unit).round()).abs() < 1e-6;
+            whole(self.frame.origin_nm[0]) && whole(self.frame.origin_nm[1]) && whole(self.frame.pixel_nm)
+        };
+        [1.0, 0.5, 0.1].into_iter().find(|&unit| on_grid(unit)).unwrap_or(0.01)
+    }
+
+    fn picture(&self, evaluator: &Evaluator) -> Vec<u8> {
+        let (report, shown) = (&self.report, &self.worst);
+        let title = format!("{} · {}", report.layout, report.model.name());
+        let fields = match report.fields {
+            1 => String::new(),
+            n => format!(" · worst of {n} fields"),
+        };
+        let subtitle = format!(
+            "{} ({}) · kernels {} · {} nm pixels · lithoburn {}{fields}",
+            report.device, report.card, report.kernels, report.pixel_nm, report.version
+        );
+        let window = evaluator.window();
+        let level = |dose: f64| evaluator.resist().threshold / dose;
+        let pixel = shown.target.pixel_nm;
+        let marks: Vec<SiteMark> = shown.evaluation.sites.iter().map(|(site, finding)| SiteMark {
+            at_nm: site.at.map(|v| (v as f64 + 0.5) * pixel),
+            inside_missing: matches!(finding, EpeFinding::Inside | EpeFinding::Both),
+            outside_printed: matches!(finding, EpeFinding::Outside | EpeFinding::Both),
+        }).collect();
+        draw(&Scene {
+            title: &title,
+            subtitle: &subtitle,
+            target: &shown.target,
+            mask: &shown.mask,
+            aerial: &shown.evaluation.best,
+            defocus: &shown.evaluation.defocus,
+            levels: [level(window.nominal.dose), level(window.outer.dose), level(window.inner.dose)],
+            sites: &marks,
+            table: &report.before.table(&report.after),
+            origin_nm: shown.frame.origin_nm,
+        })
+    }
+}
+
+impl Metrics {
+    /// Rows of name, before and after, as people read them.
+    pub fn table(&self, after: &Self) -> Vec<[String; 3]> {
+        let area = |v: f64| format!("{v:.0} nm²");
+        let some = |v: Option<f64>, unit: &str| v.map_or("–".into(), |v| format!("{v:.0} {unit}"));
+        let row = |name: &str, value: &dyn Fn(&Self) -> String| [name.into(), value(self), value(after)];
+        vec![
+            row("L2", &|m| area(m.l2_nm2)),
+            row("PV band", &|m| area(m.pvb_nm2)),
+            row("EPE violations", &|m| format!("{} of {} sites", m.epe_violations, m.epe_sites)),
+            row("Shots", &|m| m.shots.to_string()),
+            row("Smallest shape", &|m| some(m.min_shape_area_nm2, "nm²")),
+            row("Smallest gap", &|m| some(m.min_shape_distance_nm, "nm")),
+        ]
+    }
+}
