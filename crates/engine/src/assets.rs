@@ -23,8 +23,7 @@ pub(crate) const KERNELS_NAME: &str = "cross_quad_2048 (built in)";
 /// Only if the file was damaged when the program was built.
 pub fn default_kernels() -> Result<KernelSet, EngineError> {
     let path = "built-in kernels".into();
-    KernelSet::from_bytes(KERNELS)
-        .map_err(|problem| LithoError::Kernels { path, problem }.into())
+    KernelSet::from_bytes(KERNELS).map_err(|problem| LithoError::Kernels { path, problem }.into())
 }
 
 /// The kernels of a file, or the built-in ones, and their name.

@@ -121,9 +121,15 @@ impl Evaluator {
     /// # Errors
     ///
     /// As [`Evaluator::aerial`].
-    pub fn evaluate(&self, mask: &Raster, target: &Raster, halo: usize) -> Result<Evaluation, EngineError> {
+    pub fn evaluate(
+        &self,
+        mask: &Raster,
+        target: &Raster,
+        halo: usize,
+    ) -> Result<Evaluation, EngineError> {
         let [best, defocus] = self.aerial(&mask.binarized(), target.pixel_nm)?;
-        let prints = Prints::develop(&best.data, &defocus.data, best.width, &self.window, &self.resist);
+        let prints =
+            Prints::develop(&best.data, &defocus.data, best.width, &self.window, &self.resist);
         let (inside, pixel_nm) = (target.binary(), target.pixel_nm);
         let core = Core { width: target.width, height: target.height, halo };
         let sites = epe_sites(Bitmap { data: &inside, width: target.width }, pixel_nm);
@@ -151,9 +157,8 @@ struct Core {
 
 impl Core {
     fn holds(&self, [x, y]: [isize; 2]) -> bool {
-        let within = |v: isize, size: usize| {
-            v >= self.halo as isize && v < (size - self.halo) as isize
-        };
+        let within =
+            |v: isize, size: usize| v >= self.halo as isize && v < (size - self.halo) as isize;
         within(x, self.width) && within(y, self.height)
     }
 

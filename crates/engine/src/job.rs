@@ -9,9 +9,9 @@ use lithoburn_litho::ilt::Progress;
 use lithoburn_pool::Chosen;
 use serde::Serialize;
 
+use crate::EngineError;
 use crate::evaluate::{Evaluation, Evaluator, Metrics};
 use crate::propose::{Model, Proposer};
-use crate::EngineError;
 
 /// Fields computed at once on a GPU.
 const GPU_BATCH: usize = 8;

@@ -20,4 +20,4 @@ pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
 pub use job::{Event, Fields, Job, Outcome, Report, Stage};
 pub use propose::{Model, Proposer};
-pub use write::{probe_directory, MASK_LAYER};
+pub use write::{MASK_LAYER, probe_directory};

@@ -97,7 +97,8 @@ impl Proposer {
         let masks = match &self.method {
             Method::Descent => self.descend(&target, &Start::Target, 0, watch)?,
             Method::Network { network, correct } => {
-                let size = (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;
+                let size =
+                    (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;
                 let small = fitted(&target, size)?;
                 let mask = network.forward(small, DType::F32);
                 if !watch(Progress { done: 1, total: self.steps(), loss_nm2: None }) {
@@ -161,9 +162,7 @@ fn network(
     device: &Device,
 ) -> Result<(NeuralIlt, String), EngineError> {
     match directory {
-        Some(directory) => {
-            Ok((NeuralIlt::load(directory, device)?, weights::hash(directory)?))
-        }
+        Some(directory) => Ok((NeuralIlt::load(directory, device)?, weights::hash(directory)?)),
         None => {
             let (config, tensors) = shipped_weights();
             let network = NeuralIlt::from_bytes(config, tensors, device)?;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use lithoburn_layout::{Layer, Layout, LayoutError, gds, png, trace, write_whole};
 use lithoburn_litho::metrics::EpeFinding;
 
+use crate::EngineError;
 use crate::evaluate::{Evaluator, Metrics};
 use crate::job::{Outcome, default_directory};
 use crate::overview::{Scene, SiteMark, draw};
-use crate::EngineError;
 
 /// Layer of the mask's polygons in `mask.gds`.
 pub const MASK_LAYER: Layer = Layer { layer: 1, datatype: 1 };
@@ -53,7 +53,9 @@ impl Outcome {
     fn unit_nm(&self) -> f64 {
         let on_grid = |unit: f64| {
             let whole = |nm: f64| (nm / unit - (nm / unit).round()).abs() < 1e-6;
-            whole(self.frame.origin_nm[0]) && whole(self.frame.origin_nm[1]) && whole(self.frame.pixel_nm)
+            whole(self.frame.origin_nm[0])
+                && whole(self.frame.origin_nm[1])
+                && whole(self.frame.pixel_nm)
         };
         [1.0, 0.5, 0.1].into_iter().find(|&unit| on_grid(unit)).unwrap_or(0.01)
     }
@@ -72,11 +74,16 @@ impl Outcome {
         let window = evaluator.window();
         let level = |dose: f64| evaluator.resist().threshold / dose;
         let pixel = shown.target.pixel_nm;
-        let marks: Vec<SiteMark> = shown.evaluation.sites.iter().map(|(site, finding)| SiteMark {
-            at_nm: site.at.map(|v| (v as f64 + 0.5) * pixel),
-            inside_missing: matches!(finding, EpeFinding::Inside | EpeFinding::Both),
-            outside_printed: matches!(finding, EpeFinding::Outside | EpeFinding::Both),
-        }).collect();
+        let marks: Vec<SiteMark> = shown
+            .evaluation
+            .sites
+            .iter()
+            .map(|(site, finding)| SiteMark {
+                at_nm: site.at.map(|v| (v as f64 + 0.5) * pixel),
+                inside_missing: matches!(finding, EpeFinding::Inside | EpeFinding::Both),
+                outside_printed: matches!(finding, EpeFinding::Outside | EpeFinding::Both),
+            })
+            .collect();
         draw(&Scene {
             title: &title,
             subtitle: &subtitle,
@@ -84,7 +91,11 @@ impl Outcome {
             mask: &shown.mask,
             aerial: &shown.evaluation.best,
             defocus: &shown.evaluation.defocus,
-            levels: [level(window.nominal.dose), level(window.outer.dose), level(window.inner.dose)],
+            levels: [
+                level(window.nominal.dose),
+                level(window.outer.dose),
+                level(window.inner.dose),
+            ],
             sites: &marks,
             table: &report.before.table(&report.after),
             origin_nm: shown.frame.origin_nm,
@@ -96,8 +107,10 @@ impl Metrics {
     /// Rows of name, before and after, as people read them.
     pub fn table(&self, after: &Self) -> Vec<[String; 3]> {
         let area = |v: f64| format!("{v:.0} nm²");
-        let some = |v: Option<f64>, unit: &str| v.map_or("–".into(), |v| format!("{v:.0} {unit}"));
-        let row = |name: &str, value: &dyn Fn(&Self) -> String| [name.into(), value(self), value(after)];
+        let some =
+            |v: Option<f64>, unit: &str| v.map_or("–".into(), |v| format!("{v:.0} {unit}"));
+        let row =
+            |name: &str, value: &dyn Fn(&Self) -> String| [name.into(), value(self), value(after)];
         vec![
             row("L2", &|m| area(m.l2_nm2)),
             row("PV band", &|m| area(m.pvb_nm2)),

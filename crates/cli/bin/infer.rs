@@ -1,0 +1,20 @@
+#![recursion_limit = "256"]
+//! `infer`: a layout in, a corrected mask out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lithoburn_cli::infer::{InferArgs, infer};
+
+/// Correct a layout: find the mask whose print is the design.
+#[derive(Parser)]
+#[command(name = "infer", version)]
+struct Cli {
+    #[command(flatten)]
+    args: InferArgs,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    lithoburn_cli::run(|| infer(&cli.args))
+}

@@ -1,0 +1,51 @@
+#![recursion_limit = "256"]
+//! `lithoburn`: every job as a subcommand.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lithoburn_cli::{bench, devices, generate, infer, kernels, score, simulate, train};
+
+/// Computational lithography: masks whose print is the design.
+#[derive(Parser)]
+#[command(name = "lithoburn", version)]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Find the mask whose print is the design.
+    Infer(infer::InferArgs),
+    /// Simulate a mask: aerial images and prints at three corners.
+    Simulate(simulate::SimulateArgs),
+    /// Measure anybody's mask against a target.
+    Score(score::ScoreArgs),
+    /// Run a benchmark.
+    #[command(subcommand)]
+    Bench(bench::BenchJob),
+    /// Make or check optical kernels.
+    #[command(subcommand)]
+    Kernels(kernels::KernelsJob),
+    /// Write synthetic metal clips.
+    Generate(generate::GenerateArgs),
+    /// Train Neural-ILT through the simulator.
+    Train(train::TrainArgs),
+    /// Show what computes here, what would be chosen, and what is missing.
+    Devices,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    lithoburn_cli::run(|| match &cli.job {
+        Job::Infer(args) => infer::infer(args),
+        Job::Simulate(args) => simulate::simulate(args),
+        Job::Score(args) => score::score(args),
+        Job::Bench(job) => bench::bench(job),
+        Job::Kernels(job) => kernels::kernels(job),
+        Job::Generate(args) => generate::generate(args),
+        Job::Train(args) => train::train(args),
+        Job::Devices => devices::devices(),
+    })
+}

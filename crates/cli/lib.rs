@@ -1,0 +1,38 @@
+//! The command line: one file per job, shared by the programs `infer` and `lithoburn`.
+//!
+//! Exit status: 0 done, 1 ran but a requirement was not met, 2 failed.
+
+pub mod bench;
+pub mod devices;
+pub mod generate;
+pub mod infer;
+pub mod kernels;
+mod options;
+pub mod score;
+pub mod simulate;
+mod terminal;
+pub mod train;
+
+use std::process::ExitCode;
+
+/// What a job that ran says about its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done.
+    Done,
+    /// Ran, but what was asked for was not met.
+    NotMet,
+}
+
+/// Runs a job and turns its result into an exit status; an error is one line on the terminal.
+pub fn run(job: impl FnOnce() -> anyhow::Result<Verdict>) -> ExitCode {
+    terminal::prepare();
+    match job() {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::NotMet) => ExitCode::from(1),
+        Err(error) => {
+            terminal::complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}

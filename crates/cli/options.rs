@@ -1,0 +1,130 @@
+//! Options that several jobs share.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use lithoburn_engine::{Fields, Model, load_kernels};
+use lithoburn_layout::{Coverage, Layer, Layout, ReadOptions};
+use lithoburn_litho::KernelSet;
+use lithoburn_pool::{Chosen, DeviceName};
+
+/// Halo on each side of a tile by default, as a share of the field: 512 nm of 2048 nm, beyond which lies
+/// 1 % of the kernels' energy.
+const HALO_SHARE: f64 = 0.25;
+/// Steps of Neural-ILT's correction by default.
+const CORRECTION: usize = 100;
+
+/// How masks are found, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelName {
+    /// A network proposes the mask, the simulator corrects it.
+    NeuralIlt,
+    /// Gradient descent on the mask's pixels.
+    Ilt,
+}
+
+/// The model and its settings.
+#[derive(Args, Debug)]
+pub(crate) struct ModelOptions {
+    /// How the mask is found.
+    #[arg(long, short, value_enum, default_value = "neural-ilt")]
+    pub model: ModelName,
+    /// Steps of correction after the network; 0 takes the network's mask as it is.
+    #[arg(long, value_name = "N", default_value_t = CORRECTION)]
+    pub correct: usize,
+    /// Directory of weights to use instead of the built-in ones: config.json, model.safetensors.
+    #[arg(long, value_name = "DIR")]
+    pub weights: Option<PathBuf>,
+}
+
+impl ModelOptions {
+    pub(crate) fn model(&self) -> Model {
+        match self.model {
+            ModelName::Ilt => Model::Ilt,
+            ModelName::NeuralIlt => {
+                Model::NeuralIlt { weights: self.weights.clone(), correct: self.correct }
+            }
+        }
+    }
+}
+
+/// Where to compute.
+#[derive(Args, Debug)]
+pub(crate) struct DeviceOptions {
+    /// auto, cuda, cuda:N, vulkan, vulkan:N, wgpu or cpu.
+    #[arg(long, short, value_name = "NAME", default_value = "auto")]
+    pub device: DeviceName,
+}
+
+impl DeviceOptions {
+    pub(crate) fn choose(&self) -> Result<Chosen> {
+        Ok(lithoburn_pool::choose(self.device)?)
+    }
+}
+
+/// Optics.
+#[derive(Args, Debug)]
+pub(crate) struct KernelOptions {
+    /// Optical kernels (safetensors) instead of the built-in ones.
+    #[arg(long, value_name = "FILE")]
+    pub kernels: Option<PathBuf>,
+}
+
+impl KernelOptions {
+    pub(crate) fn load(&self) -> Result<(KernelSet, String)> {
+        Ok(load_kernels(self.kernels.as_deref())?)
+    }
+}
+
+/// How polygons become pixels, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RasterRule {
+    /// The exact covered area of each pixel.
+    Exact,
+    /// Both end pixels belong to an edge, as in OpenILT's fillPoly.
+    Inclusive,
+}
+
+/// How a layout is read and drawn.
+#[derive(Args, Debug)]
+pub(crate) struct LayoutOptions {
+    /// Side of a pixel of targets and images, in nm; of a PNG's pixels too.
+    #[arg(long, value_name = "NM", default_value_t = 1.0)]
+    pub pixel: f64,
+    /// Layer and datatype of a GDSII file, if it has shapes on several.
+    #[arg(long, value_name = "L/D")]
+    pub layer: Option<Layer>,
+    /// Cell of a GDSII file, if it has several top cells.
+    #[arg(long, value_name = "NAME")]
+    pub cell: Option<String>,
+    /// Rule for pixels that an edge cuts.
+    #[arg(long, value_enum, default_value = "exact")]
+    pub raster: RasterRule,
+}
+
+impl LayoutOptions {
+    pub(crate) fn read(&self, path: &Path) -> Result<Layout> {
+        if !(self.pixel.is_finite() && self.pixel > 0.0) {
+            anyhow::bail!("--pixel must be a positive number of nm, got {}", self.pixel);
+        }
+        let options =
+            ReadOptions { layer: self.layer, cell: self.cell.clone(), pixel_nm: self.pixel };
+        Ok(Layout::read(path, &options)?)
+    }
+
+    pub(crate) fn coverage(&self) -> Coverage {
+        match self.raster {
+            RasterRule::Exact => Coverage::Exact,
+            RasterRule::Inclusive => Coverage::Inclusive,
+        }
+    }
+}
+
+/// The fields of a `--tile` option.
+pub(crate) fn fields(tile: Option<f64>) -> Fields {
+    match tile {
+        None => Fields::One,
+        Some(field_nm) => Fields::Tiled { field_nm, halo_nm: field_nm * HALO_SHARE },
+    }
+}
