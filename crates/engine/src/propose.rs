@@ -100,7 +100,11 @@ impl Proposer {
                 let size =
                     (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;
                 let small = fitted(&target, size)?;
-                let mask = network.forward(small, DType::F32);
+                // A mask that is taken as it is deserves the better answer; a correction does not need it.
+                let mask = match correct {
+                    0 => network.forward_symmetric(small, DType::F32),
+                    _ => network.forward(small, DType::F32),
+                };
                 if !watch(Progress { done: 1, total: self.steps(), loss_nm2: None }) {
                     return Err(LithoError::Interrupted.into());
                 }
