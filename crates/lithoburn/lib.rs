@@ -1,1 +1,36 @@
+//! lithoburn: computational lithography in Rust. A layout goes in, a corrected mask comes out.
+//!
+//! The library is the sum of its crates; each has its own page:
+//!
+//! | crate | what |
+//! |---|---|
+//! | [`layout`] | polygons, rasters, GDSII, GLP, PNG, fracturing, synthetic clips |
+//! | [`litho`] | optics, aerial image, resist, loss, inverse lithography, metrics |
+//! | [`pool`] | devices and their kernel cache |
+//! | [`models`] | networks that propose masks |
+//! | [`engine`] | the main job |
+//! | [`train`] | training through the simulator |
+//!
+//! Simulate a mask:
+//!
+//! ```
+//! use lithoburn::engine::{Evaluator, default_kernels};
+//! use lithoburn::layout::{Coverage, Frame, Layout, Polygon};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let design = Layout::new("bar", vec![Polygon::rectangle(0.0, 0.0, 80.0, 600.0)]);
+//! let frame = Frame::centred(&design, 2048.0, 4.0)?;
+//! let target = design.rasterize(&frame, Coverage::Exact);
+//! let found = Evaluator::new(&default_kernels()?).evaluate(&target, &target, 0)?;
+//! assert!(found.metrics.epe_violations > 0); // a bare design does not print: that is the job
+//! # Ok(())
+//! # }
+//! ```
 
+pub use burn;
+pub use lithoburn_engine as engine;
+pub use lithoburn_layout as layout;
+pub use lithoburn_litho as litho;
+pub use lithoburn_models as models;
+pub use lithoburn_pool as pool;
+pub use lithoburn_train as train;

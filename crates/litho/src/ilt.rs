@@ -9,8 +9,6 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::module::avg_pool2d;
-use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Device, Tensor, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
@@ -336,16 +334,34 @@ pub fn smoothed(image: Tensor<3>, side: usize) -> Tensor<3> {
     if side <= 1 {
         return image;
     }
-    let pool = |kernel: [usize; 2], image: Tensor<4>| {
-        let padding = [kernel[0] / 2, kernel[1] / 2];
-        let options = AvgPoolOptions::new(kernel)
-            .with_stride([1, 1])
-            .with_padding(padding)
-            .with_count_include_pad(true);
-        avg_pool2d(image, options)
-    };
-    let rows = pool([1, side], image.unsqueeze_dim::<4>(1));
-    pool([side, 1], rows).squeeze_dim::<3>(1)
+    let sums = window_sums(window_sums(image, 2, side), 1, side);
+    sums / (side * side) as f64
+}
+
+/// Sums over `side` neighbours along a dimension, from sums over 1, 2, 4, … of them.
+///
+/// Pooling does the same, but Burn's gradient of it takes the time of all the rest on the CPU.
+fn window_sums(image: Tensor<3>, dim: usize, side: usize) -> Tensor<3> {
+    let mut shape = image.dims();
+    let n = shape[dim];
+    shape[dim] = side / 2;
+    let zeros = Tensor::zeros(shape, &image.device());
+    let mut runs = Tensor::cat(vec![zeros.clone(), image, zeros], dim);
+    let (mut length, mut start, mut total) = (1, 0, None);
+    loop {
+        if side & length != 0 {
+            let part = runs.clone().narrow(dim, start, n);
+            start += length;
+            total = Some(total.map_or(part.clone(), |sum: Tensor<3>| sum + part));
+        }
+        if 2 * length > side {
+            break;
+        }
+        let size = runs.dims()[dim] - length;
+        runs = runs.clone().narrow(dim, 0, size) + runs.narrow(dim, length, size);
+        length *= 2;
+    }
+    total.unwrap_or(runs)
 }
 
 /// A square image on another grid: block means downwards, repetition upwards.

@@ -1,0 +1,168 @@
+//! The programs, run as a user runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/layouts/metal_clip.glp");
+
+/// A folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("temporary folder");
+    folder
+}
+
+fn lithoburn(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lithoburn")).args(arguments).output().expect("starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn infer_improves_the_example_and_leaves_whole_files() {
+    let out = folder("infer");
+    let run = Command::new(env!("CARGO_BIN_EXE_infer"))
+        .args([EXAMPLE, "--device", "cpu", "--correct", "8", "--json", "--out", path(&out)])
+        .output()
+        .expect("starts");
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    let number = |when: &str, key: &str| report[when][key].as_f64().expect("a number");
+    let sum = |when: &str| number(when, "l2_nm2") + number(when, "pvb_nm2");
+    assert!(sum("after") < 0.8 * sum("before"), "{report}");
+    assert!(number("after", "epe_violations") < number("before", "epe_violations"));
+    for key in ["epe_sites", "shots", "min_shape_area_nm2", "min_shape_distance_nm"] {
+        assert!(number("after", key) > 0.0, "{key}");
+    }
+    let written = std::fs::read(out.join("report.json")).expect("report.json");
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&written).expect("JSON"), report);
+    for file in ["mask.png", "mask.gds", "overview.png"] {
+        assert!(std::fs::metadata(out.join(file)).expect(file).len() > 1000, "{file}");
+    }
+    // The three forms of the mask score alike.
+    let score = |mask: &str| {
+        let run =
+            lithoburn(&["score", "--mask", path(&out.join(mask)), "--target", EXAMPLE, "--json"]);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        serde_json::from_slice::<serde_json::Value>(&run.stdout).expect("JSON")
+    };
+    for mask in ["mask.png", "mask.gds"] {
+        let found = score(mask);
+        assert_eq!(found["l2_nm2"], report["after"]["l2_nm2"], "{mask}");
+        assert_eq!(found["pvb_nm2"], report["after"]["pvb_nm2"], "{mask}");
+    }
+}
+
+#[test]
+fn simulate_writes_three_images() {
+    let out = folder("simulate");
+    let run = lithoburn(&["simulate", EXAMPLE, "--pixel", "4", "--out", path(&out)]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let bytes = std::fs::read(out.join("aerial.safetensors")).expect("aerial.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    for name in ["nominal", "outer", "inner"] {
+        assert_eq!(tensors.tensor(name).expect(name).shape(), [512, 512]);
+        assert!(out.join(format!("printed_{name}.png")).exists());
+    }
+}
+
+#[test]
+fn a_gdsii_cell_with_a_fine_database_unit_is_corrected_in_tiles() {
+    let out = folder("tiles");
+    let (one, two) = (out.join("mask.png"), out.join("mask.gds"));
+    let wide = out.join("wide.glp");
+    let bars =
+        "   RECT N M1 0 0 3000 80\n   RECT N M1 0 300 80 900\n   RECT N M1 2600 300 90 700\n";
+    std::fs::write(&wide, format!("CELL T PRIME\n{bars}ENDMSG\n")).expect("writes");
+    let arguments = [
+        "infer",
+        path(&wide),
+        "--device",
+        "cpu",
+        "--correct",
+        "4",
+        "--pixel",
+        "4",
+        "--out",
+        path(&out),
+    ];
+    let refused = lithoburn(&arguments);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("--tile 2048"), "{}", text(&refused.stderr));
+    assert!(!one.exists() && !two.exists());
+    let tiled = lithoburn(&[&arguments[..], &["--tile", "2048", "--json"]].concat());
+    assert!(tiled.status.success(), "{}", text(&tiled.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&tiled.stdout).expect("JSON");
+    assert_eq!(report["fields"], 6);
+    assert!(one.exists() && two.exists());
+}
+
+/// Every wrong input ends in one line that says what and what to do, exit 2, and no file.
+#[test]
+fn wrong_input_is_one_clear_line() {
+    let inputs = folder("wrong");
+    let write = |name: &str, bytes: &[u8]| {
+        let file = inputs.join(name);
+        std::fs::write(&file, bytes).expect("writes");
+        file
+    };
+    let whole = std::fs::read(EXAMPLE).expect("example");
+    let cases = [
+        (inputs.join("missing.glp"), vec![], "missing.glp"),
+        (write("empty.gds", b""), vec![], "empty"),
+        (write("cut.glp", &whole[..whole.len() / 2]), vec![], "cut short"),
+        (write("text.gds", b"this is no GDSII"), vec![], "GDSII header"),
+        (write("text.png", b"this is no PNG"), vec![], "PNG"),
+        (write("notes.txt", b"hello"), vec![], ".gds, .glp or .png"),
+        (write("nothing.glp", b"CELL A PRIME\nENDMSG\n"), vec![], "no polygons"),
+        (write("flat.glp", b"CELL A PRIME\n RECT N M1 0 0 0 10\nENDMSG\n"), vec![], "no area"),
+        (write("huge.glp", b"CELL A PRIME\n RECT N M1 0 0 40000 80\nENDMSG\n"), vec![], "--tile"),
+        (PathBuf::from(EXAMPLE), vec!["--device", "cuda:99"], "cuda:99"),
+        (PathBuf::from(EXAMPLE), vec!["--pixel", "3"], "whole number"),
+        (PathBuf::from(EXAMPLE), vec!["--pixel", "0"], "--pixel"),
+        (PathBuf::from(EXAMPLE), vec!["--weights", path(&inputs)], "config.json"),
+        (PathBuf::from(EXAMPLE), vec!["--kernels", EXAMPLE], "optical kernels"),
+    ];
+    for (layout, options, expected) in cases {
+        let out = folder("wrong-out");
+        let base = ["infer", path(&layout), "--device", "cpu", "--out", path(&out)];
+        let device = options.contains(&"--device");
+        let base: Vec<&str> =
+            if device { vec![base[0], base[1], base[4], base[5]] } else { base.to_vec() };
+        let run = lithoburn(&[base, options.clone()].concat());
+        let error = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{layout:?} {options:?}: {error}");
+        assert!(
+            error.contains(expected) && error.lines().count() == 1,
+            "{layout:?} {options:?}: {error}"
+        );
+        assert!(!error.contains("panicked"), "{error}");
+        let left = std::fs::read_dir(&out).map(Iterator::count).unwrap_or(0);
+        assert_eq!(left, 0, "{layout:?} left files");
+    }
+}
+
+#[test]
+fn an_out_directory_that_is_a_file_is_refused() {
+    let file = folder("unwritable").join("file");
+    std::fs::write(&file, b"in the way").expect("writes");
+    let run = lithoburn(&["infer", EXAMPLE, "--device", "cpu", "--out", path(&file)]);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(text(&run.stderr).contains("cannot write"), "{}", text(&run.stderr));
+}
+
+#[test]
+fn devices_names_the_cpu_and_every_job_has_help() {
+    let run = lithoburn(&["devices"]);
+    assert!(run.status.success() && text(&run.stdout).contains("cpu"));
+    for job in ["infer", "simulate", "score", "bench", "kernels", "generate", "train", "devices"] {
+        assert!(lithoburn(&[job, "--help"]).status.success(), "{job}");
+    }
+}
