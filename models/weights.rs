@@ -100,11 +100,12 @@ pub fn load_bytes<M: Module + ModuleSnapshot>(
     bytes: Vec<u8>,
 ) -> Result<(), WeightsError> {
     let wrong = |problem: String| WeightsError::Tensors { path: path.to_path_buf(), problem };
-    check_finite(&bytes).map_err(wrong)?;
-    let mut store = SafetensorsStore::from_bytes(Some(bytes))
-        .with_from_adapter(HalfPrecisionAdapter::new())
-        .validate(false)
-        .allow_partial(true);
+    let half = check_finite(&bytes).map_err(wrong)?;
+    let mut store = SafetensorsStore::from_bytes(Some(bytes)).validate(false).allow_partial(true);
+    if half {
+        // The adapter swaps f16 and f32 in either direction, so f32 files must not meet it.
+        store = store.with_from_adapter(HalfPrecisionAdapter::new());
+    }
     let result = module.load_from(&mut store).map_err(|e| wrong(e.to_string()))?;
     if let Some(error) = result.errors.first() {
         return Err(wrong(format!("{error:?}")));
@@ -140,11 +141,13 @@ pub fn hash_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Names the first tensor with a value that is no number.
-fn check_finite(bytes: &[u8]) -> Result<(), String> {
+/// Names the first tensor with a value that is no number; tells whether the tensors are f16.
+fn check_finite(bytes: &[u8]) -> Result<bool, String> {
     let tensors =
         SafeTensors::deserialize(bytes).map_err(|e| format!("it is no safetensors file: {e}"))?;
+    let mut half = false;
     for (name, view) in tensors.tensors() {
+        half |= view.dtype() == Dtype::F16;
         let data = view.data();
         // An exponent of all ones is infinity or NaN.
         let bad = match view.dtype() {
@@ -156,7 +159,7 @@ fn check_finite(bytes: &[u8]) -> Result<(), String> {
             return Err(format!("tensor {name:?} holds a value that is not finite"));
         }
     }
-    Ok(())
+    Ok(half)
 }
 
 #[cfg(test)]
