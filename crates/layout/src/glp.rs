@@ -54,7 +54,7 @@ fn rectangle(c: &[f64]) -> Result<Polygon, String> {
 }
 
 fn polygon(c: &[f64]) -> Result<Polygon, String> {
-    if c.len() < 6 || c.len() % 2 != 0 {
+    if c.len() < 6 || !c.len().is_multiple_of(2) {
         return Err(format!("expected at least three x y pairs, got {} numbers", c.len()));
     }
     Ok(Polygon::new(c.chunks_exact(2).map(|p| [p[0], p[1]]).collect()))

@@ -90,7 +90,7 @@ fn pixels(length_nm: f64, pixel_nm: f64) -> Result<usize, LayoutError> {
         return Err(LayoutError::Grid(format!("pixel size must be positive, got {pixel_nm} nm")));
     }
     let count = length_nm / pixel_nm;
-    if count < 1.0 || count > 65536.0 || (count - count.round()).abs() > 1e-6 {
+    if !(1.0..=65536.0).contains(&count) || (count - count.round()).abs() > 1e-6 {
         return Err(LayoutError::Grid(format!(
             "a field of {length_nm} nm is no whole number of {pixel_nm} nm pixels"
         )));

@@ -106,6 +106,7 @@ pub struct Progress {
 
 /// What a descent starts from.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one per descent")]
 pub enum Start {
     /// The target itself.
     Target,
@@ -237,7 +238,7 @@ impl<'a> Descent<'a> {
         let config = self.ilt.config;
         let grey = (mask.clone() * (mask.clone() * -1.0 + 1.0)).sum() * (config.grey * share);
         let loss = config.loss.value(&aerial, &self.target) + grey;
-        if step % LOOK_EVERY == 0 {
+        if step.is_multiple_of(LOOK_EVERY) {
             let [batch, _, _] = self.target.dims();
             let sum: f32 = read(loss.clone().inner())?;
             let area = self.level.pixel_nm * self.level.pixel_nm;
@@ -310,7 +311,7 @@ impl<'a> Descent<'a> {
 fn is_candidate(step: usize, iterations: usize) -> bool {
     let left = iterations - 1 - step;
     let apart = (iterations * 2 / 5 / CANDIDATES).max(1);
-    left % apart == 0 && left / apart < CANDIDATES
+    left.is_multiple_of(apart) && left / apart < CANDIDATES
 }
 
 fn read(value: Tensor<1>) -> Result<f32, LithoError> {
