@@ -74,7 +74,7 @@ fn simulate_writes_three_images() {
 }
 
 #[test]
-fn a_gdsii_cell_with_a_fine_database_unit_is_corrected_in_tiles() {
+fn a_layout_larger_than_a_field_is_corrected_in_tiles() {
     let out = folder("tiles");
     let (one, two) = (out.join("mask.png"), out.join("mask.gds"));
     let wide = out.join("wide.glp");
