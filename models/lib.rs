@@ -4,8 +4,10 @@
 //! |---|---|---|
 //! | [`unet`] | the backbone | Neural-ILT's U-Net, as its authors published it |
 //! | [`neural_ilt`] | Neural-ILT: mask in one pass, then correction on the layout | Jiang et al., ICCAD 2020 |
+//! | [`convolution`] | the convolution they are made of | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
 
+pub mod convolution;
 pub mod neural_ilt;
 pub mod unet;
 pub mod weights;

@@ -108,12 +108,6 @@ impl NeuralIlt {
         self.mask(target, sum / SYMMETRIES as f64)
     }
 
-    /// As [`NeuralIlt::forward`], in the form that is fast to train (see [`UNet::forward_unfolded`]).
-    pub fn forward_unfolded(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
-        let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
-        self.mask(target, self.unet.forward_unfolded(input))
-    }
-
     fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
         let own = (target * 2.0 - 1.0) * self.config.target_logit;
         sigmoid(self.enlarged(own + change.cast(DType::F32).squeeze_dim::<3>(1)))
@@ -178,6 +172,7 @@ mod tests {
         assert_eq!(mask.dims(), [1, 64, 64]);
         assert_eq!(network.mask_pixel_nm(), 2.0);
     }
+
     /// What the mean over the symmetries is for: mirroring the layout mirrors the mask.
     #[test]
     fn the_symmetric_form_mirrors_and_transposes_with_its_input() {

@@ -16,9 +16,11 @@ use burn::module::{Module, Param};
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::activation::relu;
-use burn::tensor::module::{conv2d, max_pool2d};
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Gradients, Tensor};
+
+use crate::convolution::{biased, same_convolution};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -78,10 +80,12 @@ fn conv3(from: usize, to: usize, device: &Device) -> Conv2d {
 /// Convolves in the input's own precision: weights are kept in f32 and cast on the way.
 fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let dtype = x.dtype();
-    let padding = (conv.kernel_size[0] - 1) / 2;
-    let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], 1);
-    let bias = conv.bias.as_ref().map(|bias| in_dtype(bias, dtype));
-    conv2d(x, in_dtype(&conv.weight, dtype), bias, options)
+    let weight = in_dtype(&conv.weight, dtype).permute([0, 2, 3, 1]);
+    let y = same_convolution(x, weight);
+    match &conv.bias {
+        Some(bias) => biased(y, in_dtype(bias, dtype)),
+        None => y,
+    }
 }
 
 fn in_dtype<const D: usize>(weight: &Param<Tensor<D>>, dtype: burn::tensor::DType) -> Tensor<D> {
@@ -98,21 +102,33 @@ impl Block {
 impl UNet {
     /// Logits of the mask. Input and output are `[batch, 1, height, width]`; sides are multiples of 8.
     ///
-    /// Computes in the input's precision (f32, f16 or bf16); the output has it too.
+    /// Computes in the input's precision (f32, f16 or bf16); the output has it too. Inside, channels
+    /// come last, which is what the convolutions read.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let one = self.down1.forward(x);
+        let [batch, _, height, width] = x.dims();
+        // One channel: moving it is only another name.
+        let one = self.down1.forward(x.reshape([batch, height, width, 1]));
         let two = self.down2.forward(halved(one.clone()));
         let three = self.down3.forward(halved(two.clone()));
         let four = self.down4.forward(halved(three.clone()));
-        let x = self.up3.forward(Tensor::cat(vec![doubled(four), three], 1));
-        let x = self.up2.forward(Tensor::cat(vec![doubled(x), two], 1));
-        let x = self.up1.forward(Tensor::cat(vec![doubled(x), one], 1));
-        convolve(&self.last, x)
+        let x = self.up3.forward(Tensor::cat(vec![doubled(four), three], 3));
+        let x = self.up2.forward(Tensor::cat(vec![doubled(x), two], 3));
+        let x = self.up1.forward(Tensor::cat(vec![doubled(x), one], 3));
+        convolve(&self.last, x).reshape([batch, 1, height, width])
     }
 }
 
+impl UNet {
+    /// The gradient of the first weight: it is known last, so reading it waits for all of them.
+    pub fn probe(&self, gradients: &Gradients) -> Option<Tensor<4>> {
+        self.down1.conv1.weight.val().grad(gradients)
+    }
+}
+
+/// The largest of each two by two pixels.
 fn halved(x: Tensor<4>) -> Tensor<4> {
-    max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]))
+    let pool = MaxPoolOptions::new([2, 2]).with_stride([2, 2]);
+    max_pool2d(x.permute([0, 3, 1, 2]), pool).permute([0, 2, 3, 1])
 }
 
 /// Twice the size, bilinear with aligned corners.
@@ -120,10 +136,9 @@ fn halved(x: Tensor<4>) -> Tensor<4> {
 /// Output 2k lies at k - k/(2n-1) and output 2k+1 at k + (n-1-k)/(2n-1), so each is a mix of a pixel and
 /// one neighbour. Written out as such, because `interpolate` has no gradient on GPUs in Burn 0.22.
 fn doubled(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    let tall = enlarged(x, &doubling(height));
-    let columns = tall.reshape([batch, channels * 2 * height, width, 1]);
-    enlarged(columns, &doubling(width)).reshape([batch, channels, 2 * height, 2 * width])
+    let [batch, height, width, channels] = x.dims();
+    let wide = enlarged(x, &doubling(width)).reshape([batch, 1, height, 2 * width * channels]);
+    enlarged(wide, &doubling(height)).reshape([batch, 2 * height, 2 * width, channels])
 }
 
 fn doubling(n: usize) -> [Vec<f64>; 2] {
@@ -151,68 +166,6 @@ pub(crate) fn enlarged(x: Tensor<4>, offsets: &[Vec<f64>]) -> Tensor<4> {
     Tensor::stack::<5>(outputs, 3).reshape([a, b, n * factor, c])
 }
 
-/// The same network with channels last and convolutions as products with unfolded images.
-///
-/// It exists for training: Burn 0.22 tunes the weight gradient of a convolution for minutes, and products
-/// for seconds. Both forms are compared in a test, gradients included.
-impl UNet {
-    /// As [`UNet::forward`].
-    pub fn forward_unfolded(&self, x: Tensor<4>) -> Tensor<4> {
-        let one = self.down1.unfolded(x.permute([0, 2, 3, 1]));
-        let two = self.down2.unfolded(halved_last(one.clone()));
-        let three = self.down3.unfolded(halved_last(two.clone()));
-        let four = self.down4.unfolded(halved_last(three.clone()));
-        let x = self.up3.unfolded(Tensor::cat(vec![doubled_last(four), three], 3));
-        let x = self.up2.unfolded(Tensor::cat(vec![doubled_last(x), two], 3));
-        let x = self.up1.unfolded(Tensor::cat(vec![doubled_last(x), one], 3));
-        unfolded(&self.last, x).permute([0, 3, 1, 2])
-    }
-}
-
-impl Block {
-    fn unfolded(&self, x: Tensor<4>) -> Tensor<4> {
-        relu(unfolded(&self.conv2, relu(unfolded(&self.conv1, x))))
-    }
-}
-
-/// A convolution of `[batch, height, width, channels]`: each pixel's neighbourhood times the weights.
-fn unfolded(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    let ([batch, height, width, from], dtype) = (x.dims(), x.dtype());
-    let weight = in_dtype(&conv.weight, dtype);
-    let [to, _, side, _] = weight.dims();
-    let columns = if side == 1 { x } else { neighbourhoods(x, side) };
-    let columns = columns.reshape([batch, height * width, side * side * from]);
-    let weight = weight.permute([2, 3, 1, 0]).reshape([1, side * side * from, to]);
-    let y = columns.matmul(weight).reshape([batch, height, width, to]);
-    match &conv.bias {
-        Some(bias) => y + in_dtype(bias, dtype).reshape([1, 1, 1, to]),
-        None => y,
-    }
-}
-
-/// The `side * side` shifted copies of an image, zero outside, along its last dimension.
-fn neighbourhoods(x: Tensor<4>, side: usize) -> Tensor<4> {
-    let [batch, height, width, from] = x.dims();
-    let (edge, device, dtype) = (side / 2, x.device(), x.dtype());
-    let zeros = |shape: [usize; 4]| Tensor::<4>::zeros(shape, (&device, dtype));
-    let rows = zeros([batch, edge, width, from]);
-    let x = Tensor::cat(vec![rows.clone(), x, rows], 1);
-    let columns = zeros([batch, height + 2 * edge, edge, from]);
-    let x = Tensor::cat(vec![columns.clone(), x, columns], 2);
-    let shift = |i: usize| x.clone().narrow(1, i / side, height).narrow(2, i % side, width);
-    Tensor::cat((0..side * side).map(shift).collect(), 3)
-}
-
-fn halved_last(x: Tensor<4>) -> Tensor<4> {
-    halved(x.permute([0, 3, 1, 2])).permute([0, 2, 3, 1])
-}
-
-fn doubled_last(x: Tensor<4>) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
-    let wide = enlarged(x, &doubling(width)).reshape([batch, 1, height, 2 * width * channels]);
-    enlarged(wide, &doubling(height)).reshape([batch, 2 * height, 2 * width, channels])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,37 +185,11 @@ mod tests {
         );
     }
 
-    #[test]
-    fn both_forms_give_the_same_output_and_gradients() {
-        let device = Device::flex().autodiff();
-        let net = UNetConfig::new().with_width(4).init(&device);
-        let wave: Vec<f32> = (0..2 * 24 * 16).map(|i| (i as f32 * 0.37).sin()).collect();
-        let x = Tensor::<4>::from_data(TensorData::new(wave, [2, 1, 24, 16]), &device);
-        let (a, b) = (net.forward(x.clone()), net.forward_unfolded(x));
-        let off: f32 = (a.clone() - b.clone()).abs().max().into_scalar();
-        assert!(off < 1e-5, "{off}");
-        let gradient = |y: Tensor<4>| {
-            let gradients = (y.clone() * y).sum().backward();
-            let weight = &net.down2.conv1.weight.val();
-            weight
-                .grad(&gradients)
-                .map(|g| g.try_into_vec_as::<f32>().expect("f32"))
-                .unwrap_or_default()
-        };
-        let (a, b) = (gradient(a), gradient(b));
-        let scale = a.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(
-            a.len() == 8 * 4 * 9 && b.len() == a.len() && off < 1e-4 * scale,
-            "{off} of {scale}"
-        );
-    }
-
     /// A ramp is linear, so interpolation keeps it exactly.
     #[test]
     fn doubling_keeps_a_ramp_and_its_ends() {
         let ramp: Vec<f32> = (0..32).map(|i| (i % 8) as f32 + 10.0 * (i / 8) as f32).collect();
-        let x = Tensor::<4>::from_data(TensorData::new(ramp, [1, 1, 4, 8]), &Device::flex());
+        let x = Tensor::<4>::from_data(TensorData::new(ramp, [1, 4, 8, 1]), &Device::flex());
         let y = doubled(x).try_into_vec_as::<f32>().expect("f32");
         for (i, value) in y.iter().enumerate() {
             let (row, column) = (i / 16, i % 16);

@@ -111,5 +111,5 @@ fn check(args: &CheckArgs) -> Result<Verdict> {
             100.0 * apart[1]
         ),
     );
-    Ok(if apart[0] <= args.tolerance { Verdict::Done } else { Verdict::NotMet })
+    Ok(if apart.iter().all(|&a| a <= args.tolerance) { Verdict::Done } else { Verdict::NotMet })
 }

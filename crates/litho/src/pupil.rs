@@ -16,7 +16,8 @@ pub struct Pupil {
     pub na: f64,
     /// NA over the refractive index of the resist: the sine of the steepest ray in it.
     pub sine: f64,
-    /// Phase at the pupil's rim from defocus, growing with the radius squared, in rad.
+    /// Phase at the pupil's rim from defocus, in rad. It is the path along the axis, so it grows with
+    /// 1 − cos of the ray's angle: with the radius squared near the axis, and faster towards the rim.
     pub defocus_rad: f64,
 }
 
@@ -33,7 +34,9 @@ impl Pupil {
         let [px, py] = polarization;
         let along = a * px + b * py;
         let field = [px - a * along / (1.0 + cos), py - b * along / (1.0 + cos), -along];
-        let phase = self.defocus_rad * radius2;
+        // (1 − cos) / (1 − cos at the rim), written so that a flat lens is no special case.
+        let rim = (1.0 - self.sine * self.sine).sqrt();
+        let phase = self.defocus_rad * radius2 * (1.0 + rim) / (1.0 + cos);
         let factor = c64::new(phase.cos(), phase.sin()) / cos.sqrt();
         Some(field.map(|component| factor * component))
     }

@@ -41,16 +41,16 @@ impl Default for Optics {
     /// the aperture is 1.35 in water; at its face value it is 0.80.
     fn default() -> Self {
         Self {
-            source: Source::CrossQuad { inner: 0.562, outer: 0.846, half_angle_deg: 19.3 },
+            source: Source::CrossQuad { inner: 0.5656, outer: 0.8414, half_angle_deg: 18.98 },
             polarization: Polarization::CrossPoles,
             pupil: Pupil {
                 wavelength_nm: 193.0,
-                na: 8.514 * 193.0 / 2048.0,
-                sine: 0.743,
+                na: 8.501 * 193.0 / 2048.0,
+                sine: 0.755,
                 defocus_rad: 0.0,
             },
-            defocus_rad: -0.568,
-            exposure: [0.806, 0.789],
+            defocus_rad: -0.583,
+            exposure: [0.8036, 0.7881],
             period_nm: 2048.0,
             half: 17,
             count: 24,

@@ -22,6 +22,8 @@ use crate::{ClipStream, TrainError, field_clip};
 const IMAGE_PIXEL_NM: f64 = 4.0;
 /// Steps between looks at the loss: a look waits for the device.
 const LOOK_EVERY: usize = 50;
+/// Steps looked at besides, so that a run shows signs of life at once.
+const EARLY_LOOKS: [usize; 2] = [1, 10];
 /// Steps after which all kernels are tuned.
 const TUNING_STEPS: usize = 20;
 /// Seeds of validation clips are this far from those of training.
@@ -137,7 +139,7 @@ pub fn train_neural_ilt(
         let share = clock.share(config, step);
         let loss = bench.loss(&network, &target, share);
         let ends = step + 1 == config.steps || share >= 1.0;
-        let look = (step + 1) % LOOK_EVERY == 0 || ends;
+        let look = (step + 1) % LOOK_EVERY == 0 || EARLY_LOOKS.contains(&(step + 1)) || ends;
         let value = if look { Some(loss.clone().inner()) } else { None };
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
         network = adam.step(rate(config, step, share), network, gradients);
@@ -263,7 +265,7 @@ impl<'a> Bench<'a> {
 
     fn mask(&self, network: &NeuralIlt, target: &Tensor<3>) -> Tensor<3> {
         let precision = if self.config.bf16 { DType::BF16 } else { DType::F32 };
-        network.forward_unfolded(resized(target.clone(), self.network_size), precision)
+        network.forward(resized(target.clone(), self.network_size), precision)
     }
 
     /// Soft error per clip, in nm².
