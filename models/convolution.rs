@@ -251,10 +251,8 @@ pub fn same_convolution(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
     let ([_, _, _, from], [_, tall, wide, channels]) = (x.dims(), weight.dims());
     assert!(tall == wide && tall % 2 == 1, "a kernel of {tall} x {wide} has no middle");
     assert_eq!(from, channels, "the image's channels are not the kernel's");
-    let y = <Dispatch as SameConvolution>::same_convolution(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-    );
+    let y =
+        <Dispatch as SameConvolution>::same_convolution(x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(y)
 }
 

@@ -158,6 +158,20 @@ fn an_out_directory_that_is_a_file_is_refused() {
     assert!(text(&run.stderr).contains("cannot write"), "{}", text(&run.stderr));
 }
 
+/// How a graphics driver is tested without being able to take the program with it.
+#[test]
+fn a_program_started_as_a_probe_answers_for_its_device_and_ends() {
+    let probe = |name: &str| {
+        let program = env!("CARGO_BIN_EXE_infer");
+        Command::new(program).env("LITHOBURN_PROBE", name).output().expect("starts")
+    };
+    let working = probe("cpu");
+    assert_eq!(working.status.code(), Some(0), "{}", text(&working.stderr));
+    let missing = probe("cuda:99");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("LITHOBURN_PROBE it is not here"));
+}
+
 #[test]
 fn devices_names_the_cpu_and_every_job_has_help() {
     let run = lithoburn(&["devices"]);

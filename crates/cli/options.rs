@@ -52,7 +52,7 @@ impl ModelOptions {
 /// Where to compute.
 #[derive(Args, Debug)]
 pub(crate) struct DeviceOptions {
-    /// auto, cuda, cuda:N, vulkan, vulkan:N, wgpu or cpu.
+    /// auto, cuda, cuda:N, vulkan, vulkan:N, wgpu, gl or cpu.
     #[arg(long, short, value_name = "NAME", default_value = "auto")]
     pub device: DeviceName,
 }

@@ -33,7 +33,7 @@ pub struct TrainArgs {
     /// Steps of Adam.
     #[arg(long)]
     steps: Option<usize>,
-    /// Minutes the run may take, tuning included; the learning rate then follows the clock.
+    /// Minutes the run may take, compiling included; the learning rate then follows the clock.
     #[arg(long)]
     minutes: Option<f64>,
     /// Step size of Adam.
@@ -83,7 +83,7 @@ pub fn train(args: &TrainArgs) -> Result<Verdict> {
     lithoburn_engine::probe_directory(&args.out)?;
     let device = args.device.choose()?;
     say(false, &format!("device   {} ({}): {}", device.name, device.card, device.reason));
-    say(false, &format!("optics   {name}; the first steps tune kernels and are slow"));
+    say(false, &format!("optics   {name}; the first steps compile kernels and are slow"));
     let path = args.out.join("log.jsonl");
     let mut log =
         std::fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;

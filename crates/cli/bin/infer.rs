@@ -15,6 +15,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    lithoburn_pool::quiet_graphics();
+    lithoburn_pool::answer_probes();
     let cli = Cli::parse();
     lithoburn_cli::run(|| infer(&cli.args))
 }

@@ -37,6 +37,8 @@ enum Job {
 }
 
 fn main() -> ExitCode {
+    lithoburn_pool::quiet_graphics();
+    lithoburn_pool::answer_probes();
     let cli = Cli::parse();
     lithoburn_cli::run(|| match &cli.job {
         Job::Infer(args) => infer::infer(args),

@@ -104,9 +104,14 @@ impl Evaluator {
         let grid = self.simulator.sampling(mask.pixel_nm, points)?;
         if mask.width != grid.size || mask.height != grid.size {
             return Err(EngineError::Setting(format!(
-                "the mask is {} x {} pixels of {} nm; expected {2} x {2} for the kernels' field of {3} nm",
-                mask.width, mask.height, mask.pixel_nm, self.simulator.period_nm()
-            ).replace("{2}", &grid.size.to_string())));
+                "the mask is {} x {} pixels of {} nm; expected {} x {} for the kernels' field of {} nm",
+                mask.width,
+                mask.height,
+                mask.pixel_nm,
+                grid.size,
+                grid.size,
+                self.simulator.period_nm()
+            )));
         }
         let image = self.simulator.sampling(pixel_nm, 1)?;
         let data = TensorData::new(mask.data.clone(), [1, mask.height, mask.width]);

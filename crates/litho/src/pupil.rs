@@ -69,6 +69,18 @@ mod tests {
         }
     }
 
+    /// The phase is the path along the axis: none in the middle, all of it at the rim.
+    #[test]
+    fn defocus_is_the_path_along_the_axis() {
+        for radius in [0.0, 0.3, 0.8, 1.0_f64] {
+            // A field across the plane of incidence keeps its direction, so only the phase turns it.
+            let field = PUPIL.transmit([radius, 0.0], [0.0, 1.0]).expect("inside the rim");
+            let path = |r: f64| 1.0 - (r * PUPIL.sine).asin().cos();
+            let expected = PUPIL.defocus_rad * path(radius) / path(1.0);
+            assert!((field[1].im.atan2(field[1].re) - expected).abs() < 1e-12, "{radius}");
+        }
+    }
+
     #[test]
     fn nothing_passes_outside_the_rim() {
         assert!(PUPIL.transmit([0.8, 0.7], [1.0, 0.0]).is_none());

@@ -1,6 +1,6 @@
-//! The kernel cache: compiled code and tuning results, kept across runs.
+//! The kernel cache: compiled code, kept across runs.
 //!
-//! The first use of a shape on a GPU costs seconds to minutes of compiling and timing. The results
+//! The first use of a shape on a GPU costs seconds of compiling. The results
 //! are kept in the user's cache directory, in one file per card model and driver, so that a cache
 //! made on one card is never trusted on another. `LITHOBURN_CACHE` names another directory; set to
 //! `off`, nothing is kept.
@@ -8,7 +8,6 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use cubecl::config::autotune::AutotuneLevel;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cubecl::environment;
 
@@ -31,8 +30,6 @@ pub fn prepare() {
     ONCE.call_once(|| {
         let mut config = CubeClRuntimeConfig::default();
         config.compilation.cache = directory().is_some();
-        // Stop tuning at 60 % of the card's peak: compiling candidates is what a first run waits for.
-        config.autotune.level = AutotuneLevel::Minimal;
         CubeClRuntimeConfig::set(config);
         // Even with the cache off, nothing may be written into the working folder.
         let off = || std::env::temp_dir().join(format!("lithoburn-{}", std::process::id()));

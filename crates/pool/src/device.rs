@@ -4,11 +4,12 @@
 //! what wgpu finds: Metal, DX12), then the CPU. Software rasterisers are slower than the CPU backend
 //! and are used only by name.
 
+use burn::backend::WgpuBackend;
 use burn::tensor::{Device, DeviceType};
 
 use crate::{cache, smoke};
 
-/// A device as a user names it: `auto`, `cuda`, `cuda:1`, `vulkan`, `vulkan:0`, `wgpu`, `cpu`.
+/// A device as a user names it: `auto`, `cuda`, `cuda:1`, `vulkan`, `vulkan:0`, `wgpu`, `gl`, `cpu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceName {
     /// The best one that works.
@@ -19,6 +20,8 @@ pub enum DeviceName {
     Vulkan(Option<usize>),
     /// A card through whatever graphics API wgpu prefers here.
     Wgpu(Option<usize>),
+    /// OpenGL: slow, for machines whose Vulkan driver fails.
+    Gl,
     /// The CPU.
     Cpu,
 }
@@ -29,7 +32,7 @@ impl std::str::FromStr for DeviceName {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no device: expected auto, cuda, cuda:N, vulkan, vulkan:N, wgpu or cpu"
+                "{text:?} is no device: expected auto, cuda, cuda:N, vulkan, vulkan:N, wgpu, gl or cpu"
             )
         };
         let (family, index) = match text.split_once(':') {
@@ -41,6 +44,7 @@ impl std::str::FromStr for DeviceName {
             ("cuda", index) => Ok(Self::Cuda(index)),
             ("vulkan", index) => Ok(Self::Vulkan(index)),
             ("wgpu", index) => Ok(Self::Wgpu(index)),
+            ("gl", None) => Ok(Self::Gl),
             ("cpu", None) => Ok(Self::Cpu),
             _ => Err(wrong()),
         }
@@ -58,6 +62,7 @@ impl std::fmt::Display for DeviceName {
             Self::Cuda(index) => numbered("cuda", index),
             Self::Vulkan(index) => numbered("vulkan", index),
             Self::Wgpu(index) => numbered("wgpu", index),
+            Self::Gl => "gl".to_string(),
             Self::Cpu => "cpu".to_string(),
         })
     }
@@ -170,15 +175,23 @@ fn cpu() -> Candidate {
 fn family(device_type: DeviceType, name: fn(Option<usize>) -> DeviceName) -> Vec<Candidate> {
     let list =
         smoke::guarded(move || Device::enumerate(device_type).into_vec()).unwrap_or_default();
-    let candidate = |(index, device): (usize, Device)| {
-        let name = name(Some(index));
-        let opened = device.clone();
-        let identity =
-            smoke::guarded(move || opened.identity().map(|i| (i.name, i.physical.is_some())));
-        let (card, physical) = identity.ok().flatten().unwrap_or(("unknown card".into(), true));
-        Candidate { name, kind: kind_of(&name, &device, physical), card, device }
-    };
-    list.into_iter().enumerate().map(candidate).collect()
+    let numbered = |(index, device)| candidate(name(Some(index)), device);
+    list.into_iter().enumerate().map(numbered).collect()
+}
+
+/// OpenGL's device, if there is one.
+fn gl() -> Vec<Candidate> {
+    let open = || Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok();
+    let device = smoke::guarded(open).ok().flatten();
+    device.into_iter().map(|device| candidate(DeviceName::Gl, device)).collect()
+}
+
+fn candidate(name: DeviceName, device: Device) -> Candidate {
+    let opened = device.clone();
+    let identity =
+        smoke::guarded(move || opened.identity().map(|i| (i.name, i.physical.is_some())));
+    let (card, physical) = identity.ok().flatten().unwrap_or(("unknown card".into(), true));
+    Candidate { name, kind: kind_of(&name, &device, physical), card, device }
 }
 
 /// Burn tells an adapter's sort only in its `Debug` text.
@@ -205,16 +218,29 @@ pub fn choose(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     match wanted {
         DeviceName::Cpu => Ok(chosen(cpu(), "asked for".into())),
         DeviceName::Auto => Ok(best(survey())),
-        DeviceName::Cuda(index) => {
-            by_name(wanted, family(DeviceType::Cuda, DeviceName::Cuda), index)
-        }
-        DeviceName::Vulkan(index) => {
-            by_name(wanted, family(DeviceType::Vulkan, DeviceName::Vulkan), index)
-        }
-        DeviceName::Wgpu(index) => {
-            by_name(wanted, family(DeviceType::Wgpu, DeviceName::Wgpu), index)
-        }
+        named => by_name(named),
     }
+}
+
+/// The candidates that a name could mean, and which of them it does.
+fn named(wanted: DeviceName) -> Option<Candidate> {
+    let (list, index) = match wanted {
+        DeviceName::Cuda(index) => (family(DeviceType::Cuda, DeviceName::Cuda), index),
+        DeviceName::Vulkan(index) => (family(DeviceType::Vulkan, DeviceName::Vulkan), index),
+        DeviceName::Wgpu(index) => (family(DeviceType::Wgpu, DeviceName::Wgpu), index),
+        DeviceName::Gl => (gl(), None),
+        DeviceName::Auto | DeviceName::Cpu => (vec![cpu()], None),
+    };
+    list.into_iter().nth(index.unwrap_or(0))
+}
+
+/// Tests a named device in this process.
+pub(crate) fn probe(wanted: DeviceName) -> Result<(), String> {
+    cache::prepare();
+    let candidate = named(wanted).ok_or("it is not here")?;
+    let device = candidate.device.clone();
+    smoke::guarded(move || cache::activate(&device))?;
+    smoke::test(&candidate.device)
 }
 
 fn chosen(candidate: Candidate, reason: String) -> Chosen {
@@ -226,17 +252,13 @@ fn chosen(candidate: Candidate, reason: String) -> Chosen {
     }
 }
 
-fn by_name(
-    wanted: DeviceName,
-    list: Vec<Candidate>,
-    index: Option<usize>,
-) -> Result<Chosen, DeviceError> {
+fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     let missing = || {
         let names: Vec<String> =
             survey().iter().map(|c| format!("{} ({})", c.name, c.card)).collect();
         DeviceError::Missing { wanted: wanted.to_string(), found: names.join(", ") }
     };
-    let candidate = list.into_iter().nth(index.unwrap_or(0)).ok_or_else(missing)?;
+    let candidate = named(wanted).ok_or_else(missing)?;
     check(&candidate).map_err(|reason| DeviceError::Broken {
         name: candidate.name.to_string(),
         card: candidate.card.clone(),
@@ -246,10 +268,16 @@ fn by_name(
 }
 
 /// Tests a candidate with its own kernel cache.
+///
+/// Graphics drivers are tested in a process of their own: some crash on valid work, and that cannot
+/// be caught. CUDA reports its failures.
 fn check(candidate: &Candidate) -> Result<(), String> {
     let device = candidate.device.clone();
     smoke::guarded(move || cache::activate(&device))?;
-    smoke::test(&candidate.device)
+    match candidate.kind {
+        Kind::Cuda | Kind::Cpu => smoke::test(&candidate.device),
+        _ => smoke::test_apart(candidate.name, &candidate.device),
+    }
 }
 
 /// The first candidate that passes its test; the CPU always does.
@@ -286,7 +314,7 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        for text in ["auto", "cuda", "cuda:3", "vulkan", "vulkan:1", "wgpu", "cpu"] {
+        for text in ["auto", "cuda", "cuda:3", "vulkan", "vulkan:1", "wgpu", "gl", "cpu"] {
             assert_eq!(text.parse::<DeviceName>().map(|d| d.to_string()), Ok(text.to_string()));
         }
         for text in ["", "gpu", "cuda:x", "cuda:", "cpu:1", "auto:0"] {

@@ -1,4 +1,4 @@
-//! Devices: which are here, which one to use, and where its tuned kernels are kept.
+//! Devices: which are here, which one to use, and where its compiled kernels are kept.
 //!
 //! A device is chosen once, at the edge of the program, by name ([`DeviceName`]). Nothing else in
 //! lithoburn asks Burn for a default device, because that panics where a driver is missing. Every
@@ -7,5 +7,7 @@
 pub mod cache;
 pub mod device;
 mod smoke;
+
+pub use smoke::{answer_probes, quiet_graphics};
 
 pub use device::{Candidate, Chosen, DeviceError, DeviceName, Kind, choose, survey};

@@ -24,8 +24,8 @@ const IMAGE_PIXEL_NM: f64 = 4.0;
 const LOOK_EVERY: usize = 50;
 /// Steps looked at besides, so that a run shows signs of life at once.
 const EARLY_LOOKS: [usize; 2] = [1, 10];
-/// Steps after which all kernels are tuned.
-const TUNING_STEPS: usize = 20;
+/// Steps after which all kernels are compiled.
+const FIRST_STEPS: usize = 20;
 /// Seeds of validation clips are this far from those of training.
 const VALIDATION_SEED: u64 = 1 << 40;
 
@@ -47,7 +47,7 @@ pub struct TrainConfig {
     pub batch: usize,
     /// Steps of Adam, unless `minutes` ends the run earlier.
     pub steps: usize,
-    /// Minutes that the run may take, the tuning of kernels in its first steps included. The schedule
+    /// Minutes that the run may take, the compiling of kernels in its first steps included. The schedule
     /// then follows the clock, and uses as many steps as fit.
     pub minutes: Option<f64>,
     /// Step size after the warm-up; it falls along a cosine to a hundredth.
@@ -132,7 +132,7 @@ pub fn train_neural_ilt(
     let field = kernels.period_nm;
     let stream =
         ClipStream::start(config.clips.clone(), config.seed, config.batch, field, IMAGE_PIXEL_NM);
-    let mut clock = Clock { start: Instant::now(), tuned: 0.0 };
+    let mut clock = Clock { start: Instant::now(), first: 0.0 };
     let mut trained = Trained { records: Vec::new(), best_nm2: f64::INFINITY, hash: String::new() };
     for step in 0..config.steps {
         let target = bench.images(stream.next_batch());
@@ -169,8 +169,8 @@ pub fn train_neural_ilt(
 /// Where the run stands in time.
 struct Clock {
     start: Instant,
-    /// Seconds that the first steps took, in which kernels are tuned.
-    tuned: f64,
+    /// Seconds that the first steps took, in which kernels are compiled.
+    first: f64,
 }
 
 impl Clock {
@@ -179,10 +179,10 @@ impl Clock {
         let by_steps = step as f64 / config.steps as f64;
         let Some(minutes) = config.minutes else { return by_steps };
         let now = self.start.elapsed().as_secs_f64();
-        if step <= TUNING_STEPS {
-            self.tuned = now;
+        if step <= FIRST_STEPS {
+            self.first = now;
         }
-        let by_time = (now - self.tuned) / (minutes * 60.0 - self.tuned).max(1.0);
+        let by_time = (now - self.first) / (minutes * 60.0 - self.first).max(1.0);
         by_steps.max(by_time).min(1.0)
     }
 }
