@@ -2,26 +2,16 @@
 //! Speed of the U-Net, forward and in training, on the device that `LITHOBURN_BENCH_DEVICE` names
 //! (`cpu` if it is not set): `cargo bench --bench network`.
 
-use std::sync::OnceLock;
+mod shared;
 
 use divan::Bencher;
 use lithoburn::burn::tensor::{DType, Device, Tensor};
 use lithoburn::models::convolution::same_convolution;
 use lithoburn::models::{UNet, UNetConfig};
-use lithoburn::pool::{DeviceName, choose};
+use shared::device;
 
 fn main() {
     divan::main();
-}
-
-fn device() -> Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    let chosen = || {
-        let name = std::env::var("LITHOBURN_BENCH_DEVICE").unwrap_or("cpu".into());
-        let name: DeviceName = name.parse().expect("a device");
-        choose(name).expect("a device that works").device
-    };
-    DEVICE.get_or_init(chosen).clone()
 }
 
 /// Waits for a tensor: a value nobody reads may never be computed.
@@ -61,10 +51,12 @@ fn forward(bencher: Bencher, args: (usize, usize, &str, DType)) {
 #[divan::bench(args = cases(), sample_count = 5, max_time = 20)]
 fn gradient(bencher: Bencher, args: (usize, usize, &str, DType)) {
     let (net, x) = case(args, &device().autodiff());
+    // The input's gradient is known last, so reading it waits for all of them.
+    let x = x.require_grad();
     let step = || {
         let y = net.forward(x.clone()).cast(DType::F32);
         let gradients = (y.clone() * y).sum().backward();
-        net.probe(&gradients).map(read)
+        x.grad(&gradients).map(read)
     };
     step();
     bencher.bench_local(step);

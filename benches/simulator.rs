@@ -2,27 +2,17 @@
 //! Speed of the simulator on the device that `LITHOBURN_BENCH_DEVICE` names (`cpu` if it is not set):
 //! `cargo bench --bench simulator`.
 
-use std::sync::OnceLock;
+mod shared;
 
-use lithoburn::burn::tensor::{Device, Tensor, TensorData};
+use lithoburn::burn::tensor::{Tensor, TensorData};
 use lithoburn::engine::default_kernels;
 use lithoburn::layout::generate::ClipRules;
 use lithoburn::layout::{Coverage, Frame};
 use lithoburn::litho::Simulator;
-use lithoburn::pool::{DeviceName, choose};
+use shared::device;
 
 fn main() {
     divan::main();
-}
-
-fn device() -> Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    let chosen = || {
-        let name = std::env::var("LITHOBURN_BENCH_DEVICE").unwrap_or("cpu".into());
-        let name: DeviceName = name.parse().expect("a device");
-        choose(name).expect("a device that works").device
-    };
-    DEVICE.get_or_init(chosen).clone()
 }
 
 /// Three corners of a batch of 2048² masks: two foci, and a dose that is a factor.
