@@ -20,6 +20,7 @@
 //! Row `r` of a raster is the strip of layout at the `r`-th pixel in y. Nothing is flipped, so a
 //! PNG shows a layout with y downwards, as OpenILT and LithoBench do.
 
+pub mod distance;
 mod error;
 mod file;
 pub mod fracture;
@@ -29,6 +30,7 @@ pub mod glp;
 pub mod png;
 mod polygon;
 mod raster;
+pub mod rules;
 pub mod shapes;
 mod tile;
 pub mod trace;
@@ -39,6 +41,7 @@ pub use error::LayoutError;
 pub use file::write_whole;
 pub use polygon::{Bounds, Polygon};
 pub use raster::{Coverage, Frame, Raster};
+pub use rules::{MaskRules, Rule, Violation};
 pub use tile::TileGrid;
 
 /// A layer and datatype, as GDSII numbers them.

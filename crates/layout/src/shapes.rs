@@ -65,10 +65,11 @@ pub fn smallest_distance_nm(mask: &Raster) -> Option<f64> {
     if found.sizes.len() < 2 {
         return None;
     }
-    let nearest = nearest_shape_pixels(&found);
+    let inside: Vec<bool> = found.labels.iter().map(|&label| label != 0).collect();
+    let nearest = crate::distance::nearest(&inside, found.width);
     let (width, mut least) = (found.width, f64::INFINITY);
     let mut compare = |a: usize, b: usize| {
-        let (a, b) = (nearest[a], nearest[b]);
+        let (a, b) = (nearest[a] as usize, nearest[b] as usize);
         if found.labels[a] != found.labels[b] {
             least = least.min(gap(a, b, width));
         }
@@ -85,64 +86,10 @@ pub fn smallest_distance_nm(mask: &Raster) -> Option<f64> {
 }
 
 /// Distance between two pixels' edges, in pixels.
-fn gap(a: usize, b: usize, width: usize) -> f64 {
+pub(crate) fn gap(a: usize, b: usize, width: usize) -> f64 {
     let dx = (a % width).abs_diff(b % width).saturating_sub(1) as f64;
     let dy = (a / width).abs_diff(b / width).saturating_sub(1) as f64;
     dx.hypot(dy)
-}
-
-/// For each pixel the nearest pixel of any shape: columns first, then the lower envelope of the
-/// columns' parabolas along each row (Felzenszwalb and Huttenlocher's distance transform).
-fn nearest_shape_pixels(shapes: &Shapes) -> Vec<usize> {
-    let (width, height) = (shapes.width, shapes.labels.len() / shapes.width);
-    let mut in_column = vec![usize::MAX; shapes.labels.len()];
-    for x in 0..width {
-        // Downwards, then upwards: `last` is the nearest shape pixel behind.
-        let mut last = usize::MAX;
-        for y in (0..height).chain((0..height).rev()) {
-            let pixel = y * width + x;
-            if shapes.labels[pixel] != 0 {
-                last = pixel;
-            }
-            let distance = |p: usize| (p / width).abs_diff(y);
-            let known = in_column[pixel];
-            if last != usize::MAX && (known == usize::MAX || distance(last) < distance(known)) {
-                in_column[pixel] = last;
-            }
-        }
-    }
-    let mut nearest = vec![0; shapes.labels.len()];
-    for y in 0..height {
-        let row = &in_column[y * width..(y + 1) * width];
-        nearest_in_row(row, y, width, &mut nearest[y * width..(y + 1) * width]);
-    }
-    nearest
-}
-
-/// One row of the transform: which column's nearest pixel is nearest to each pixel of the row.
-fn nearest_in_row(in_column: &[usize], y: usize, width: usize, nearest: &mut [usize]) {
-    let height2 = |x: usize| ((in_column[x] / width).abs_diff(y) as f64).powi(2);
-    let mut envelope: Vec<(usize, f64)> = Vec::new(); // a column, and from where it is lowest
-    for x in (0..width).filter(|&x| in_column[x] != usize::MAX) {
-        let key = |c: usize| height2(c) + (c * c) as f64;
-        let mut from = f64::NEG_INFINITY;
-        while let Some(&(column, start)) = envelope.last() {
-            from = (key(x) - key(column)) / (2.0 * (x - column) as f64);
-            if from > start {
-                break;
-            }
-            envelope.pop();
-            from = f64::NEG_INFINITY;
-        }
-        envelope.push((x, from));
-    }
-    let mut current = 0;
-    for (x, slot) in nearest.iter_mut().enumerate() {
-        while current + 1 < envelope.len() && envelope[current + 1].1 <= x as f64 {
-            current += 1;
-        }
-        *slot = in_column[envelope[current].0];
-    }
 }
 
 #[cfg(test)]
