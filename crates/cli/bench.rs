@@ -9,7 +9,7 @@ use lithoburn_engine::{Job, Report};
 use serde::Serialize;
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, fields};
+use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, fields};
 use crate::terminal::{Progress, go_on, print_json, say, table};
 
 /// Run a benchmark.
@@ -33,6 +33,8 @@ pub struct Iccad13Args {
     kernels: KernelOptions,
     #[command(flatten)]
     drawing: LayoutOptions,
+    #[command(flatten)]
+    rules: RuleOptions,
     /// Print JSON and nothing else.
     #[arg(long)]
     json: bool,
@@ -107,6 +109,7 @@ fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
         pixel_nm: args.drawing.pixel,
         coverage: args.drawing.coverage(),
         fields: fields(None),
+        rules: args.rules.load()?,
     };
     let mut rows = Vec::new();
     for path in clips {

@@ -8,7 +8,7 @@ use clap::Args;
 use lithoburn_engine::{Evaluator, Job, Outcome, probe_directory};
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, fields};
+use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, fields};
 use crate::terminal::{Progress, print_json, say, table};
 
 /// Find the mask whose print is the design.
@@ -24,6 +24,8 @@ pub struct InferArgs {
     kernels: KernelOptions,
     #[command(flatten)]
     drawing: LayoutOptions,
+    #[command(flatten)]
+    rules: RuleOptions,
     /// Cut a large layout into fields of this side, which must be the kernels' period (2048 nm for
     /// the built-in ones); each keeps its inner half.
     #[arg(long, value_name = "NM")]
@@ -60,6 +62,7 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
         pixel_nm: args.drawing.pixel,
         coverage: args.drawing.coverage(),
         fields: fields(args.tile),
+        rules: args.rules.load()?,
     };
     let mut progress = Progress::new(args.json);
     let outcome = job.run(&layout, &mut |event| progress.show(event))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{Fields, Model, load_kernels};
-use lithoburn_layout::{Coverage, Layer, Layout, ReadOptions};
+use lithoburn_layout::{Coverage, Layer, Layout, MaskRules, ReadOptions};
 use lithoburn_litho::KernelSet;
 use lithoburn_pool::{Chosen, DeviceName};
 
@@ -74,6 +74,25 @@ pub(crate) struct KernelOptions {
 impl KernelOptions {
     pub(crate) fn load(&self) -> Result<(KernelSet, String)> {
         Ok(load_kernels(self.kernels.as_deref())?)
+    }
+}
+
+/// Mask rules.
+#[derive(Args, Debug)]
+pub(crate) struct RuleOptions {
+    /// Mask rules: a JSON file with min_width_nm, min_space_nm, min_area_nm2, min_distance_nm; what is left
+    /// out keeps its default (30, 20, 1700, 20). "none" lets the mask be anything.
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+}
+
+impl RuleOptions {
+    pub(crate) fn load(&self) -> Result<Option<MaskRules>> {
+        match &self.rules {
+            None => Ok(Some(MaskRules::default())),
+            Some(path) if path.as_os_str() == "none" => Ok(None),
+            Some(path) => Ok(Some(MaskRules::read(path)?)),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use lithoburn_layout::{Coverage, Frame, Layout, Raster, TileGrid};
+use lithoburn_layout::{Coverage, Frame, Layout, MaskRules, Raster, TileGrid, Violation, rules};
 use lithoburn_litho::KernelSet;
 use lithoburn_litho::ilt::Progress;
 use lithoburn_pool::Chosen;
@@ -47,6 +47,8 @@ pub struct Job {
     pub coverage: Coverage,
     /// How the layout is cut.
     pub fields: Fields,
+    /// What the mask must keep; none lets it be anything.
+    pub rules: Option<MaskRules>,
 }
 
 /// What a run is doing.
@@ -103,6 +105,10 @@ pub struct Report {
     pub before: Metrics,
     /// The corrected mask.
     pub after: Metrics,
+    /// The mask's rules, if it was held to some.
+    pub rules: Option<MaskRules>,
+    /// Where the mask breaks them, from the mask's first corner.
+    pub violations: Vec<Violation>,
     /// Seconds by stage.
     pub seconds: Seconds,
     /// Version of the program.
@@ -164,14 +170,15 @@ impl Job {
         let targets = timed(&mut seconds.rasterize, || self.targets(layout, &grid));
         self.say(watch, Stage::Load, 0, 1)?;
         let proposer = timed(&mut seconds.load, || {
-            Proposer::new(&self.model, &self.kernels, &self.device.device)
+            Proposer::new(&self.model, &self.kernels, self.rules, &self.device.device)
         })?;
         let masks = timed(&mut seconds.optimize, || self.propose(&proposer, &targets, watch))?;
         let mask_grid = rescaled(&grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
-        let mask = mask_grid.stitch(&masks);
+        let mask = self.joined(&mask_grid, &masks);
         let (before, after, worst) = timed(&mut seconds.evaluate, || {
             self.measure(&grid, &mask_grid, &targets, &mask, watch)
         })?;
+        let violations = self.rules.map_or(Vec::new(), |rules| rules.check(&mask));
         let report = Report {
             layout: layout.name.clone(),
             model: self.model.clone(),
@@ -185,6 +192,8 @@ impl Job {
             fields: grid.len(),
             before,
             after,
+            rules: self.rules,
+            violations,
             seconds,
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -221,6 +230,16 @@ impl Job {
                 Ok(TileGrid::cover(extent, field_nm, halo_nm, self.pixel_nm)?)
             }
         }
+    }
+
+    /// The whole mask. Where fields meet, shapes of both are cut and joined, so the rules are seen to again.
+    fn joined(&self, grid: &TileGrid, masks: &[Raster]) -> Raster {
+        let mut whole = [grid.stitch(masks)];
+        if let Some(rules) = self.rules.filter(|_| grid.len() > 1) {
+            rules::enforce_all(&rules, &mut whole);
+        }
+        let [whole] = whole;
+        whole
     }
 
     fn targets(&self, layout: &Layout, grid: &TileGrid) -> Vec<Raster> {

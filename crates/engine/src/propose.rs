@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lithoburn_layout::Raster;
-use lithoburn_litho::ilt::{Ilt, IltConfig, Progress, Start, resized};
+use lithoburn_layout::{MaskRules, Raster, rules};
+use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
 use lithoburn_litho::{KernelSet, LithoError, Simulator};
 use lithoburn_models::{NeuralIlt, weights};
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,22 @@ pub struct Proposer {
     simulator: Simulator,
     method: Method,
     descent: IltConfig,
+    constraint: Option<Kept>,
     /// SHA-256 of the weights, if the model has some.
     pub weights_hash: Option<String>,
+}
+
+/// Mask rules as the solver sees them.
+struct Kept(MaskRules);
+
+impl MaskConstraint for Kept {
+    fn forbidden(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
+        self.0.forbidden(mask, width, pixel_nm)
+    }
+
+    fn enforced(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
+        self.0.enforce(mask, width, pixel_nm)
+    }
 }
 
 enum Method {
@@ -52,27 +66,27 @@ enum Method {
 }
 
 impl Proposer {
-    /// Loads a model.
+    /// Loads a model. Masks are held to the rules, if there are some.
     ///
     /// # Errors
     ///
     /// [`EngineError::Weights`] if the weights do not load.
-    pub fn new(model: &Model, kernels: &KernelSet, device: &Device) -> Result<Self, EngineError> {
+    pub fn new(
+        model: &Model,
+        kernels: &KernelSet,
+        rules: Option<MaskRules>,
+        device: &Device,
+    ) -> Result<Self, EngineError> {
         let simulator = Simulator::new(kernels, device);
-        match model {
-            Model::Ilt => Ok(Self {
-                simulator,
-                method: Method::Descent,
-                descent: IltConfig::default(),
-                weights_hash: None,
-            }),
+        let (method, descent, weights_hash) = match model {
+            Model::Ilt => (Method::Descent, IltConfig::default(), None),
             Model::NeuralIlt { weights, correct } => {
                 let (network, hash) = network(weights.as_deref(), device)?;
                 let method = Method::Network { network: Box::new(network), correct: *correct };
-                let descent = IltConfig::correction(*correct);
-                Ok(Self { simulator, method, descent, weights_hash: Some(hash) })
+                (method, IltConfig::correction(*correct), Some(hash))
             }
-        }
+        };
+        Ok(Self { simulator, method, descent, constraint: rules.map(Kept), weights_hash })
     }
 
     /// Steps per batch, for a progress bar.
@@ -94,8 +108,8 @@ impl Proposer {
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
         let target = self.upload(targets);
-        let masks = match &self.method {
-            Method::Descent => self.descend(&target, &Start::Target, 0, watch)?,
+        match &self.method {
+            Method::Descent => self.download(self.descend(&target, &Start::Target, 0, watch)?),
             Method::Network { network, correct } => {
                 let size =
                     (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;
@@ -108,13 +122,16 @@ impl Proposer {
                 if !watch(Progress { done: 1, total: self.steps(), loss_nm2: None }) {
                     return Err(LithoError::Interrupted.into());
                 }
-                match correct {
-                    0 => mask.greater_equal_elem(0.5).float(),
-                    _ => self.descend(&target, &Start::Mask(mask), 1, watch)?,
+                if *correct > 0 {
+                    return self.download(self.descend(&target, &Start::Mask(mask), 1, watch)?);
                 }
+                let mut masks = self.download(mask.greater_equal_elem(0.5).float())?;
+                if let Some(Kept(rules)) = &self.constraint {
+                    rules::enforce_all(rules, &mut masks);
+                }
+                Ok(masks)
             }
-        };
-        self.download(masks)
+        }
     }
 
     fn descend(
@@ -126,7 +143,9 @@ impl Proposer {
     ) -> Result<Tensor<3>, EngineError> {
         let total = self.steps();
         let mut shifted = |p: Progress| watch(Progress { done: p.done + before, total, ..p });
-        Ok(Ilt::new(&self.descent, &self.simulator).run(target, start, &mut shifted)?)
+        let constraint = self.constraint.as_ref().map(|kept| kept as &dyn MaskConstraint);
+        let descent = Ilt::new(&self.descent, &self.simulator).with_constraint(constraint);
+        Ok(descent.run(target, start, &mut shifted)?)
     }
 
     fn upload(&self, targets: &[Raster]) -> Tensor<3> {

@@ -26,8 +26,9 @@ pub struct Simulator {
     period_nm: f64,
     half: usize,
     coarse: usize,
-    focus: Coherent,
-    defocus: Coherent,
+    kernels: Coherent,
+    /// Kernels of one focus.
+    count: usize,
     /// Real basis to complex frequencies, twice: S and i·S. `[2(2K+1), 4(2K+1)]`.
     mix: Tensor<2>,
     /// Complex frequencies to complex field at the coarse points. `[2(2K+1), 2C]`.
@@ -35,7 +36,8 @@ pub struct Simulator {
     device: Device,
 }
 
-/// Kernels times the root of their weights, `[1, count, 2K+1, 2(2K+1)]`, each half the same.
+/// Kernels times the root of their weights, `[1, 2 * count, 2K+1, 2(2K+1)]`, each half of the last dimension the
+/// same: first those in focus, then those out of it.
 #[derive(Clone, Debug)]
 struct Coherent {
     re: Tensor<4>,
@@ -64,6 +66,14 @@ pub struct Aerial {
     pub best: Tensor<3>,
     /// Out of focus.
     pub defocus: Tensor<3>,
+}
+
+/// An exposure: the images, and the fields that the gradient needs again.
+#[derive(Clone, Debug)]
+pub struct Exposure {
+    /// The images.
+    pub aerial: Aerial,
+    fields: Tensor<2>,
 }
 
 impl Aerial {
@@ -108,8 +118,8 @@ impl Simulator {
             period_nm: set.period_nm,
             half,
             coarse,
-            focus: Coherent::new(&set.focus, device),
-            defocus: Coherent::new(&set.defocus, device),
+            kernels: Coherent::new(set, device),
+            count: set.focus.count().max(set.defocus.count()),
             mix,
             spread: matrix(2 * side, 2 * coarse, spread, device),
             device: device.clone(),
@@ -176,9 +186,61 @@ impl Simulator {
 
     /// The image of a mask `[batch, n, n]` on the grid `image`, in focus and out of it.
     pub fn aerial(&self, mask: Tensor<3>, grid: &Sampling, image: &Sampling) -> Aerial {
-        let spectrum = self.spectrum(mask, grid);
-        let best = self.image(self.intensity(spectrum.clone(), Focus::Best), image);
-        Aerial { best, defocus: self.image(self.intensity(spectrum, Focus::Defocus), image) }
+        self.expose(mask, grid, image).aerial
+    }
+
+    /// As [`Simulator::aerial`], with what [`Simulator::pull_back`] needs.
+    pub fn expose(&self, mask: Tensor<3>, grid: &Sampling, image: &Sampling) -> Exposure {
+        let [batch, _, _] = mask.dims();
+        let fields = self.fields(self.spectrum(mask, grid));
+        let images = self.image(self.intensity(fields.clone(), batch), image);
+        let images = images.reshape([batch, 2, image.size * image.size]);
+        let at = |focus: usize| {
+            images.clone().narrow(1, focus, 1).reshape([batch, image.size, image.size])
+        };
+        Exposure { aerial: Aerial { best: at(0), defocus: at(1) }, fields }
+    }
+
+    /// The gradient of the mask from that of its images: the adjoint of [`Simulator::expose`], written out.
+    ///
+    /// Burn's autodiff finds the same numbers; without its graph there are half as many operations, and on a
+    /// GPU a single clip's time is their number.
+    pub fn pull_back(
+        &self,
+        exposure: &Exposure,
+        gradient: &Aerial,
+        grid: &Sampling,
+        image: &Sampling,
+    ) -> Tensor<3> {
+        let ([batch, m, _], side, coarse) =
+            (gradient.best.dims(), 2 * self.half + 1, self.coarse);
+        let (count, n) = (self.count, grid.size);
+        // Images back to the coarse points, x before y: [batch, 2, 1, C, 1, C].
+        let both = [&gradient.best, &gradient.defocus].map(|g| g.clone().reshape([batch, 1, m * m]));
+        let both = Tensor::cat(both.to_vec(), 1).reshape([batch * 2 * m, m]);
+        let points = image.interpolate.clone().transpose();
+        let rows = both.matmul(points.clone()).reshape([batch * 2, m, coarse]).swap_dims(1, 2);
+        let coarse_gradient = rows.reshape([batch * 2 * coarse, m]).matmul(points);
+        let coarse_gradient = coarse_gradient.reshape([batch, 2, 1, coarse, 1, coarse]) * 2.0;
+        // Intensity back to fields, fields back to frequencies.
+        let fields = exposure.fields.clone().reshape([batch, 2, count, coarse, 2, coarse]);
+        let fields = (fields * coarse_gradient).reshape([batch * 2 * count * coarse, 2 * coarse]);
+        let gather = self.spread.clone().transpose();
+        let along_y = fields.matmul(gather.clone()).reshape([batch, 2 * count, coarse, 2, side]);
+        let along_y = along_y.permute([0, 1, 4, 3, 2]);
+        let passed = along_y.reshape([batch * 2 * count * side, 2 * coarse]).matmul(gather);
+        let passed = passed.reshape([batch, 2 * count, side, 2 * side]);
+        let plain = (passed.clone() * self.kernels.re.clone()).sum_dim(1);
+        let turned = (passed * self.kernels.im.clone()).sum_dim(1);
+        // Frequencies back to the mask.
+        let spectrum = Tensor::cat(vec![plain, turned], 3).reshape([batch * side, 4 * side]);
+        let by_row = spectrum.matmul(self.mix.clone().transpose());
+        let both = by_row.reshape([batch, side, 2, side]).permute([0, 3, 2, 1]);
+        let columns =
+            both.reshape([batch * side, 2 * side]).matmul(grid.rows.clone().transpose());
+        let columns = columns.reshape([batch, side, n]).swap_dims(1, 2);
+        let mask = columns.reshape([batch * n, side]).matmul(grid.columns.clone().transpose());
+        mask.reshape([batch, n, n])
     }
 
     /// The mask's low frequencies S and i·S: `[batch, 2K+1, 4(2K+1)]`.
@@ -195,24 +257,27 @@ impl Simulator {
         ])
     }
 
-    /// Intensity at the coarse points, x before y: `[batch, C, C]`.
-    fn intensity(&self, spectrum: Tensor<3>, focus: Focus) -> Tensor<3> {
-        let kernels = match focus {
-            Focus::Best => &self.focus,
-            Focus::Defocus => &self.defocus,
-        };
+    /// Complex fields at the coarse points, of every kernel, `[batch * 2 * count * C, 2C]`: batch, focus,
+    /// kernel and x make the rows, y the columns.
+    fn fields(&self, spectrum: Tensor<3>) -> Tensor<2> {
         let ([batch, side, _], coarse) = (spectrum.dims(), self.coarse);
         let spectrum = spectrum.unsqueeze_dim::<4>(1);
         let plain = spectrum.clone().narrow(3, 0, 2 * side);
         let turned = spectrum.narrow(3, 2 * side, 2 * side);
-        let passed = plain * kernels.re.clone() + turned * kernels.im.clone();
-        let [_, count, _, _] = passed.dims();
+        let passed = plain * self.kernels.re.clone() + turned * self.kernels.im.clone();
+        let count = 2 * self.count;
         let along_x = passed.reshape([batch * count * side, 2 * side]).matmul(self.spread.clone());
         let along_x = along_x.reshape([batch, count, side, 2, coarse]).permute([0, 1, 4, 3, 2]);
-        let field = along_x.reshape([batch * count * coarse, 2 * side]).matmul(self.spread.clone());
-        let power = field.clone() * field;
-        let power = power.reshape([batch, count, 2 * coarse * coarse]).sum_dim(1);
-        power.reshape([batch, coarse, 2, coarse]).sum_dim(2).reshape([batch, coarse, coarse])
+        along_x.reshape([batch * count * coarse, 2 * side]).matmul(self.spread.clone())
+    }
+
+    /// Intensity at the coarse points, x before y, in focus and out of it: `[batch * 2, C, C]`.
+    fn intensity(&self, fields: Tensor<2>, batch: usize) -> Tensor<3> {
+        let coarse = self.coarse;
+        let power = fields.clone() * fields;
+        let power = power.reshape([batch * 2, self.count, 2 * coarse * coarse]).sum_dim(1);
+        let power = power.reshape([batch * 2, coarse, 2, coarse]).sum_dim(2);
+        power.reshape([batch * 2, coarse, coarse])
     }
 
     /// Interpolates from the coarse points to pixels: `[batch, m, m]`.
@@ -226,19 +291,23 @@ impl Simulator {
 }
 
 impl Coherent {
-    fn new(kernels: &Kernels, device: &Device) -> Self {
-        let (count, side) = (kernels.count(), kernels.side);
-        let twice = |values: &[f32]| {
-            let row = |k: usize, u: usize| {
+    fn new(set: &KernelSet, device: &Device) -> Self {
+        let (count, side) = (set.focus.count().max(set.defocus.count()), set.focus.side);
+        let twice = |part: fn(&Kernels) -> &[f32]| {
+            let row = |kernels: &Kernels, k: usize, u: usize| -> Vec<f32> {
+                if k >= kernels.count() {
+                    return vec![0.0; 2 * side];
+                }
                 let scale = f64::from(kernels.scales[k]).max(0.0).sqrt();
-                let row = &values[(k * side + u) * side..][..side];
+                let row = &part(kernels)[(k * side + u) * side..][..side];
                 let scaled: Vec<f32> = row.iter().map(|&v| (f64::from(v) * scale) as f32).collect();
                 [scaled.clone(), scaled].concat()
             };
-            let data: Vec<f32> = (0..count * side).flat_map(|i| row(i / side, i % side)).collect();
-            Tensor::from_data(TensorData::new(data, [1, count, side, 2 * side]), device)
+            let of = |kernels| (0..count * side).flat_map(move |i| row(kernels, i / side, i % side));
+            let data: Vec<f32> = of(&set.focus).chain(of(&set.defocus)).collect();
+            Tensor::from_data(TensorData::new(data, [1, 2 * count, side, 2 * side]), device)
         };
-        Self { re: twice(&kernels.re), im: twice(&kernels.im) }
+        Self { re: twice(|k| &k.re), im: twice(|k| &k.im) }
     }
 }
 
@@ -341,6 +410,43 @@ mod tests {
             for (a, b) in ours.iter().zip(&expected) {
                 assert!((f64::from(*a) - b).abs() < 1e-5, "{a} vs {b}"); // f32 sums of order 1
             }
+        }
+        Ok(())
+    }
+
+    /// Burn's autodiff is the second implementation.
+    #[test]
+    fn the_gradient_pulled_back_is_that_of_autodiff() -> Result<(), LithoError> {
+        let device = Device::flex();
+        let mut set = set(3);
+        set.defocus.scales.truncate(1); // foci with different numbers of kernels
+        let length = 49;
+        set.defocus.re.truncate(length);
+        set.defocus.im.truncate(length);
+        let simulator = Simulator::new(&set, &device);
+        let (grid, image) = (simulator.sampling(1.0, 2)?, simulator.sampling(2.0, 1)?);
+        let masks: Vec<f32> = (0..2 * 32 * 32).map(|i| ((i * 7) % 13) as f32 / 12.0).collect();
+        let masks = Tensor::<3>::from_data(TensorData::new(masks, [2, 32, 32]), &device);
+        let cubes = |a: &Aerial| [a.best.clone().powi_scalar(3), a.defocus.clone().powi_scalar(3)];
+
+        let tracked = masks.clone().autodiff().require_grad();
+        let [best, defocus] = cubes(&simulator.aerial(tracked.clone(), &grid, &image));
+        let gradients = (best.sum() + defocus.sum() * 0.5).backward();
+        let expected = tracked.grad(&gradients).expect("a gradient");
+
+        let exposure = simulator.expose(masks, &grid, &image);
+        let square = |a: &Tensor<3>, weight: f64| a.clone() * a.clone() * (3.0 * weight);
+        let gradient = Aerial {
+            best: square(&exposure.aerial.best, 1.0),
+            defocus: square(&exposure.aerial.defocus, 0.5),
+        };
+        let found = simulator.pull_back(&exposure, &gradient, &grid, &image);
+        let values = |t: Tensor<3>| t.try_into_vec_as::<f32>().expect("f32");
+        let (found, expected) = (values(found), values(expected));
+        let most = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        assert!(most > 0.0);
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-5 * most, "{a} vs {b}");
         }
         Ok(())
     }

@@ -1,21 +1,28 @@
-//! The differentiable error of a print.
+//! The error of a print, differentiable: what solvers and training minimise.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Aerial, Corner, ProcessWindow, Resist};
+use crate::ilt::resized;
+use crate::{Aerial, Corner, Focus, ProcessWindow, Resist};
 
-/// Weights of a print's errors. Each error is a sum of squares over pixels, of soft prints.
+/// What an error at an edge counts, over one elsewhere, when hard masks are compared.
+const HARD_EDGE: f64 = 10.0;
+
+/// Weights of the print's errors, per pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PrintLoss {
-    /// (nominal − target)².
+    /// Of (nominal print − target)².
     pub nominal: f64,
-    /// (outer − target)².
+    /// Of (outer print − target)².
     pub outer: f64,
-    /// (inner − target)².
+    /// Of (inner print − target)².
     pub inner: f64,
-    /// (outer − inner)²: the PV band.
+    /// Of (outer − inner print)²: the PV band.
     pub band: f64,
+    /// Of (nominal print − design)² in the strips at the EPE sites' depth.
+    #[serde(default)]
+    pub edge: f64,
     /// How prints are made soft.
     pub resist: Resist,
     /// The corners.
@@ -29,15 +36,41 @@ impl Default for PrintLoss {
             nominal: 1.0,
             outer: 1.0,
             inner: 0.5,
-            band: 2.0,
+            band: 3.0,
+            edge: 4.0,
             resist: Resist { steepness: 80.0, ..Resist::default() },
             window: ProcessWindow::default(),
         }
     }
 }
 
+/// What should print, `[batch, n, n]` each.
+#[derive(Clone, Debug)]
+pub struct Goal {
+    /// What the print is compared with: the design with its corners rounded, perhaps.
+    pub target: Tensor<3>,
+    /// The design itself.
+    pub design: Tensor<3>,
+    /// Where an edge out of tolerance shows, 0 to 1.
+    pub strips: Option<Tensor<3>>,
+}
+
+impl Goal {
+    /// The same on another grid.
+    #[must_use]
+    pub fn resized(&self, size: usize) -> Self {
+        let on_grid = |image: &Tensor<3>| resized(image.clone(), size);
+        Self {
+            target: on_grid(&self.target),
+            design: on_grid(&self.design),
+            strips: self.strips.as_ref().map(on_grid),
+        }
+    }
+}
+
 impl PrintLoss {
-    /// The weighted error, summed over the batch, in pixels. `target` is `[batch, height, width]`.
+    /// The weighted error, summed over the batch, in pixels; without what edges cost. `target` is
+    /// `[batch, height, width]`.
     pub fn value(&self, aerial: &Aerial, target: &Tensor<3>) -> Tensor<1> {
         let print = |c: Corner| self.resist.develop(aerial.at(c.focus), c.dose);
         let w = &self.window;
@@ -52,5 +85,94 @@ impl PrintLoss {
             + error(inner, self.inner)
             + band.clone() * band * self.band;
         total.sum()
+    }
+
+    /// The derivative of [`PrintLoss::value`], with what edges cost, by the images' intensities.
+    pub fn gradient(&self, aerial: &Aerial, goal: &Goal) -> Aerial {
+        let print = |c: Corner| self.resist.develop(aerial.at(c.focus), c.dose);
+        let w = &self.window;
+        let (nominal, outer, inner) = (print(w.nominal), print(w.outer), print(w.inner));
+        let off = |print: &Tensor<3>, weight: f64| {
+            (print.clone() - goal.target.clone()) * (2.0 * weight)
+        };
+        let band = (outer.clone() - inner.clone()) * (2.0 * self.band);
+        let mut of_nominal = off(&nominal, self.nominal);
+        if let Some(strips) = &goal.strips {
+            let edge = (nominal.clone() - goal.design.clone()) * strips.clone();
+            of_nominal = of_nominal + edge * (2.0 * self.edge);
+        }
+        let of_outer = off(&outer, self.outer) + band.clone();
+        let of_inner = off(&inner, self.inner) - band;
+        // The derivative of a soft print is steepness · dose · z (1 − z).
+        let by_intensity = |of: Tensor<3>, print: Tensor<3>, corner: Corner| {
+            let slope = print.clone() * (print * -1.0 + 1.0);
+            of * slope * (self.resist.steepness * corner.dose)
+        };
+        let parts = [
+            (w.nominal.focus, by_intensity(of_nominal, nominal, w.nominal)),
+            (w.outer.focus, by_intensity(of_outer, outer, w.outer)),
+            (w.inner.focus, by_intensity(of_inner, inner, w.inner)),
+        ];
+        let at = |focus: Focus| {
+            let own = parts.iter().filter(|(f, _)| *f == focus).map(|(_, g)| g.clone());
+            own.reduce(|a, b| a + b).unwrap_or_else(|| goal.target.zeros_like())
+        };
+        Aerial { best: at(Focus::Best), defocus: at(Focus::Defocus) }
+    }
+
+    /// L2 and PV band of hard prints, in pixels, with [`HARD_EDGE`] times what lies in the strips: `[batch, 1, 1]`.
+    pub fn hard_error(&self, aerial: &Aerial, goal: &Goal) -> Tensor<3> {
+        let print = |c: Corner| {
+            aerial.at(c.focus).greater_equal_elem(self.resist.threshold / c.dose).float()
+        };
+        let window = &self.window;
+        let design = goal.design.clone().greater_equal_elem(0.5).float();
+        let off = (print(window.nominal) - design).abs();
+        let band = (print(window.outer) - print(window.inner)).abs();
+        let error = match &goal.strips {
+            Some(strips) => off.clone() + off * strips.clone() * HARD_EDGE + band,
+            None => off + band,
+        };
+        error.sum_dim(2).sum_dim(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, TensorData};
+
+    fn wave(pitch: f32, device: &Device) -> Tensor<3> {
+        let values: Vec<f32> =
+            (0..2 * 8 * 8).map(|i| 0.22 + 0.03 * (i as f32 * pitch).sin()).collect();
+        Tensor::from_data(TensorData::new(values, [2, 8, 8]), device)
+    }
+
+    /// Burn's autodiff is the second implementation, the edges' cost included.
+    #[test]
+    fn the_gradient_is_that_of_autodiff() {
+        let device = Device::flex();
+        let tracked = |pitch| wave(pitch, &device).autodiff().require_grad();
+        let (best, defocus) = (tracked(0.7), tracked(1.1));
+        let hard = |pitch| wave(pitch, &device).greater_elem(0.22).float();
+        let (target, design, strips) = (hard(0.3), hard(0.4), hard(0.9));
+        let loss = PrintLoss::default();
+        let images = Aerial { best: best.clone(), defocus: defocus.clone() };
+        let nominal = loss.resist.develop(best.clone(), loss.window.nominal.dose);
+        let edge = nominal - design.clone().autodiff();
+        let edge = edge.clone() * edge * strips.clone().autodiff() * loss.edge;
+        let total = loss.value(&images, &target.clone().autodiff()) + edge.sum();
+        let gradients = total.backward();
+
+        let goal = Goal { target, design, strips: Some(strips) };
+        let images = Aerial { best: wave(0.7, &device), defocus: wave(1.1, &device) };
+        let found = loss.gradient(&images, &goal);
+        let values = |t: Tensor<3>| t.try_into_vec_as::<f32>().expect("f32");
+        for (found, tracked) in [(found.best, best), (found.defocus, defocus)] {
+            let expected = values(tracked.grad(&gradients).expect("a gradient"));
+            for (a, b) in values(found).iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-4, "{a} vs {b}"); // of values up to 200
+            }
+        }
     }
 }

@@ -66,7 +66,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             network: NeuralIltConfig::default(),
-            loss: PrintLoss { resist: Resist::default(), ..PrintLoss::default() },
+            loss: PrintLoss { band: 2.0, resist: Resist::default(), ..PrintLoss::default() },
             grey: 0.05,
             clips: ClipRules::default(),
             seed: 1,
