@@ -1,16 +1,16 @@
 //! Benchmarks over a folder of clips: a row each, and averages.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use lithoburn_engine::{Job, Report};
+use lithoburn_layout::write_whole;
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, fields};
-use crate::terminal::{Progress, go_on, print_json, say, table};
+use crate::terminal::{Progress, print_json, say, table};
 
 /// Run a benchmark.
 #[derive(Subcommand, Debug)]
@@ -35,6 +35,15 @@ pub struct Iccad13Args {
     drawing: LayoutOptions,
     #[command(flatten)]
     rules: RuleOptions,
+    /// Clips computed at once.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Compute the first batch once before the clock runs, so that compiling is not counted.
+    #[arg(long)]
+    warm: bool,
+    /// Directory for iccad13-MODEL.json and iccad13-MODEL.md.
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Print JSON and nothing else.
     #[arg(long)]
     json: bool,
@@ -44,7 +53,6 @@ pub struct Iccad13Args {
 #[derive(Clone, Debug, Serialize)]
 struct Row {
     clip: String,
-    seconds: f64,
     #[serde(flatten)]
     report: Report,
 }
@@ -57,6 +65,9 @@ struct Table {
     card: String,
     kernels: String,
     raster: String,
+    batch: usize,
+    warm: bool,
+    command: String,
     version: &'static str,
     l2_nm2: f64,
     pvb_nm2: f64,
@@ -65,6 +76,7 @@ struct Table {
     shots_adabox: f64,
     min_shape_area_nm2: f64,
     min_shape_distance_nm: f64,
+    violations: usize,
     seconds: f64,
     clips: Vec<Row>,
 }
@@ -111,22 +123,21 @@ fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
         fields: fields(None),
         rules: args.rules.load()?,
     };
-    let mut rows = Vec::new();
-    for path in clips {
-        if !go_on() {
-            bail!("interrupted after {} clips", rows.len());
-        }
-        let layout = args.drawing.read(&path)?;
-        let mut progress = Progress::new(args.json);
-        let start = Instant::now();
-        let report = job.run(&layout, &mut |event| progress.show(event))?.report;
-        let seconds = start.elapsed().as_secs_f64();
-        rows.push(Row { clip: layout.name, seconds, report });
-    }
+    let layouts: Result<Vec<_>> = clips.iter().map(|path| args.drawing.read(path)).collect();
+    let mut progress = Progress::new(args.json);
+    let outcomes =
+        job.run_all(&layouts?, args.batch, args.warm, &mut |event| progress.show(event))?;
+    drop(progress);
+    let row = |o: lithoburn_engine::Outcome| Row { clip: o.report.layout.clone(), report: o.report };
+    let rows = outcomes.into_iter().map(row).collect();
     let table = averages(args, &job, rows);
     match args.json {
         true => print_json(&table)?,
         false => say(false, &render(&table)),
+    }
+    if let Some(out) = &args.out {
+        write(&table, out)?;
+        say(args.json, &format!("wrote {}/iccad13-{}.{{json,md}}", out.display(), name(&table)));
     }
     Ok(Verdict::Done)
 }
@@ -140,6 +151,9 @@ fn averages(args: &Iccad13Args, job: &Job, clips: Vec<Row>) -> Table {
         card: job.device.card.clone(),
         kernels: job.kernels_name.clone(),
         raster: format!("{:?}", args.drawing.raster).to_lowercase(),
+        batch: args.batch,
+        warm: args.warm,
+        command: std::env::args().skip(1).fold("lithoburn".into(), |line, word| line + " " + &word),
         version: env!("CARGO_PKG_VERSION"),
         l2_nm2: mean(&|r| r.report.after.l2_nm2),
         pvb_nm2: mean(&|r| r.report.after.pvb_nm2),
@@ -148,16 +162,60 @@ fn averages(args: &Iccad13Args, job: &Job, clips: Vec<Row>) -> Table {
         shots_adabox: mean(&|r| r.report.after.shots_adabox as f64),
         min_shape_area_nm2: mean(&|r| r.report.after.min_shape_area_nm2.unwrap_or(0.0)),
         min_shape_distance_nm: mean(&|r| r.report.after.min_shape_distance_nm.unwrap_or(0.0)),
-        seconds: mean(&|r| r.report.seconds.load + r.report.seconds.optimize),
+        violations: clips.iter().map(|r| r.report.violations.len()).sum(),
+        seconds: mean(&|r| r.report.seconds.optimize),
         clips,
     }
 }
 
+/// What the files are called after: the model, and the batch if there is one.
+fn name(t: &Table) -> String {
+    match t.batch {
+        1 => t.model.clone(),
+        n => format!("{}-batch{n}", t.model),
+    }
+}
+
+/// The table as JSON, for programs, and as Markdown, for people.
+fn write(t: &Table, out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let file = |ending: &str| out.join(format!("iccad13-{}.{ending}", name(t)));
+    write_whole(&file("json"), &serde_json::to_vec_pretty(t)?)?;
+    let (header, rows) = (header(), rows(t));
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text = format!(
+        "# ICCAD 2013 clips, {}\n\n`{}`\n\nlithoburn {}, {} ({}), kernels {}, {} raster, batch {}{}\n\n",
+        t.model,
+        t.command,
+        t.version,
+        t.device,
+        t.card,
+        t.kernels,
+        t.raster,
+        t.batch,
+        if t.warm { ", warm" } else { "" },
+    );
+    text += &line(&header.map(String::from));
+    text += &line(&header.map(|_| "---".into()));
+    rows.iter().for_each(|row| text += &line(row));
+    text += &format!("\nViolations of the mask rules: {}.\n", t.violations);
+    write_whole(&file("md"), text.as_bytes())?;
+    Ok(())
+}
+
+fn header() -> [&'static str; 8] {
+    ["clip", "L2 nm²", "PVB nm²", "EPE", "shots", "min area nm²", "min gap nm", "mask s"]
+}
+
 fn render(t: &Table) -> String {
+    table(&header(), &rows(t))
+}
+
+fn rows(t: &Table) -> Vec<Vec<String>> {
     let row = |r: &Row| {
         let m = &r.report.after;
         let some = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.1}"));
-        let seconds = r.report.seconds.load + r.report.seconds.optimize;
+        let seconds = r.report.seconds.optimize;
         vec![
             r.clip.clone(),
             format!("{:.0}", m.l2_nm2),
@@ -180,7 +238,5 @@ fn render(t: &Table) -> String {
         format!("{:.1}", t.min_shape_distance_nm),
         format!("{:.2}", t.seconds),
     ]);
-    let header =
-        ["clip", "L2 nm²", "PVB nm²", "EPE", "shots", "min area nm²", "min gap nm", "mask s"];
-    table(&header, &rows)
+    rows
 }

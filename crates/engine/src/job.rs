@@ -168,15 +168,77 @@ impl Job {
         let grid = self.grid(layout)?;
         let mut seconds = Seconds::default();
         let targets = timed(&mut seconds.rasterize, || self.targets(layout, &grid));
-        self.say(watch, Stage::Load, 0, 1)?;
-        let proposer = timed(&mut seconds.load, || {
-            Proposer::new(&self.model, &self.kernels, self.rules, &self.device.device)
-        })?;
+        let proposer = self.load(&mut seconds, watch)?;
         let masks = timed(&mut seconds.optimize, || self.propose(&proposer, &targets, watch))?;
-        let mask_grid = rescaled(&grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
-        let mask = self.joined(&mask_grid, &masks);
+        self.finish(layout, &grid, &targets, &masks, &proposer, seconds, watch)
+    }
+
+    /// Corrects layouts of one field each, `batch` of them at once. `optimize` in a report is the batch's
+    /// time, shared among its layouts. With `warm`, the first batch is computed once before any clock runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::run`].
+    pub fn run_all(
+        &self,
+        layouts: &[Layout],
+        batch: usize,
+        warm: bool,
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Vec<Outcome>, EngineError> {
+        let mut loading = Seconds::default();
+        let proposer = self.load(&mut loading, watch)?;
+        let mut outcomes = Vec::new();
+        for (index, layouts) in layouts.chunks(batch.max(1)).enumerate() {
+            let grids: Result<Vec<TileGrid>, _> = layouts.iter().map(|l| self.grid(l)).collect();
+            let grids = grids?;
+            let mut seconds = if index == 0 { loading } else { Seconds::default() };
+            let targets: Vec<Raster> = timed(&mut seconds.rasterize, || {
+                let first = |(layout, grid): (&Layout, &TileGrid)| self.targets(layout, grid);
+                layouts.iter().zip(&grids).flat_map(first).collect()
+            });
+            if warm && index == 0 {
+                self.propose_batch(&proposer, &targets, watch)?;
+            }
+            let masks =
+                timed(&mut seconds.optimize, || self.propose_batch(&proposer, &targets, watch))?;
+            seconds.optimize /= layouts.len() as f64;
+            for (i, (layout, grid)) in layouts.iter().zip(&grids).enumerate() {
+                let (target, mask) = (&targets[i..=i], &masks[i..=i]);
+                outcomes
+                    .push(self.finish(layout, grid, target, mask, &proposer, seconds, watch)?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn load(
+        &self,
+        seconds: &mut Seconds,
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Proposer, EngineError> {
+        self.say(watch, Stage::Load, 0, 1)?;
+        timed(&mut seconds.load, || {
+            Proposer::new(&self.model, &self.kernels, self.rules, &self.device.device)
+        })
+    }
+
+    /// Joins the masks of a layout's fields, and measures them.
+    #[allow(clippy::too_many_arguments, reason = "what a run has come to, named one by one")]
+    fn finish(
+        &self,
+        layout: &Layout,
+        grid: &TileGrid,
+        targets: &[Raster],
+        masks: &[Raster],
+        proposer: &Proposer,
+        mut seconds: Seconds,
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Outcome, EngineError> {
+        let mask_grid = rescaled(grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
+        let mask = self.joined(&mask_grid, masks);
         let (before, after, worst) = timed(&mut seconds.evaluate, || {
-            self.measure(&grid, &mask_grid, &targets, &mask, watch)
+            self.measure(grid, &mask_grid, targets, &mask, watch)
         })?;
         let violations = self.rules.map_or(Vec::new(), |rules| rules.check(&mask));
         let report = Report {
@@ -246,6 +308,20 @@ impl Job {
         (0..grid.len()).map(|i| layout.rasterize(&grid.frame(i), self.coverage)).collect()
     }
 
+    /// Masks of fields that are computed at once.
+    fn propose_batch(
+        &self,
+        proposer: &Proposer,
+        targets: &[Raster],
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Vec<Raster>, EngineError> {
+        let total = proposer.steps();
+        let mut step = |p: Progress| {
+            watch(Event { stage: Stage::Optimize, done: p.done, total, loss_nm2: p.loss_nm2 })
+        };
+        proposer.propose(targets, &mut step)
+    }
+
     /// Masks of all fields, batch by batch.
     fn propose(
         &self,
@@ -259,11 +335,9 @@ impl Job {
         let mut masks = Vec::new();
         for (index, targets) in batches.enumerate() {
             let before = index * proposer.steps();
-            let mut step = |p: Progress| {
-                let done = before + p.done;
-                watch(Event { stage: Stage::Optimize, done, total, loss_nm2: p.loss_nm2 })
-            };
-            masks.extend(proposer.propose(targets, &mut step)?);
+            let mut shifted =
+                |e: Event| watch(Event { done: before + e.done, total, ..e });
+            masks.extend(self.propose_batch(proposer, targets, &mut shifted)?);
         }
         Ok(masks)
     }
