@@ -20,6 +20,7 @@
 //! Row `r` of a raster is the strip of layout at the `r`-th pixel in y. Nothing is flipped, so a
 //! PNG shows a layout with y downwards, as OpenILT and LithoBench do.
 
+mod bits;
 pub mod distance;
 mod error;
 mod file;

@@ -9,9 +9,10 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::distance::{grown, nearest, opened, squared};
-use crate::shapes::{Shapes, gap, shapes};
-use crate::{Bounds, LayoutError, Raster};
+use crate::bits::{Bits, MOST_RADIUS};
+use crate::distance::squared;
+use crate::shapes::{Shapes, shapes};
+use crate::{Bounds, LayoutError, Raster, distance};
 
 /// Times that enforcing goes over all rules: mending one can break another.
 const ROUNDS: usize = 8;
@@ -124,23 +125,37 @@ impl MaskRules {
     }
 
     /// The places where a mask (at least half covered pixels) breaks the rules.
+    ///
+    /// Beyond its border the mask is dark.
     pub fn check(&self, mask: &Raster) -> Vec<Violation> {
-        let inside = mask.binary();
-        let on = Grid { width: mask.width, pixel_nm: mask.pixel_nm };
+        let margin = self.margin(mask.pixel_nm);
+        let (inside, width) = framed(&mask.binary(), mask.width, margin);
+        let on = Grid { width, pixel_nm: mask.pixel_nm };
         let background: Vec<bool> = inside.iter().map(|&i| !i).collect();
         let mut found = on.narrow(&inside, self.min_width_nm, Rule::Width);
         found.extend(on.narrow(&background, self.min_space_nm, Rule::Space));
-        let all = shapes(&inside, mask.width);
+        let all = shapes(&inside, width);
         found.extend(on.small(&all, self.min_area_nm2));
-        found.extend(on.near(&inside, &all, self.min_distance_nm));
+        found.extend(on.near(&all, self.min_distance_nm));
+        let shift = margin as f64 * mask.pixel_nm;
+        for place in &mut found {
+            place.min_nm = place.min_nm.map(|v| v - shift);
+            place.max_nm = place.max_nm.map(|v| v - shift);
+        }
         found
+    }
+
+    /// Dark pixels to add around a mask, so that no disk reaches over its border.
+    fn margin(&self, pixel_nm: f64) -> usize {
+        (self.min_width_nm.max(self.min_space_nm) / pixel_nm).ceil() as usize + 1
     }
 
     /// Changes a mask of `width` pixels a row until it keeps the rules, or as nearly as a few rounds
     /// get: opened and closed by disks, small shapes taken away, neighbours drawn apart.
     pub fn enforce(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
-        let on = Grid { width, pixel_nm };
-        let mut mask = mask.to_vec();
+        let margin = self.margin(pixel_nm);
+        let (mut mask, wide) = framed(mask, width, margin);
+        let on = Grid { width: wide, pixel_nm };
         for round in 0..ROUNDS {
             let before = mask.clone();
             mask = on.opened(&mask, self.min_width_nm);
@@ -157,7 +172,8 @@ impl MaskRules {
                 break;
             }
         }
-        mask
+        let rows = mask.chunks(wide).skip(margin).take(mask.len() / wide - 2 * margin);
+        rows.flat_map(|row| &row[margin..margin + width]).copied().collect()
     }
 
     /// Pixels that must stay dark for shapes to be large enough and far enough apart: small shapes with
@@ -173,18 +189,27 @@ impl MaskRules {
             |&label: &u32| label != 0 && (all.sizes[label as usize - 1] as f64) < least - 1e-9;
         let small: Vec<bool> = all.labels.iter().map(is_small).collect();
         let mut forbidden = match clearance_nm > 0.0 && small.contains(&true) {
-            true => grown(&small, on.width, clearance_nm / on.pixel_nm),
+            true => on.grown(&small, clearance_nm / on.pixel_nm),
             false => small.clone(),
         };
         let mut rest = all;
         for (label, small) in rest.labels.iter_mut().zip(&small) {
             *label *= u32::from(!small);
         }
-        for (pixel, apart) in forbidden.iter_mut().zip(on.between(&rest, self.min_distance_nm)) {
-            *pixel |= apart;
-        }
+        on.forbid_between(&rest, self.min_distance_nm, &mut forbidden);
         forbidden
     }
+}
+
+/// A mask with `margin` dark pixels around it, and its new width.
+fn framed(mask: &[bool], width: usize, margin: usize) -> (Vec<bool>, usize) {
+    let wide = width + 2 * margin;
+    let height = mask.len() / width.max(1);
+    let mut framed = vec![false; wide * (height + 2 * margin)];
+    for (y, row) in mask.chunks(width.max(1)).enumerate() {
+        framed[(y + margin) * wide + margin..][..width].copy_from_slice(row);
+    }
+    (framed, wide)
 }
 
 fn inverse(mask: &[bool]) -> Vec<bool> {
@@ -211,19 +236,28 @@ impl Grid {
         ((least_nm / self.pixel_nm - 1.0) / 2.0).max(0.0)
     }
 
+    fn grown(self, set: &[bool], radius: f64) -> Vec<bool> {
+        match radius <= MOST_RADIUS {
+            true => Bits::new(set, self.width).grown(radius).to_bools(),
+            false => distance::grown(set, self.width, radius),
+        }
+    }
+
     fn opened(self, set: &[bool], least_nm: f64) -> Vec<bool> {
         match self.radius(least_nm) {
             radius if radius < 1.0 => set.to_vec(),
-            radius => opened(set, self.width, radius),
+            radius if radius <= MOST_RADIUS => {
+                Bits::new(set, self.width).opened(radius).to_bools()
+            }
+            radius => distance::opened(set, self.width, radius),
         }
     }
 
     /// Pixels of the set further from its opening than a right-angled corner is.
     fn violating(self, set: &[bool], least_nm: f64) -> Vec<bool> {
-        let radius = self.radius(least_nm);
-        let allowed = (radius * (2.0_f64.sqrt() - 1.0) + 1.0).powi(2);
-        let far = squared(&self.opened(set, least_nm), self.width);
-        set.iter().zip(far).map(|(&s, far)| s && far as f64 > allowed).collect()
+        let allowed = self.radius(least_nm) * (2.0_f64.sqrt() - 1.0) + 1.0;
+        let near = self.grown(&self.opened(set, least_nm), allowed);
+        set.iter().zip(near).map(|(&s, near)| s && !near).collect()
     }
 
     /// Places narrower than the rule.
@@ -256,7 +290,7 @@ impl Grid {
         }
         let tight = self.violating(&inverse(mask), least_nm);
         match tight.contains(&true) {
-            true => grown(&tight, self.width, self.radius(least_nm) + 1.0),
+            true => self.grown(&tight, self.radius(least_nm) + 1.0),
             false => tight,
         }
     }
@@ -269,20 +303,13 @@ impl Grid {
     }
 
     /// Pairs of shapes nearer than the rule, each at its nearest place.
-    fn near(self, inside: &[bool], all: &Shapes, least_nm: f64) -> Vec<Violation> {
-        if all.sizes.len() < 2 || least_nm <= 0.0 {
-            return Vec::new();
-        }
-        let nearest = nearest(inside, self.width);
+    fn near(self, all: &Shapes, least_nm: f64) -> Vec<Violation> {
         let mut pairs = std::collections::BTreeMap::new();
-        self.borders(all, &nearest, |_, a, b| {
+        self.neighbours(all, least_nm, |a, b, apart| {
             let (la, lb) = (all.labels[a], all.labels[b]);
-            let apart = gap(a, b, self.width) * self.pixel_nm;
-            if apart < least_nm - 1e-6 {
-                let best = pairs.entry((la.min(lb), la.max(lb))).or_insert((apart, a, b));
-                if apart < best.0 {
-                    *best = (apart, a, b);
-                }
+            let best = pairs.entry((la.min(lb), la.max(lb))).or_insert((apart, a, b));
+            if apart < best.0 {
+                *best = (apart, a, b);
             }
         });
         let corner = |p: usize| [p % self.width, p / self.width].map(|v| v as f64 * self.pixel_nm);
@@ -296,56 +323,91 @@ impl Grid {
         pairs.values().map(place).collect()
     }
 
-    /// Pixels within half the rule of the middle between shapes that are nearer than it.
-    fn between(self, all: &Shapes, least_nm: f64) -> Vec<bool> {
-        let inside: Vec<bool> = all.labels.iter().map(|&l| l != 0).collect();
-        let mut middle = vec![false; inside.len()];
-        if least_nm <= 0.0 || !inside.contains(&true) {
-            return middle;
-        }
-        let nearest = nearest(&inside, self.width);
-        self.borders(all, &nearest, |pixel, a, b| {
-            middle[pixel] |= gap(a, b, self.width) * self.pixel_nm < least_nm - 1e-6;
+    /// Marks the pixels within half the rule of the middle between shapes that are nearer than it.
+    fn forbid_between(self, all: &Shapes, least_nm: f64, forbidden: &mut [bool]) {
+        let mut middle = vec![false; forbidden.len()];
+        self.neighbours(all, least_nm, |a, b, _| {
+            let between = |a: usize, b: usize, up: usize| (a + b + up) / 2;
+            let ([ax, ay], [bx, by]) = (self.at(a), self.at(b));
+            for up in [0, 1] {
+                middle[between(ay, by, up) * self.width + between(ax, bx, up)] = true;
+            }
         });
-        match middle.contains(&true) {
-            true => grown(&middle, self.width, least_nm / 2.0 / self.pixel_nm + 0.5),
-            false => middle,
+        if middle.contains(&true) {
+            // Half a diagonal more, from a pixel's middle to its corner.
+            let near = self.grown(&middle, least_nm / self.pixel_nm / 2.0 + 0.75);
+            forbidden.iter_mut().zip(near).for_each(|(f, near)| *f |= near);
         }
     }
 
-    /// Calls `visit` with each pixel whose right or lower neighbour is nearest to another shape, and with the
-    /// two shapes' pixels.
-    fn borders(self, all: &Shapes, nearest: &[u32], mut visit: impl FnMut(usize, usize, usize)) {
-        let mut compare = |pixel: usize, next: usize| {
-            let (a, b) = (nearest[pixel] as usize, nearest[next] as usize);
-            if a != b && all.labels[a] != all.labels[b] {
-                visit(pixel, a, b);
-            }
+    fn at(self, pixel: usize) -> [usize; 2] {
+        [pixel % self.width, pixel / self.width]
+    }
+
+    /// Calls `visit` with each pair of edge pixels of two shapes that are nearer than the rule, and with
+    /// their gap in nm.
+    fn neighbours(self, all: &Shapes, least_nm: f64, mut visit: impl FnMut(usize, usize, f64)) {
+        if all.sizes.len() < 2 || least_nm <= 0.0 {
+            return;
+        }
+        let most = (least_nm / self.pixel_nm).ceil() as isize + 1;
+        let apart = |dx: isize, dy: isize| {
+            let beyond = |d: isize| d.unsigned_abs().saturating_sub(1) as f64;
+            beyond(dx).hypot(beyond(dy)) * self.pixel_nm
         };
-        for pixel in 0..nearest.len() {
-            if (pixel + 1) % self.width != 0 {
-                compare(pixel, pixel + 1);
+        // Half of the directions: each pair is met once.
+        let offsets = (0..=most).flat_map(|dy| (-most..=most).map(move |dx| (dx, dy)));
+        let offsets: Vec<(isize, isize, f64)> = offsets
+            .filter(|&(dx, dy)| dy > 0 || dx > 0)
+            .map(|(dx, dy)| (dx, dy, apart(dx, dy)))
+            .filter(|&(_, _, apart)| apart < least_nm - 1e-6)
+            .collect();
+        let (width, height) = (self.width as isize, (all.labels.len() / self.width) as isize);
+        let label = |x: isize, y: isize| match x >= 0 && y >= 0 && x < width && y < height {
+            true => all.labels[(y * width + x) as usize],
+            false => 0,
+        };
+        for pixel in 0..all.labels.len() {
+            let own = all.labels[pixel];
+            let [x, y] = self.at(pixel).map(|v| v as isize);
+            let on_edge = || {
+                [(1, 0), (-1, 0), (0, 1), (0, -1)].iter().any(|(dx, dy)| label(x + dx, y + dy) == 0)
+            };
+            if own == 0 || !on_edge() {
+                continue;
             }
-            if pixel + self.width < nearest.len() {
-                compare(pixel, pixel + self.width);
+            for &(dx, dy, apart) in &offsets {
+                let other = label(x + dx, y + dy);
+                if other != 0 && other != own {
+                    visit(pixel, ((y + dy) * width + x + dx) as usize, apart);
+                }
             }
         }
+    }
+
+    /// The rectangle of pixels around each shape, ends excluded.
+    fn places(self, all: &Shapes) -> Vec<Option<[usize; 4]>> {
+        let mut places: Vec<Option<[usize; 4]>> = vec![None; all.sizes.len()];
+        for (pixel, &label) in all.labels.iter().enumerate() {
+            if label != 0 {
+                let (x, y) = (pixel % self.width, pixel / self.width);
+                let [x0, y0, x1, y1] =
+                    places[label as usize - 1].unwrap_or([x, y, x + 1, y + 1]);
+                places[label as usize - 1] =
+                    Some([x0.min(x), y0.min(y), x1.max(x + 1), y1.max(y + 1)]);
+            }
+        }
+        places
     }
 
     /// The rectangle around each shape, in nm.
     fn boxes(self, all: &Shapes) -> Vec<Bounds> {
-        let none = Bounds { min: [f64::INFINITY; 2], max: [f64::NEG_INFINITY; 2] };
-        let mut boxes = vec![none; all.sizes.len()];
-        for (pixel, &label) in all.labels.iter().enumerate() {
-            if label != 0 {
-                let min = [pixel % self.width, pixel / self.width];
-                let min = min.map(|v| v as f64 * self.pixel_nm);
-                let own = Bounds { min, max: min.map(|v| v + self.pixel_nm) };
-                let slot = &mut boxes[label as usize - 1];
-                *slot = slot.union(own);
-            }
-        }
-        boxes
+        let nm = |v: usize| v as f64 * self.pixel_nm;
+        let bounds = |place: Option<[usize; 4]>| {
+            let [x0, y0, x1, y1] = place.unwrap_or_default();
+            Bounds { min: [nm(x0), nm(y0)], max: [nm(x1), nm(y1)] }
+        };
+        self.places(all).into_iter().map(bounds).collect()
     }
 }
 

@@ -86,7 +86,7 @@ pub fn smallest_distance_nm(mask: &Raster) -> Option<f64> {
 }
 
 /// Distance between two pixels' edges, in pixels.
-pub(crate) fn gap(a: usize, b: usize, width: usize) -> f64 {
+fn gap(a: usize, b: usize, width: usize) -> f64 {
     let dx = (a % width).abs_diff(b % width).saturating_sub(1) as f64;
     let dy = (a / width).abs_diff(b / width).saturating_sub(1) as f64;
     dx.hypot(dy)

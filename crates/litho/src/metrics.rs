@@ -74,11 +74,16 @@ impl EpeFinding {
 /// The sites of a target. An edge pixel is a target pixel with one of eight neighbours outside; edges
 /// are runs of them.
 pub fn epe_sites(target: Bitmap, pixel_nm: f64) -> Vec<EpeSite> {
-    let (width, height) = (target.width as isize, target.height() as isize);
+    let width = target.width as isize;
     let around =
         |x: isize, y: isize| (-1..=1).all(|dy| (-1..=1).all(|dx| target.at(x + dx, y + dy)));
-    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-    let edge: Vec<bool> = pixels.map(|(x, y)| target.at(x, y) && !around(x, y)).collect();
+    let [x0, y0, x1, y1] = extent(&target);
+    let mut edge = vec![false; target.data.len()];
+    for y in y0..y1 {
+        for x in x0..x1 {
+            edge[(y * width + x) as usize] = target.at(x, y) && !around(x, y);
+        }
+    }
     let edge = Bitmap { data: &edge, width: target.width };
     let mut sites = Vec::new();
     // Vertical edges lack an edge pixel to the left or right; they are walked column by column.
@@ -90,9 +95,9 @@ pub fn epe_sites(target: Bitmap, pixel_nm: f64) -> Vec<EpeSite> {
         let on_edge = |[x, y]: [isize; 2]| edge.at(x, y);
         let is_run =
             |p: [isize; 2]| on_edge(p) && !(on_edge(across(p, -1)) && on_edge(across(p, 1)));
-        let (lines, length) = if axis == 1 { (width, height) } else { (height, width) };
-        for fixed in 0..lines {
-            for [start, end] in runs(length, |moving| is_run(place(fixed, moving))) {
+        let (lines, along) = if axis == 1 { (x0..x1, y0..y1) } else { (y0..y1, x0..x1) };
+        for fixed in lines {
+            for [start, end] in runs(along.clone(), |moving| is_run(place(fixed, moving))) {
                 let points = sample_points(start, end, pixel_nm);
                 let Some(&first) = points.first() else { continue };
                 let inside = |by: isize| {
@@ -111,10 +116,24 @@ pub fn epe_sites(target: Bitmap, pixel_nm: f64) -> Vec<EpeSite> {
     sites
 }
 
+/// The rectangle around what is set, ends excluded; empty if nothing is.
+fn extent(image: &Bitmap) -> [isize; 4] {
+    let mut found = [isize::MAX, isize::MAX, 0, 0];
+    for (y, row) in image.data.chunks(image.width.max(1)).enumerate() {
+        let Some(first) = row.iter().position(|&p| p) else { continue };
+        let last = row.iter().rposition(|&p| p).unwrap_or(first);
+        found[0] = found[0].min(first as isize);
+        found[1] = found[1].min(y as isize);
+        found[2] = found[2].max(last as isize + 1);
+        found[3] = y as isize + 1;
+    }
+    found
+}
+
 /// First and last index of each unbroken run.
-fn runs(length: isize, inside: impl Fn(isize) -> bool) -> Vec<[isize; 2]> {
+fn runs(along: std::ops::Range<isize>, inside: impl Fn(isize) -> bool) -> Vec<[isize; 2]> {
     let mut found: Vec<[isize; 2]> = Vec::new();
-    for i in (0..length).filter(|&i| inside(i)) {
+    for i in along.filter(|&i| inside(i)) {
         match found.last_mut() {
             Some(run) if run[1] + 1 == i => run[1] = i,
             _ => found.push([i, i]),
