@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example correct_a_bar`
 
-use lithoburn::engine::{Fields, Job, Model, default_kernels};
+use lithoburn::engine::{Fields, Job, MaskStyle, Model, default_kernels};
 use lithoburn::layout::{Coverage, Layout, MaskRules, Polygon};
 use lithoburn::pool::{DeviceName, choose};
 
@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         coverage: Coverage::Exact,
         fields: Fields::One,
         rules: Some(MaskRules::default()),
+        style: MaskStyle::Pixels,
     };
     let bars = [0.0, 160.0].map(|x| Polygon::rectangle(x, 0.0, x + 80.0, 600.0));
     let design = Layout::new("bars", bars.to_vec());

@@ -9,7 +9,7 @@ use lithoburn_layout::write_whole;
 use serde::Serialize;
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, fields};
+use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields};
 use crate::terminal::{Progress, print_json, say, table};
 
 /// Run a benchmark.
@@ -35,6 +35,8 @@ pub struct Iccad13Args {
     drawing: LayoutOptions,
     #[command(flatten)]
     rules: RuleOptions,
+    #[command(flatten)]
+    style: StyleOptions,
     /// Clips computed at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
@@ -122,6 +124,7 @@ fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
         coverage: args.drawing.coverage(),
         fields: fields(None),
         rules: args.rules.load()?,
+        style: args.style.style()?,
     };
     let layouts: Result<Vec<_>> = clips.iter().map(|path| args.drawing.read(path)).collect();
     let mut progress = Progress::new(args.json);

@@ -6,9 +6,10 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use lithoburn_engine::{Evaluator, Job, Outcome, probe_directory};
+use lithoburn_layout::Violation;
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, fields};
+use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields};
 use crate::terminal::{Progress, print_json, say, table};
 
 /// Find the mask whose print is the design.
@@ -26,6 +27,8 @@ pub struct InferArgs {
     drawing: LayoutOptions,
     #[command(flatten)]
     rules: RuleOptions,
+    #[command(flatten)]
+    style: StyleOptions,
     /// Cut a large layout into fields of this side, which must be the kernels' period (2048 nm for
     /// the built-in ones); each keeps its inner half.
     #[arg(long, value_name = "NM")]
@@ -63,6 +66,7 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
         coverage: args.drawing.coverage(),
         fields: fields(args.tile),
         rules: args.rules.load()?,
+        style: args.style.style()?,
     };
     let mut progress = Progress::new(args.json);
     let outcome = job.run(&layout, &mut |event| progress.show(event))?;
@@ -73,7 +77,10 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
     } else {
         summary(&outcome, &out, start.elapsed().as_secs_f64());
     }
-    Ok(Verdict::Done)
+    match outcome.report.violations.is_empty() {
+        true => Ok(Verdict::Done),
+        false => Ok(Verdict::NotMet),
+    }
 }
 
 fn summary(outcome: &Outcome, out: &std::path::Path, seconds: f64) {
@@ -81,6 +88,9 @@ fn summary(outcome: &Outcome, out: &std::path::Path, seconds: f64) {
     let rows: Vec<Vec<String>> =
         report.before.table(&report.after).into_iter().map(Vec::from).collect();
     say(false, &table(&["", "before (design as mask)", "after"], &rows));
+    if let Some(line) = broken(&report.violations) {
+        say(false, &line);
+    }
     let s = report.seconds;
     say(
         false,
@@ -93,4 +103,26 @@ fn summary(outcome: &Outcome, out: &std::path::Path, seconds: f64) {
         false,
         &format!("wrote {}/{{mask.png, mask.gds, overview.png, report.json}}", out.display()),
     );
+}
+
+/// Places named one by one in a summary.
+const NAMED: usize = 5;
+
+/// What is said of broken rules.
+fn broken(violations: &[Violation]) -> Option<String> {
+    let place = |v: &Violation| {
+        let (name, unit) = v.rule.name();
+        let at = [0, 1].map(|i| f64::midpoint(v.min_nm[i], v.max_nm[i]));
+        format!(
+            "\n  {name} {:.0} {unit} (at least {:.0}) at x {:.0}, y {:.0} nm from the mask's corner",
+            v.found, v.required, at[0], at[1]
+        )
+    };
+    let places: String = violations.iter().take(NAMED).map(place).collect();
+    let more = match violations.len() {
+        0 => return None,
+        n if n > NAMED => "\n  …; all are in report.json",
+        _ => "",
+    };
+    Some(format!("the mask breaks its rules in {} places:{places}{more}", violations.len()))
 }

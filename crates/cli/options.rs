@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{Fields, Model, load_kernels};
+use lithoburn_engine::{Fields, MaskStyle, Model, load_kernels};
 use lithoburn_layout::{Coverage, Layer, Layout, MaskRules, ReadOptions};
 use lithoburn_litho::KernelSet;
 use lithoburn_pool::{Chosen, DeviceName};
@@ -93,6 +93,45 @@ impl RuleOptions {
             Some(path) if path.as_os_str() == "none" => Ok(None),
             Some(path) => Ok(Some(MaskRules::read(path)?)),
         }
+    }
+}
+
+/// What the mask is made of, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StyleName {
+    /// Polygons along the contours, for multi-beam writers.
+    Curvilinear,
+    /// Polygons along the mask's pixels.
+    Pixels,
+}
+
+/// The mask's style.
+#[derive(Args, Debug)]
+pub(crate) struct StyleOptions {
+    /// Polygons of mask.gds.
+    #[arg(long, value_enum, default_value = "curvilinear", conflicts_with = "shots")]
+    pub style: StyleName,
+    /// How far curvilinear polygons may be from the mask's contour, in nm.
+    #[arg(long, value_name = "NM", default_value_t = 1.0)]
+    pub tolerance: f64,
+    /// Make the mask of at most N rectangles a field, for shaped-beam writers.
+    #[arg(long, value_name = "N")]
+    pub shots: Option<usize>,
+}
+
+impl StyleOptions {
+    pub(crate) fn style(&self) -> Result<MaskStyle> {
+        if !(self.tolerance.is_finite() && self.tolerance >= 0.0) {
+            anyhow::bail!("--tolerance must be 0 nm or more, got {}", self.tolerance);
+        }
+        Ok(match (self.shots, self.style) {
+            (Some(0), _) => anyhow::bail!("--shots must be 1 or more"),
+            (Some(shots), _) => MaskStyle::Manhattan { shots },
+            (None, StyleName::Curvilinear) => {
+                MaskStyle::Curvilinear { tolerance_nm: self.tolerance }
+            }
+            (None, StyleName::Pixels) => MaskStyle::Pixels,
+        })
     }
 }
 

@@ -84,6 +84,7 @@ impl Progress {
                 Stage::Rasterize => "drawing",
                 Stage::Load => "loading",
                 Stage::Optimize => "optimising",
+                Stage::Fit => "fitting shots",
                 Stage::Evaluate => "measuring",
             });
             self.bar.set_message("");

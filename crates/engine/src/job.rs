@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use lithoburn_layout::{Coverage, Frame, Layout, MaskRules, Raster, TileGrid, Violation, rules};
+use lithoburn_layout::{
+    Coverage, Frame, Layout, MaskRules, Polygon, Raster, TileGrid, Violation, contour, rules, trace,
+};
 use lithoburn_litho::KernelSet;
 use lithoburn_litho::ilt::Progress;
 use lithoburn_pool::Chosen;
@@ -12,6 +14,7 @@ use serde::Serialize;
 use crate::EngineError;
 use crate::evaluate::{Evaluation, Evaluator, Metrics};
 use crate::propose::{Model, Proposer};
+use crate::shots::{self, Fitter};
 
 /// Fields computed at once on a GPU.
 const GPU_BATCH: usize = 8;
@@ -27,6 +30,24 @@ pub enum Fields {
         field_nm: f64,
         /// Width of the halo, in nm.
         halo_nm: f64,
+    },
+}
+
+/// What kind of polygons the mask is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum MaskStyle {
+    /// Polygons along the shapes' contours, for multi-beam writers.
+    Curvilinear {
+        /// How far the polygons may be from the contour, in nm.
+        tolerance_nm: f64,
+    },
+    /// Polygons along the edges of the mask's pixels.
+    Pixels,
+    /// Rectangles, for shaped-beam writers.
+    Manhattan {
+        /// Rectangles per field at most.
+        shots: usize,
     },
 }
 
@@ -49,6 +70,8 @@ pub struct Job {
     pub fields: Fields,
     /// What the mask must keep; none lets it be anything.
     pub rules: Option<MaskRules>,
+    /// What the mask is made of.
+    pub style: MaskStyle,
 }
 
 /// What a run is doing.
@@ -61,6 +84,8 @@ pub enum Stage {
     Load,
     /// Finding masks.
     Optimize,
+    /// Fitting rectangles to a mask.
+    Fit,
     /// Simulating and measuring.
     Evaluate,
 }
@@ -105,6 +130,8 @@ pub struct Report {
     pub before: Metrics,
     /// The corrected mask.
     pub after: Metrics,
+    /// What the mask is made of.
+    pub style: MaskStyle,
     /// The mask's rules, if it was held to some.
     pub rules: Option<MaskRules>,
     /// Where the mask breaks them, from the mask's first corner.
@@ -135,10 +162,21 @@ pub struct Outcome {
     pub report: Report,
     /// The whole mask.
     pub mask: Raster,
+    /// Its polygons, in nm.
+    pub polygons: Vec<Polygon>,
     /// Where it lies.
     pub frame: Frame,
     /// The field with the largest error after correction, for the picture: target, mask, images.
     pub worst: Shown,
+}
+
+/// A mask in its style.
+struct Drawn {
+    mask_grid: TileGrid,
+    mask: Raster,
+    polygons: Vec<Polygon>,
+    /// Rectangles, if it is made of them.
+    shots: Option<usize>,
 }
 
 /// One field with all its images.
@@ -235,11 +273,14 @@ impl Job {
         mut seconds: Seconds,
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Outcome, EngineError> {
-        let mask_grid = rescaled(grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
-        let mask = self.joined(&mask_grid, masks);
-        let (before, after, worst) = timed(&mut seconds.evaluate, || {
+        let drawn = timed(&mut seconds.optimize, || {
+            self.drawn(grid, targets, masks, proposer, watch)
+        })?;
+        let Drawn { mask_grid, mask, polygons, shots } = drawn;
+        let (before, mut after, worst) = timed(&mut seconds.evaluate, || {
             self.measure(grid, &mask_grid, targets, &mask, watch)
         })?;
+        after.shots = shots.unwrap_or(after.shots);
         let violations = self.rules.map_or(Vec::new(), |rules| rules.check(&mask));
         let report = Report {
             layout: layout.name.clone(),
@@ -254,12 +295,13 @@ impl Job {
             fields: grid.len(),
             before,
             after,
+            style: self.style,
             rules: self.rules,
             violations,
             seconds,
             version: env!("CARGO_PKG_VERSION"),
         };
-        Ok(Outcome { report, mask, frame: mask_grid.whole(), worst })
+        Ok(Outcome { report, mask, polygons, frame: mask_grid.whole(), worst })
     }
 
     fn say(
@@ -292,6 +334,48 @@ impl Job {
                 Ok(TileGrid::cover(extent, field_nm, halo_nm, self.pixel_nm)?)
             }
         }
+    }
+
+    /// The whole mask in its style.
+    fn drawn(
+        &self,
+        grid: &TileGrid,
+        targets: &[Raster],
+        masks: &[Raster],
+        proposer: &Proposer,
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Drawn, EngineError> {
+        let mask_grid = rescaled(grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
+        let mask = self.joined(&mask_grid, masks);
+        let origin = mask_grid.whole().origin_nm;
+        let shots = match self.style {
+            MaskStyle::Curvilinear { tolerance_nm } => {
+                let polygons = contour::polygons(&mask, tolerance_nm, origin);
+                return Ok(Drawn { mask_grid, mask, polygons, shots: None });
+            }
+            MaskStyle::Pixels => {
+                let polygons = trace::polygons(&mask, origin);
+                return Ok(Drawn { mask_grid, mask, polygons, shots: None });
+            }
+            MaskStyle::Manhattan { .. } if grid.len() > 1 => {
+                return Err(EngineError::Setting(
+                    "a shot budget is for one field: leave out --tile, or --shots".into(),
+                ));
+            }
+            MaskStyle::Manhattan { shots } => shots,
+        };
+        let fitter = Fitter { simulator: proposer.simulator(), budget: shots, rules: self.rules };
+        let mut step =
+            |done, total| watch(Event { stage: Stage::Fit, done, total, loss_nm2: None });
+        let rectangles = fitter.fit(&mask, &targets[0], &mut step)?;
+        let sides: Vec<[f64; 4]> =
+            rectangles.iter().map(|r| [r.min[0], r.min[1], r.max[0], r.max[1]]).collect();
+        let mask = shots::drawn(&sides, &targets[0]);
+        let [ox, oy] = origin;
+        let polygon =
+            |s: &[f64; 4]| Polygon::rectangle(s[0] + ox, s[1] + oy, s[2] + ox, s[3] + oy);
+        let polygons = sides.iter().map(polygon).collect();
+        Ok(Drawn { mask_grid: *grid, mask, polygons, shots: Some(sides.len()) })
     }
 
     /// The whole mask. Where fields meet, shapes of both are cut and joined, so the rules are seen to again.

@@ -13,11 +13,12 @@ mod evaluate;
 mod job;
 pub mod overview;
 mod propose;
+mod shots;
 mod write;
 
 pub use assets::{default_kernels, load_kernels, shipped_weights};
 pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
-pub use job::{Event, Fields, Job, Outcome, Report, Stage};
+pub use job::{Event, Fields, Job, MaskStyle, Outcome, Report, Stage};
 pub use propose::{Model, Proposer};
 pub use write::{MASK_LAYER, probe_directory};

@@ -7,8 +7,6 @@
 mod canvas;
 mod panels;
 
-use std::collections::{HashMap, HashSet};
-
 use lithoburn_layout::Raster;
 
 use canvas::{Align, Canvas, INK, MUTED, RULE, Style};
@@ -59,6 +57,8 @@ pub struct Scene<'a> {
     pub levels: [f64; 3],
     /// The sites where the nominal print is checked.
     pub sites: &'a [SiteMark],
+    /// Where the mask breaks its rules: least x and y, greatest x and y, in nm from the field's corner.
+    pub violations: &'a [[f64; 4]],
     /// Rows of metric, before, after.
     pub table: &'a [[String; 3]],
     /// Layout coordinate of the corner of the field's first pixel, for the axes.
@@ -143,85 +143,6 @@ fn table_line(page: &mut Canvas, at: [f32; 2], cells: &[String; 3], styles: [&St
     }
 }
 
-/// Iso-lines of an image at a level, by marching squares with linear interpolation.
-///
-/// Points are in pixels, a pixel's centre at +0.5. A closed line repeats its first point; a line is
-/// open where it meets the border of the image. The side of values of at least `level` is always to
-/// the same hand. Where two lines nearly meet, the mean of the four pixels decides which touch.
-pub fn contours(image: &Raster, level: f64) -> Vec<Vec<[f64; 2]>> {
-    let steps = steps(image, level);
-    let mut next: HashMap<usize, usize> = steps.iter().copied().collect();
-    let entered: HashSet<usize> = steps.iter().map(|step| step.1).collect();
-    let edges = || steps.iter().map(|step| step.0);
-    // Open lines first: a line followed from its middle would come out in two parts.
-    let starts = edges().filter(|edge| !entered.contains(edge)).chain(edges());
-    let lines = starts.map(|start| follow(start, &mut next)).filter(|line| line.len() > 1);
-    let lines: Vec<Vec<usize>> = lines.collect();
-    let points =
-        |line: &Vec<usize>| line.iter().map(|&edge| crossing(image, level, edge)).collect();
-    lines.iter().map(points).collect()
-}
-
-/// Follows a line from edge to edge, and takes it out of the map.
-fn follow(start: usize, next: &mut HashMap<usize, usize>) -> Vec<usize> {
-    let mut line = vec![start];
-    let mut edge = start;
-    while let Some(to) = next.remove(&edge) {
-        line.push(to);
-        edge = to;
-    }
-    line
-}
-
-/// The lines' steps through each square of four pixel centres, from edge to edge.
-///
-/// Edge `2 i` joins pixel `i` to the pixel on its right, edge `2 i + 1` to the one below it.
-fn steps(image: &Raster, level: f64) -> Vec<(usize, usize)> {
-    let width = image.width;
-    if image.data.len() < width * image.height {
-        return Vec::new();
-    }
-    let mut steps = Vec::new();
-    for y in 1..image.height {
-        let rows = &image.data[(y - 1) * width..][..2 * width];
-        for x in 1..width {
-            let values =
-                [rows[x - 1], rows[x], rows[width + x], rows[width + x - 1]].map(f64::from);
-            let inside = values.map(|v| v >= level);
-            if inside != [inside[0]; 4] {
-                let pixel = (y - 1) * width + x - 1;
-                let edges = [2 * pixel, 2 * pixel + 3, 2 * (pixel + width), 2 * pixel + 1];
-                let joined = values.iter().sum::<f64>() >= 4.0 * level;
-                steps.extend(square(inside, joined).map(|(i, j)| (edges[i], edges[j])));
-            }
-        }
-    }
-    steps
-}
-
-/// The steps through one square, as pairs of its edges; corners and edges go round alike.
-///
-/// A step starts on an edge that leaves the inside, and ends on the next edge that enters it:
-/// forwards if the inside is `joined` through the middle of the square, else backwards.
-fn square(inside: [bool; 4], joined: bool) -> impl Iterator<Item = (usize, usize)> {
-    let leaves = move |i: usize| inside[i] && !inside[(i + 1) % 4];
-    let enters = move |i: usize| !inside[i] && inside[(i + 1) % 4];
-    let turn = if joined { 1 } else { 3 };
-    let partner = move |i: usize| (1..4).map(|k| (i + k * turn) % 4).find(|&j| enters(j));
-    (0..4).filter(move |&i| leaves(i)).filter_map(move |i| Some((i, partner(i)?)))
-}
-
-/// Where a line crosses an edge.
-fn crossing(image: &Raster, level: f64, edge: usize) -> [f64; 2] {
-    let (pixel, down) = (edge / 2, edge % 2 == 1);
-    let other = pixel + if down { image.width } else { 1 };
-    let [from, to] = [pixel, other].map(|p| f64::from(image.data[p]));
-    let share = (level - from) / (to - from);
-    let share = if share.is_finite() { share } else { 0.5 }; // next to an infinity or NaN
-    let centre = [pixel % image.width, pixel / image.width].map(|v| v as f64 + 0.5);
-    if down { [centre[0], centre[1] + share] } else { [centre[0] + share, centre[1]] }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +171,7 @@ mod tests {
             defocus: aerial,
             levels: [0.5, 0.45, 0.6],
             sites: &[],
+            violations: &[],
             table: &[],
             origin_nm: [0.0, 0.0],
         }
@@ -258,53 +180,6 @@ mod tests {
     fn size(png: &[u8]) -> Result<(u32, u32), image::ImageError> {
         let picture = image::load_from_memory_with_format(png, image::ImageFormat::Png)?;
         Ok((picture.width(), picture.height()))
-    }
-
-    #[test]
-    fn the_contour_of_a_cone_is_one_closed_circle() {
-        let distance = |x: f64, y: f64| (x - 31.3).hypot(y - 32.8);
-        let lines = contours(&image(64, |x, y| 40.0 - distance(x, y)), 20.0);
-        assert_eq!(lines.len(), 1);
-        assert_eq!(lines[0].first(), lines[0].last());
-        for [x, y] in &lines[0] {
-            // A chord of 1 px is within 1 / (8 r) = 0.006 px of the circle.
-            assert!((distance(*x, *y) - 20.0).abs() < 0.01, "{x} {y}");
-        }
-        let turn = lines[0].windows(2).map(|p| p[0][0] * p[1][1] - p[1][0] * p[0][1]);
-        let area = turn.sum::<f64>() / 2.0;
-        assert!((area.abs() - 400.0 * std::f64::consts::PI).abs() < 2.0, "{area}");
-    }
-
-    #[test]
-    fn a_line_that_leaves_the_image_stays_whole() {
-        let lines = contours(&image(16, |x, y| x + 0.25 * y), 9.0);
-        assert_eq!(lines.len(), 1);
-        for [x, y] in &lines[0] {
-            assert!((x + 0.25 * y - 9.0).abs() < 1e-5, "{x} {y}"); // f32 pixels
-        }
-        let ends = [lines[0][0][1], lines[0][lines[0].len() - 1][1]];
-        assert_eq!((ends[0].min(ends[1]), ends[0].max(ends[1])), (0.5, 15.5));
-    }
-
-    #[test]
-    fn a_saddle_joins_what_its_mean_says() {
-        let mut saddle = Raster::new(4, 4, 1.0);
-        (saddle.data[5], saddle.data[10]) = (1.0, 1.0);
-        let apart = contours(&saddle, 0.6);
-        assert_eq!(apart.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5]);
-        let joined = contours(&saddle, 0.4);
-        assert_eq!(joined.iter().map(Vec::len).collect::<Vec<_>>(), [9]);
-        assert!(apart.iter().chain(&joined).all(|line| line.first() == line.last()));
-    }
-
-    #[test]
-    fn a_constant_or_empty_image_has_no_contours() {
-        for value in [0.0, 0.5, 1.0, f64::NAN] {
-            assert!(contours(&image(8, |_, _| value), 0.5).is_empty());
-        }
-        for side in [0, 1] {
-            assert!(contours(&Raster::new(side, side, 1.0), 0.5).is_empty());
-        }
     }
 
     #[test]

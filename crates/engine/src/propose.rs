@@ -89,6 +89,11 @@ impl Proposer {
         Ok(Self { simulator, method, descent, constraint: rules.map(Kept), weights_hash })
     }
 
+    /// The optics on the proposer's device.
+    pub fn simulator(&self) -> &Simulator {
+        &self.simulator
+    }
+
     /// Steps per batch, for a progress bar.
     pub fn steps(&self) -> usize {
         match &self.method {

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use lithoburn_layout::{Layer, Layout, LayoutError, gds, png, trace, write_whole};
+use lithoburn_layout::{Layer, Layout, LayoutError, Polygon, gds, png, write_whole};
 use lithoburn_litho::metrics::EpeFinding;
 
 use crate::EngineError;
 use crate::evaluate::{Evaluator, Metrics};
-use crate::job::{Outcome, default_directory};
+use crate::job::{MaskStyle, Outcome, default_directory};
 use crate::overview::{Scene, SiteMark, draw};
 
 /// Layer of the mask's polygons in `mask.gds`.
@@ -38,8 +38,7 @@ impl Outcome {
     pub fn write(&self, directory: &Path, evaluator: &Evaluator) -> Result<(), EngineError> {
         let file = |name: &str| directory.join(name);
         write_whole(&file("mask.png"), &png::encode(&self.mask))?;
-        let polygons = trace::polygons(&self.mask, self.frame.origin_nm);
-        let layout = Layout::new(self.report.layout.clone(), polygons);
+        let layout = Layout::new(self.report.layout.clone(), self.snapped());
         let path = file("mask.gds");
         write_whole(&path, &gds::encode(&path, &layout, MASK_LAYER, self.unit_nm())?)?;
         write_whole(&file("overview.png"), &self.picture(evaluator))?;
@@ -49,8 +48,20 @@ impl Outcome {
         Ok(())
     }
 
-    /// Database unit that holds every corner of the mask: 1 nm, or a fraction for finer layouts.
+    /// The polygons on whole database units.
+    fn snapped(&self) -> Vec<Polygon> {
+        let unit = self.unit_nm();
+        let snap = |v: f64| (v / unit).round() * unit;
+        let polygon =
+            |p: &Polygon| Polygon::new(p.points.iter().map(|&[x, y]| [snap(x), snap(y)]).collect());
+        self.polygons.iter().map(polygon).collect()
+    }
+
+    /// Database unit of the mask: 1 nm, or a fraction for finer layouts and for contours.
     fn unit_nm(&self) -> f64 {
+        if matches!(self.report.style, MaskStyle::Curvilinear { .. }) {
+            return 0.1;
+        }
         let on_grid = |unit: f64| {
             let whole = |nm: f64| (nm / unit - (nm / unit).round()).abs() < 1e-6;
             whole(self.frame.origin_nm[0])
@@ -84,6 +95,17 @@ impl Outcome {
                 outside_printed: matches!(finding, EpeFinding::Outside | EpeFinding::Both),
             })
             .collect();
+        // From the whole mask's corner to the shown field's.
+        let shift = [0, 1].map(|i| self.frame.origin_nm[i] - shown.frame.origin_nm[i]);
+        let violations: Vec<[f64; 4]> = report
+            .violations
+            .iter()
+            .map(|v| {
+                let [x0, y0] = [0, 1].map(|i| v.min_nm[i] + shift[i]);
+                let [x1, y1] = [0, 1].map(|i| v.max_nm[i] + shift[i]);
+                [x0, y0, x1, y1]
+            })
+            .collect();
         draw(&Scene {
             title: &title,
             subtitle: &subtitle,
@@ -97,6 +119,7 @@ impl Outcome {
                 level(window.inner.dose),
             ],
             sites: &marks,
+            violations: &violations,
             table: &report.before.table(&report.after),
             origin_nm: shown.frame.origin_nm,
         })

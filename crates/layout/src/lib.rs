@@ -21,6 +21,7 @@
 //! PNG shows a layout with y downwards, as OpenILT and LithoBench do.
 
 mod bits;
+pub mod contour;
 pub mod distance;
 mod error;
 mod file;
@@ -29,6 +30,7 @@ pub mod gds;
 pub mod generate;
 pub mod glp;
 pub mod png;
+pub mod manhattan;
 mod polygon;
 mod raster;
 pub mod rules;

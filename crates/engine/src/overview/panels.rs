@@ -1,11 +1,12 @@
 //! The six panels: each a square plot of the same window, with its axes and a legend.
 
 use lithoburn_layout::Raster;
+use lithoburn_layout::contour::contours;
 
 use super::canvas::{
     Align, Axis, Canvas, DARK, INK, MUTED, RULE, Rgb, Side, Style, inferno, round_step,
 };
-use super::{Scene, SiteMark, contours};
+use super::{Scene, SiteMark};
 
 /// Side of a panel, in px.
 pub(super) const SIDE: usize = 500;
@@ -224,12 +225,26 @@ impl Drawing<'_> {
     }
 
     fn mask(&self) -> Option<Panel> {
-        let legend =
+        let mut legend =
             vec![Key::new(Swatch::Area, MASK, "mask"), Key::new(Swatch::Line, INK, "target")];
+        let broken = self.scene.violations;
+        if !broken.is_empty() {
+            let label = format!("{} rule violations", broken.len());
+            legend.push(Key::new(Swatch::Line, VERMILLION, label));
+        }
         let mut panel = self.panel("Mask", legend)?;
         panel.plot.tint(&self.mask, MASK);
         panel.plot.lines(&self.outline, 1.2, INK);
+        let frames: Lines = broken.iter().map(|place| self.frame(*place)).collect();
+        panel.plot.lines(&frames, 2.0, VERMILLION);
         Some(panel)
+    }
+
+    /// A line around a place, with some space so that small places are seen.
+    fn frame(&self, [x0, y0, x1, y1]: [f64; 4]) -> Vec<[f32; 2]> {
+        let room = 5.0 * self.view.scale();
+        let (x0, y0, x1, y1) = (x0 - room, y0 - room, x1 + room, y1 + room);
+        [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]].map(|p| self.view.to_px(p)).to_vec()
     }
 
     fn aerial(&self) -> Option<Panel> {
