@@ -48,11 +48,12 @@ impl Fitter<'_> {
         target: &Raster,
         watch: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Vec<Bounds>, EngineError> {
-        let mut shots: Vec<Shot> = manhattan::rectangles(mask, self.budget)
+        let mut shots: Vec<Shot> = manhattan::rectangles(mask, self.budget, self.least_side())
             .iter()
             .map(|b| [b.min[0], b.min[1], b.max[0], b.max[1]])
             .collect();
         let free = free_edges(&shots);
+        let parts = parts(&shots);
         let loss = PrintLoss::default();
         let goal = self.goal(mask, target);
         let grid = self.simulator.sampling(mask.pixel_nm, mask.pixel_nm.round() as usize)?;
@@ -73,8 +74,10 @@ impl Fitter<'_> {
                 }
                 self.keep_sides(shot, free);
             }
+            self.keep_apart(&mut shots, &free, &parts);
             if step + CANDIDATES >= STEPS {
                 let whole: Vec<Shot> = shots.iter().map(|s| s.map(f64::round)).collect();
+                let whole = self.large_enough(&whole, &parts);
                 let aerial = self.simulator.aerial(self.image(&whole, mask), &grid, &grid);
                 let error = values(loss.hard_error(&aerial, &goal))?[0];
                 if best.as_ref().is_none_or(|(least, _)| error < *least) {
@@ -87,6 +90,11 @@ impl Fitter<'_> {
         }
         let shots = best.map_or(shots, |(_, shots)| shots);
         Ok(shots.iter().map(|s| Bounds { min: [s[0], s[1]], max: [s[2], s[3]] }).collect())
+    }
+
+    /// Least side of a rectangle, in nm.
+    fn least_side(&self) -> f64 {
+        self.rules.map_or(LEAST_NM, |r| r.min_width_nm.max(LEAST_NM))
     }
 
     fn goal(&self, mask: &Raster, target: &Raster) -> Goal {
@@ -104,14 +112,79 @@ impl Fitter<'_> {
         self.upload(&drawn(shots, like))
     }
 
-    /// Keeps a rectangle's sides at least as long as the rules want widths.
+    /// Draws rectangles of different shapes apart until they are as far as the rules want, where their edges
+    /// may move.
+    fn keep_apart(&self, shots: &mut [Shot], free: &[[bool; 4]], parts: &[usize]) {
+        // A nanometre more, for rounding.
+        let Some(least) = self.rules.map(|r| r.min_distance_nm.max(r.min_space_nm) + 1.0) else {
+            return;
+        };
+        for i in 0..shots.len() {
+            for j in i + 1..shots.len() {
+                if parts[i] == parts[j] {
+                    continue;
+                }
+                let gaps = [0, 1].map(|axis| {
+                    (shots[i][axis].max(shots[j][axis]))
+                        - (shots[i][axis + 2].min(shots[j][axis + 2]))
+                });
+                let apart = gaps[0].max(0.0).hypot(gaps[1].max(0.0));
+                if apart >= least {
+                    continue;
+                }
+                // Along the axis on which they are further apart: less has to move.
+                let axis = usize::from(gaps[1] > gaps[0]);
+                let (low, high) =
+                    if shots[i][axis] <= shots[j][axis] { (i, j) } else { (j, i) };
+                let other = gaps[1 - axis].max(0.0);
+                let wanted = (least * least - other * other).max(0.0).sqrt() - gaps[axis];
+                let moves = [free[low][axis + 2], free[high][axis]];
+                let share = wanted / f64::from(u8::from(moves[0]) + u8::from(moves[1])).max(1.0);
+                if moves[0] {
+                    shots[low][axis + 2] = (shots[low][axis + 2] - share).max(shots[low][axis] + 1.0);
+                }
+                if moves[1] {
+                    shots[high][axis] = (shots[high][axis] + share).min(shots[high][axis + 2] - 1.0);
+                }
+            }
+        }
+    }
+
+    /// The rectangles without those of shapes that are smaller than the rules want.
+    fn large_enough(&self, shots: &[Shot], parts: &[usize]) -> Vec<Shot> {
+        let least = self.rules.map_or(0.0, |r| r.min_area_nm2);
+        let side = self.rules.map_or(0.0, |r| r.min_width_nm - 2.0);
+        let area = |s: &Shot| (s[2] - s[0]).max(0.0) * (s[3] - s[1]).max(0.0);
+        let whole = |part: usize| -> f64 {
+            shots.iter().zip(parts).filter(|(_, p)| **p == part).map(|(s, _)| area(s)).sum()
+        };
+        let alone = |part: usize| parts.iter().filter(|p| **p == part).count() == 1;
+        let kept = |&(s, &part): &(&Shot, &usize)| {
+            let thin = (s[2] - s[0]).min(s[3] - s[1]) < side;
+            whole(part) >= least && !(thin && alone(part))
+        };
+        shots.iter().zip(parts).filter(kept).map(|(s, _)| *s).collect()
+    }
+
+    /// Keeps a rectangle's sides at least as long as the rules want widths, and one that can grow to all sides
+    /// at least as large as they want shapes.
     fn keep_sides(&self, shot: &mut Shot, free: &[bool; 4]) {
-        let least = self.rules.map_or(LEAST_NM, |r| r.min_width_nm.max(LEAST_NM));
+        let least = self.least_side();
         for axis in [0, 1] {
             let short = least - (shot[axis + 2] - shot[axis]);
             if short > 0.0 && free[axis] && free[axis + 2] {
                 shot[axis] -= short / 2.0;
                 shot[axis + 2] += short / 2.0;
+            }
+        }
+        let area = (shot[2] - shot[0]) * (shot[3] - shot[1]);
+        let wanted = self.rules.map_or(0.0, |r| r.min_area_nm2) * 1.02;
+        if free.iter().all(|&f| f) && area > 0.0 && area < wanted {
+            let factor = ((wanted / area).sqrt() - 1.0) / 2.0;
+            for axis in [0, 1] {
+                let more = (shot[axis + 2] - shot[axis]) * factor;
+                shot[axis] -= more;
+                shot[axis + 2] += more;
             }
         }
     }
@@ -135,6 +208,23 @@ fn values(image: Tensor<3>) -> Result<Vec<f32>, LithoError> {
         doing: "read the rectangles' gradient",
         problem: e.to_string(),
     })
+}
+
+/// For each rectangle the number of the shape it belongs to: those that touch are one.
+fn parts(shots: &[Shot]) -> Vec<usize> {
+    let touch = |a: &Shot, b: &Shot| {
+        (0..2).all(|axis| a[axis] <= b[axis + 2] + 0.5 && b[axis] <= a[axis + 2] + 0.5)
+    };
+    let mut parts: Vec<usize> = (0..shots.len()).collect();
+    for i in 0..shots.len() {
+        for j in 0..i {
+            if touch(&shots[i], &shots[j]) && parts[i] != parts[j] {
+                let (from, to) = (parts[i], parts[j]);
+                parts.iter_mut().filter(|p| **p == from).for_each(|p| *p = to);
+            }
+        }
+    }
+    parts
 }
 
 /// Whether each edge of each rectangle meets no other rectangle.

@@ -11,16 +11,14 @@ use rayon::prelude::*;
 use crate::shapes::shapes;
 use crate::{Bounds, Raster};
 
-/// Least height of a slab, in nm, unless its chain is shorter: shots are not slivers.
-const LEAST_SLAB_NM: f64 = 16.0;
 /// Bisections of λ.
 const BISECTIONS: usize = 24;
 
 /// The rectangles, at most `budget`, that are nearest to a mask's shapes; in nm from the first pixel's
-/// corner.
-pub fn rectangles(mask: &Raster, budget: usize) -> Vec<Bounds> {
+/// corner. No slab is lower than `least_nm`, unless its chain is: shots are not slivers, and jogs have a width.
+pub fn rectangles(mask: &Raster, budget: usize, least_nm: f64) -> Vec<Bounds> {
     let pieces = pieces(mask);
-    let least = (LEAST_SLAB_NM / mask.pixel_nm).round().max(1.0) as usize;
+    let least = (least_nm / mask.pixel_nm).round().max(1.0) as usize;
     let cut = |price: f64| -> Vec<[f64; 4]> {
         pieces.par_iter().flat_map_iter(|piece| piece.cut(price, least)).collect()
     };
@@ -236,7 +234,7 @@ mod tests {
             (10..30).contains(&x) && (10..100).contains(&y)
                 || (10..90).contains(&x) && (80..100).contains(&y)
         });
-        let found = rectangles(&mask, 2);
+        let found = rectangles(&mask, 2, 16.0);
         assert_eq!(found.len(), 2);
         assert!((area(&found) - mask.area_nm2()).abs() < 1e-9);
     }
@@ -247,7 +245,7 @@ mod tests {
         let mask = drawn(|x, y| (x as f64 - 63.2).hypot(y as f64 - 61.7) < 40.0);
         let mut last = f64::INFINITY;
         for budget in [3, 5, 9] {
-            let found = rectangles(&mask, budget);
+            let found = rectangles(&mask, budget, 16.0);
             assert!(!found.is_empty() && found.len() <= budget);
             assert!((area(&found) / mask.area_nm2() - 1.0).abs() < 1e-9);
             let layout = crate::Layout::new(
@@ -276,7 +274,7 @@ mod tests {
             (10..90).contains(&x) && (10..90).contains(&y)
                 || (100..110).contains(&x) && (100..110).contains(&y)
         });
-        let found = rectangles(&mask, 1);
+        let found = rectangles(&mask, 1, 16.0);
         assert_eq!(found, [Bounds { min: [20.0, 20.0], max: [180.0, 180.0] }]);
     }
 }
