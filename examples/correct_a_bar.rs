@@ -5,6 +5,7 @@
 
 use lithoburn::engine::{Fields, Job, MaskStyle, Model, default_kernels};
 use lithoburn::layout::{Coverage, Layout, MaskRules, Polygon};
+use lithoburn::litho::Process;
 use lithoburn::pool::{DeviceName, choose};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pixel_nm: 4.0,
         coverage: Coverage::Exact,
         fields: Fields::One,
+        process: Process::default(),
         rules: Some(MaskRules::default()),
         style: MaskStyle::Pixels,
     };

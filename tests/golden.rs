@@ -6,6 +6,7 @@ use std::path::Path;
 use lithoburn::burn::tensor::{Device, Tensor, TensorData};
 use lithoburn::engine::Evaluator;
 use lithoburn::layout::{Coverage, Frame, Layout, Raster, ReadOptions, png};
+use lithoburn::litho::Process;
 use lithoburn::litho::loss::PrintLoss;
 use lithoburn::litho::{Focus, KernelSet, Resist, Simulator};
 use lithoburn::models::{UNetConfig, weights};
@@ -31,7 +32,7 @@ fn apart(image: &Raster, expected: &[f32], dose: f64) -> f64 {
 fn check_aerials(archive: &str, masks: &[(String, String)]) {
     let (Some(kernels), Some(path)) = (contest_kernels(), reference::file(archive)) else { return };
     let expected = reference::npz(&path);
-    let evaluator = Evaluator::new(&kernels);
+    let evaluator = Evaluator::new(&kernels, &Process::default());
     for (key, mask) in masks {
         let Some(file) = reference::file(&format!("golden/images/{mask}.png")) else { return };
         let [best, defocus] = evaluator.aerial(&image(&file), 1.0).expect("simulates");
@@ -67,7 +68,7 @@ fn scores_of_published_masks_are_the_published_scores() {
     };
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(path).expect("metrics")).expect("JSON");
-    let evaluator = Evaluator::new(&kernels);
+    let evaluator = Evaluator::new(&kernels, &Process::default());
     let sets = [
         ("simpleilt", "repo_shipped_masks_OpenILT_tmp_MOSAIC_test"),
         ("multilevel", "repo_shipped_masks_OpenILT_tmp_MultiLevel_mask"),

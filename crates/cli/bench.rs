@@ -123,6 +123,7 @@ fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
         pixel_nm: args.drawing.pixel,
         coverage: args.drawing.coverage(),
         fields: fields(None),
+        process: args.kernels.process()?,
         rules: args.rules.load()?,
         style: args.style.style()?,
     };

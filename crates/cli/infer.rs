@@ -65,13 +65,14 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
         pixel_nm: args.drawing.pixel,
         coverage: args.drawing.coverage(),
         fields: fields(args.tile),
+        process: args.kernels.process()?,
         rules: args.rules.load()?,
         style: args.style.style()?,
     };
     let mut progress = Progress::new(args.json);
     let outcome = job.run(&layout, &mut |event| progress.show(event))?;
     drop(progress);
-    outcome.write(&out, &Evaluator::new(&job.kernels))?;
+    outcome.write(&out, &Evaluator::new(&job.kernels, &job.process))?;
     if args.json {
         print_json(&outcome.report)?;
     } else {

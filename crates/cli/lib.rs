@@ -12,6 +12,7 @@ pub mod score;
 pub mod simulate;
 mod terminal;
 pub mod train;
+pub mod window;
 
 use std::process::ExitCode;
 

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{Fields, MaskStyle, Model, load_kernels};
 use lithoburn_layout::{Coverage, Layer, Layout, MaskRules, ReadOptions};
-use lithoburn_litho::KernelSet;
+use lithoburn_litho::{KernelSet, Process, ProcessWindow};
 use lithoburn_pool::{Chosen, DeviceName};
 
 /// Halo on each side of a tile by default, as a share of the field: 512 nm of 2048 nm, beyond which lies
@@ -69,12 +69,48 @@ pub(crate) struct KernelOptions {
     /// Optical kernels (safetensors) instead of the built-in ones.
     #[arg(long, value_name = "FILE")]
     pub kernels: Option<PathBuf>,
+    /// Corners of the process: a JSON file {"nominal": {"focus": "best", "dose": 1}, "outer": …, "inner": …};
+    /// focus is "best" or "defocus", dose a factor on intensity [default: 1; 1.0404; defocus, 0.9604].
+    #[arg(long, value_name = "FILE")]
+    pub corners: Option<PathBuf>,
+    /// Diffusion length of the resist's acid, in nm: a Gaussian blur of the image.
+    #[arg(long, value_name = "NM", default_value_t = 0.0)]
+    pub diffusion: f64,
 }
 
 impl KernelOptions {
     pub(crate) fn load(&self) -> Result<(KernelSet, String)> {
         Ok(load_kernels(self.kernels.as_deref())?)
     }
+
+    pub(crate) fn process(&self) -> Result<Process> {
+        if !(self.diffusion.is_finite() && self.diffusion >= 0.0) {
+            anyhow::bail!("--diffusion must be 0 nm or more, got {}", self.diffusion);
+        }
+        let window = match &self.corners {
+            None => ProcessWindow::default(),
+            Some(path) => corners(path)?,
+        };
+        Ok(Process { window, diffusion_nm: self.diffusion })
+    }
+}
+
+fn corners(path: &Path) -> Result<ProcessWindow> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read corners from {}", path.display()))?;
+    let window: ProcessWindow = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is not a set of corners: expected nominal, outer and inner, each with focus (\"best\" or \
+             \"defocus\") and dose",
+            path.display()
+        )
+    })?;
+    for (name, corner) in window.corners() {
+        if !(corner.dose.is_finite() && corner.dose > 0.0) {
+            anyhow::bail!("{}: the {name} dose is {}; expected more than 0", path.display(), corner.dose);
+        }
+    }
+    Ok(window)
 }
 
 /// Mask rules.

@@ -1,6 +1,6 @@
 //! Scores of anybody's mask.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -43,8 +43,8 @@ pub fn score(args: &ScoreArgs) -> Result<Verdict> {
     let frame = Frame::centred(&target, kernels.period_nm, args.drawing.pixel)?;
     let coverage = args.drawing.coverage();
     let raster = target.rasterize(&frame, drawn(&target, coverage));
-    let mask = mask(args, &frame, &target, coverage)?;
-    let mut metrics = Evaluator::new(&kernels).evaluate(&mask, &raster, 0)?.metrics;
+    let mask = mask_on(&args.mask, args.mask_pixel, &args.drawing, &frame, &target)?;
+    let mut metrics = Evaluator::new(&kernels, &args.kernels.process()?).evaluate(&mask, &raster, 0)?.metrics;
     metrics.shots = lithoburn_layout::fracture::shot_count(&mask);
     metrics.shots_adabox = lithoburn_layout::fracture::adabox_count(&mask, 0);
     metrics.min_shape_area_nm2 = lithoburn_layout::shapes::smallest_area_nm2(&mask);
@@ -57,7 +57,7 @@ pub fn score(args: &ScoreArgs) -> Result<Verdict> {
 }
 
 /// An image is its pixels already; only polygons have edges to be ruled.
-fn drawn(layout: &Layout, coverage: Coverage) -> Coverage {
+pub(crate) fn drawn(layout: &Layout, coverage: Coverage) -> Coverage {
     if layout.window.is_some() { Coverage::Exact } else { coverage }
 }
 
@@ -67,19 +67,25 @@ fn rows(metrics: &Metrics) -> Vec<Vec<String>> {
 
 /// The mask on the target's frame. A mask without a window of its own keeps its coordinates if the
 /// target has none either; an image covers the field.
-fn mask(args: &ScoreArgs, frame: &Frame, target: &Layout, coverage: Coverage) -> Result<Raster> {
-    let mut mask = args.drawing.read(&args.mask)?;
+pub(crate) fn mask_on(
+    path: &Path,
+    mask_pixel: Option<f64>,
+    drawing: &LayoutOptions,
+    frame: &Frame,
+    target: &Layout,
+) -> Result<Raster> {
+    let mut mask = drawing.read(path)?;
     let Some(window) = mask.window else {
         let placed = if target.window.is_some() {
             Frame::centred(&mask, frame.bounds().width(), frame.pixel_nm)?
         } else {
             *frame
         };
-        return Ok(mask.rasterize(&placed, coverage));
+        return Ok(mask.rasterize(&placed, drawing.coverage()));
     };
     let field = frame.bounds().width();
-    let pixels = (window.width() / args.drawing.pixel).max(1.0);
-    let scale = args.mask_pixel.map_or(field / pixels, |nm| nm) / args.drawing.pixel;
+    let pixels = (window.width() / drawing.pixel).max(1.0);
+    let scale = mask_pixel.map_or(field / pixels, |nm| nm) / drawing.pixel;
     for point in mask.polygons.iter_mut().flat_map(|p| &mut p.points) {
         *point = point.map(|v| v * scale);
     }

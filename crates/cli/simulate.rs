@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use lithoburn_engine::Evaluator;
+use lithoburn_engine::{Evaluator, through_focus};
+use lithoburn_litho::{Corner, Focus, KernelSet, Resist};
 use lithoburn_layout::{Frame, Raster, png, write_whole};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -22,6 +23,12 @@ pub struct SimulateArgs {
     kernels: KernelOptions,
     #[command(flatten)]
     drawing: LayoutOptions,
+    /// Simulate at this distance from best focus instead of at the corners, in nm.
+    #[arg(long, value_name = "NM", allow_negative_numbers = true)]
+    focus: Option<f64>,
+    /// Simulate at this dose instead of at the corners: a factor on the intensity.
+    #[arg(long, value_name = "D")]
+    dose: Option<f64>,
     /// Directory for aerial.safetensors and the images [default: out/MASK].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -40,31 +47,68 @@ pub fn simulate(args: &SimulateArgs) -> Result<Verdict> {
     lithoburn_engine::probe_directory(&out)?;
     let frame = Frame::centred(&layout, kernels.period_nm, args.drawing.pixel)?;
     let mask = layout.rasterize(&frame, args.drawing.coverage());
-    let evaluator = Evaluator::new(&kernels);
-    let [best, defocus] = evaluator.aerial(&mask, args.drawing.pixel)?;
-    let mut images = Vec::new();
-    for (name, corner) in evaluator.window().corners() {
-        let image = if corner.focus == lithoburn_litho::Focus::Best { &best } else { &defocus };
-        let data = image.data.iter().map(|&v| v * corner.dose as f32).collect();
-        let aerial = Raster { data, ..*image };
-        let threshold = evaluator.resist().threshold as f32;
+    let images = match (args.focus, args.dose) {
+        (None, None) => at_corners(args, &kernels, &mask)?,
+        (focus, dose) => {
+            vec![at_condition(args, &kernels, &mask, focus.unwrap_or(0.0), dose.unwrap_or(1.0))?]
+        }
+    };
+    for (name, aerial) in &images {
+        let threshold = Resist::default().threshold as f32;
         let printed = aerial.data.iter().map(|&v| f32::from(u8::from(v >= threshold))).collect();
-        write_whole(&out.join(format!("aerial_{name}.png")), &png::encode(&aerial))?;
-        let printed = Raster { data: printed, ..aerial };
+        write_whole(&out.join(format!("aerial_{name}.png")), &png::encode(aerial))?;
+        let printed = Raster { data: printed, ..*aerial };
         write_whole(&out.join(format!("printed_{name}.png")), &png::encode(&printed))?;
-        images.push((name.to_string(), aerial));
     }
     write_whole(&out.join("aerial.safetensors"), &encode(&images)?)?;
     say(
         false,
         &format!(
-            "wrote {}/aerial.safetensors (nominal, outer, inner: f32 [{}, {}]; the dose is in the intensity) and PNGs",
+            "wrote {}/aerial.safetensors ({}: f32 [{}, {}]; the dose is in the intensity) and PNGs",
             out.display(),
+            images.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
             frame.height,
             frame.width
         ),
     );
     Ok(Verdict::Done)
+}
+
+/// Images at the three corners, with their doses.
+fn at_corners(
+    args: &SimulateArgs,
+    kernels: &KernelSet,
+    mask: &Raster,
+) -> Result<Vec<(String, Raster)>> {
+    let evaluator = Evaluator::new(kernels, &args.kernels.process()?);
+    let [best, defocus] = evaluator.aerial(mask, args.drawing.pixel)?;
+    let image = |(name, corner): (&str, Corner)| {
+        let image = if corner.focus == Focus::Best { &best } else { &defocus };
+        (name.to_string(), exposed(image, corner.dose))
+    };
+    Ok(evaluator.window().corners().map(image).to_vec())
+}
+
+/// The image at one focus and dose.
+fn at_condition(
+    args: &SimulateArgs,
+    kernels: &KernelSet,
+    mask: &Raster,
+    focus_nm: f64,
+    dose: f64,
+) -> Result<(String, Raster)> {
+    if !(focus_nm.is_finite() && dose.is_finite() && dose > 0.0) {
+        bail!("--focus must be finite and --dose positive, got {focus_nm} nm and {dose}");
+    }
+    let process = args.kernels.process()?;
+    let images = through_focus(kernels, &process, mask, &[focus_nm], args.drawing.pixel)?;
+    let image = images.first().context("no image was made")?;
+    Ok((format!("focus{focus_nm}_dose{dose}"), exposed(image, dose)))
+}
+
+fn exposed(image: &Raster, dose: f64) -> Raster {
+    let data = image.data.iter().map(|&v| v * dose as f32).collect();
+    Raster { data, ..*image }
 }
 
 fn encode(images: &[(String, Raster)]) -> Result<Vec<u8>> {

@@ -16,12 +16,14 @@
 //! ```
 //! use lithoburn::engine::{Evaluator, default_kernels};
 //! use lithoburn::layout::{Coverage, Frame, Layout, Polygon};
+//! use lithoburn::litho::Process;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let design = Layout::new("bar", vec![Polygon::rectangle(0.0, 0.0, 80.0, 600.0)]);
 //! let frame = Frame::centred(&design, 2048.0, 4.0)?;
 //! let target = design.rasterize(&frame, Coverage::Exact);
-//! let found = Evaluator::new(&default_kernels()?).evaluate(&target, &target, 0)?;
+//! let evaluator = Evaluator::new(&default_kernels()?, &Process::default());
+//! let found = evaluator.evaluate(&target, &target, 0)?;
 //! assert!(found.metrics.epe_violations > 0); // a bare design does not print: that is the job
 //! # Ok(())
 //! # }

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lithoburn_cli::{bench, devices, generate, infer, kernels, score, simulate, train};
+use lithoburn_cli::{bench, devices, generate, infer, kernels, score, simulate, train, window};
 
 /// Computational lithography: masks whose print is the design.
 #[derive(Parser)]
@@ -22,6 +22,8 @@ enum Job {
     Simulate(simulate::SimulateArgs),
     /// Measure anybody's mask against a target.
     Score(score::ScoreArgs),
+    /// Look at a mask through dose and focus.
+    Window(window::WindowArgs),
     /// Run a benchmark.
     #[command(subcommand)]
     Bench(bench::BenchJob),
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Job::Infer(args) => infer::infer(args),
         Job::Simulate(args) => simulate::simulate(args),
         Job::Score(args) => score::score(args),
+        Job::Window(args) => window::window(args),
         Job::Bench(job) => bench::bench(job),
         Job::Kernels(job) => kernels::kernels(job),
         Job::Generate(args) => generate::generate(args),

@@ -6,7 +6,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::{Raster, fracture, shapes};
 use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
-use lithoburn_litho::{Aerial, KernelSet, LithoError, ProcessWindow, Resist, Simulator};
+use lithoburn_litho::window::{EdgeErrors, Image};
+use lithoburn_litho::{Aerial, KernelSet, LithoError, Process, ProcessWindow, Resist, Simulator};
 use serde::Serialize;
 
 use crate::EngineError;
@@ -25,6 +26,14 @@ pub struct Metrics {
     pub epe_violations: usize,
     /// EPE sites.
     pub epe_sites: usize,
+    /// Sites near which no edge prints.
+    pub epe_missing: usize,
+    /// Mean distance of the nominal contour from the design's edge at the sites, in nm, positive outwards.
+    pub epe_mean_nm: f64,
+    /// Three standard deviations of it.
+    pub epe_three_sigma_nm: f64,
+    /// The largest, without its sign.
+    pub epe_max_nm: f64,
     /// Rectangles of the mask on a 4 nm grid, fractured deterministically.
     pub shots: usize,
     /// Rectangles the way adabox counts them (random, seed 0); for comparison with published counts.
@@ -41,7 +50,18 @@ impl Metrics {
         self.l2_nm2 += other.l2_nm2;
         self.pvb_nm2 += other.pvb_nm2;
         self.epe_violations += other.epe_violations;
+        let edges = [&*self, other].map(|m| {
+            let count = (m.epe_sites - m.epe_missing) as f64;
+            let variance = (m.epe_three_sigma_nm / 3.0).powi(2);
+            [count, count * m.epe_mean_nm, count * (variance + m.epe_mean_nm * m.epe_mean_nm)]
+        });
+        let [count, sum, squares] = [0, 1, 2].map(|i| edges[0][i] + edges[1][i]);
+        self.epe_mean_nm = sum / count.max(1.0);
+        let variance = squares / count.max(1.0) - self.epe_mean_nm * self.epe_mean_nm;
+        self.epe_three_sigma_nm = 3.0 * variance.max(0.0).sqrt();
+        self.epe_max_nm = self.epe_max_nm.max(other.epe_max_nm);
         self.epe_sites += other.epe_sites;
+        self.epe_missing += other.epe_missing;
     }
 
     /// Fills in what concerns the mask alone.
@@ -78,10 +98,11 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// An evaluator with these kernels.
-    pub fn new(kernels: &KernelSet) -> Self {
-        let simulator = Simulator::new(kernels, &Device::flex());
-        Self { simulator, window: ProcessWindow::default(), resist: Resist::default() }
+    /// An evaluator with these kernels and this process.
+    pub fn new(kernels: &KernelSet, process: &Process) -> Self {
+        let simulator =
+            Simulator::new(kernels, &Device::flex()).with_diffusion(process.diffusion_nm);
+        Self { simulator, window: process.window, resist: Resist::default() }
     }
 
     /// The corners.
@@ -141,7 +162,14 @@ impl Evaluator {
         let sites: Vec<EpeSite> = sites.into_iter().filter(|s| core.holds(s.at)).collect();
         let nominal = Bitmap { data: &prints.nominal, width: prints.width };
         let findings = check_epe(nominal, &sites, pixel_nm);
+        let image = Image { data: &best.data, width: best.width, pixel_nm };
+        let level = self.resist.threshold / self.window.nominal.dose;
+        let edges = EdgeErrors::measure(image, level, &sites);
         let metrics = Metrics {
+            epe_missing: edges.missing,
+            epe_mean_nm: edges.mean_nm,
+            epe_three_sigma_nm: edges.three_sigma_nm,
+            epe_max_nm: edges.max_nm,
             l2_nm2: core.count(&prints.nominal, &inside) as f64 * pixel_nm * pixel_nm,
             pvb_nm2: core.count(&prints.outer, &prints.inner) as f64 * pixel_nm * pixel_nm,
             epe_violations: findings.iter().map(|f| f.violations()).sum(),

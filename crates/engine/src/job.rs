@@ -6,7 +6,7 @@ use std::time::Instant;
 use lithoburn_layout::{
     Coverage, Frame, Layout, MaskRules, Polygon, Raster, TileGrid, Violation, contour, rules, trace,
 };
-use lithoburn_litho::KernelSet;
+use lithoburn_litho::{KernelSet, Process};
 use lithoburn_litho::ilt::Progress;
 use lithoburn_pool::Chosen;
 use serde::Serialize;
@@ -68,6 +68,8 @@ pub struct Job {
     pub coverage: Coverage,
     /// How the layout is cut.
     pub fields: Fields,
+    /// Corners and resist.
+    pub process: Process,
     /// What the mask must keep; none lets it be anything.
     pub rules: Option<MaskRules>,
     /// What the mask is made of.
@@ -130,6 +132,8 @@ pub struct Report {
     pub before: Metrics,
     /// The corrected mask.
     pub after: Metrics,
+    /// Corners and resist.
+    pub process: Process,
     /// What the mask is made of.
     pub style: MaskStyle,
     /// The mask's rules, if it was held to some.
@@ -257,7 +261,13 @@ impl Job {
     ) -> Result<Proposer, EngineError> {
         self.say(watch, Stage::Load, 0, 1)?;
         timed(&mut seconds.load, || {
-            Proposer::new(&self.model, &self.kernels, self.rules, &self.device.device)
+            Proposer::new(
+                &self.model,
+                &self.kernels,
+                &self.process,
+                self.rules,
+                &self.device.device,
+            )
         })
     }
 
@@ -295,6 +305,7 @@ impl Job {
             fields: grid.len(),
             before,
             after,
+            process: self.process,
             style: self.style,
             rules: self.rules,
             violations,
@@ -364,7 +375,12 @@ impl Job {
             }
             MaskStyle::Manhattan { shots } => shots,
         };
-        let fitter = Fitter { simulator: proposer.simulator(), budget: shots, rules: self.rules };
+        let fitter = Fitter {
+            simulator: proposer.simulator(),
+            window: self.process.window,
+            budget: shots,
+            rules: self.rules,
+        };
         let mut step =
             |done, total| watch(Event { stage: Stage::Fit, done, total, loss_nm2: None });
         let rectangles = fitter.fit(&mask, &targets[0], &mut step)?;
@@ -435,7 +451,7 @@ impl Job {
         mask: &Raster,
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(Metrics, Metrics, Shown), EngineError> {
-        let evaluator = Evaluator::new(&self.kernels);
+        let evaluator = Evaluator::new(&self.kernels, &self.process);
         let (mut before, mut after) = (Metrics::default(), Metrics::default());
         let mut worst: Option<(f64, Shown)> = None;
         for (index, target) in targets.iter().enumerate() {

@@ -5,6 +5,7 @@
 //! draw depends little on their size.
 
 mod canvas;
+pub mod chart;
 mod panels;
 
 use lithoburn_layout::Raster;

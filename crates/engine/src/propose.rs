@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
 use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
-use lithoburn_litho::{KernelSet, LithoError, Simulator};
+use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
 use lithoburn_models::{NeuralIlt, weights};
 use serde::{Deserialize, Serialize};
 
@@ -74,11 +74,12 @@ impl Proposer {
     pub fn new(
         model: &Model,
         kernels: &KernelSet,
+        process: &Process,
         rules: Option<MaskRules>,
         device: &Device,
     ) -> Result<Self, EngineError> {
-        let simulator = Simulator::new(kernels, device);
-        let (method, descent, weights_hash) = match model {
+        let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
+        let (method, mut descent, weights_hash) = match model {
             Model::Ilt => (Method::Descent, IltConfig::default(), None),
             Model::NeuralIlt { weights, correct } => {
                 let (network, hash) = network(weights.as_deref(), device)?;
@@ -86,6 +87,7 @@ impl Proposer {
                 (method, IltConfig::correction(*correct), Some(hash))
             }
         };
+        descent.loss.window = process.window;
         Ok(Self { simulator, method, descent, constraint: rules.map(Kept), weights_hash })
     }
 

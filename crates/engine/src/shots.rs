@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use lithoburn_layout::{Bounds, Coverage, Frame, Layout, MaskRules, Polygon, Raster, manhattan};
 use lithoburn_litho::ilt::resized;
 use lithoburn_litho::loss::{Goal, PrintLoss};
-use lithoburn_litho::{LithoError, Simulator};
+use lithoburn_litho::{LithoError, ProcessWindow, Simulator};
 
 use crate::EngineError;
 
@@ -30,6 +30,8 @@ type Shot = [f64; 4];
 pub(crate) struct Fitter<'a> {
     /// The optics, on any device.
     pub simulator: &'a Simulator,
+    /// The corners.
+    pub window: ProcessWindow,
     /// Rectangles at most.
     pub budget: usize,
     /// Rules, of which widths bound the rectangles' sides.
@@ -54,7 +56,7 @@ impl Fitter<'_> {
             .collect();
         let free = free_edges(&shots);
         let parts = parts(&shots);
-        let loss = PrintLoss::default();
+        let loss = PrintLoss { window: self.window, ..PrintLoss::default() };
         let goal = self.goal(mask, target);
         let grid = self.simulator.sampling(mask.pixel_nm, mask.pixel_nm.round() as usize)?;
         let mut moments = vec![[[0.0; 2]; 4]; shots.len()];
@@ -284,7 +286,12 @@ mod tests {
     fn an_edges_slope_is_that_of_the_error() -> Result<(), EngineError> {
         let (kernels, device) = (default_kernels().expect("built in"), Device::flex());
         let simulator = Simulator::new(&kernels, &device);
-        let fitter = Fitter { simulator: &simulator, budget: 1, rules: None };
+        let fitter = Fitter {
+            simulator: &simulator,
+            window: ProcessWindow::default(),
+            budget: 1,
+            rules: None,
+        };
         let like = Raster::new(256, 256, 8.0);
         let shots = [[900.3, 803.0, 1003.1, 1301.9]];
         let target = drawn(&[[910.0, 800.0, 1000.0, 1300.0]], &like);

@@ -138,6 +138,9 @@ impl Metrics {
             row("L2", &|m| area(m.l2_nm2)),
             row("PV band", &|m| area(m.pvb_nm2)),
             row("EPE violations", &|m| format!("{} of {} sites", m.epe_violations, m.epe_sites)),
+            row("EPE mean ± 3σ", &|m| {
+                format!("{:.1} ± {:.1} nm", m.epe_mean_nm, m.epe_three_sigma_nm)
+            }),
             row("Shots", &|m| m.shots.to_string()),
             row("Smallest shape", &|m| some(m.min_shape_area_nm2, "nm²")),
             row("Smallest gap", &|m| some(m.min_shape_distance_nm, "nm")),

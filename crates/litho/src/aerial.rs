@@ -24,6 +24,7 @@ use crate::{Focus, KernelSet, Kernels, LithoError};
 #[derive(Clone, Debug)]
 pub struct Simulator {
     period_nm: f64,
+    diffusion_nm: f64,
     half: usize,
     coarse: usize,
     kernels: Coherent,
@@ -116,6 +117,7 @@ impl Simulator {
         };
         Self {
             period_nm: set.period_nm,
+            diffusion_nm: 0.0,
             half,
             coarse,
             kernels: Coherent::new(set, device),
@@ -124,6 +126,13 @@ impl Simulator {
             spread: matrix(2 * side, 2 * coarse, spread, device),
             device: device.clone(),
         }
+    }
+
+    /// Blurs images by the diffusion of the resist's acid, a Gaussian of this standard deviation, in nm. The
+    /// image has few frequencies, so the blur is a factor on each, exact and at no cost.
+    #[must_use]
+    pub fn with_diffusion(self, diffusion_nm: f64) -> Self {
+        Self { diffusion_nm, ..self }
     }
 
     /// Period of the field, in nm: the image repeats after it.
@@ -170,9 +179,11 @@ impl Simulator {
             let f = (c % side) as f64 - half as f64;
             kept(f) * if c < side { phase(f, y).cos() } else { -phase(f, y).sin() }
         };
+        let left = |f: f64| (-2.0 * (PI * f * self.diffusion_nm / self.period_nm).powi(2)).exp();
         let interpolate = |c: usize, x: usize| {
             let from = 2.0 * PI * c as f64 / self.coarse as f64;
-            let waves = (1..=2 * half).map(|f| 2.0 * (phase(f as f64, x) - from * f as f64).cos());
+            let waves = (1..=2 * half)
+                .map(|f| 2.0 * left(f as f64) * (phase(f as f64, x) - from * f as f64).cos());
             (1.0 + waves.sum::<f64>()) / self.coarse as f64
         };
         Ok(Sampling {
@@ -447,6 +458,38 @@ mod tests {
         assert!(most > 0.0);
         for (a, b) in found.iter().zip(&expected) {
             assert!((a - b).abs() < 1e-5 * most, "{a} vs {b}");
+        }
+        Ok(())
+    }
+
+    /// A Gaussian blur, summed over the pixels, is the second implementation.
+    #[test]
+    fn diffusion_is_a_gaussian_blur_of_the_image() -> Result<(), LithoError> {
+        let (device, sigma) = (Device::flex(), 2.5);
+        let plain = Simulator::new(&set(3), &device);
+        let grid = plain.sampling(1.0, 1)?;
+        let blurred = plain.clone().with_diffusion(sigma);
+        let blurred_grid = blurred.sampling(1.0, 1)?;
+        let mask = || Tensor::from_data(TensorData::new(mask(32), [1, 32, 32]), &device);
+        let values = |t: Tensor<3>| t.try_into_vec_as::<f32>().expect("f32");
+        let sharp = values(plain.aerial(mask(), &grid, &grid).best);
+        let soft = values(blurred.aerial(mask(), &blurred_grid, &blurred_grid).best);
+        // The period is 32 nm: three of them on each side hold all of the Gaussian.
+        let weight = |d: i64| (-0.5 * (d as f64 / sigma).powi(2)).exp();
+        let total: f64 = (-48..=48).map(weight).sum();
+        for y in [0_i64, 7, 20] {
+            for x in [3_i64, 15, 31] {
+                let mut sum = 0.0;
+                for dy in -48..=48_i64 {
+                    for dx in -48..=48_i64 {
+                        let at = (y + dy).rem_euclid(32) * 32 + (x + dx).rem_euclid(32);
+                        sum += weight(dx) * weight(dy) * f64::from(sharp[at as usize]);
+                    }
+                }
+                let expected = sum / total / total;
+                let found = f64::from(soft[(y * 32 + x) as usize]);
+                assert!((found - expected).abs() < 1e-4, "{found} vs {expected}");
+            }
         }
         Ok(())
     }

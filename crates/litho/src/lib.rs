@@ -17,7 +17,7 @@
 //! | [`aerial`] | mask → aerial image, on a coarse grid, differentiable |
 //! | [`process`], [`resist`] | dose and focus corners; what prints |
 //! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
-//! | [`metrics`] | L2, PV band and EPE, as the field counts them |
+//! | [`metrics`], [`window`] | L2, PV band and EPE, as the field counts them; edges below a pixel, dose and focus latitude |
 //!
 //! Intensity is relative to the clear field. Lengths are in nm where a name ends in `_nm`, else in
 //! pixels. There are no polygons here: those are `lithoburn-layout`'s.
@@ -33,9 +33,10 @@ pub mod pupil;
 pub mod resist;
 pub mod source;
 pub mod tcc;
+pub mod window;
 
 pub use aerial::{Aerial, Sampling, Simulator};
 pub use error::LithoError;
 pub use kernels::{KernelSet, Kernels};
-pub use process::{Corner, Focus, ProcessWindow};
+pub use process::{Corner, Focus, Process, ProcessWindow};
 pub use resist::Resist;

@@ -14,6 +14,7 @@ pub enum Focus {
 
 /// One condition of exposure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Corner {
     /// Focus.
     pub focus: Focus,
@@ -26,6 +27,7 @@ pub struct Corner {
 /// OpenILT and its relatives scale the mask's amplitude by 1.02 and 0.98, so intensity goes by the
 /// squares; that is the default here.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProcessWindow {
     /// What the mask is meant for.
     pub nominal: Corner,
@@ -50,4 +52,16 @@ impl ProcessWindow {
     pub fn corners(&self) -> [(&'static str, Corner); 3] {
         [("nominal", self.nominal), ("outer", self.outer), ("inner", self.inner)]
     }
+}
+
+/// What happens after the lens, and how much it may vary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// The corners that the PV band spans.
+    pub window: ProcessWindow,
+    /// Diffusion length of the resist's acid, in nm: the standard deviation of the Gaussian that the image is
+    /// blurred with before the threshold. 0 is a resist without diffusion, the contest's.
+    #[serde(default)]
+    pub diffusion_nm: f64,
 }

@@ -77,6 +77,15 @@ impl Optics {
         })
     }
 
+    /// STUB-MERGE
+    pub fn at_focus(&self, defocus_nm: f64) -> Result<Kernels, LithoError> {
+        self.check()?;
+        let rim = (1.0 - self.pupil.sine * self.pupil.sine).sqrt();
+        let index = self.pupil.na / self.pupil.sine;
+        let phase = 2.0 * std::f64::consts::PI * index / self.pupil.wavelength_nm * (1.0 - rim) * defocus_nm;
+        self.decompose(&Pupil { defocus_rad: phase, ..self.pupil }, self.exposure[0])
+    }
+
     fn check(&self) -> Result<(), LithoError> {
         let positive = [
             ("wavelength", self.pupil.wavelength_nm),

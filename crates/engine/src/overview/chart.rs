@@ -1,0 +1,136 @@
+//! Charts: lines and points over two axes.
+
+use super::canvas::{Align, Axis, Canvas, INK, MUTED, RULE, Rgb, Side, Style};
+
+/// Side of the plotted area, in px.
+const SIZE: [f32; 2] = [640.0, 480.0];
+/// Space around it: left, top, right, bottom.
+const SPACE: [f32; 4] = [92.0, 92.0, 30.0, 78.0];
+/// Colours of the series, which colour-blind readers can tell apart (Okabe and Ito).
+const COLOURS: [Rgb; 5] = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [60, 60, 60]];
+
+/// Points that belong together.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// Points, x then y; one that is not finite breaks the line.
+    pub points: Vec<[f64; 2]>,
+    /// Words beside the points, if there are some.
+    pub labels: Vec<String>,
+    /// Whether a line joins them.
+    pub joined: bool,
+}
+
+/// A chart.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// Headline.
+    pub title: String,
+    /// What x is, with its unit.
+    pub x: String,
+    /// What y is, with its unit.
+    pub y: String,
+    /// The data.
+    pub series: Vec<Series>,
+}
+
+/// Encodes charts side by side as PNG.
+pub fn draw(charts: &[Chart]) -> Vec<u8> {
+    let wide = SPACE[0] + SIZE[0] + SPACE[2];
+    let high = SPACE[1] + SIZE[1] + SPACE[3];
+    let Some(mut page) = Canvas::new((wide * charts.len() as f32) as usize, high as usize) else {
+        return Vec::new();
+    };
+    for (index, chart) in charts.iter().enumerate() {
+        chart.place(&mut page, index as f32 * wide);
+    }
+    page.png()
+}
+
+impl Chart {
+    fn place(&self, page: &mut Canvas, left: f32) {
+        let origin = [left + SPACE[0], SPACE[1]];
+        let axes = [0, 1].map(|i| self.axis(i));
+        let corner = [origin[0] + SIZE[0], origin[1] + SIZE[1]];
+        page.frame([origin, corner], RULE);
+        let small = Style { size: 15.0, colour: MUTED, bold: false };
+        axes[0].draw(page, Side::Below, |px| [origin[0] + px, corner[1]]);
+        axes[1].draw(page, Side::Left, |px| [origin[0], corner[1] - px]);
+        page.text([origin[0] + SIZE[0] / 2.0, corner[1] + 56.0], Align::Centre, &small, &self.x);
+        let beside = [left + 22.0, origin[1] + SIZE[1] / 2.0];
+        page.text_upwards(beside, Align::Centre, &small, &self.y);
+        let title = Style { size: 21.0, colour: INK, bold: true };
+        page.text([origin[0], 38.0], Align::Left, &title, &self.title);
+        let mut legend = origin[0];
+        for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
+            self.plot(page, series, *colour, origin, &axes);
+            page.dot([legend + 6.0, 66.0], 5.0, *colour);
+            page.text([legend + 18.0, 71.0], Align::Left, &small, &series.name);
+            legend += 40.0 + page.width(&series.name, &small);
+        }
+    }
+
+    /// An axis around all finite values, with some room.
+    fn axis(&self, index: usize) -> Axis {
+        let values = self.series.iter().flat_map(|s| &s.points).map(|p| p[index]);
+        let (low, high) = values
+            .filter(|v| v.is_finite())
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+        let room = ((high - low) * 0.08).max(high.abs() * 1e-3).max(1e-9);
+        let px = f64::from(SIZE[index]);
+        Axis { low: low - room, length: high - low + 2.0 * room, px }
+    }
+
+    fn plot(&self, page: &mut Canvas, series: &Series, colour: Rgb, origin: [f32; 2], axes: &[Axis; 2]) {
+        let place = |p: &[f64; 2]| {
+            let [x, y] = [0, 1].map(|i| ((p[i] - axes[i].low) / axes[i].length) as f32 * SIZE[i]);
+            [origin[0] + x, origin[1] + SIZE[1] - y]
+        };
+        let finite = |p: &&[f64; 2]| p.iter().all(|v| v.is_finite());
+        if series.joined {
+            for part in series.points.split(|p| !finite(&p)).filter(|part| part.len() > 1) {
+                let line: Vec<[f32; 2]> = part.iter().map(place).collect();
+                page.line(&line, 2.2, colour);
+            }
+        }
+        let label = Style { size: 13.0, colour: MUTED, bold: false };
+        for (index, point) in series.points.iter().enumerate().filter(|(_, p)| finite(p)) {
+            let [x, y] = place(point);
+            page.dot([x, y], 4.0, colour);
+            if let Some(text) = series.labels.get(index) {
+                page.text([x + 8.0, y - 6.0], Align::Left, &label, text);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charts_are_a_png_of_their_size_whatever_the_values() -> Result<(), image::ImageError> {
+        let series = |points: Vec<[f64; 2]>| Series {
+            name: "s".into(),
+            points,
+            labels: vec!["a".into()],
+            joined: true,
+        };
+        let chart = |points| Chart {
+            title: "t".into(),
+            x: "x".into(),
+            y: "y".into(),
+            series: vec![series(points)],
+        };
+        let charts = [
+            chart(vec![[0.0, 1.0], [1.0, f64::NAN], [2.0, 3.0]]),
+            chart(vec![]),
+            chart(vec![[f64::INFINITY, 0.0]]),
+        ];
+        let picture = image::load_from_memory(&draw(&charts))?;
+        assert_eq!((picture.width(), picture.height()), (3 * 762, 650));
+        Ok(())
+    }
+}
