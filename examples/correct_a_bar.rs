@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         coverage: Coverage::Exact,
         fields: Fields::One,
         process: Process::default(),
+        band: None,
         rules: Some(MaskRules::default()),
         style: MaskStyle::Pixels,
     };

@@ -1,11 +1,13 @@
-//! Benchmarks over a folder of clips: a row each, and averages.
+//! Benchmarks over clips: a row each, and averages.
+
+mod front;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use lithoburn_engine::{Job, Report};
-use lithoburn_layout::write_whole;
+use lithoburn_engine::{Job, Outcome, Report};
+use lithoburn_layout::{Bounds, Coverage, Layout, TileGrid, trace, write_whole};
 use serde::Serialize;
 
 use crate::Verdict;
@@ -15,16 +17,24 @@ use crate::terminal::{Progress, print_json, say, table};
 /// Run a benchmark.
 #[derive(Subcommand, Debug)]
 pub enum BenchJob {
-    /// Every .glp clip of a folder: L2, PV band, EPE, shots and time, with averages.
+    /// Every clip of a folder, or windows of one layout: L2, PV band, EPE, shots and time, with averages.
     Iccad13(Iccad13Args),
+    /// The same at several weights of the PV band and several shot budgets: table and chart of the front.
+    Front(Iccad13Args),
 }
 
 /// Clips and settings.
 #[derive(Args, Debug)]
 pub struct Iccad13Args {
-    /// Folder of .glp clips.
-    #[arg(long, value_name = "DIR")]
+    /// Folder of .glp clips, or one layout file that windows are cut from.
+    #[arg(long, value_name = "PATH")]
     clips: PathBuf,
+    /// Side of the windows of a layout file, in nm.
+    #[arg(long, value_name = "NM", default_value_t = 1280.0)]
+    window: f64,
+    /// Most windows taken from a layout file, spread evenly over it.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    windows: usize,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
@@ -43,9 +53,12 @@ pub struct Iccad13Args {
     /// Compute the first batch once before the clock runs, so that compiling is not counted.
     #[arg(long)]
     warm: bool,
-    /// Directory for iccad13-MODEL.json and iccad13-MODEL.md.
+    /// Directory for NAME-MODEL.json and NAME-MODEL.md.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// First part of the files' names.
+    #[arg(long, value_name = "NAME", default_value = "iccad13")]
+    name: String,
     /// Print JSON and nothing else.
     #[arg(long)]
     json: bool,
@@ -91,11 +104,16 @@ struct Table {
 pub fn bench(job: &BenchJob) -> Result<Verdict> {
     match job {
         BenchJob::Iccad13(args) => iccad13(args),
+        BenchJob::Front(args) => front::front(args),
     }
 }
 
-/// The clips of a folder, in the order of their numbers.
-fn clips(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The clips of a folder, in the order of their numbers, or the windows of a layout.
+fn layouts(args: &Iccad13Args) -> Result<Vec<Layout>> {
+    if args.clips.is_file() {
+        return windows(args);
+    }
+    let folder = &args.clips;
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut clips: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
@@ -107,15 +125,45 @@ fn clips(folder: &Path) -> Result<Vec<PathBuf>> {
     if clips.is_empty() {
         bail!("{} has no .glp clips", folder.display());
     }
-    Ok(clips)
+    clips.iter().map(|path| args.drawing.read(path)).collect()
 }
 
-fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
-    let clips = clips(&args.clips)?;
+/// Pieces of polygons thinner than this, left by a window's border, are dropped, in nm.
+const LEAST_PIECE_NM: f64 = 40.0;
+/// Windows with less of their area covered are passed over.
+const LEAST_COVER: f64 = 0.02;
+
+/// Windows of a layout, cut on its pixels.
+fn windows(args: &Iccad13Args) -> Result<Vec<Layout>> {
+    let whole = args.drawing.read(&args.clips)?;
+    let none = || format!("{} has no polygon", args.clips.display());
+    let extent = whole.extent().with_context(none)?;
+    let grid = TileGrid::cover(extent, args.window, 0.0, args.drawing.pixel)?;
+    let cut = |index: usize| {
+        let frame = grid.frame(index);
+        let raster = whole.rasterize(&frame, Coverage::Exact);
+        let pieces = trace::polygons(&raster, frame.origin_nm).into_iter();
+        let wide = |b: Bounds| b.width() >= LEAST_PIECE_NM && b.height() >= LEAST_PIECE_NM;
+        let share = raster.area_nm2() / (args.window * args.window);
+        let pieces = pieces.filter(|p| wide(p.bounds())).collect();
+        (share, Layout::new(format!("{}_{index}", whole.name), pieces))
+    };
+    let all: Vec<Layout> = (0..grid.len())
+        .map(cut)
+        .filter(|(share, window)| *share >= LEAST_COVER && !window.polygons.is_empty())
+        .map(|(_, window)| window)
+        .collect();
+    let step = (all.len() as f64 / args.windows.max(1) as f64).max(1.0);
+    let count = (all.len() as f64 / step).round() as usize;
+    Ok((0..count).filter_map(|i| all.get((i as f64 * step) as usize).cloned()).collect())
+}
+
+/// The job that the options describe.
+fn job(args: &Iccad13Args) -> Result<Job> {
     let (kernels, kernels_name) = args.kernels.load()?;
     let device = args.device.choose()?;
     say(args.json, &format!("device {} ({})", device.name, device.card));
-    let job = Job {
+    Ok(Job {
         model: args.model.model(),
         kernels,
         kernels_name,
@@ -124,24 +172,33 @@ fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
         coverage: args.drawing.coverage(),
         fields: fields(None),
         process: args.kernels.process()?,
+        band: args.model.band()?,
         rules: args.rules.load()?,
         style: args.style.style()?,
-    };
-    let layouts: Result<Vec<_>> = clips.iter().map(|path| args.drawing.read(path)).collect();
+    })
+}
+
+/// Corrects and measures all clips.
+fn measured(args: &Iccad13Args, job: &Job, layouts: &[Layout]) -> Result<Table> {
     let mut progress = Progress::new(args.json);
     let outcomes =
-        job.run_all(&layouts?, args.batch, args.warm, &mut |event| progress.show(event))?;
+        job.run_all(layouts, args.batch, args.warm, &mut |event| progress.show(event))?;
     drop(progress);
-    let row = |o: lithoburn_engine::Outcome| Row { clip: o.report.layout.clone(), report: o.report };
-    let rows = outcomes.into_iter().map(row).collect();
-    let table = averages(args, &job, rows);
+    let row = |o: Outcome| Row { clip: o.report.layout.clone(), report: o.report };
+    Ok(averages(args, job, outcomes.into_iter().map(row).collect()))
+}
+
+fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
+    let layouts = layouts(args)?;
+    let table = measured(args, &job(args)?, &layouts)?;
     match args.json {
         true => print_json(&table)?,
         false => say(false, &render(&table)),
     }
     if let Some(out) = &args.out {
-        write(&table, out)?;
-        say(args.json, &format!("wrote {}/iccad13-{}.{{json,md}}", out.display(), name(&table)));
+        let name = format!("{}-{}", args.name, name(&table));
+        write(&table, out, &name)?;
+        say(args.json, &format!("wrote {}/{name}.{{json,md}}", out.display()));
     }
     Ok(Verdict::Done)
 }
@@ -181,14 +238,15 @@ fn name(t: &Table) -> String {
 }
 
 /// The table as JSON, for programs, and as Markdown, for people.
-fn write(t: &Table, out: &Path) -> Result<()> {
+fn write(t: &Table, out: &Path, name: &str) -> Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let file = |ending: &str| out.join(format!("iccad13-{}.{ending}", name(t)));
+    let file = |ending: &str| out.join(format!("{name}.{ending}"));
     write_whole(&file("json"), &serde_json::to_vec_pretty(t)?)?;
     let (header, rows) = (header(), rows(t));
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = format!(
-        "# ICCAD 2013 clips, {}\n\n`{}`\n\nlithoburn {}, {} ({}), kernels {}, {} raster, batch {}{}\n\n",
+        "# {} clips, {}\n\n`{}`\n\nlithoburn {}, {} ({}), kernels {}, {} raster, batch {}{}\n\n",
+        t.clips.len(),
         t.model,
         t.command,
         t.version,

@@ -66,6 +66,7 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
         coverage: args.drawing.coverage(),
         fields: fields(args.tile),
         process: args.kernels.process()?,
+        band: args.model.band()?,
         rules: args.rules.load()?,
         style: args.style.style()?,
     };

@@ -33,12 +33,25 @@ pub(crate) struct ModelOptions {
     /// Steps of correction after the network; 0 takes the network's mask as it is.
     #[arg(long, value_name = "N", default_value_t = CORRECTION)]
     pub correct: usize,
+    /// Weight of the PV band against the print's errors: more gives a smaller band and a larger L2
+    /// [default: 3].
+    #[arg(long, value_name = "W")]
+    pub band: Option<f64>,
     /// Directory of weights to use instead of the built-in ones: config.json, model.safetensors.
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
 }
 
 impl ModelOptions {
+    pub(crate) fn band(&self) -> Result<Option<f64>> {
+        match self.band {
+            Some(band) if !(band.is_finite() && band >= 0.0) => {
+                anyhow::bail!("--band must be 0 or more, got {band}")
+            }
+            band => Ok(band),
+        }
+    }
+
     pub(crate) fn model(&self) -> Model {
         match self.model {
             ModelName::Ilt => Model::Ilt,

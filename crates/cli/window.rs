@@ -30,7 +30,7 @@ pub struct WindowArgs {
     mask_pixel: Option<f64>,
     /// Distances from best focus, in nm.
     #[arg(long, value_name = "NM,…", value_delimiter = ',', allow_negative_numbers = true,
-          default_values_t = [-60.0, -45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0, 60.0])]
+          default_values_t = [-120.0, -90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0, 120.0])]
     foci: Vec<f64>,
     /// Doses of the matrix: factors on the intensity.
     #[arg(long, value_name = "D,…", value_delimiter = ',',

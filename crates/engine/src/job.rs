@@ -70,6 +70,8 @@ pub struct Job {
     pub fields: Fields,
     /// Corners and resist.
     pub process: Process,
+    /// What the PV band weighs against the print's errors; none takes the solver's default.
+    pub band: Option<f64>,
     /// What the mask must keep; none lets it be anything.
     pub rules: Option<MaskRules>,
     /// What the mask is made of.
@@ -134,6 +136,8 @@ pub struct Report {
     pub after: Metrics,
     /// Corners and resist.
     pub process: Process,
+    /// Weight of the PV band, if not the default.
+    pub band: Option<f64>,
     /// What the mask is made of.
     pub style: MaskStyle,
     /// The mask's rules, if it was held to some.
@@ -265,6 +269,7 @@ impl Job {
                 &self.model,
                 &self.kernels,
                 &self.process,
+                self.band,
                 self.rules,
                 &self.device.device,
             )
@@ -306,6 +311,7 @@ impl Job {
             before,
             after,
             process: self.process,
+            band: self.band,
             style: self.style,
             rules: self.rules,
             violations,
@@ -378,6 +384,7 @@ impl Job {
         let fitter = Fitter {
             simulator: proposer.simulator(),
             window: self.process.window,
+            band: self.band,
             budget: shots,
             rules: self.rules,
         };

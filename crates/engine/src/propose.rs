@@ -75,6 +75,7 @@ impl Proposer {
         model: &Model,
         kernels: &KernelSet,
         process: &Process,
+        band: Option<f64>,
         rules: Option<MaskRules>,
         device: &Device,
     ) -> Result<Self, EngineError> {
@@ -88,6 +89,7 @@ impl Proposer {
             }
         };
         descent.loss.window = process.window;
+        descent.loss.band = band.unwrap_or(descent.loss.band);
         Ok(Self { simulator, method, descent, constraint: rules.map(Kept), weights_hash })
     }
 

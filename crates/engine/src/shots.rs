@@ -32,6 +32,8 @@ pub(crate) struct Fitter<'a> {
     pub simulator: &'a Simulator,
     /// The corners.
     pub window: ProcessWindow,
+    /// Weight of the PV band, if not the default.
+    pub band: Option<f64>,
     /// Rectangles at most.
     pub budget: usize,
     /// Rules, of which widths bound the rectangles' sides.
@@ -56,7 +58,8 @@ impl Fitter<'_> {
             .collect();
         let free = free_edges(&shots);
         let parts = parts(&shots);
-        let loss = PrintLoss { window: self.window, ..PrintLoss::default() };
+        let mut loss = PrintLoss { window: self.window, ..PrintLoss::default() };
+        loss.band = self.band.unwrap_or(loss.band);
         let goal = self.goal(mask, target);
         let grid = self.simulator.sampling(mask.pixel_nm, mask.pixel_nm.round() as usize)?;
         let mut moments = vec![[[0.0; 2]; 4]; shots.len()];
@@ -289,6 +292,7 @@ mod tests {
         let fitter = Fitter {
             simulator: &simulator,
             window: ProcessWindow::default(),
+            band: None,
             budget: 1,
             rules: None,
         };
