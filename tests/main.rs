@@ -3,5 +3,6 @@
 
 mod cli;
 mod golden;
+mod invariance;
 mod optics;
 mod reference;

@@ -159,7 +159,8 @@ impl Proposer {
 
     fn upload(&self, targets: &[Raster]) -> Tensor<3> {
         let (width, height) = targets.first().map_or((0, 0), |t| (t.width, t.height));
-        let data: Vec<f32> = targets.iter().flat_map(|t| t.data.iter().copied()).collect();
+        let mut data: Vec<f32> = Vec::with_capacity(targets.len() * width * height);
+        targets.iter().for_each(|t| data.extend_from_slice(&t.data));
         let data = TensorData::new(data, [targets.len(), height, width]);
         Tensor::from_data(data, self.simulator.device())
     }
