@@ -30,6 +30,7 @@ fn infer_improves_the_example_and_leaves_whole_files() {
     let out = folder("infer");
     let run = Command::new(env!("CARGO_BIN_EXE_infer"))
         .args([EXAMPLE, "--device", "cpu", "--correct", "8", "--json", "--out", path(&out)])
+        .args(["--style", "pixels"])
         .output()
         .expect("starts");
     assert!(run.status.success(), "{}", text(&run.stderr));
