@@ -9,7 +9,9 @@ use lithoburn_layout::write_whole;
 use serde::Serialize;
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields};
+use crate::options::{
+    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields,
+};
 use crate::terminal::{Progress, print_json, say, table};
 
 /// Run a benchmark.
@@ -131,7 +133,8 @@ fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
     let outcomes =
         job.run_all(&layouts?, args.batch, args.warm, &mut |event| progress.show(event))?;
     drop(progress);
-    let row = |o: lithoburn_engine::Outcome| Row { clip: o.report.layout.clone(), report: o.report };
+    let row =
+        |o: lithoburn_engine::Outcome| Row { clip: o.report.layout.clone(), report: o.report };
     let rows = outcomes.into_iter().map(row).collect();
     let table = averages(args, &job, rows);
     match args.json {

@@ -13,9 +13,11 @@ const NONE: u32 = u32::MAX;
 pub fn nearest(set: &[bool], width: usize) -> Vec<u32> {
     let in_column = nearest_in_columns(set, width);
     let mut nearest = vec![NONE; set.len()];
-    nearest.par_chunks_mut(width).zip(in_column.par_chunks(width)).enumerate().for_each(
-        |(y, (nearest, in_column))| nearest_in_row(in_column, y, nearest),
-    );
+    nearest
+        .par_chunks_mut(width)
+        .zip(in_column.par_chunks(width))
+        .enumerate()
+        .for_each(|(y, (nearest, in_column))| nearest_in_row(in_column, y, nearest));
     nearest
 }
 
