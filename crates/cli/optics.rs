@@ -288,7 +288,7 @@ impl OpticsOptions {
             if !(lens.na.is_finite() && lens.na > 0.0) {
                 bail!("--na must be positive, got {}", lens.na);
             }
-            if !(index > lens.na) {
+            if index.is_nan() || index <= lens.na {
                 bail!("--na {} must be below the index, {index:.4}: see --index", lens.na);
             }
             lens.sine = lens.na / index;

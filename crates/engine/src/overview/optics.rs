@@ -83,7 +83,7 @@ impl Plane {
         (0..SIDE * SIDE).map(move |i| [at(i % SIDE), at(i / SIDE)])
     }
 
-    /// Draws the pupil's rim and the axes through its middle.
+    /// Draws the pupil's rim.
     fn rim(&mut self, colour: Rgb) {
         let turn = |i: usize| (i as f64 / 120.0 * std::f64::consts::TAU).sin_cos();
         let rim: Vec<[f32; 2]> =
@@ -116,7 +116,8 @@ fn source(page: &mut Canvas, optics: &Optics) {
     let radius = (step * 0.75).max(1.6) as f32;
     for point in &points {
         let colour = inferno(0.25 + 0.7 * point.weight / brightest);
-        plane.plot.dot(plane.to_px(point.at), radius, colour);
+        let at = plane.to_px(point.at);
+        plane.plot.dot(at, radius, colour);
     }
     plane.rim(WHITE);
     plane.place(page, &format!("Source: {} points", points.len()));
