@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use lithoburn_engine::overview::draw_optics;
 use lithoburn_layout::write_whole;
@@ -104,7 +104,7 @@ fn make(args: &MakeArgs) -> Result<Verdict> {
 }
 
 fn import(args: &ImportArgs) -> Result<Verdict> {
-    let set = contest::read(&args.bin, args.header).context("cannot import")?;
+    let set = contest::read(&args.bin, args.header)?;
     write_whole(&args.out, &set.to_bytes())?;
     say(false, &describe(&set));
     say(false, &format!("wrote {}", args.out.display()));

@@ -24,7 +24,7 @@ pub(crate) struct OpticsOptions {
     /// on the axes; the default), or image:FILE, a square grey PNG that covers sigma -1 to 1 in x (to the
     /// right) and y (down); brightness is weight.
     #[arg(long, value_name = "SHAPE")]
-    source: Option<SourceName>,
+    source: Option<String>,
     /// Outer radius of the source, in units of the pupil's radius; above 0, at most 2 [default: 0.8414].
     #[arg(long, value_name = "SIGMA", allow_negative_numbers = true)]
     sigma: Option<f64>,
@@ -61,7 +61,7 @@ pub(crate) struct OpticsOptions {
     /// Wavefront error of the lens: Zernike coefficients in waves, fringe order, Z2 to Z37, such as
     /// Z4=0.01,Z7=-0.02 [default: none].
     #[arg(long, value_name = "TERMS", value_delimiter = ',')]
-    aberrations: Vec<Term>,
+    aberrations: Vec<String>,
     /// Factor on the intensity, or auto: the clear field in focus is 1. [default: the recipe's, and auto
     /// where source, polarisation, NA, index or wavelength were changed]
     #[arg(long, value_name = "auto|FACTOR", allow_negative_numbers = true)]
@@ -86,9 +86,9 @@ enum SourceName {
 }
 
 impl FromStr for SourceName {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self> {
         Ok(match name {
             "conventional" => Self::Conventional,
             "annular" => Self::Annular,
@@ -97,11 +97,10 @@ impl FromStr for SourceName {
             "cquad" => Self::CrossQuad,
             _ => match name.strip_prefix("image:").filter(|file| !file.is_empty()) {
                 Some(file) => Self::Image(file.into()),
-                None => {
-                    return Err("expected conventional, annular, dipole, quadrupole, cquad or \
-                                image:FILE"
-                        .into());
-                }
+                None => bail!(
+                    "--source: expected conventional, annular, dipole, quadrupole, cquad or \
+                     image:FILE, got {name:?}"
+                ),
             },
         })
     }
@@ -143,15 +142,19 @@ struct Term {
 }
 
 impl FromStr for Term {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("expected a term such as Z4=0.01 (Z2 to Z37, waves), got {text:?}");
-        let (name, waves) = text.trim().split_once('=').ok_or_else(wrong)?;
-        let index = name.trim().strip_prefix(['Z', 'z']).and_then(|digits| digits.parse().ok());
-        let (index, waves) = (index.ok_or_else(wrong)?, waves.trim().parse().map_err(|_| wrong())?);
-        Aberrations::default().with(index, waves).map_err(|error| error.to_string())?;
-        Ok(Self { index, waves })
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = || {
+            let (name, waves) = text.trim().split_once('=')?;
+            let index = name.trim().strip_prefix(['Z', 'z'])?.parse().ok()?;
+            Some(Self { index, waves: waves.trim().parse().ok()? })
+        };
+        parts().with_context(|| {
+            format!(
+                "--aberrations: expected terms such as Z4=0.01 (Z2 to Z37, waves), got {text:?}"
+            )
+        })
     }
 }
 
@@ -208,8 +211,7 @@ impl OpticsOptions {
     }
 
     fn change_source(&self, optics: &mut Optics) -> Result<()> {
-        let shape = self.source.as_ref();
-        if shape.is_some() || self.reshapes() {
+        if self.source.is_some() || self.reshapes() {
             optics.source = self.shaped(&optics.source)?;
             optics.source_step = fitting_step(&optics.source);
         }
@@ -235,7 +237,10 @@ impl OpticsOptions {
 
     /// The source, with numbers that are left out from the one before, else from the default.
     fn shaped(&self, before: &Source) -> Result<Source> {
-        let name = self.source.clone().unwrap_or_else(|| name_of(before));
+        let name = match &self.source {
+            Some(name) => name.parse()?,
+            None => name_of(before),
+        };
         self.check_shape(&name)?;
         let default = Optics::default().source;
         let numbers = if matches!(before, Source::Points(_)) { &default } else { before };
@@ -297,7 +302,8 @@ impl OpticsOptions {
         if !(lens.wavelength_nm.is_finite() && lens.wavelength_nm > 0.0) {
             bail!("--wavelength must be positive, got {} nm", lens.wavelength_nm);
         }
-        for term in &self.aberrations {
+        for text in &self.aberrations {
+            let term: Term = text.parse()?;
             lens.aberrations = lens.aberrations.with(term.index, term.waves)?;
         }
         optics.defocus_rad = match self.defocus_nm {

@@ -1,5 +1,7 @@
 //! The picture of a set of kernels: source, pupil, weights, and the first kernels' magnitudes.
 
+use lithoburn_litho::pupil::Pupil;
+use lithoburn_litho::source::Polarization;
 use lithoburn_litho::tcc::Optics;
 use lithoburn_litho::{KernelSet, Kernels};
 
@@ -8,7 +10,7 @@ use super::canvas::{Align, Axis, Canvas, DARK, INK, MUTED, RULE, Rgb, Side, Styl
 /// Width of the picture, in px.
 const WIDTH: usize = 1800;
 /// Its height, in px.
-const HEIGHT: usize = 1000;
+const HEIGHT: usize = 930;
 /// Side of a plot, in px.
 const SIDE: usize = 430;
 /// Left edges of the plots.
@@ -46,12 +48,20 @@ fn heading(page: &mut Canvas, optics: &Optics) {
     let title = Style { size: 30.0, colour: INK, bold: true };
     page.text([LEFTS[0], 52.0], Align::Left, &title, "Optical kernels");
     let lens = &optics.pupil;
+    let light = match optics.polarization {
+        Polarization::Unpolarized => "unpolarised",
+        Polarization::CrossPoles => "poles polarised across their axis",
+        Polarization::X => "polarised along x",
+        Polarization::Y => "polarised along y",
+        Polarization::Radial => "radial polarisation",
+        Polarization::Azimuthal => "azimuthal polarisation",
+    };
     let line = format!(
-        "{} nm, NA {:.3}, index {:.3} · {:?} light · period {} nm · exposure {:.4}, {:.4}",
+        "{} nm, NA {:.3}, index {:.3} · {} · period {} nm · exposure {:.4}, {:.4}",
         lens.wavelength_nm,
         lens.na,
         lens.na / lens.sine,
-        optics.polarization,
+        light,
         optics.period_nm,
         optics.exposure[0],
         optics.exposure[1],
@@ -125,7 +135,7 @@ fn source(page: &mut Canvas, optics: &Optics) {
 
 fn pupil(page: &mut Canvas, optics: &Optics) {
     let Some(mut plane) = Plane::new(LEFTS[1], 1.15) else { return };
-    let lens = lithoburn_litho::pupil::Pupil { defocus_rad: optics.defocus_rad, ..optics.pupil };
+    let lens = Pupil { defocus_rad: optics.defocus_rad, ..optics.pupil };
     let inside = |at: [f64; 2]| at[0].hypot(at[1]) <= 1.0;
     let phases: Vec<Option<f64>> =
         plane.middles().map(|at| inside(at).then(|| lens.phase(at))).collect();
