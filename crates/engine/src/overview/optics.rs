@@ -121,9 +121,9 @@ fn source(page: &mut Canvas, optics: &Optics) {
     plane.plot.rectangle([[0.0; 2], [SIDE as f32; 2]], DARK, 1.0);
     let points = optics.source.points(optics.source_step);
     let brightest = points.iter().map(|p| p.weight).fold(0.0, f64::max);
-    let step = optics.source_step / reach * SIDE as f64 / 2.0;
-    // Discs that cover their cell of the grid, small ones still seen.
-    let radius = (step * 0.75).max(1.6) as f32;
+    // Neighbours in a row touch; a lone point is still seen.
+    let apart = points.windows(2).map(|w| distance(w[0].at, w[1].at)).fold(1.0, f64::min);
+    let radius = (0.75 * apart / reach * SIDE as f64 / 2.0).clamp(1.6, 8.0) as f32;
     for point in &points {
         let colour = inferno(0.25 + 0.7 * point.weight / brightest);
         let at = plane.to_px(point.at);
@@ -131,6 +131,10 @@ fn source(page: &mut Canvas, optics: &Optics) {
     }
     plane.rim(WHITE);
     plane.place(page, &format!("Source: {} points", points.len()));
+}
+
+fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
+    (a[0] - b[0]).hypot(a[1] - b[1])
 }
 
 fn pupil(page: &mut Canvas, optics: &Optics) {
