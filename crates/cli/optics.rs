@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use lithoburn_layout::png;
 use lithoburn_litho::source::{Axis, Polarization, Source};
 use lithoburn_litho::tcc::Optics;
-use lithoburn_litho::zernike::Aberrations;
 
 /// Finest and coarsest step of source points, in sigma.
 const STEPS: [f64; 2] = [1e-3, 0.02];
