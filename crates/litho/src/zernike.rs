@@ -102,7 +102,7 @@ fn orders(index: usize) -> (usize, usize, Turn) {
     let half = (1..).find(|&h| h * h >= index).unwrap_or(1) - 1;
     let before = (half + 1) * (half + 1) - index;
     let m = before.div_ceil(2);
-    (2 * half - m, m, if before % 2 == 0 { Turn::Cos } else { Turn::Sin })
+    (2 * half - m, m, if before.is_multiple_of(2) { Turn::Cos } else { Turn::Sin })
 }
 
 /// `R_n^m(rho) = sum_k (-1)^k (n - k)! / (k! ((n + m)/2 - k)! ((n - m)/2 - k)!) rho^(n - 2k)`.
@@ -110,7 +110,7 @@ fn radial(n: usize, m: usize, rho: f64) -> f64 {
     let factorial = |n: usize| (1..=n).map(|i| i as f64).product::<f64>();
     let (plus, minus) = (n.midpoint(m), (n - m) / 2);
     let term = |k: usize| {
-        let sign = if k % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if k.is_multiple_of(2) { 1.0 } else { -1.0 };
         let below = factorial(k) * factorial(plus - k) * factorial(minus - k);
         sign * factorial(n - k) / below * rho.powi((n - 2 * k) as i32)
     };

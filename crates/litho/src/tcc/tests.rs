@@ -87,7 +87,7 @@ fn angle(x: usize) -> f64 {
 /// Half of the period bright: amplitudes 1/2 at order 0, ∓1/(N sin π/N) at ±1, nothing at ±2.
 fn half_bright() -> (Vec<f64>, f64) {
     (
-        lines(|x| f64::from(u8::from(x < N / 4 || x >= 3 * N / 4))),
+        lines(|x| f64::from(u8::from(!(N / 4..3 * N / 4).contains(&x)))),
         1.0 / (N as f64 * (PI / N as f64).sin()),
     )
 }
