@@ -19,7 +19,9 @@ fn design() -> Raster {
 fn ragged() -> Vec<bool> {
     let design = design();
     let near = distance::squared(&design.binary(), design.width);
-    let wave = |i: usize, pitch: f64| ((i % 1024) as f64 * pitch).sin() * ((i / 1024) as f64 * pitch).cos();
+    let wave = |i: usize, pitch: f64| {
+        ((i % 1024) as f64 * pitch).sin() * ((i / 1024) as f64 * pitch).cos()
+    };
     let inside = |(i, &d): (usize, &u64)| match (d as f64).sqrt() {
         d if d < 4.0 => true,
         d if (30.0..45.0).contains(&d) => wave(i, 0.11) + 0.5 * wave(i, 0.37) > 0.1,

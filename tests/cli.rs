@@ -174,6 +174,58 @@ fn a_program_started_as_a_probe_answers_for_its_device_and_ends() {
 }
 
 #[test]
+fn kernels_are_made_from_options_with_a_picture() {
+    let out = folder("kernels");
+    let file = out.join("annular.safetensors");
+    let small = ["--period", "300", "--source-step", "0.1", "--count", "6", "--out", path(&file)];
+    let line = ["kernels", "make", "--source", "annular", "--sigma", "0.9", "--defocus-nm", "30"];
+    let lens = ["--na", "1.35", "--index", "1.7", "--aberrations", "Z7=0.02,Z9=-0.01"];
+    let run = lithoburn(&[&line[..], &lens, &small].concat());
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&run.stdout).contains("energy kept"), "{}", text(&run.stdout));
+    assert!(out.join("annular.png").exists());
+    assert!(lithoburn(&["kernels", "check", path(&file)]).status.success());
+    std::fs::remove_file(out.join("annular.png")).expect("removes");
+    let run = lithoburn(&[&line[..], &lens, &small, &["--no-plot"]].concat());
+    assert!(run.status.success() && !out.join("annular.png").exists());
+}
+
+#[test]
+fn wrong_optics_are_one_clear_line() {
+    let out = folder("wrong-optics");
+    let file = out.join("none.safetensors");
+    let flat = out.join("flat.png");
+    let black = out.join("black.png");
+    for (file, height) in [(&flat, 4), (&black, 8)] {
+        let raster = lithoburn::layout::Raster::new(8, height, 1.0);
+        std::fs::write(file, lithoburn::layout::png::encode(&raster)).expect("writes");
+    }
+    let image = |file: &Path| format!("image:{}", path(file));
+    let (flat, black) = (image(&flat), image(&black));
+    let cases = [
+        (["--na", "-1"], "--na must be positive"),
+        (["--na", "1.35"], "--index"),
+        (["--sigma", "9"], "at most 2"),
+        (["--source", "star"], "image:FILE"),
+        (["--aberrations", "Z99=1"], "expected Z2 to Z37"),
+        (["--aberrations", "coma"], "Z4=0.01"),
+        (["--source", &flat], "square"),
+        (["--source", &black], "black"),
+        (["--source", "image:nowhere.png"], "nowhere.png"),
+    ];
+    for (options, expected) in cases {
+        let run = lithoburn(&[&["kernels", "make", "--out", path(&file)][..], &options].concat());
+        let error = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{options:?}: {error}");
+        assert!(error.contains(expected) && error.lines().count() == 1, "{options:?}: {error}");
+        assert!(!file.exists());
+    }
+    let run = lithoburn(&["kernels", "import", "--bin", path(&out), "--out", path(&file)]);
+    let error = text(&run.stderr);
+    assert!(run.status.code() == Some(2) && error.contains("scales.txt"), "{error}");
+}
+
+#[test]
 fn devices_names_the_cpu_and_every_job_has_help() {
     let run = lithoburn(&["devices"]);
     assert!(run.status.success() && text(&run.stdout).contains("cpu"));

@@ -42,8 +42,7 @@ fn a_clip_is_corrected_alike_wherever_it_lies_and_however_it_is_turned() {
         changed(|[x, y]| [y, x]),
     ];
     let found = job().run_all(&clips, 1, false, &mut |_| true).expect("runs");
-    let [first, moved, mirrored, transposed] =
-        [0, 1, 2, 3].map(|i| found[i].report.after.clone());
+    let [first, moved, mirrored, transposed] = [0, 1, 2, 3].map(|i| found[i].report.after.clone());
     assert_eq!(first, moved);
     assert!(first.l2_nm2 > 0.0 && first.pvb_nm2 > 0.0);
     for turned in [mirrored, transposed] {
@@ -77,7 +76,12 @@ fn a_turned_mask_scores_as_itself() {
     ] {
         let found = score(&image);
         // Kernels are symmetric to about 1e-6 of the clear field: a handful of pixels of 4 nm².
-        assert!((found.l2_nm2 - first.l2_nm2).abs() <= 80.0, "{} vs {}", found.l2_nm2, first.l2_nm2);
+        assert!(
+            (found.l2_nm2 - first.l2_nm2).abs() <= 80.0,
+            "{} vs {}",
+            found.l2_nm2,
+            first.l2_nm2
+        );
         assert!((found.pvb_nm2 - first.pvb_nm2).abs() <= 80.0);
     }
 }

@@ -12,7 +12,7 @@ use crate::reference;
 #[test]
 fn the_committed_kernels_are_what_their_recipe_makes() {
     let committed = default_kernels().expect("built in");
-    assert_eq!(committed.recipe.map(|r| r.optics), Some(Optics::default()));
+    assert_eq!(committed.recipe.as_ref().map(|r| &r.optics), Some(&Optics::default()));
     let made = Optics::default().kernels().expect("makes");
     // f32 storage of a TCC; eigenvectors of equal weights may rotate, their TCC does not.
     assert!(made.focus.tcc_distance(&committed.focus) < 1e-4);

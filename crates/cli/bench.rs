@@ -11,7 +11,9 @@ use lithoburn_layout::{Bounds, Coverage, Layout, TileGrid, trace, write_whole};
 use serde::Serialize;
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields};
+use crate::options::{
+    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields,
+};
 use crate::terminal::{Progress, print_json, say, table};
 
 /// Run a benchmark.

@@ -9,7 +9,9 @@ use lithoburn_engine::{Evaluator, Job, Outcome, probe_directory};
 use lithoburn_layout::Violation;
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields};
+use crate::options::{
+    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields,
+};
 use crate::terminal::{Progress, print_json, say, table};
 
 /// Find the mask whose print is the design.

@@ -1,43 +1,66 @@
-//! Optical kernels: make them from first principles, or check a file.
+//! Optical kernels: make them from first principles, take over the contest's, or check a file.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use lithoburn_engine::overview::draw_optics;
 use lithoburn_layout::write_whole;
-use lithoburn_litho::tcc::Optics;
+use lithoburn_litho::contest::{self, Header};
 use lithoburn_litho::{KernelSet, Kernels};
 
 use crate::Verdict;
+use crate::optics::OpticsOptions;
 use crate::terminal::{say, table};
 
-/// Make or check optical kernels.
+/// Make, import or check optical kernels.
 #[derive(Subcommand, Debug)]
 pub enum KernelsJob {
     /// Compute kernels from source, lens and defocus.
-    Make(MakeArgs),
+    Make(Box<MakeArgs>),
+    /// Convert the binary kernels of the ICCAD 2013 contest.
+    Import(ImportArgs),
     /// Say what a file holds, and how far it is from another.
     Check(CheckArgs),
 }
 
-/// Optics to make kernels of; the defaults are the ICCAD 2013 contest's.
+/// Optics to make kernels of, and where to.
 #[derive(Args, Debug)]
 pub struct MakeArgs {
     /// File to write (safetensors).
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
-    /// A JSON file with all optics (as in a set's metadata) instead of the defaults.
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// Kernels to keep.
-    #[arg(long, value_name = "N")]
-    count: Option<usize>,
-    /// Field period, in nm; the number of frequencies follows.
-    #[arg(long, value_name = "NM")]
-    period: Option<f64>,
-    /// Phase at the pupil's rim in the defocus corner, in rad.
-    #[arg(long, value_name = "RAD", allow_negative_numbers = true)]
-    defocus: Option<f64>,
+    /// Picture of source, pupil and kernels [default: the out file with the ending .png].
+    #[arg(long, value_name = "FILE", conflicts_with = "no_plot")]
+    plot: Option<PathBuf>,
+    /// Draw no picture.
+    #[arg(long)]
+    no_plot: bool,
+    #[command(flatten)]
+    optics: OpticsOptions,
+}
+
+/// The contest's kernels, and where to.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// Folder with focus/ and defocus/, each with fh0.bin, fh1.bin, … of 9824 bytes, and scales.txt.
+    #[arg(long, value_name = "DIR")]
+    bin: PathBuf,
+    /// Bytes to skip at the start of a file: 24 is right; 20 reads four bytes early, as most published code
+    /// does.
+    #[arg(long, value_name = "BYTES", value_parser = header, default_value = "24")]
+    header: Header,
+    /// File to write (safetensors).
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+}
+
+fn header(bytes: &str) -> Result<Header, String> {
+    match bytes {
+        "24" => Ok(Header::Whole),
+        "20" => Ok(Header::Short),
+        _ => Err("expected 20 or 24".into()),
+    }
 }
 
 /// A file of kernels to look at.
@@ -61,23 +84,27 @@ pub struct CheckArgs {
 pub fn kernels(job: &KernelsJob) -> Result<Verdict> {
     match job {
         KernelsJob::Make(args) => make(args),
+        KernelsJob::Import(args) => import(args),
         KernelsJob::Check(args) => check(args),
     }
 }
 
 fn make(args: &MakeArgs) -> Result<Verdict> {
-    let mut optics = match &args.recipe {
-        Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
-        None => Optics::default(),
-    };
-    optics.count = args.count.unwrap_or(optics.count);
-    optics.defocus_rad = args.defocus.unwrap_or(optics.defocus_rad);
-    if let Some(period) = args.period {
-        let passed = optics.pupil.radius_bins(period) * (1.0 + optics.source.outer());
-        optics.half = (optics.half as f64 * period / optics.period_nm).max(passed).ceil() as usize;
-        optics.period_nm = period;
-    }
+    let optics = args.optics.optics()?;
     let set = optics.kernels()?;
+    write_whole(&args.out, &set.to_bytes())?;
+    say(false, &describe(&set));
+    say(false, &format!("wrote {}", args.out.display()));
+    if !args.no_plot {
+        let plot = args.plot.clone().unwrap_or_else(|| args.out.with_extension("png"));
+        write_whole(&plot, &draw_optics(&optics, &set))?;
+        say(false, &format!("wrote {}", plot.display()));
+    }
+    Ok(Verdict::Done)
+}
+
+fn import(args: &ImportArgs) -> Result<Verdict> {
+    let set = contest::read(&args.bin, args.header)?;
     write_whole(&args.out, &set.to_bytes())?;
     say(false, &describe(&set));
     say(false, &format!("wrote {}", args.out.display()));

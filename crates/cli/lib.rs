@@ -7,6 +7,7 @@ pub mod devices;
 pub mod generate;
 pub mod infer;
 pub mod kernels;
+mod optics;
 mod options;
 pub mod score;
 pub mod simulate;

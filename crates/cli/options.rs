@@ -120,7 +120,11 @@ fn corners(path: &Path) -> Result<ProcessWindow> {
     })?;
     for (name, corner) in window.corners() {
         if !(corner.dose.is_finite() && corner.dose > 0.0) {
-            anyhow::bail!("{}: the {name} dose is {}; expected more than 0", path.display(), corner.dose);
+            anyhow::bail!(
+                "{}: the {name} dose is {}; expected more than 0",
+                path.display(),
+                corner.dose
+            );
         }
     }
     Ok(window)

@@ -44,7 +44,8 @@ pub fn score(args: &ScoreArgs) -> Result<Verdict> {
     let coverage = args.drawing.coverage();
     let raster = target.rasterize(&frame, drawn(&target, coverage));
     let mask = mask_on(&args.mask, args.mask_pixel, &args.drawing, &frame, &target)?;
-    let mut metrics = Evaluator::new(&kernels, &args.kernels.process()?).evaluate(&mask, &raster, 0)?.metrics;
+    let mut metrics =
+        Evaluator::new(&kernels, &args.kernels.process()?).evaluate(&mask, &raster, 0)?.metrics;
     metrics.shots = lithoburn_layout::fracture::shot_count(&mask);
     metrics.shots_adabox = lithoburn_layout::fracture::adabox_count(&mask, 0);
     metrics.min_shape_area_nm2 = lithoburn_layout::shapes::smallest_area_nm2(&mask);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lithoburn_engine::{Evaluator, through_focus};
-use lithoburn_litho::{Corner, Focus, KernelSet, Resist};
 use lithoburn_layout::{Frame, Raster, png, write_whole};
+use lithoburn_litho::{Corner, Focus, KernelSet, Resist};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::Verdict;

@@ -109,8 +109,7 @@ fn summary(report: &WindowReport) {
             ]
         })
         .collect();
-    let header =
-        ["focus nm", "dose", "L2 nm²", "EPE", "mean nm", "3σ nm", "max nm", "no edge"];
+    let header = ["focus nm", "dose", "L2 nm²", "EPE", "mean nm", "3σ nm", "max nm", "no edge"];
     say(false, &table(&header, &rows));
     say(
         false,

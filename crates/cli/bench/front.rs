@@ -73,7 +73,15 @@ pub(super) fn front(args: &Iccad13Args) -> Result<Verdict> {
 }
 
 const HEADER: [&str; 9] = [
-    "setting", "L2 nm²", "PVB nm²", "EPE", "shots", "min area nm²", "min gap nm", "broken rules", "mask s",
+    "setting",
+    "L2 nm²",
+    "PVB nm²",
+    "EPE",
+    "shots",
+    "min area nm²",
+    "min gap nm",
+    "broken rules",
+    "mask s",
 ];
 
 fn point(t: &Table, band: Option<f64>, shots: Option<usize>) -> Point {

@@ -66,7 +66,8 @@ pub struct WindowReport {
 ///
 /// [`EngineError::Setting`] if the set has no recipe and a distance is not 0.
 pub fn kernels_at(set: &KernelSet, foci_nm: &[f64]) -> Result<Vec<Kernels>, EngineError> {
-    let at = |&focus_nm: &f64| match (&set.recipe, focus_nm == 0.0) {
+    let at = |&focus_nm: &f64| {
+        match (&set.recipe, focus_nm == 0.0) {
         (_, true) => Ok(set.focus.clone()),
         (Some(recipe), false) => Ok(recipe.optics.at_focus(focus_nm)?),
         (None, false) => Err(EngineError::Setting(
@@ -74,6 +75,7 @@ pub fn kernels_at(set: &KernelSet, foci_nm: &[f64]) -> Result<Vec<Kernels>, Engi
              a set with `lithoburn kernels make`"
                 .into(),
         )),
+    }
     };
     foci_nm.iter().map(at).collect()
 }
@@ -108,8 +110,7 @@ pub fn through_focus(
         }
         let image = simulator.sampling(pixel_nm, 1)?;
         let data = TensorData::new(mask.data.clone(), [1, mask.height, mask.width]);
-        let aerial =
-            simulator.aerial(Tensor::from_data(data, simulator.device()), &grid, &image);
+        let aerial = simulator.aerial(Tensor::from_data(data, simulator.device()), &grid, &image);
         let both = [aerial.best, aerial.defocus];
         for tensor in both.into_iter().take(pair.len()) {
             let data = tensor.try_into_vec_as::<f32>().map_err(|e| LithoError::Device {
@@ -191,7 +192,10 @@ impl WindowReport {
             self.ranges.iter().map(|r| [r.focus_nm, open(r)]).collect::<Vec<_>>()
         };
         let window = Chart {
-            title: format!("{}: doses with all edges within ±{} nm", self.layout, self.tolerance_nm),
+            title: format!(
+                "{}: doses with all edges within ±{} nm",
+                self.layout, self.tolerance_nm
+            ),
             x: "focus, nm".into(),
             y: "dose, relative".into(),
             series: vec![line("least", bound(|r| r.low)), line("largest", bound(|r| r.high))],
@@ -208,10 +212,7 @@ impl WindowReport {
         doses.dedup();
         let edges = doses.iter().map(|&dose| {
             let own = self.matrix.iter().filter(|e| e.dose == dose);
-            line(
-                &format!("dose {dose:.2}"),
-                own.map(|e| [e.focus_nm, e.edges.mean_nm]).collect(),
-            )
+            line(&format!("dose {dose:.2}"), own.map(|e| [e.focus_nm, e.edges.mean_nm]).collect())
         });
         let bossung = Chart {
             title: "mean edge error through focus".into(),

@@ -6,8 +6,8 @@ use std::time::Instant;
 use lithoburn_layout::{
     Coverage, Frame, Layout, MaskRules, Polygon, Raster, TileGrid, Violation, contour, rules, trace,
 };
-use lithoburn_litho::{KernelSet, Process};
 use lithoburn_litho::ilt::Progress;
+use lithoburn_litho::{KernelSet, Process};
 use lithoburn_pool::Chosen;
 use serde::Serialize;
 
@@ -251,8 +251,7 @@ impl Job {
             seconds.optimize /= layouts.len() as f64;
             for (i, (layout, grid)) in layouts.iter().zip(&grids).enumerate() {
                 let (target, mask) = (&targets[i..=i], &masks[i..=i]);
-                outcomes
-                    .push(self.finish(layout, grid, target, mask, &proposer, seconds, watch)?);
+                outcomes.push(self.finish(layout, grid, target, mask, &proposer, seconds, watch)?);
             }
         }
         Ok(outcomes)
@@ -288,13 +287,11 @@ impl Job {
         mut seconds: Seconds,
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Outcome, EngineError> {
-        let drawn = timed(&mut seconds.optimize, || {
-            self.drawn(grid, targets, masks, proposer, watch)
-        })?;
+        let drawn =
+            timed(&mut seconds.optimize, || self.drawn(grid, targets, masks, proposer, watch))?;
         let Drawn { mask_grid, mask, polygons, shots } = drawn;
-        let (before, mut after, worst) = timed(&mut seconds.evaluate, || {
-            self.measure(grid, &mask_grid, targets, &mask, watch)
-        })?;
+        let (before, mut after, worst) =
+            timed(&mut seconds.evaluate, || self.measure(grid, &mask_grid, targets, &mask, watch))?;
         after.shots = shots.unwrap_or(after.shots);
         let violations = self.rules.map_or(Vec::new(), |rules| rules.check(&mask));
         let report = Report {
@@ -395,8 +392,7 @@ impl Job {
             rectangles.iter().map(|r| [r.min[0], r.min[1], r.max[0], r.max[1]]).collect();
         let mask = shots::drawn(&sides, &targets[0]);
         let [ox, oy] = origin;
-        let polygon =
-            |s: &[f64; 4]| Polygon::rectangle(s[0] + ox, s[1] + oy, s[2] + ox, s[3] + oy);
+        let polygon = |s: &[f64; 4]| Polygon::rectangle(s[0] + ox, s[1] + oy, s[2] + ox, s[3] + oy);
         let polygons = sides.iter().map(polygon).collect();
         Ok(Drawn { mask_grid: *grid, mask, polygons, shots: Some(sides.len()) })
     }
@@ -442,8 +438,7 @@ impl Job {
         let mut masks = Vec::new();
         for (index, targets) in batches.enumerate() {
             let before = index * proposer.steps();
-            let mut shifted =
-                |e: Event| watch(Event { done: before + e.done, total, ..e });
+            let mut shifted = |e: Event| watch(Event { done: before + e.done, total, ..e });
             masks.extend(self.propose_batch(proposer, targets, &mut shifted)?);
         }
         Ok(masks)

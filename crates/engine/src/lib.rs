@@ -20,9 +20,7 @@ mod write;
 pub use assets::{default_kernels, load_kernels, shipped_weights};
 pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
-pub use focus::{
-    Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus,
-};
+pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
 pub use job::{Event, Fields, Job, MaskStyle, Outcome, Report, Stage};
 pub use propose::{Model, Proposer};
 pub use write::{MASK_LAYER, probe_directory};

@@ -6,12 +6,15 @@
 
 mod canvas;
 pub mod chart;
+mod optics;
 mod panels;
 
 use lithoburn_layout::Raster;
 
 use canvas::{Align, Canvas, INK, MUTED, RULE, Style};
 use panels::SIDE;
+
+pub use optics::draw_optics;
 
 /// Width of the picture, in px.
 const WIDTH: usize = 1800;

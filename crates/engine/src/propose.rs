@@ -157,10 +157,14 @@ impl Proposer {
         Ok(descent.run(target, start, &mut shifted)?)
     }
 
+    /// Targets on the device, with the finest pixels that a level has: the rest would only be sent and
+    /// averaged there.
     fn upload(&self, targets: &[Raster]) -> Tensor<3> {
-        let (width, height) = targets.first().map_or((0, 0), |t| (t.width, t.height));
-        let mut data: Vec<f32> = Vec::with_capacity(targets.len() * width * height);
-        targets.iter().for_each(|t| data.extend_from_slice(&t.data));
+        let finest = self.descent.levels.last().map_or(0.0, |level| level.pixel_nm);
+        let small: Vec<Raster> = targets.iter().map(|target| on_pixels(target, finest)).collect();
+        let (width, height) = small.first().map_or((0, 0), |t| (t.width, t.height));
+        let mut data: Vec<f32> = Vec::with_capacity(small.len() * width * height);
+        small.iter().for_each(|t| data.extend_from_slice(&t.data));
         let data = TensorData::new(data, [targets.len(), height, width]);
         Tensor::from_data(data, self.simulator.device())
     }
@@ -175,6 +179,17 @@ impl Proposer {
         let values = masks.try_into_vec_as::<f32>().map_err(failed)?;
         let raster = |data: &[f32]| Raster { width, height, pixel_nm, data: data.to_vec() };
         Ok(values.chunks_exact(width * height).map(raster).collect())
+    }
+}
+
+/// The target on pixels of a size that its own divide; else as it is.
+fn on_pixels(target: &Raster, pixel_nm: f64) -> Raster {
+    let factor = pixel_nm / target.pixel_nm;
+    let count = factor.round().max(1.0) as usize;
+    match count > 1 && (factor - factor.round()).abs() < 1e-6 && target.width.is_multiple_of(count)
+    {
+        true => target.averaged(count),
+        false => target.clone(),
     }
 }
 

@@ -139,17 +139,18 @@ impl Fitter<'_> {
                 }
                 // Along the axis on which they are further apart: less has to move.
                 let axis = usize::from(gaps[1] > gaps[0]);
-                let (low, high) =
-                    if shots[i][axis] <= shots[j][axis] { (i, j) } else { (j, i) };
+                let (low, high) = if shots[i][axis] <= shots[j][axis] { (i, j) } else { (j, i) };
                 let other = gaps[1 - axis].max(0.0);
                 let wanted = (least * least - other * other).max(0.0).sqrt() - gaps[axis];
                 let moves = [free[low][axis + 2], free[high][axis]];
                 let share = wanted / f64::from(u8::from(moves[0]) + u8::from(moves[1])).max(1.0);
                 if moves[0] {
-                    shots[low][axis + 2] = (shots[low][axis + 2] - share).max(shots[low][axis] + 1.0);
+                    shots[low][axis + 2] =
+                        (shots[low][axis + 2] - share).max(shots[low][axis] + 1.0);
                 }
                 if moves[1] {
-                    shots[high][axis] = (shots[high][axis] + share).min(shots[high][axis + 2] - 1.0);
+                    shots[high][axis] =
+                        (shots[high][axis] + share).min(shots[high][axis + 2] - 1.0);
                 }
             }
         }
@@ -261,12 +262,7 @@ fn edge_slopes(field: &Raster, shot: &Shot) -> [f64; 4] {
         sum / field.pixel_nm
     };
     let [x0, y0, x1, y1] = *shot;
-    [
-        -along(0, x0, y0, y1),
-        -along(1, y0, x0, x1),
-        along(0, x1, y0, y1),
-        along(1, y1, x0, x1),
-    ]
+    [-along(0, x0, y0, y1), -along(1, y0, x0, x1), along(0, x1, y0, y1), along(1, y1, x0, x1)]
 }
 
 /// One number's step.

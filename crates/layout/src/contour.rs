@@ -263,8 +263,7 @@ mod tests {
         let found = polygons(&mask, tolerance, [100.0, -40.0]);
         assert_eq!(found.len(), 1);
         assert!(found[0].points.len() < 60, "{}", found[0].points.len());
-        let frame =
-            Frame { origin_nm: [100.0, -40.0], pixel_nm: 4.0, width: size, height: size };
+        let frame = Frame { origin_nm: [100.0, -40.0], pixel_nm: 4.0, width: size, height: size };
         let drawn = Layout::new("ring", found).rasterize(&frame, Coverage::Exact);
         let off: f32 = drawn.data.iter().zip(&mask.data).map(|(a, b)| (a - b).abs()).sum();
         let edge = 2.0 * std::f64::consts::PI * 35.0;
@@ -280,7 +279,8 @@ mod tests {
         assert!(rough[0].points.len() * 3 < fine[0].points.len());
         for p in &fine[0].points {
             let ring = &rough[0].points;
-            let sides = (0..ring.len()).map(|i| from_segment(*p, ring[i], ring[(i + 1) % ring.len()]));
+            let sides =
+                (0..ring.len()).map(|i| from_segment(*p, ring[i], ring[(i + 1) % ring.len()]));
             assert!(sides.fold(f64::INFINITY, f64::min) <= 3.0 + 1e-9);
         }
     }

@@ -13,9 +13,11 @@ const NONE: u32 = u32::MAX;
 pub fn nearest(set: &[bool], width: usize) -> Vec<u32> {
     let in_column = nearest_in_columns(set, width);
     let mut nearest = vec![NONE; set.len()];
-    nearest.par_chunks_mut(width).zip(in_column.par_chunks(width)).enumerate().for_each(
-        |(y, (nearest, in_column))| nearest_in_row(in_column, y, nearest),
-    );
+    nearest
+        .par_chunks_mut(width)
+        .zip(in_column.par_chunks(width))
+        .enumerate()
+        .for_each(|(y, (nearest, in_column))| nearest_in_row(in_column, y, nearest));
     nearest
 }
 
@@ -62,21 +64,21 @@ fn nearest_in_columns(set: &[bool], width: usize) -> Vec<u32> {
     let mut found = vec![NONE; set.len()];
     let mut last = vec![NONE; width];
     for y in 0..height {
-        for x in 0..width {
+        for (x, last) in last.iter_mut().enumerate() {
             if set[y * width + x] {
-                last[x] = (y * width + x) as u32;
+                *last = (y * width + x) as u32;
             }
-            found[y * width + x] = last[x];
+            found[y * width + x] = *last;
         }
     }
     last.fill(NONE);
     for y in (0..height).rev() {
-        for x in 0..width {
+        for (x, last) in last.iter_mut().enumerate() {
             let pixel = y * width + x;
             if set[pixel] {
-                last[x] = pixel as u32;
+                *last = pixel as u32;
             }
-            let (above, below) = (found[pixel], last[x]);
+            let (above, below) = (found[pixel], *last);
             let rows = |p: u32| (p as usize / width).abs_diff(y);
             if below != NONE && (above == NONE || rows(below) < rows(above)) {
                 found[pixel] = below;
@@ -134,8 +136,8 @@ mod tests {
             set in proptest::collection::vec(proptest::bool::weighted(0.1), WIDTH * 9)
         ) {
             let found = squared(&set, WIDTH);
-            for pixel in 0..set.len() {
-                prop_assert_eq!(found[pixel], by_definition(&set, pixel));
+            for (pixel, &found) in found.iter().enumerate() {
+                prop_assert_eq!(found, by_definition(&set, pixel));
             }
         }
 

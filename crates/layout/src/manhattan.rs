@@ -36,10 +36,8 @@ pub fn rectangles(mask: &Raster, budget: usize, least_nm: f64) -> Vec<Bounds> {
     }
     best.truncate(budget);
     let nm = |v: f64| v * mask.pixel_nm;
-    let bounds = |[x0, y0, x1, y1]: [f64; 4]| Bounds {
-        min: [nm(x0), nm(y0)],
-        max: [nm(x1), nm(y1)],
-    };
+    let bounds =
+        |[x0, y0, x1, y1]: [f64; 4]| Bounds { min: [nm(x0), nm(y0)], max: [nm(x1), nm(y1)] };
     best.into_iter().map(bounds).collect()
 }
 
@@ -62,16 +60,24 @@ fn pieces(mask: &Raster) -> Vec<Piece> {
     let width = mask.width;
     let mut runs: Vec<[Vec<Run>; 2]> = vec![[Vec::new(), Vec::new()]; found.sizes.len()];
     let height = found.labels.len() / width.max(1);
-    collect(width, height, |x, y| found.labels[y * width + x], |label, run| {
-        runs[label as usize - 1][0].push(run);
-    });
-    collect(height, width, |y, x| found.labels[y * width + x], |label, run| {
-        runs[label as usize - 1][1].push(run);
-    });
-    let piece = |[rows, columns]: [Vec<Run>; 2]| Piece {
-        rows: chains(&rows),
-        columns: chains(&columns),
-    };
+    collect(
+        width,
+        height,
+        |x, y| found.labels[y * width + x],
+        |label, run| {
+            runs[label as usize - 1][0].push(run);
+        },
+    );
+    collect(
+        height,
+        width,
+        |y, x| found.labels[y * width + x],
+        |label, run| {
+            runs[label as usize - 1][1].push(run);
+        },
+    );
+    let piece =
+        |[rows, columns]: [Vec<Run>; 2]| Piece { rows: chains(&rows), columns: chains(&columns) };
     runs.into_iter().map(piece).collect()
 }
 
@@ -255,12 +261,8 @@ mod tests {
                     .map(|r| crate::Polygon::rectangle(r.min[0], r.min[1], r.max[0], r.max[1]))
                     .collect(),
             );
-            let frame = crate::Frame {
-                origin_nm: [0.0; 2],
-                pixel_nm: 2.0,
-                width: 128,
-                height: 128,
-            };
+            let frame =
+                crate::Frame { origin_nm: [0.0; 2], pixel_nm: 2.0, width: 128, height: 128 };
             let image = layout.rasterize(&frame, crate::Coverage::Exact);
             let off: f32 = image.data.iter().zip(&mask.data).map(|(a, b)| (a - b).abs()).sum();
             assert!(f64::from(off) < last);

@@ -154,6 +154,22 @@ impl Raster {
         Self { width, height, pixel_nm: self.pixel_nm / factor as f64, data }
     }
 
+    /// Means over blocks of `factor` by `factor` pixels; what does not fill a block is left out.
+    #[must_use]
+    pub fn averaged(&self, factor: usize) -> Self {
+        let (width, height) = (self.width / factor, self.height / factor);
+        let mut data = vec![0.0; width * height];
+        data.par_chunks_mut(width.max(1)).enumerate().for_each(|(y, row)| {
+            for source in self.data[y * factor * self.width..].chunks(self.width).take(factor) {
+                for (value, block) in row.iter_mut().zip(source.chunks_exact(factor)) {
+                    *value += block.iter().sum::<f32>();
+                }
+            }
+            row.iter_mut().for_each(|value| *value /= (factor * factor) as f32);
+        });
+        Self { width, height, pixel_nm: self.pixel_nm * factor as f64, data }
+    }
+
     /// Every `factor`-th pixel in x and y, from the first: OpenILT's nearest resize.
     #[must_use]
     pub fn subsampled(&self, factor: usize) -> Self {
@@ -333,6 +349,14 @@ fn closed_spans(polygon: &Polygon, y: f64) -> Vec<[f64; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn averaging_takes_means_of_blocks() {
+        let data = (0..16).map(|i| i as f32).collect();
+        let small = Raster { width: 4, height: 4, pixel_nm: 1.0, data }.averaged(2);
+        assert_eq!((small.width, small.height, small.pixel_nm), (2, 2, 2.0));
+        assert_eq!(small.data, [2.5, 4.5, 10.5, 12.5]);
+    }
     use proptest::prelude::*;
 
     fn frame(size: usize, pixel_nm: f64) -> Frame {

@@ -37,12 +37,7 @@ impl Default for MaskRules {
     /// What the masks of this kind that are published with rules keep, or stricter (CurvyILT, ISPD 2025:
     /// area 1,695 nm², distance 19.4 nm).
     fn default() -> Self {
-        Self {
-            min_width_nm: 30.0,
-            min_space_nm: 20.0,
-            min_area_nm2: 1700.0,
-            min_distance_nm: 20.0,
-        }
+        Self { min_width_nm: 30.0, min_space_nm: 20.0, min_area_nm2: 1700.0, min_distance_nm: 20.0 }
     }
 }
 
@@ -246,9 +241,7 @@ impl Grid {
     fn opened(self, set: &[bool], least_nm: f64) -> Vec<bool> {
         match self.radius(least_nm) {
             radius if radius < 1.0 => set.to_vec(),
-            radius if radius <= MOST_RADIUS => {
-                Bits::new(set, self.width).opened(radius).to_bools()
-            }
+            radius if radius <= MOST_RADIUS => Bits::new(set, self.width).opened(radius).to_bools(),
             radius => distance::opened(set, self.width, radius),
         }
     }
@@ -313,10 +306,8 @@ impl Grid {
             }
         });
         let corner = |p: usize| [p % self.width, p / self.width].map(|v| v as f64 * self.pixel_nm);
-        let bounds = |p: usize| Bounds {
-            min: corner(p),
-            max: corner(p).map(|v| v + self.pixel_nm),
-        };
+        let bounds =
+            |p: usize| Bounds { min: corner(p), max: corner(p).map(|v| v + self.pixel_nm) };
         let place = |&(apart, a, b): &(f64, usize, usize)| {
             violation(Rule::Distance, apart, least_nm, &bounds(a).union(bounds(b)))
         };
@@ -391,8 +382,7 @@ impl Grid {
         for (pixel, &label) in all.labels.iter().enumerate() {
             if label != 0 {
                 let (x, y) = (pixel % self.width, pixel / self.width);
-                let [x0, y0, x1, y1] =
-                    places[label as usize - 1].unwrap_or([x, y, x + 1, y + 1]);
+                let [x0, y0, x1, y1] = places[label as usize - 1].unwrap_or([x, y, x + 1, y + 1]);
                 places[label as usize - 1] =
                     Some([x0.min(x), y0.min(y), x1.max(x + 1), y1.max(y + 1)]);
             }

@@ -223,11 +223,11 @@ impl Simulator {
         grid: &Sampling,
         image: &Sampling,
     ) -> Tensor<3> {
-        let ([batch, m, _], side, coarse) =
-            (gradient.best.dims(), 2 * self.half + 1, self.coarse);
+        let ([batch, m, _], side, coarse) = (gradient.best.dims(), 2 * self.half + 1, self.coarse);
         let (count, n) = (self.count, grid.size);
         // Images back to the coarse points, x before y: [batch, 2, 1, C, 1, C].
-        let both = [&gradient.best, &gradient.defocus].map(|g| g.clone().reshape([batch, 1, m * m]));
+        let both =
+            [&gradient.best, &gradient.defocus].map(|g| g.clone().reshape([batch, 1, m * m]));
         let both = Tensor::cat(both.to_vec(), 1).reshape([batch * 2 * m, m]);
         let points = image.interpolate.clone().transpose();
         let rows = both.matmul(points.clone()).reshape([batch * 2, m, coarse]).swap_dims(1, 2);
@@ -247,8 +247,7 @@ impl Simulator {
         let spectrum = Tensor::cat(vec![plain, turned], 3).reshape([batch * side, 4 * side]);
         let by_row = spectrum.matmul(self.mix.clone().transpose());
         let both = by_row.reshape([batch, side, 2, side]).permute([0, 3, 2, 1]);
-        let columns =
-            both.reshape([batch * side, 2 * side]).matmul(grid.rows.clone().transpose());
+        let columns = both.reshape([batch * side, 2 * side]).matmul(grid.rows.clone().transpose());
         let columns = columns.reshape([batch, side, n]).swap_dims(1, 2);
         let mask = columns.reshape([batch * n, side]).matmul(grid.columns.clone().transpose());
         mask.reshape([batch, n, n])
@@ -314,7 +313,8 @@ impl Coherent {
                 let scaled: Vec<f32> = row.iter().map(|&v| (f64::from(v) * scale) as f32).collect();
                 [scaled.clone(), scaled].concat()
             };
-            let of = |kernels| (0..count * side).flat_map(move |i| row(kernels, i / side, i % side));
+            let of =
+                |kernels| (0..count * side).flat_map(move |i| row(kernels, i / side, i % side));
             let data: Vec<f32> = of(&set.focus).chain(of(&set.defocus)).collect();
             Tensor::from_data(TensorData::new(data, [1, 2 * count, side, 2 * side]), device)
         };

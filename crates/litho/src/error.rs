@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum LithoError {
     /// The file system said no.
     #[error("cannot read optical kernels from {0}: {1}")]
-    Read(PathBuf, #[source] std::io::Error),
+    Read(PathBuf, std::io::Error),
     /// The bytes are no set of kernels.
     #[error("{path} is not a set of optical kernels: {problem}")]
     Kernels {

@@ -195,7 +195,9 @@ impl<'a> Ilt<'a> {
             let mut descent = Descent::new(self, level, &grid, goal, first);
             for step in 0..level.iterations {
                 descent.step(step, &mut progress)?;
-                if let Some(constraint) = self.constraint.filter(|_| last && self.mends(step, level)) {
+                if let Some(constraint) =
+                    self.constraint.filter(|_| last && self.mends(step, level))
+                {
                     descent.mend(constraint)?;
                 }
                 if last && is_candidate(step, level.iterations) {
@@ -277,9 +279,7 @@ fn is_candidate(step: usize, iterations: usize) -> bool {
 
 /// An image's values; waits for the device.
 fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
-    image
-        .try_into_vec_as::<f32>()
-        .map_err(|e| LithoError::Device { doing, problem: e.to_string() })
+    image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device { doing, problem: e.to_string() })
 }
 
 #[cfg(test)]

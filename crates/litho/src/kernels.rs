@@ -19,7 +19,7 @@ use crate::{Focus, LithoError};
 const CONTEST_PERIOD_NM: f64 = 2048.0;
 
 /// How a set was made.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The optics.
     pub optics: Optics,
@@ -148,7 +148,7 @@ impl KernelSet {
             (name.clone(), view.unwrap_or_else(|e| unreachable!("shape and bytes agree: {e}")))
         });
         let mut metadata = HashMap::from([("period_nm".to_string(), self.period_nm.to_string())]);
-        if let Some(json) = self.recipe.and_then(|r| serde_json::to_string(&r).ok()) {
+        if let Some(json) = self.recipe.as_ref().and_then(|r| serde_json::to_string(r).ok()) {
             metadata.insert("recipe".into(), json);
         }
         let bytes = safetensors::serialize(views, Some(metadata));

@@ -12,8 +12,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`source`], [`pupil`], [`tcc`] | kernels from first principles |
+//! | [`source`], [`pupil`], [`zernike`], [`tcc`] | kernels from first principles |
 //! | [`kernels`] | a set of kernels: load, save, compare |
+//! | [`contest`] | kernels as the ICCAD 2013 contest published them |
 //! | [`aerial`] | mask → aerial image, on a coarse grid, differentiable |
 //! | [`process`], [`resist`] | dose and focus corners; what prints |
 //! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
@@ -23,6 +24,7 @@
 //! pixels. There are no polygons here: those are `lithoburn-layout`'s.
 
 pub mod aerial;
+pub mod contest;
 mod error;
 pub mod ilt;
 pub mod kernels;
@@ -34,6 +36,7 @@ pub mod resist;
 pub mod source;
 pub mod tcc;
 pub mod window;
+pub mod zernike;
 
 pub use aerial::{Aerial, Sampling, Simulator};
 pub use error::LithoError;

@@ -93,9 +93,8 @@ impl PrintLoss {
         let print = |c: Corner| self.resist.develop(aerial.at(c.focus), c.dose);
         let w = &self.window;
         let (nominal, outer, inner) = (print(w.nominal), print(w.outer), print(w.inner));
-        let off = |print: &Tensor<3>, weight: f64| {
-            (print.clone() - goal.target.clone()) * (2.0 * weight)
-        };
+        let off =
+            |print: &Tensor<3>, weight: f64| (print.clone() - goal.target.clone()) * (2.0 * weight);
         let band = (outer.clone() - inner.clone()) * (2.0 * self.band);
         let mut of_nominal = off(&nominal, self.nominal);
         if let Some(strips) = &goal.strips {

@@ -10,10 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::LithoError;
 use crate::kernels::{KernelSet, Kernels, Recipe};
 use crate::pupil::Pupil;
-use crate::source::{Polarization, Source};
+use crate::source::{Polarization, Source, SourcePoint};
+use crate::zernike::Aberrations;
+
+/// Most frequencies kept on each side of zero: the TCC then has 16641² entries, 4 GB.
+const MOST_HALF: usize = 64;
+/// Most steps of the source grid from the axis to the rim.
+const MOST_STEPS: f64 = 500.0;
+/// Columns of amplitudes in memory at a time.
+const COLUMNS: usize = 1536;
 
 /// Everything that determines a set of kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Optics {
     /// Illumination.
     pub source: Source,
@@ -48,6 +56,7 @@ impl Default for Optics {
                 na: 8.501 * 193.0 / 2048.0,
                 sine: 0.755,
                 defocus_rad: 0.0,
+                aberrations: Aberrations::default(),
             },
             defocus_rad: -0.583,
             exposure: [0.8036, 0.7881],
@@ -73,42 +82,104 @@ impl Optics {
             period_nm: self.period_nm,
             focus: self.decompose(&self.pupil, self.exposure[0])?,
             defocus: self.decompose(&defocused, self.exposure[1])?,
-            recipe: Some(Recipe { optics: *self }),
+            recipe: Some(Recipe { optics: self.clone() }),
         })
     }
 
-    /// STUB-MERGE
+    /// The kernels `defocus_nm` out of the focus of [`Optics::pupil`], with the exposure in focus.
+    ///
+    /// # Errors
+    ///
+    /// As [`Optics::kernels`], and if the defocus is not finite.
     pub fn at_focus(&self, defocus_nm: f64) -> Result<Kernels, LithoError> {
         self.check()?;
-        let rim = (1.0 - self.pupil.sine * self.pupil.sine).sqrt();
-        let index = self.pupil.na / self.pupil.sine;
-        let phase = 2.0 * std::f64::consts::PI * index / self.pupil.wavelength_nm * (1.0 - rim) * defocus_nm;
-        self.decompose(&Pupil { defocus_rad: phase, ..self.pupil }, self.exposure[0])
+        if !defocus_nm.is_finite() {
+            return Err(LithoError::Optics(format!("defocus must be finite, got {defocus_nm} nm")));
+        }
+        let defocus_rad = self.pupil.defocus_rad + self.pupil.rim_phase(defocus_nm);
+        self.decompose(&Pupil { defocus_rad, ..self.pupil }, self.exposure[0])
+    }
+
+    /// The same optics, exposed so that the clear field of the kept kernels in focus is 1. Defocus keeps
+    /// the dose.
+    ///
+    /// # Errors
+    ///
+    /// As [`Optics::kernels`], and if no light of the source passes the lens.
+    pub fn exposed_to_clear_field(&self) -> Result<Self, LithoError> {
+        let bare = Self { exposure: [1.0; 2], ..self.clone() };
+        let clear = bare.at_focus(0.0)?.clear_field();
+        match clear > 0.0 {
+            true => Ok(Self { exposure: [1.0 / clear; 2], ..bare }),
+            false => Err(LithoError::Optics("no light of the source passes the lens".into())),
+        }
+    }
+
+    /// The same optics with the frequencies that pass the lens, and no more.
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Optics`] if there are too many to compute with.
+    pub fn with_passed_frequencies(self) -> Result<Self, LithoError> {
+        let passed = self.passed_bins().ceil();
+        if passed <= MOST_HALF as f64 {
+            return Ok(Self { half: passed as usize, ..self });
+        }
+        Err(LithoError::Optics(format!(
+            "frequencies up to {passed} bins pass the lens, expected at most {MOST_HALF}: choose a \
+             shorter period than {} nm",
+            self.period_nm
+        )))
+    }
+
+    /// The highest frequency of the mask that reaches the image, in bins.
+    fn passed_bins(&self) -> f64 {
+        self.pupil.radius_bins(self.period_nm) * (1.0 + self.source.outer())
     }
 
     fn check(&self) -> Result<(), LithoError> {
+        self.check_numbers()?;
+        self.source.check()?;
+        let steps = self.source.outer() / self.source_step;
+        if steps > MOST_STEPS {
+            return Err(LithoError::Optics(format!(
+                "source step {} is too fine: expected at most {MOST_STEPS} steps in sigma {}",
+                self.source_step,
+                self.source.outer()
+            )));
+        }
+        let needed = self.passed_bins();
+        if needed > (self.half + 1) as f64 {
+            return Err(LithoError::Optics(format!(
+                "frequencies up to {needed:.1} bins pass the lens, but only {} are kept",
+                self.half
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), LithoError> {
         let positive = [
             ("wavelength", self.pupil.wavelength_nm),
             ("NA", self.pupil.na),
             ("period", self.period_nm),
             ("source step", self.source_step),
             ("number of kernels", self.count as f64),
+            ("exposure", self.exposure[0]),
+            ("exposure", self.exposure[1]),
         ];
-        for (name, value) in positive {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(LithoError::Optics(format!("{name} must be positive, got {value}")));
+        if let Some((name, value)) = positive.iter().find(|(_, v)| !(v.is_finite() && *v > 0.0)) {
+            return Err(LithoError::Optics(format!("{name} must be positive, got {value}")));
+        }
+        for defocus in [self.defocus_rad, self.pupil.defocus_rad] {
+            if !defocus.is_finite() {
+                let problem = format!("defocus must be finite, got {defocus} rad");
+                return Err(LithoError::Optics(problem));
             }
         }
         if !(0.0..1.0).contains(&self.pupil.sine) {
             let sine = self.pupil.sine;
             return Err(LithoError::Optics(format!("NA / index must be in 0..1, got {sine}")));
-        }
-        let needed = self.pupil.radius_bins(self.period_nm) * (1.0 + self.source.outer());
-        if needed > (self.half + 1) as f64 {
-            return Err(LithoError::Optics(format!(
-                "frequencies up to {needed:.1} bins pass the lens, but only {} are kept",
-                self.half
-            )));
         }
         Ok(())
     }
@@ -119,38 +190,48 @@ impl Optics {
         (-half..=half).flat_map(move |u| (-half..=half).map(move |v| [u as f64, v as f64]))
     }
 
-    /// Columns of amplitudes, one per source point and field component: `T = A Aᴴ`.
-    fn amplitudes(&self, pupil: &Pupil) -> Result<Mat<c64>, LithoError> {
+    /// The amplitudes of light from one point, a column for each field and component: `T = Σ a aᴴ`.
+    fn amplitudes(&self, pupil: &Pupil, point: &SourcePoint) -> Vec<Vec<c64>> {
         let radius = pupil.radius_bins(self.period_nm);
-        let frequencies: Vec<[f64; 2]> = self.frequencies().collect();
-        let mut columns: Vec<Vec<c64>> = Vec::new();
-        for point in self.source.points(self.source_step) {
-            for (field, share) in self.polarization.fields(point.at) {
-                let amplitude = (point.weight * share).sqrt();
-                let passed: Vec<Option<[c64; 3]>> = frequencies
-                    .iter()
-                    .map(|&[u, v]| {
-                        pupil.transmit([v / radius + point.at[0], u / radius + point.at[1]], field)
-                    })
-                    .collect();
-                for component in 0..3 {
-                    let value = |p: &Option<[c64; 3]>| {
-                        p.map_or(c64::new(0.0, 0.0), |p| p[component] * amplitude)
-                    };
-                    columns.push(passed.iter().map(value).collect());
-                }
+        let [x, y] = point.at;
+        let mut columns = Vec::new();
+        for (field, share) in self.polarization.fields(point.at) {
+            let amplitude = (point.weight * share).sqrt();
+            let passed: Vec<Option<[c64; 3]>> = self
+                .frequencies()
+                .map(|[u, v]| pupil.transmit([v / radius + x, u / radius + y], field))
+                .collect();
+            for component in 0..3 {
+                let value = |p: &Option<[c64; 3]>| {
+                    p.map_or(c64::new(0.0, 0.0), |p| p[component] * amplitude)
+                };
+                columns.push(passed.iter().map(value).collect());
             }
         }
-        if columns.is_empty() {
+        columns
+    }
+
+    /// The transmission cross coefficients, summed over the source a part at a time.
+    fn tcc(&self, pupil: &Pupil) -> Result<Mat<c64>, LithoError> {
+        let points = self.source.points(self.source_step);
+        if points.is_empty() {
             return Err(LithoError::Optics("the source has no point: it is dark".into()));
         }
-        Ok(Mat::from_fn(frequencies.len(), columns.len(), |i, j| columns[j][i]))
+        let size = (2 * self.half + 1).pow(2);
+        let mut tcc = Mat::<c64>::zeros(size, size);
+        // Two fields of three components at most.
+        for part in points.chunks(COLUMNS / 6) {
+            let columns: Vec<Vec<c64>> =
+                part.iter().flat_map(|point| self.amplitudes(pupil, point)).collect();
+            let amplitudes = Mat::from_fn(size, columns.len(), |i, j| columns[j][i]);
+            tcc += &amplitudes * amplitudes.adjoint();
+        }
+        Ok(tcc)
     }
 
     /// The largest eigenvectors of the TCC, with `exposure` in their weights.
     fn decompose(&self, pupil: &Pupil, exposure: f64) -> Result<Kernels, LithoError> {
-        let amplitudes = self.amplitudes(pupil)?;
-        let tcc = &amplitudes * amplitudes.adjoint();
+        let tcc = self.tcc(pupil)?;
         let trace: f64 = (0..tcc.nrows()).map(|i| tcc[(i, i)].re).sum();
         let eigen = tcc.self_adjoint_eigen(Side::Lower).map_err(|error| {
             LithoError::Optics(format!("the eigenvectors of the TCC were not found: {error:?}"))
@@ -164,7 +245,8 @@ impl Optics {
             let phase = unit_phase(&column);
             kernels.re.extend(column.iter().map(|&v| (v * phase).re as f32));
             kernels.im.extend(column.iter().map(|&v| (v * phase).im as f32));
-            kernels.scales.push((values[k].re * exposure) as f32);
+            // T is positive: what is below 0 is rounding.
+            kernels.scales.push((values[k].re.max(0.0) * exposure) as f32);
         }
         let sum: f64 = kernels.scales.iter().map(|&s| f64::from(s)).sum();
         kernels.kept = Some(sum / (trace * exposure));
@@ -179,45 +261,4 @@ fn unit_phase(column: &[c64]) -> c64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn small() -> Optics {
-        Optics { count: 8, source_step: 0.06, ..Optics::default() }
-    }
-
-    #[test]
-    fn kernels_are_orthonormal_and_weights_descend() -> Result<(), LithoError> {
-        let set = small().kernels()?;
-        for kernels in [&set.focus, &set.defocus] {
-            for i in 0..8 {
-                for j in 0..8 {
-                    let expected = f64::from(u8::from(i == j));
-                    // f32 storage of unit vectors of 1225 entries.
-                    assert!((kernels.overlap(i, kernels, j).norm() - expected).abs() < 1e-5);
-                }
-            }
-            assert!(kernels.scales.windows(2).all(|w| w[0] >= w[1]));
-        }
-        Ok(())
-    }
-
-    /// One point on the axis is coherent light: one kernel, and it is the pupil.
-    #[test]
-    fn coherent_light_has_one_kernel() -> Result<(), LithoError> {
-        let source = Source::Conventional { sigma: 0.0015 };
-        let optics = Optics { source, source_step: 0.002, count: 3, ..Optics::default() };
-        let kernels = Optics { polarization: Polarization::CrossPoles, ..optics }.kernels()?;
-        // A field along y alone has three components behind a steep lens, so look at a flat one.
-        let flat = Optics { pupil: Pupil { sine: 1e-6, ..optics.pupil }, ..optics }.kernels()?;
-        assert!(flat.focus.scales[1] / flat.focus.scales[0] < 1e-6);
-        assert!(kernels.focus.scales[1] / kernels.focus.scales[0] > 1e-3);
-        Ok(())
-    }
-
-    #[test]
-    fn a_lens_that_passes_more_than_is_kept_is_refused() {
-        let optics = Optics { half: 8, ..small() };
-        assert!(optics.kernels().unwrap_err().to_string().contains("only 8 are kept"));
-    }
-}
+mod tests;

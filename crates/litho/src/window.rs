@@ -118,7 +118,13 @@ pub struct DoseRange {
 
 impl DoseRange {
     /// The range that all sites allow; the whole axis if there is no site.
-    pub fn of(image: Image, focus_nm: f64, sites: &[EpeSite], tolerance: f64, threshold: f64) -> Self {
+    pub fn of(
+        image: Image,
+        focus_nm: f64,
+        sites: &[EpeSite],
+        tolerance: f64,
+        threshold: f64,
+    ) -> Self {
         let mut range = Self { focus_nm, low: 0.0, high: f64::INFINITY, limiting: [0, 0] };
         for (index, site) in sites.iter().enumerate() {
             let [low, high] = image.doses(site, tolerance, threshold);
@@ -183,15 +189,14 @@ mod tests {
 
     /// Two beams: I = (1 + contrast cos 2πx/p) / 2, brightest at x = 128 px, the same in all rows.
     fn grating(contrast: f64) -> Vec<f32> {
-        let value = |x: usize| (1.0 + contrast * (2.0 * PI * (x as f64 - 128.0) / PITCH).cos()) / 2.0;
+        let value =
+            |x: usize| (1.0 + contrast * (2.0 * PI * (x as f64 - 128.0) / PITCH).cos()) / 2.0;
         (0..WIDTH * 3).map(|i| value(i % WIDTH) as f32).collect()
     }
 
     /// A line from x = 112 to 144 px (edges between pixels), 1 nm a pixel.
-    const SITES: [EpeSite; 2] = [
-        EpeSite { at: [112, 1], inwards: [1, 0] },
-        EpeSite { at: [143, 1], inwards: [-1, 0] },
-    ];
+    const SITES: [EpeSite; 2] =
+        [EpeSite { at: [112, 1], inwards: [1, 0] }, EpeSite { at: [143, 1], inwards: [-1, 0] }];
 
     fn image(data: &[f32]) -> Image<'_> {
         Image { data, width: WIDTH, pixel_nm: 1.0 }

@@ -7,7 +7,8 @@ const SIZE: [f32; 2] = [640.0, 480.0];
 /// Space around it: left, top, right, bottom.
 const SPACE: [f32; 4] = [92.0, 92.0, 30.0, 78.0];
 /// Colours of the series, which colour-blind readers can tell apart (Okabe and Ito).
-const COLOURS: [Rgb; 5] = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [60, 60, 60]];
+const COLOURS: [Rgb; 5] =
+    [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [60, 60, 60]];
 
 /// Points that belong together.
 #[derive(Clone, Debug)]
@@ -83,7 +84,14 @@ impl Chart {
         Axis { low: low - room, length: high - low + 2.0 * room, px }
     }
 
-    fn plot(&self, page: &mut Canvas, series: &Series, colour: Rgb, origin: [f32; 2], axes: &[Axis; 2]) {
+    fn plot(
+        &self,
+        page: &mut Canvas,
+        series: &Series,
+        colour: Rgb,
+        origin: [f32; 2],
+        axes: &[Axis; 2],
+    ) {
         let place = |p: &[f64; 2]| {
             let [x, y] = [0, 1].map(|i| ((p[i] - axes[i].low) / axes[i].length) as f32 * SIZE[i]);
             [origin[0] + x, origin[1] + SIZE[1] - y]

@@ -47,11 +47,7 @@ impl<'a> Descent<'a> {
     }
 
     /// One step of Adam.
-    pub(super) fn step(
-        &mut self,
-        step: usize,
-        progress: &mut Progress,
-    ) -> Result<(), LithoError> {
+    pub(super) fn step(&mut self, step: usize, progress: &mut Progress) -> Result<(), LithoError> {
         let share = step as f64 / self.level.iterations.saturating_sub(1).max(1) as f64;
         let mask = self.soft_mask(share);
         let exposure = self.ilt.simulator.expose(mask.clone(), self.grid, self.grid);

@@ -60,9 +60,8 @@ mod tests {
     fn strips_lie_at_the_depth_of_the_probes() -> Result<(), LithoError> {
         let (n, pixel) = (100, 2.0);
         let inside = |v: usize| (30..70).contains(&v);
-        let target: Vec<f32> = (0..n * n)
-            .map(|i| f32::from(u8::from(inside(i % n) && inside(i / n))))
-            .collect();
+        let target: Vec<f32> =
+            (0..n * n).map(|i| f32::from(u8::from(inside(i % n) && inside(i / n)))).collect();
         let data = TensorData::new(target, [1, n, n]);
         let strips = strips(&Tensor::from_data(data, &Device::flex()), pixel)?;
         let strips = super::super::read_back(strips, "read")?;
