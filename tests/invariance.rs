@@ -42,7 +42,7 @@ fn a_clip_is_corrected_alike_wherever_it_lies_and_however_it_is_turned() {
         changed(|[x, y]| [y, x]),
     ];
     let found = job().run_all(&clips, 1, false, &mut |_| true).expect("runs");
-    let [first, moved, mirrored, transposed] = [0, 1, 2, 3].map(|i| found[i].report.after.clone());
+    let [first, moved, mirrored, transposed] = [0, 1, 2, 3].map(|i| found[i].report.after);
     assert_eq!(first, moved);
     assert!(first.l2_nm2 > 0.0 && first.pvb_nm2 > 0.0);
     for turned in [mirrored, transposed] {
