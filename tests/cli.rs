@@ -233,3 +233,74 @@ fn devices_names_the_cpu_and_every_job_has_help() {
         assert!(lithoburn(&[job, "--help"]).status.success(), "{job}");
     }
 }
+
+/// Rules that no mask of the example can keep: the best mask is there, the places are named, the status is 1.
+#[test]
+fn rules_that_cannot_be_met_leave_a_mask_and_say_so() {
+    let out = folder("rules");
+    std::fs::create_dir_all(&out).expect("a folder");
+    let rules = out.join("rules.json");
+    std::fs::write(&rules, r#"{"min_width_nm": 160}"#).expect("written");
+    let run = Command::new(env!("CARGO_BIN_EXE_infer"))
+        .args([EXAMPLE, "--device", "cpu", "--correct", "4", "--rules", path(&rules)])
+        .args(["--out", path(&out)])
+        .output()
+        .expect("starts");
+    assert_eq!(run.status.code(), Some(1), "{}", text(&run.stderr));
+    assert!(text(&run.stdout).contains("breaks its rules"), "{}", text(&run.stdout));
+    let report = std::fs::read(out.join("report.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    assert_eq!(report["violations"][0]["rule"], "width");
+    assert!(report["after"]["l2_nm2"].as_f64() < report["before"]["l2_nm2"].as_f64());
+    std::fs::write(&rules, r#"{"min_width": 160}"#).expect("written");
+    let run = lithoburn(&["infer", EXAMPLE, "--device", "cpu", "--rules", path(&rules)]);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(text(&run.stderr).contains("min_width_nm"), "{}", text(&run.stderr));
+}
+
+#[test]
+fn a_window_has_a_report_and_a_picture() {
+    let out = folder("window");
+    let run = lithoburn(&[
+        "window",
+        "--mask",
+        EXAMPLE,
+        "--target",
+        EXAMPLE,
+        "--pixel",
+        "4",
+        "--foci",
+        "0",
+        "--out",
+        path(&out),
+    ]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let report = std::fs::read(out.join("window.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+    // A bare design misses its edges: no dose has them all within 15 nm.
+    assert_eq!(report["best_latitude"].as_f64(), Some(0.0));
+    assert_eq!(report["matrix"].as_array().map(Vec::len), Some(5));
+    assert!(std::fs::metadata(out.join("window.png")).expect("a picture").len() > 1000);
+}
+
+/// The mask of a shot budget is that many rectangles, in the file too.
+#[test]
+fn a_shot_budget_is_kept() {
+    let out = folder("shots");
+    let run = Command::new(env!("CARGO_BIN_EXE_infer"))
+        .args([EXAMPLE, "--device", "cpu", "--correct", "4", "--shots", "40", "--json"])
+        .args(["--out", path(&out)])
+        .output()
+        .expect("starts");
+    assert!(run.status.code().is_some_and(|code| code < 2), "{}", text(&run.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    let shots = report["after"]["shots"].as_u64().expect("a number");
+    assert!((3..=40).contains(&shots), "{shots}");
+    let mask = lithoburn::layout::Layout::read(&out.join("mask.gds"), &Default::default());
+    assert_eq!(mask.expect("reads").polygons.len() as u64, shots);
+    let sum = |when: &str| {
+        report[when]["l2_nm2"].as_f64().unwrap_or(f64::NAN)
+            + report[when]["pvb_nm2"].as_f64().unwrap_or(f64::NAN)
+    };
+    assert!(sum("after") < 0.6 * sum("before"), "{report}");
+}

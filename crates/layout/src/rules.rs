@@ -405,12 +405,16 @@ fn violation(rule: Rule, found: f64, required: f64, place: &Bounds) -> Violation
     Violation { rule, found, required, min_nm: place.min, max_nm: place.max }
 }
 
-/// Several masks at once.
-///
-/// See [`MaskRules::enforce`].
+/// Several masks at once, each as [`MaskRules::enforce`] makes it, or as it is if less than half of it would
+/// be left: such rules cannot be met.
 pub fn enforce_all(rules: &MaskRules, masks: &mut [Raster]) {
     masks.par_iter_mut().for_each(|mask| {
-        let kept = rules.enforce(&mask.binary(), mask.width, mask.pixel_nm);
+        let free = mask.binary();
+        let kept = rules.enforce(&free, mask.width, mask.pixel_nm);
+        let count = |mask: &[bool]| mask.iter().filter(|&&inside| inside).count();
+        if 2 * count(&kept) < count(&free) {
+            return;
+        }
         mask.data = kept.iter().map(|&k| f32::from(u8::from(k))).collect();
     });
 }

@@ -139,6 +139,8 @@ pub enum Start {
     Mask(Tensor<3>),
 }
 
+/// A constraint is not enforced where it multiplies the print's error by more than this.
+const MOST_COST: f32 = 1.5;
 /// Iterates of the last level that are tried as hard masks.
 const CANDIDATES: usize = 8;
 
@@ -211,7 +213,7 @@ impl<'a> Ilt<'a> {
             parameters = Some(descent.parameters);
         }
         match best {
-            Some(best) => self.enforced(best.masks),
+            Some(best) => self.enforced(best, &goal),
             None => Err(LithoError::Grid("the descent has no step in its last level".into())),
         }
     }
@@ -252,21 +254,37 @@ impl<'a> Ilt<'a> {
         }
     }
 
-    /// The hard masks as their constraint wants them.
-    fn enforced(&self, masks: Tensor<3>) -> Result<Tensor<3>, LithoError> {
-        let (Some(constraint), [_, n, _]) = (self.constraint, masks.dims()) else {
-            return Ok(masks);
-        };
+    /// The hard masks as their constraint wants them, unless that costs too much of the print: a mask that
+    /// breaks its constraint is worth more than one that prints nothing.
+    fn enforced(&self, best: Best, goal: &Goal) -> Result<Tensor<3>, LithoError> {
+        let Some(constraint) = self.constraint else { return Ok(best.masks) };
+        let (device, shape) = (best.masks.device(), best.masks.dims());
+        let [batch, n, _] = shape;
         let pixel_nm = self.simulator.period_nm() / n as f64;
-        let (device, shape) = (masks.device(), masks.dims());
-        let mut values = read_back(masks, "read the mask")?;
-        values.par_chunks_mut(n * n).for_each(|values| {
+        let free = read_back(best.masks.clone(), "read the mask")?;
+        let mut kept = free.clone();
+        kept.par_chunks_mut(n * n).for_each(|values| {
             let mask: Vec<bool> = values.iter().map(|&v| v >= 0.5).collect();
             for (value, kept) in values.iter_mut().zip(constraint.enforced(&mask, n, pixel_nm)) {
                 *value = f32::from(u8::from(kept));
             }
         });
-        Ok(Tensor::from_data(burn::tensor::TensorData::new(values, shape), &device))
+        let tensor = |values: Vec<f32>| {
+            Tensor::<3>::from_data(burn::tensor::TensorData::new(values, shape), &device)
+        };
+        let errors = [best.masks, tensor(kept.clone())].map(|masks| {
+            let points = (pixel_nm / self.config.point_nm).round().max(1.0) as usize;
+            let grid = self.simulator.sampling(pixel_nm, points)?;
+            let aerial = self.simulator.aerial(masks, &grid, &grid);
+            read_back(self.config.loss.hard_error(&aerial, goal), "read the error")
+        });
+        let [before, after] = errors;
+        let (before, after) = (before?, after?);
+        for clip in (0..batch).filter(|&i| after[i] > before[i] * MOST_COST) {
+            let own = clip * n * n..(clip + 1) * n * n;
+            kept[own.clone()].copy_from_slice(&free[own]);
+        }
+        Ok(tensor(kept))
     }
 }
 

@@ -125,12 +125,13 @@ impl<'a> Descent<'a> {
     pub(super) fn mend(&mut self, constraint: &dyn MaskConstraint) -> Result<(), LithoError> {
         let [batch, n, _] = self.mask.dims();
         let masks = read_back(self.mask.clone(), "read the mask")?;
-        let mut open = vec![1.0_f32; masks.len()];
+        // The design itself is never taken away: what it breaks is for the report.
+        let mut open = read_back(self.goal.design.clone(), "read the design")?;
         open.par_chunks_mut(n * n).zip(masks.par_chunks(n * n)).for_each(|(open, mask)| {
             let mask: Vec<bool> = mask.iter().map(|&v| v >= 0.5).collect();
             let forbidden = constraint.forbidden(&mask, n, self.level.pixel_nm);
             for (open, forbidden) in open.iter_mut().zip(forbidden) {
-                *open = f32::from(u8::from(!forbidden));
+                *open = f32::from(u8::from(!forbidden || *open >= 0.5));
             }
         });
         let data = TensorData::new(open, [batch, n, n]);
