@@ -120,7 +120,7 @@ impl PrintLoss {
         Aerial { best: at(Focus::Best), defocus: at(Focus::Defocus) }
     }
 
-    /// L2 and PV band of hard prints, in pixels, with [`HARD_EDGE`] times what lies in the strips: `[batch, 1, 1]`.
+    /// L2 and PV band of hard prints, in pixels, and ten times what is off in the strips: `[batch, 1, 1]`.
     pub fn hard_error(&self, aerial: &Aerial, goal: &Goal) -> Tensor<3> {
         let print = |c: Corner| {
             aerial.at(c.focus).greater_equal_elem(self.resist.threshold / c.dose).float()
