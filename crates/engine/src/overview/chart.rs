@@ -108,7 +108,10 @@ impl Chart {
             let [x, y] = place(point);
             page.dot([x, y], 4.0, colour);
             if let Some(text) = series.labels.get(index) {
-                page.text([x + 8.0, y - 6.0], Align::Left, &label, text);
+                // On the side where there is room.
+                let fits = x + 8.0 + page.width(text, &label) < origin[0] + SIZE[0];
+                let (side, by) = if fits { (Align::Left, 8.0) } else { (Align::Right, -8.0) };
+                page.text([x + by, y - 6.0], side, &label, text);
             }
         }
     }
