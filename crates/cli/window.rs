@@ -5,29 +5,17 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use lithoburn_engine::{WindowReport, WindowSettings, probe_directory, process_window};
-use lithoburn_layout::{Frame, write_whole};
+use lithoburn_layout::write_whole;
 
 use crate::Verdict;
-use crate::options::{KernelOptions, LayoutOptions};
-use crate::score::{drawn, mask_on};
+use crate::score::PairOptions;
 use crate::terminal::{print_json, say, table};
 
 /// Look at a mask through dose and focus: focus-exposure matrix, exposure latitude, depth of focus.
 #[derive(Args, Debug)]
 pub struct WindowArgs {
-    /// Mask: .gds, .glp or .png.
-    #[arg(long, short, value_name = "FILE")]
-    mask: PathBuf,
-    /// Target: .gds, .glp or .png.
-    #[arg(long, short, value_name = "FILE")]
-    target: PathBuf,
     #[command(flatten)]
-    kernels: KernelOptions,
-    #[command(flatten)]
-    drawing: LayoutOptions,
-    /// Side of the mask's pixel in nm, if it is a PNG [default: what makes it cover the field].
-    #[arg(long, value_name = "NM")]
-    mask_pixel: Option<f64>,
+    pair: PairOptions,
     /// Distances from best focus, in nm.
     #[arg(long, value_name = "NM,…", value_delimiter = ',', allow_negative_numbers = true,
           default_values_t = [-120.0, -90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0, 120.0])]
@@ -54,16 +42,13 @@ pub struct WindowArgs {
 /// One that says what was wrong and what to do.
 pub fn window(args: &WindowArgs) -> Result<Verdict> {
     let settings = settings(args)?;
-    let target = args.drawing.read(&args.target)?;
+    let target = args.pair.drawing.read(&args.pair.target)?;
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| lithoburn_engine::Outcome::default_directory(&target.name));
     probe_directory(&out)?;
-    let (kernels, _) = args.kernels.load()?;
-    let frame = Frame::centred(&target, kernels.period_nm, args.drawing.pixel)?;
-    let coverage = args.drawing.coverage();
-    let raster = target.rasterize(&frame, drawn(&target, coverage));
-    let mask = mask_on(&args.mask, args.mask_pixel, &args.drawing, &frame, &target)?;
-    let process = args.kernels.process()?;
+    let (kernels, _) = args.pair.kernels.load()?;
+    let [mask, raster] = args.pair.rasters(&target, kernels.period_nm)?;
+    let process = args.pair.kernels.process()?;
     let report = process_window(&target.name, &kernels, &process, &mask, &raster, &settings)?;
     write_whole(&out.join("window.json"), &serde_json::to_vec_pretty(&report)?)?;
     write_whole(&out.join("window.png"), &report.picture())?;

@@ -261,7 +261,7 @@ impl<'a> Ilt<'a> {
         let (device, shape) = (best.masks.device(), best.masks.dims());
         let [batch, n, _] = shape;
         let pixel_nm = self.simulator.period_nm() / n as f64;
-        let free = read_back(best.masks.clone(), "read the mask")?;
+        let free = read_back(best.masks, "read the mask")?;
         let mut kept = free.clone();
         kept.par_chunks_mut(n * n).for_each(|values| {
             let mask: Vec<bool> = values.iter().map(|&v| v >= 0.5).collect();
@@ -272,14 +272,11 @@ impl<'a> Ilt<'a> {
         let tensor = |values: Vec<f32>| {
             Tensor::<3>::from_data(burn::tensor::TensorData::new(values, shape), &device)
         };
-        let errors = [best.masks, tensor(kept.clone())].map(|masks| {
-            let points = (pixel_nm / self.config.point_nm).round().max(1.0) as usize;
-            let grid = self.simulator.sampling(pixel_nm, points)?;
-            let aerial = self.simulator.aerial(masks, &grid, &grid);
-            read_back(self.config.loss.hard_error(&aerial, goal), "read the error")
-        });
-        let [before, after] = errors;
-        let (before, after) = (before?, after?);
+        let points = (pixel_nm / self.config.point_nm).round().max(1.0) as usize;
+        let grid = self.simulator.sampling(pixel_nm, points)?;
+        let aerial = self.simulator.aerial(tensor(kept.clone()), &grid, &grid);
+        let before = read_back(best.errors, "read the error")?;
+        let after = read_back(self.config.loss.hard_error(&aerial, goal), "read the error")?;
         for clip in (0..batch).filter(|&i| after[i] > before[i] * MOST_COST) {
             let own = clip * n * n..(clip + 1) * n * n;
             kept[own.clone()].copy_from_slice(&free[own]);
