@@ -71,14 +71,14 @@ impl UNetConfig {
     }
 }
 
-fn conv3(from: usize, to: usize, device: &Device) -> Conv2d {
+pub(crate) fn conv3(from: usize, to: usize, device: &Device) -> Conv2d {
     Conv2dConfig::new([from, to], [3, 3])
         .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
         .init(device)
 }
 
 /// Convolves in the input's own precision: weights are kept in f32 and cast on the way.
-fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let dtype = x.dtype();
     let weight = in_dtype(&conv.weight, dtype).permute([0, 2, 3, 1]);
     let y = same_convolution(x, weight);
@@ -100,6 +100,9 @@ impl Block {
 }
 
 impl UNet {
+    /// What sides of images must be multiples of.
+    pub const STRIDE: usize = 8;
+
     /// Logits of the mask. Input and output are `[batch, 1, height, width]`; sides are multiples of 8.
     ///
     /// Computes in the input's precision (f32, f16 or bf16); the output has it too. Inside, channels

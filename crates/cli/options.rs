@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{Fields, MaskStyle, Model, load_kernels};
+use lithoburn_engine::{Fields, MaskStyle, Method, Model, load_kernels};
 use lithoburn_layout::{Coverage, Layer, Layout, MaskRules, ReadOptions};
 use lithoburn_litho::{KernelSet, Process, ProcessWindow};
 use lithoburn_pool::{Chosen, DeviceName};
@@ -18,8 +18,12 @@ const CORRECTION: usize = 100;
 /// How masks are found, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModelName {
-    /// A network proposes the mask, the simulator corrects it.
+    /// A U-Net proposes the mask, the simulator corrects it.
     NeuralIlt,
+    /// The same with a lighter network.
+    NeuralIltFast,
+    /// A generator trained against a discriminator proposes the mask, the simulator corrects it.
+    GanOpc,
     /// Gradient descent on the mask's pixels.
     Ilt,
 }
@@ -53,11 +57,16 @@ impl ModelOptions {
     }
 
     pub(crate) fn model(&self) -> Model {
+        let network = |method| Model::Network {
+            method,
+            weights: self.weights.clone(),
+            correct: self.correct,
+        };
         match self.model {
             ModelName::Ilt => Model::Ilt,
-            ModelName::NeuralIlt => {
-                Model::NeuralIlt { weights: self.weights.clone(), correct: self.correct }
-            }
+            ModelName::NeuralIlt => network(Method::NeuralIlt),
+            ModelName::NeuralIltFast => network(Method::NeuralIltFast),
+            ModelName::GanOpc => network(Method::GanOpc),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Models on a device: targets in, masks out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
 use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
-use lithoburn_models::{NeuralIlt, weights};
+use lithoburn_models::{GanOpc, MaskNetwork, NeuralIlt, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
@@ -19,7 +19,11 @@ pub enum Model {
     /// Gradient descent on the pixels, from the target.
     Ilt,
     /// A network, then descent from its mask.
-    NeuralIlt {
+    #[serde(untagged)]
+    Network {
+        /// Which one.
+        #[serde(rename = "name")]
+        method: Method,
         /// Directory of the weights; without it, the built-in ones.
         weights: Option<PathBuf>,
         /// Steps of the correction; 0 takes the network's mask as it is.
@@ -27,12 +31,35 @@ pub enum Model {
     },
 }
 
+/// A method whose network proposes the mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Neural-ILT's U-Net.
+    NeuralIlt,
+    /// Neural-ILT with a backbone that never computes at full resolution.
+    NeuralIltFast,
+    /// GAN-OPC's generator.
+    GanOpc,
+}
+
+impl Method {
+    /// Name in the CLI and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NeuralIlt => "neural-ilt",
+            Self::NeuralIltFast => "neural-ilt-fast",
+            Self::GanOpc => "gan-opc",
+        }
+    }
+}
+
 impl Model {
     /// Name in the CLI and in reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ilt => "ilt",
-            Self::NeuralIlt { .. } => "neural-ilt",
+            Self::Network { method, .. } => method.name(),
         }
     }
 }
@@ -40,7 +67,7 @@ impl Model {
 /// A model, ready on a device.
 pub struct Proposer {
     simulator: Simulator,
-    method: Method,
+    means: Means,
     descent: IltConfig,
     constraint: Option<Kept>,
     /// SHA-256 of the weights, if the model has some.
@@ -60,9 +87,9 @@ impl MaskConstraint for Kept {
     }
 }
 
-enum Method {
+enum Means {
     Descent,
-    Network { network: Box<NeuralIlt>, correct: usize },
+    Network { network: Box<dyn MaskNetwork>, correct: usize },
 }
 
 impl Proposer {
@@ -80,17 +107,17 @@ impl Proposer {
         device: &Device,
     ) -> Result<Self, EngineError> {
         let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
-        let (method, mut descent, weights_hash) = match model {
-            Model::Ilt => (Method::Descent, IltConfig::default(), None),
-            Model::NeuralIlt { weights, correct } => {
-                let (network, hash) = network(weights.as_deref(), device)?;
-                let method = Method::Network { network: Box::new(network), correct: *correct };
-                (method, IltConfig::correction(*correct), Some(hash))
+        let (means, mut descent, weights_hash) = match model {
+            Model::Ilt => (Means::Descent, IltConfig::default(), None),
+            Model::Network { method, weights, correct } => {
+                let (network, hash) = network(*method, weights.as_deref(), device)?;
+                let means = Means::Network { network, correct: *correct };
+                (means, IltConfig::correction(*correct), Some(hash))
             }
         };
         descent.loss.window = process.window;
         descent.loss.band = band.unwrap_or(descent.loss.band);
-        Ok(Self { simulator, method, descent, constraint: rules.map(Kept), weights_hash })
+        Ok(Self { simulator, means, descent, constraint: rules.map(Kept), weights_hash })
     }
 
     /// The optics on the proposer's device.
@@ -100,9 +127,9 @@ impl Proposer {
 
     /// Steps per batch, for a progress bar.
     pub fn steps(&self) -> usize {
-        match &self.method {
-            Method::Descent => self.descent.iterations(),
-            Method::Network { correct, .. } => 1 + correct,
+        match &self.means {
+            Means::Descent => self.descent.iterations(),
+            Means::Network { correct, .. } => 1 + correct,
         }
     }
 
@@ -117,11 +144,10 @@ impl Proposer {
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
         let target = self.upload(targets);
-        match &self.method {
-            Method::Descent => self.download(self.descend(&target, &Start::Target, 0, watch)?),
-            Method::Network { network, correct } => {
-                let size =
-                    (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;
+        match &self.means {
+            Means::Descent => self.download(self.descend(&target, &Start::Target, 0, watch)?),
+            Means::Network { network, correct } => {
+                let size = (self.simulator.period_nm() / network.head().pixel_nm).round() as usize;
                 let small = fitted(&target, size)?;
                 // A mask that is taken as it is deserves the better answer; a correction does not need it.
                 let mask = match correct {
@@ -206,15 +232,20 @@ fn fitted(target: &Tensor<3>, size: usize) -> Result<Tensor<3>, EngineError> {
 
 /// The network and its weights' hash.
 fn network(
-    directory: Option<&std::path::Path>,
+    method: Method,
+    directory: Option<&Path>,
     device: &Device,
-) -> Result<(NeuralIlt, String), EngineError> {
-    match directory {
-        Some(directory) => Ok((NeuralIlt::load(directory, device)?, weights::hash(directory)?)),
-        None => {
-            let (config, tensors) = shipped_weights();
-            let network = NeuralIlt::from_bytes(config, tensors, device)?;
-            Ok((network, weights::hash_of(tensors)))
-        }
-    }
+) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
+    let (built_in, tensors) = shipped_weights(method);
+    let network: Box<dyn MaskNetwork> = match (method, directory) {
+        (Method::GanOpc, Some(directory)) => Box::new(GanOpc::load(directory, device)?),
+        (Method::GanOpc, None) => Box::new(GanOpc::from_bytes(built_in, tensors, device)?),
+        (_, Some(directory)) => Box::new(NeuralIlt::load(directory, device)?),
+        (_, None) => Box::new(NeuralIlt::from_bytes(built_in, tensors, device)?),
+    };
+    let hash = match directory {
+        Some(directory) => weights::hash(directory)?,
+        None => weights::hash_of(tensors),
+    };
+    Ok((network, hash))
 }
