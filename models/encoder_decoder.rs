@@ -28,7 +28,8 @@ pub struct EncoderDecoderConfig {
     pub widths: Vec<usize>,
     /// Whether the decoder sees the encoder's images of its size.
     pub skips: bool,
-    /// Convolutions of a stage after the one that folds or joins.
+    /// Convolutions of a stage after the one that folds or joins. The finest stage has none: there they would
+    /// take as long as all others together.
     pub refine: usize,
 }
 
@@ -46,7 +47,7 @@ pub struct EncoderDecoder {
     down: Vec<Stage>,
     /// Convolutions before each unfolding, fine to coarse.
     up: Vec<Conv2d>,
-    /// What joins an unfolded image with the encoder's, fine to coarse; one fewer, none without joining.
+    /// What joins an unfolded image with the encoder's, fine to coarse; one fewer, and none without skips.
     join: Vec<Stage>,
 }
 
@@ -59,14 +60,12 @@ impl EncoderDecoderConfig {
             refine: (0..refine).map(|_| conv3(to, to, device)).collect(),
         };
         let finer = |i: usize| if i == 0 { 1 } else { w[i - 1] };
-        let down = (0..w.len()).map(|i| stage(4 * finer(i), w[i], self.refine)).collect();
+        let refine = |i: usize| if i == 0 { 0 } else { self.refine };
+        let down = (0..w.len()).map(|i| stage(4 * finer(i), w[i], refine(i))).collect();
         let up = (0..w.len()).map(|i| conv3(w[i], 4 * finer(i), device)).collect();
-        let joined = |i: usize| if self.skips { 2 * w[i] } else { w[i] };
-        let join = match (self.skips, self.refine) {
-            (false, 0) => Vec::new(),
-            (true, refine) => (0..w.len() - 1).map(|i| stage(joined(i), w[i], refine)).collect(),
-            (false, refine) => (0..w.len() - 1).map(|i| stage(w[i], w[i], refine - 1)).collect(),
-        };
+        // Without skips there is nothing to join, and the unfolding convolution is all.
+        let joins = if self.skips { w.len().saturating_sub(1) } else { 0 };
+        let join = (0..joins).map(|i| stage(2 * w[i], w[i], refine(i))).collect();
         EncoderDecoder { down, up, join }
     }
 
@@ -101,22 +100,15 @@ impl EncoderDecoder {
         seen.pop();
         for (i, up) in self.up.iter().enumerate().rev() {
             x = unfolded(convolve(up, x));
-            if let Some(finer) = i.checked_sub(1) {
-                x = self.joined(finer, relu(x), &mut seen);
+            if i > 0 {
+                x = relu(x);
+            }
+            let join = i.checked_sub(1).and_then(|finer| self.join.get(finer));
+            if let (Some(join), Some(skip)) = (join, seen.pop()) {
+                x = join.forward(Tensor::cat(vec![x, skip], 3));
             }
         }
         x.reshape([batch, 1, height, width])
-    }
-
-    fn joined(&self, stage: usize, x: Tensor<4>, seen: &mut Vec<Tensor<4>>) -> Tensor<4> {
-        let skip = seen.pop();
-        match (self.join.get(stage), skip) {
-            (None, _) => x,
-            (Some(join), Some(skip)) if join.first.weight.dims()[1] > x.dims()[3] => {
-                join.forward(Tensor::cat(vec![x, skip], 3))
-            }
-            (Some(join), _) => join.forward(x),
-        }
     }
 
     /// The encoder's stages, fine to coarse.
@@ -129,7 +121,7 @@ impl EncoderDecoder {
         &self.up
     }
 
-    /// What follows an unfolding to each stage's size but the input's, fine to coarse; it may be empty.
+    /// What joins an unfolded image with the encoder's, fine to coarse: one fewer than stages, and none without skips.
     pub fn joins(&self) -> &[Stage] {
         &self.join
     }

@@ -78,7 +78,7 @@ pub struct TrainArgs {
     /// Seed of clips and weights.
     #[arg(long)]
     seed: Option<u64>,
-    /// Compute the network in f32 instead of bf16.
+    /// Compute the network in f32; neural-ilt is trained in bf16 otherwise.
     #[arg(long)]
     f32: bool,
 }
@@ -171,6 +171,9 @@ fn summary(trained: &Trained, out: &Path) -> String {
     }
 }
 
+/// Examples between two lines of the terminal.
+const LABELS_A_LINE: usize = 512;
+
 /// The run's log, curve and pictures.
 struct Diary {
     out: PathBuf,
@@ -196,7 +199,10 @@ impl Diary {
                 records.iter().try_for_each(|record| self.add(record))
             }
             News::Labels(done, total) => {
-                say(false, &format!("examples by the ILT solver: {done} of {total}"));
+                // A line for each of some hundred would be too many.
+                if done % LABELS_A_LINE == 0 || done == total {
+                    say(false, &format!("examples by the ILT solver: {done} of {total}"));
+                }
                 Ok(())
             }
             News::Look(record, samples) => {
