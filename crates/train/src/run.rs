@@ -19,7 +19,7 @@ use crate::bench::{Bench, IMAGE_PIXEL_NM};
 use crate::checkpoint::{self, Best, State, Trainee};
 use crate::config::Network;
 use crate::labels::{self, Labels, kernels_hash};
-use crate::values::{restored, values_of};
+use crate::values::{each_value, restored, values_of};
 use crate::{ClipStream, End, News, Record, TrainConfig, TrainError, Trained, field_clip, scalar};
 
 /// Steps between looks at the loss: a look waits for the device.
@@ -111,6 +111,8 @@ impl<'a, N: Pupil> Run<'a, N> {
             let problem = format!("a batch of {batch} clips cannot be shared by {count} devices");
             return Err(TrainError::Config(problem + ": choose an even multiple of them"));
         }
+        // Burn makes first weights when they are used: in an order that devices must not change.
+        let _ = each_value(&network).count();
         let lane = |device: &Device| {
             let bench = Bench::new(config, &network, kernels, device)?;
             Ok(Lane { device: device.clone(), bench })
@@ -242,6 +244,7 @@ impl<'a, N: Pupil> Run<'a, N> {
         let stream = ClipStream::start((done * share) as u64, share, clip);
         let mut adversary = Adversary::new(settings, labels, stream, share, device);
         adversary.done = done;
+        let _ = each_value(&adversary.judge).count();
         if let Some(trainee) = self.former.get(1) {
             let wrong = |e| TrainError::Resume(self.out.join(checkpoint::FILE), e);
             adversary.judge = restored(adversary.judge, &trainee.values).map_err(wrong)?;
