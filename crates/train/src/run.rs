@@ -388,8 +388,13 @@ impl<'a, N: Pupil> Run<'a, N> {
     fn save_weights(&self) -> Result<String, TrainError> {
         let failed = |problem: String| TrainError::Save(self.out.to_path_buf(), problem);
         let bytes = weights::encode(&self.network.valid()).map_err(failed)?;
+        let hash = weights::hash_of(&bytes);
+        // Should the run end between the two, the sum is missing, not wrong.
+        let sums = self.out.join(weights::SUMS);
+        let _ = std::fs::remove_file(&sums);
         write_whole(&self.out.join(weights::FILE), &bytes)?;
-        Ok(weights::hash_of(&bytes))
+        write_whole(&sums, format!("{hash}  {}\n", weights::FILE).as_bytes())?;
+        Ok(hash)
     }
 
     /// Writes where the run stands.
