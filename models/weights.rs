@@ -36,6 +36,14 @@ pub enum WeightsError {
         /// Which tensor, and what is wrong with it.
         problem: String,
     },
+    /// A file that was to be imported is no checkpoint.
+    #[error("{path} is no PyTorch checkpoint that can be read: {problem}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
@@ -128,6 +136,17 @@ pub fn encode<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String>
     // Once more, without the store's own entries: their order is random, and equal weights would have other hashes.
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
     safetensors::serialize(tensors.tensors(), None).map_err(|e| e.to_string())
+}
+
+/// Encodes a module's tensors in f32, as they are: for weights of others.
+///
+/// # Errors
+///
+/// What the store says.
+pub fn encode_f32<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
+    let mut store = SafetensorsStore::from_bytes(None);
+    module.save_into(&mut store).map_err(|e| e.to_string())?;
+    store.get_bytes().map_err(|e| e.to_string())
 }
 
 /// SHA-256 of a directory's tensors, in hexadecimal.
