@@ -6,7 +6,10 @@
     python3 examples/check_onnx.py network.onnx
 
 Checks the file against the format, runs it on the targets of network.samples.safetensors, and prints the largest
-difference from the masks there. Exit status 1 if it is more than 1e-4.
+difference from the masks there. Exit status 1 if it is more than 1e-3.
+
+Why 1e-3: masks are sigmoids of logits that reach 2700 in the shipped network, and f32 has seven digits. Either program
+is up to 2.5e-4 off the same network in f64. Networks whose logits stay below ten agree to 1e-6.
 """
 
 import sys
@@ -17,7 +20,7 @@ import onnx
 import onnxruntime
 from safetensors.numpy import load_file
 
-MOST = 1e-4  # f32 sums in another order, through tens of layers
+MOST = 1e-3
 
 path = Path(sys.argv[1])
 model = onnx.load(path)
@@ -26,10 +29,12 @@ print("metadata", {prop.key: prop.value for prop in model.metadata_props})
 
 samples = load_file(path.with_suffix(".samples.safetensors"))
 session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-worst, flipped = 0.0, 0
+worst, flipped, beyond = 0.0, 0, 0
 for target, expected in zip(samples["target"], samples["mask"]):
     (mask,) = session.run(["mask"], {"target": target[None]})
-    worst = max(worst, float(np.abs(mask[0] - expected).max()))
+    off = np.abs(mask[0] - expected)
+    worst = max(worst, float(off.max()))
+    beyond += int((off > 1e-4).sum())
     flipped += int(((mask[0] >= 0.5) != (expected >= 0.5)).sum())
 
 # A batch is its images.
@@ -40,5 +45,5 @@ together = float(np.abs(masks - np.stack(alone)).max())
 
 print(f"{len(samples['target'])} targets of {target.shape[1:]}, masks of {expected.shape[1:]}")
 print(f"largest difference {worst:.3g}, within a batch {together:.3g}")
-print(f"pixels on the other side of 0.5: {flipped} of {samples['mask'].size}")
+print(f"of {samples['mask'].size} pixels, {beyond} differ by more than 1e-4, {flipped} are on the other side of 0.5")
 sys.exit(0 if max(worst, together) <= MOST else 1)

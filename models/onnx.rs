@@ -17,7 +17,7 @@
 mod graph;
 pub mod proto;
 
-pub use graph::{Alignment, Graph, Value};
+pub use graph::{Graph, Value};
 
 use prost::Message;
 use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
@@ -139,7 +139,7 @@ fn draw_head(
         logits = graph.add(&own, &logits);
     }
     if head.upsample > 1 {
-        logits = graph.resize_linear(&logits, head.upsample, Alignment::HalfPixel);
+        logits = graph.enlarged(&logits, head.upsample);
     }
     graph.sigmoid(&logits)
 }

@@ -21,7 +21,7 @@ use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::convolution::{biased, same_convolution};
-use crate::onnx::{Alignment, Graph, OnnxError, Value};
+use crate::onnx::{Graph, OnnxError, Value};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl UNet {
         let mut x = self.down4.draw(graph, &path("down4"), &x)?;
         let ups = [(&self.up3, "up3", three), (&self.up2, "up2", two), (&self.up1, "up1", one)];
         for (up, part, skip) in ups {
-            let doubled = graph.resize_linear(&x, 2, Alignment::Corners);
+            let doubled = graph.doubled(&x);
             let both = graph.concat(&doubled, &skip);
             x = up.draw(graph, &path(part), &both)?;
         }

@@ -90,14 +90,12 @@ def prepared(network, dtype):
     return network
 
 
-def save(file, network, size, dtype, prefix="", **options):
+def save(file, network, size, dtype, wrapped=False, **options):
     x = torch.rand(1, 1, size, size).to(dtype).float()
     with torch.no_grad():
         y = network(x)
-    state = {
-        prefix + name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in network.state_dict().items()
-    }
+    stored = network.to(dtype)
+    state = (nn.DataParallel(stored) if wrapped else stored).state_dict()
     torch.save({"epoch": 3, "state_dict": state, "input": x.to(dtype), "output": y}, file, **options)
 
 
@@ -120,7 +118,7 @@ save(
     prepared(lithobench, torch.bfloat16),
     16,
     torch.bfloat16,
-    prefix="module.",
+    wrapped=True,
     **old,
 )
 generator = Generator([2, 2, 3, 3, 4])
