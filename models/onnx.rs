@@ -1,7 +1,8 @@
-//! Networks as ONNX files, which other programs run: ONNX Runtime, TensorRT, OpenVINO and most others.
+//! Networks as ONNX files, which other programs run.
 //!
 //! What is written is the whole way from a target to a mask: the network, the target's own logits, the
-//! enlargement and the sigmoid, in f32. Not the simulator, and not the correction.
+//! enlargement and the sigmoid, in f32. Not the simulator, not the correction, and not the mean over the square's
+//! symmetries. ONNX Runtime's masks differ from ours by f32 rounding (`examples/check_onnx.py`).
 //!
 //! | | name | shape | |
 //! |---|---|---|---|
