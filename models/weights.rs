@@ -130,12 +130,8 @@ pub fn load_bytes<M: Module + ModuleSnapshot>(
 ///
 /// What the store says.
 pub fn encode<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
-    let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(HalfPrecisionAdapter::new());
-    module.save_into(&mut store).map_err(|e| e.to_string())?;
-    let bytes = store.get_bytes().map_err(|e| e.to_string())?;
-    // Once more, without the store's own entries: their order is random, and equal weights would have other hashes.
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
-    safetensors::serialize(tensors.tensors(), None).map_err(|e| e.to_string())
+    let half = HalfPrecisionAdapter::new();
+    encode_into(SafetensorsStore::from_bytes(None).with_to_adapter(half), module)
 }
 
 /// Encodes a module's tensors in f32, as they are: for weights of others.
@@ -144,9 +140,18 @@ pub fn encode<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String>
 ///
 /// What the store says.
 pub fn encode_f32<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
-    let mut store = SafetensorsStore::from_bytes(None);
+    encode_into(SafetensorsStore::from_bytes(None), module)
+}
+
+fn encode_into<M: Module + ModuleSnapshot>(
+    mut store: SafetensorsStore,
+    module: &M,
+) -> Result<Vec<u8>, String> {
     module.save_into(&mut store).map_err(|e| e.to_string())?;
-    store.get_bytes().map_err(|e| e.to_string())
+    let bytes = store.get_bytes().map_err(|e| e.to_string())?;
+    // Once more, without the store's own entries: their order is random, and equal weights would have other hashes.
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
+    safetensors::serialize(tensors.tensors(), None).map_err(|e| e.to_string())
 }
 
 /// SHA-256 of a directory's tensors, in hexadecimal.

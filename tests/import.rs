@@ -50,6 +50,7 @@ fn what_pytorch_computes_from_its_checkpoint_we_compute_from_ours() {
     for (name, network) in NETWORKS {
         let checkpoint = Checkpoint::read(&fixture(name)).expect("reads");
         let imported = import(&checkpoint, network).expect("imports");
+        assert_eq!(import(&checkpoint, network).expect("imports").tensors, imported.tensors);
         let found = logits(&imported, tensor(&checkpoint.tensors["input"]));
         let (off, range) = apart(found, &checkpoint.tensors["output"]);
         // f32 sums of up to a few hundred products in another order; normalisation is folded in f64.
@@ -153,8 +154,8 @@ fn the_published_networks_compute_their_reference_outputs() {
         let expected = Array { shape: shape.clone(), data: data.clone() };
         let (off, range) = apart(found, &expected);
         println!("{key}: {off:e} of a range of {range}");
-        // Sums of thousands of f32 products in another order.
-        assert!(off < 1e-5, "{key}: {off:e} of a range of {range}");
+        // Sums of thousands of f32 products in another order; the reference is 8e-6 off the same in f64.
+        assert!(off < 2e-5, "{key}: {off:e} of a range of {range}");
     }
 }
 
