@@ -19,6 +19,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
+use crate::onnx::{Graph, OnnxError, Value};
 use crate::unet::{conv3, convolve};
 
 /// Shape of an encoder-decoder.
@@ -81,6 +82,16 @@ impl Stage {
         self.refine.iter().fold(x, |x, conv| relu(convolve(conv, x)))
     }
 
+    fn draw(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value, OnnxError> {
+        let first = graph.conv(&format!("{name}.first"), &self.first, x)?;
+        let mut x = graph.relu(&first);
+        for (i, conv) in self.refine.iter().enumerate() {
+            let y = graph.conv(&format!("{name}.refine.{i}"), conv, &x)?;
+            x = graph.relu(&y);
+        }
+        Ok(x)
+    }
+
     /// Its convolutions, in order.
     pub fn convolutions(&self) -> impl Iterator<Item = &Conv2d> {
         std::iter::once(&self.first).chain(&self.refine)
@@ -109,6 +120,33 @@ impl EncoderDecoder {
             }
         }
         x.reshape([batch, 1, height, width])
+    }
+
+    /// Draws what [`EncoderDecoder::forward`] computes.
+    pub(crate) fn draw(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        x: &Value,
+    ) -> Result<Value, OnnxError> {
+        let (mut x, mut seen) = (x.clone(), Vec::new());
+        for (i, stage) in self.down.iter().enumerate() {
+            let folded = graph.space_to_depth(&x);
+            x = stage.draw(graph, &format!("{name}.down.{i}"), &folded)?;
+            seen.push(x.clone());
+        }
+        seen.pop();
+        for (i, up) in self.up.iter().enumerate().rev() {
+            let y = graph.conv(&format!("{name}.up.{i}"), up, &x)?;
+            x = graph.depth_to_space(&y);
+            let Some(finer) = i.checked_sub(1) else { break };
+            x = graph.relu(&x);
+            if let (Some(join), Some(skip)) = (self.join.get(finer), seen.pop()) {
+                let both = graph.concat(&x, &skip);
+                x = join.draw(graph, &format!("{name}.join.{finer}"), &both)?;
+            }
+        }
+        Ok(x)
     }
 
     /// The encoder's stages, fine to coarse.

@@ -9,12 +9,18 @@
 //! | [`head`] | from logits to a mask | – |
 //! | [`convolution`] | the convolution they are made of | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
+//! | [`onnx`] | networks as ONNX files | – |
+//! | [`pytorch`] | tensors of PyTorch's checkpoints | – |
+//! | [`import`](mod@import) | published checkpoints as weights of ours | – |
 
 pub mod convolution;
 pub mod encoder_decoder;
 pub mod gan_opc;
 pub mod head;
+pub mod import;
 pub mod neural_ilt;
+pub mod onnx;
+pub mod pytorch;
 pub mod unet;
 pub mod weights;
 

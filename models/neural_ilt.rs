@@ -28,6 +28,9 @@ pub struct NeuralIltConfig {
     pub architecture: String,
     /// Channels of the U-Net at full resolution.
     pub width: usize,
+    /// Side of the U-Net's last convolution; 1 in the paper, 3 in LithoBench's.
+    #[serde(default = "one")]
+    pub last_side: usize,
     /// Side of a pixel that the network sees, in nm.
     pub pixel_nm: f64,
     /// Mask pixels per network pixel and side.
@@ -42,11 +45,17 @@ pub struct NeuralIltConfig {
 /// The architecture's name in `config.json`.
 pub const ARCHITECTURE: &str = "neural-ilt";
 
+/// What configurations without `last_side` mean.
+fn one() -> usize {
+    1
+}
+
 impl Default for NeuralIltConfig {
     fn default() -> Self {
         Self {
             architecture: ARCHITECTURE.into(),
             width: 64,
+            last_side: one(),
             pixel_nm: 8.0,
             upsample: 4,
             target_logit: 2.0,
@@ -76,7 +85,10 @@ impl NeuralIltConfig {
         let fast = self.fast.as_ref().map(|fast| fast.init(device));
         let unet = match &fast {
             Some(_) => None,
-            None => Some(UNetConfig::new().with_width(self.width).init(device)),
+            None => {
+                let unet = UNetConfig::new().with_width(self.width);
+                Some(unet.with_last_side(self.last_side).init(device))
+            }
         };
         NeuralIlt { unet, fast, config: self.clone() }
     }

@@ -52,6 +52,14 @@ pub enum WeightsError {
         /// Which tensor, and what is wrong with it.
         problem: String,
     },
+    /// A file that was to be imported is no checkpoint.
+    #[error("{path} is no PyTorch checkpoint that can be read: {problem}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
@@ -161,7 +169,23 @@ pub fn load_bytes<M: Module + ModuleSnapshot>(
 ///
 /// What the store says.
 pub fn encode<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
-    let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(HalfPrecisionAdapter::new());
+    let half = HalfPrecisionAdapter::new();
+    encode_into(SafetensorsStore::from_bytes(None).with_to_adapter(half), module)
+}
+
+/// Encodes a module's tensors in f32, as they are: for weights of others.
+///
+/// # Errors
+///
+/// What the store says.
+pub fn encode_f32<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
+    encode_into(SafetensorsStore::from_bytes(None), module)
+}
+
+fn encode_into<M: Module + ModuleSnapshot>(
+    mut store: SafetensorsStore,
+    module: &M,
+) -> Result<Vec<u8>, String> {
     module.save_into(&mut store).map_err(|e| e.to_string())?;
     let bytes = store.get_bytes().map_err(|e| e.to_string())?;
     // Once more, without the store's own entries: their order is random, and equal weights would have other hashes.

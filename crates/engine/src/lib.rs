@@ -22,5 +22,5 @@ pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
 pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
 pub use job::{Event, Fields, Job, MaskStyle, Outcome, Report, Stage};
-pub use propose::{Method, Model, Proposer};
+pub use propose::{Method, Model, Proposer, load_network};
 pub use write::{MASK_LAYER, probe_directory};

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
 use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
+use lithoburn_models::onnx::Exported;
 use lithoburn_models::{GanOpc, MaskNetwork, NeuralIlt, weights};
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +111,7 @@ impl Proposer {
         let (means, mut descent, weights_hash) = match model {
             Model::Ilt => (Means::Descent, IltConfig::default(), None),
             Model::Network { method, weights, correct } => {
-                let (network, hash) = network(*method, weights.as_deref(), device)?;
+                let (network, hash) = load_network(*method, weights.as_deref(), device)?;
                 let means = Means::Network { network, correct: *correct };
                 (means, IltConfig::correction(*correct), Some(hash))
             }
@@ -230,14 +231,18 @@ fn fitted(target: &Tensor<3>, size: usize) -> Result<Tensor<3>, EngineError> {
     }
 }
 
-/// The network and its weights' hash.
-fn network(
+/// A method's network and the SHA-256 of its weights: those of a directory, or the built-in ones.
+///
+/// # Errors
+///
+/// [`EngineError::Weights`] if the weights do not load.
+pub fn load_network(
     method: Method,
     directory: Option<&Path>,
     device: &Device,
-) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
+) -> Result<(Box<dyn Exported>, String), EngineError> {
     let (built_in, tensors) = shipped_weights(method);
-    let network: Box<dyn MaskNetwork> = match (method, directory) {
+    let network: Box<dyn Exported> = match (method, directory) {
         (Method::GanOpc, Some(directory)) => Box::new(GanOpc::load(directory, device)?),
         (Method::GanOpc, None) => Box::new(GanOpc::from_bytes(built_in, tensors, device)?),
         (_, Some(directory)) => Box::new(NeuralIlt::load(directory, device)?),
