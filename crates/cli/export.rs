@@ -47,7 +47,7 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
     /// Which network.
-    #[arg(long, short, value_enum, default_value = "neural-ilt")]
+    #[arg(long, short, value_enum, default_value = "neural-ilt-fast")]
     model: NetworkName,
     /// Directory of weights instead of the built-in ones: config.json, model.safetensors.
     #[arg(long, value_name = "DIR")]

@@ -18,9 +18,9 @@ const CORRECTION: usize = 100;
 /// How masks are found, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModelName {
-    /// A U-Net proposes the mask, the simulator corrects it.
+    /// The published U-Net proposes the mask, the simulator corrects it.
     NeuralIlt,
-    /// The same with a lighter network.
+    /// The same with a lighter network, whose masks are better.
     NeuralIltFast,
     /// A generator trained against a discriminator proposes the mask, the simulator corrects it.
     GanOpc,
@@ -32,7 +32,7 @@ pub(crate) enum ModelName {
 #[derive(Args, Debug)]
 pub(crate) struct ModelOptions {
     /// How the mask is found.
-    #[arg(long, short, value_enum, default_value = "neural-ilt")]
+    #[arg(long, short, value_enum, default_value = "neural-ilt-fast")]
     pub model: ModelName,
     /// Steps of correction after the network; 0 takes the network's mask as it is.
     #[arg(long, value_name = "N", default_value_t = CORRECTION)]

@@ -36,7 +36,7 @@ pub struct TrainArgs {
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
     /// What to train.
-    #[arg(long, short, value_enum, default_value = "neural-ilt")]
+    #[arg(long, short, value_enum, default_value = "neural-ilt-fast")]
     model: Pupil,
     /// A JSON file with the whole configuration (training.json of a former run); options override it.
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
