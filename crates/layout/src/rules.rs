@@ -467,6 +467,47 @@ mod tests {
         assert_eq!(none.check(&drawn(&[[10, 10, 11, 11], [12, 12, 13, 60]])), []);
     }
 
+    /// Pairs of pixels of different shapes nearer than the rule, by trying all: the second implementation.
+    fn by_trying(mask: &Bits, on: Grid, least_nm: f64) -> Vec<[[usize; 2]; 2]> {
+        let found = shapes(&mask.to_bools(), on.width);
+        let count = found.labels.len();
+        let at = |p: usize| [p % on.width, p / on.width];
+        let mut pairs = Vec::new();
+        for (a, b) in (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b))) {
+            let ([ax, ay], [bx, by]) = (at(a), at(b));
+            let beyond = |d: usize| d.saturating_sub(1) as f64;
+            let apart = beyond(ax.abs_diff(bx)).hypot(beyond(ay.abs_diff(by))) * on.pixel_nm;
+            let (own, other) = (found.labels[a], found.labels[b]);
+            let neighbours =
+                [[ax + 1, ay], [ax, ay + 1], [ax.wrapping_sub(1), ay], [ax, ay.wrapping_sub(1)]];
+            let dark = |[x, y]: [usize; 2]| {
+                x >= on.width || y * on.width >= count || found.labels[y * on.width + x] == 0
+            };
+            let edge = neighbours.into_iter().any(dark);
+            if own != 0 && other != 0 && own != other && edge && apart < least_nm - 1e-6 {
+                pairs.push([at(a), at(b)]);
+            }
+        }
+        pairs
+    }
+
+    #[test]
+    fn neighbours_are_those_found_by_trying() {
+        use rand::{Rng, SeedableRng};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+        for (width, share) in [(13, 0.1), (31, 0.05), (70, 0.01)] {
+            let set: Vec<bool> = (0..width * 17).map(|_| rng.random_bool(share)).collect();
+            let (mask, on) = (Bits::framed(&set, width, 0), Grid { width, pixel_nm: 2.0 });
+            let mut found = Vec::new();
+            on.neighbours(&mask, 11.0, |near| found.push(near.pixels));
+            let mut expected = by_trying(&mask, on, 11.0);
+            assert!(!expected.is_empty());
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -87,3 +87,69 @@ fn join(parents: &mut [usize], a: usize, b: usize) {
     let (a, b) = (root(parents, a), root(parents, b));
     parents[a.max(b)] = a.min(b);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A flood from each pixel in turn: the second implementation.
+    fn flooded(set: &[bool], width: usize) -> Vec<u32> {
+        let mut labels = vec![0; set.len()];
+        let mut count = 0;
+        for start in 0..set.len() {
+            if !set[start] || labels[start] != 0 {
+                continue;
+            }
+            count += 1;
+            labels[start] = count;
+            let mut stack = vec![start];
+            while let Some(pixel) = stack.pop() {
+                let near = |a: usize, b: usize| {
+                    (a % width).abs_diff(b % width) <= 1 && (a / width).abs_diff(b / width) <= 1
+                };
+                for other in 0..set.len() {
+                    if set[other] && labels[other] == 0 && near(pixel, other) {
+                        labels[other] = count;
+                        stack.push(other);
+                    }
+                }
+            }
+        }
+        labels
+    }
+
+    proptest! {
+        #[test]
+        fn shapes_of_runs_are_those_of_a_flood(
+            width in prop_oneof![Just(5_usize), Just(64), Just(67)],
+            seed in any::<u64>(),
+            share in 0.1..0.7_f64,
+        ) {
+            use rand::{Rng, SeedableRng};
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+            let set: Vec<bool> = (0..width * 11).map(|_| rng.random_bool(share)).collect();
+            let bits = Bits::framed(&set, width, 0);
+            prop_assert_eq!(&bits.to_bools(), &set);
+            let runs = Runs::of(&bits);
+            let mut labels = vec![0; set.len()];
+            for run in &runs.all {
+                labels[run.y * width + run.start..run.y * width + run.end].fill(run.shape as u32 + 1);
+            }
+            prop_assert_eq!(labels, flooded(&set, width));
+            let total: usize = runs.sizes.iter().sum();
+            prop_assert_eq!(total, set.iter().filter(|&&s| s).count());
+        }
+
+        #[test]
+        fn a_run_that_is_set_is_the_run_that_is_found(start in 0..140_usize, length in 1..140_usize) {
+            let end = (start + length).min(150);
+            let mut bits = Bits::framed(&[false; 300], 150, 0);
+            bits.set_run(1, start, end);
+            let mut found = Vec::new();
+            bits.runs(1, |start, end| found.push((start, end)));
+            bits.runs(0, |start, end| found.push((start, end)));
+            prop_assert_eq!(found, vec![(start, end)]);
+        }
+    }
+}

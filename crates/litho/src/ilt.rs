@@ -8,6 +8,9 @@
 //! [`MaskConstraint`], and what could not be made is taken out of the descent, which goes on without it.
 //! Of the last iterates, the one is kept whose *hard* mask has the least error.
 //!
+//! On the CPU a step is written in Burn's operations (`descent`). On a GPU those would be ninety launches that take
+//! longer than their work, so there many steps are one operation, with kernels of our own (`steps`).
+//!
 //! Source: multi-level ILT (Sun et al., DAC 2023) as in OpenILT; rounded targets as in CurvyILT (ISPD 2025);
 //! loss, constraint and schedule are ours.
 

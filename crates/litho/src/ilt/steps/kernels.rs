@@ -6,6 +6,10 @@
 //!
 //! Names: a batch of masks has `n` × `n` pixels; `side` = 2K+1 frequencies; `coarse` points a side; `count` kernels
 //! a focus. Complex images are two real ones, the real part first. `X` runs over an image's outputs, `Y` over images.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's arguments are its buffers and sizes, one by one"
+)]
 
 use cubecl::prelude::*;
 
