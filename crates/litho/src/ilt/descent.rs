@@ -81,13 +81,13 @@ impl<'a> Descent<'a> {
         let zeros = || self.parameters.zeros_like();
         let moments = self.moments.take();
         let moments = moments.unwrap_or_else(|| Moments { mean: zeros(), square: zeros() });
-        let nothing = || Tensor::empty([0, 0, 0], &self.mask.device());
+        // The last mask is not needed again, and the parameters are changed in place if nobody else has them.
+        let nothing = Tensor::<3>::empty([1, 1, 1], &self.mask.device());
+        self.mask = nothing.clone();
         let stand = Stand {
-            parameters: std::mem::replace(&mut self.parameters, nothing()),
+            parameters: std::mem::replace(&mut self.parameters, nothing),
             mean: moments.mean,
             square: moments.square,
-            mask: self.mask.clone(),
-            window: self.window.clone(),
         };
         let plan = Plan {
             steps: steps.map(|step| self.planned(step)).collect(),
@@ -95,11 +95,11 @@ impl<'a> Descent<'a> {
             betas: self.ilt.config.betas.map(|b| b as f32),
             weights: PrintWeights::new(&self.ilt.config.loss),
         };
-        let stand = stand.after(&self.goal, self.ilt.simulator, &self.grid, plan);
+        let optics = (self.ilt.simulator, &self.grid);
+        let (stand, mask) = stand.after(&self.window, &self.goal, optics, plan);
         self.parameters = stand.parameters;
         self.moments = Some(Moments { mean: stand.mean, square: stand.square });
-        self.mask = stand.mask;
-        self.window = stand.window;
+        self.mask = mask;
     }
 
     /// A step's numbers.

@@ -22,7 +22,7 @@ use launch::Bench;
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
 use crate::{Corner, Focus, Sampling, Simulator};
 
-/// What changes by steps, and where the mask may be open: `[batch, n, n]` each.
+/// What steps change: `[batch, n, n]` each.
 #[derive(ExtensionType)]
 #[extension_type(fusion)]
 pub(crate) struct State<B: Backend> {
@@ -30,9 +30,6 @@ pub(crate) struct State<B: Backend> {
     /// Adam's means of the gradient and of its square.
     pub(crate) mean: FloatTensor<B>,
     pub(crate) square: FloatTensor<B>,
-    /// The soft mask of the last step.
-    pub(crate) mask: FloatTensor<B>,
-    pub(crate) window: FloatTensor<B>,
 }
 
 /// A goal's images, `[batch, n, n]` each.
@@ -127,14 +124,16 @@ pub(crate) struct Plan {
 /// The solver's steps as operations of a backend.
 #[backend_extension(Cube, Fusion)]
 pub(crate) trait Steps: Backend {
-    /// Takes the plan's steps.
-    #[fusion(meta = |state, _, _, _| state.clone())]
+    /// Takes the plan's steps; `window`, `[batch, n, n]`, is where the mask may be open. The second output is the soft
+    /// mask of the last step.
+    #[fusion(meta = |state, window, _, _, _| (state.clone(), window.clone()))]
     fn descend(
         #[extension_type] state: State<Self>,
+        window: FloatTensor<Self>,
         #[extension_type] goal: GoalImages<Self>,
         #[extension_type] optics: Optics<Self>,
         plan: Plan,
-    ) -> State<Self>;
+    ) -> (State<Self>, FloatTensor<Self>);
 
     /// Errors of a mask's prints, hard or soft: parts of sums, `[batch, n / 4, n]`.
     #[fusion(meta = error_spec)]
@@ -161,12 +160,14 @@ fn error_spec(
 impl Steps for CubeBackend {
     fn descend(
         state: State<Self>,
+        window: FloatTensor<Self>,
         goal: GoalImages<Self>,
         optics: Optics<Self>,
         plan: Plan,
-    ) -> State<Self> {
+    ) -> (State<Self>, FloatTensor<Self>) {
         let [batch, _, _] = state.parameters.shape().dims::<3>();
-        Bench::new(optics, batch).descend(state, &goal.contiguous(), &plan)
+        let window = into_contiguous(window);
+        Bench::new(optics, batch).descend(state, &window, &goal.contiguous(), &plan)
     }
 
     fn print_errors(
@@ -201,34 +202,30 @@ pub(super) struct Stand {
     pub(super) parameters: Tensor<3>,
     pub(super) mean: Tensor<3>,
     pub(super) square: Tensor<3>,
-    pub(super) mask: Tensor<3>,
-    pub(super) window: Tensor<3>,
 }
 
 impl Stand {
-    /// The steps of a plan, taken.
+    /// Where it stands after the steps of a plan, and their last soft mask.
     pub(super) fn after(
         self,
+        window: &Tensor<3>,
         goal: &Goal,
-        simulator: &Simulator,
-        grid: &Sampling,
+        (simulator, grid): (&Simulator, &Sampling),
         plan: Plan,
-    ) -> Self {
+    ) -> (Self, Tensor<3>) {
         let state = State {
             parameters: self.parameters.into_dispatch(),
             mean: self.mean.into_dispatch(),
             square: self.square.into_dispatch(),
-            mask: self.mask.into_dispatch(),
-            window: self.window.into_dispatch(),
         };
-        let after = <Dispatch as Steps>::descend(state, images(goal), simulator.optics(grid), plan);
-        Self {
-            parameters: Tensor::from_dispatch(after.parameters),
-            mean: Tensor::from_dispatch(after.mean),
-            square: Tensor::from_dispatch(after.square),
-            mask: Tensor::from_dispatch(after.mask),
-            window: Tensor::from_dispatch(after.window),
-        }
+        let (window, optics) = (window.clone().into_dispatch(), simulator.optics(grid));
+        let (state, mask) = <Dispatch as Steps>::descend(state, window, images(goal), optics, plan);
+        let after = Self {
+            parameters: Tensor::from_dispatch(state.parameters),
+            mean: Tensor::from_dispatch(state.mean),
+            square: Tensor::from_dispatch(state.square),
+        };
+        (after, Tensor::from_dispatch(mask))
     }
 }
 

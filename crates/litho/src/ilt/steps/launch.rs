@@ -398,21 +398,21 @@ impl Bench {
         out
     }
 
-    /// Steps of the descent.
+    /// Steps of the descent; returns the last one's mask, too.
     pub(super) fn descend(
         &self,
         state: State<CubeBackend>,
+        window: &CubeTensor,
         goal: &GoalImages<CubeBackend>,
         plan: &Plan,
-    ) -> State<CubeBackend> {
+    ) -> (State<CubeBackend>, CubeTensor) {
         let (parameters, mean) = (owned(state.parameters), owned(state.mean));
         let square = owned(state.square);
-        let window = into_contiguous(state.window);
         let (mask, sums) = (self.image(), self.image());
         let gradient = empty_like(&self.columns, [self.batch * 2, self.n, self.n]);
         for step in &plan.steps {
             self.row_sums(&parameters, &sums, plan.reach);
-            self.soft_mask(&sums, &window, &mask, plan, step);
+            self.soft_mask(&sums, window, &mask, plan, step);
             self.expose(&mask);
             self.print_gradient(goal, &plan.weights, &gradient);
             self.pull_back(&gradient);
@@ -421,7 +421,7 @@ impl Bench {
             self.row_sums(&gradient, &sums, plan.reach);
             self.update(&sums, [&parameters, &mean, &square], plan, step);
         }
-        State { parameters, mean, square, mask, window }
+        (State { parameters, mean, square }, mask)
     }
 
     fn soft_mask(

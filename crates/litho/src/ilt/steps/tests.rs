@@ -134,14 +134,14 @@ fn is_the_slope_of_the_loss(device: &Device) {
     let stand = |parameters: Tensor<3>| Stand {
         mean: parameters.zeros_like(),
         square: parameters.zeros_like(),
-        mask: parameters.clone(),
-        window: parameters.ones_like(),
         parameters,
     };
     let start = pattern(23, device) * 0.4 + 0.1;
-    let gradient = stand(start.clone()).after(&goal, &simulator, &grid, plan(0.0)).mean;
+    let open = start.ones_like();
+    let (after, _) = stand(start.clone()).after(&open, &goal, (&simulator, &grid), plan(0.0));
+    let gradient = after.mean;
     let at = |parameters: Tensor<3>| -> f64 {
-        let mask = stand(parameters).after(&goal, &simulator, &grid, plan(0.0)).mask;
+        let (_, mask) = stand(parameters).after(&open, &goal, (&simulator, &grid), plan(0.0));
         let errors = errors(mask, &goal, &simulator, &grid, &loss, false);
         values(errors).iter().map(|&e| f64::from(e)).sum()
     };
