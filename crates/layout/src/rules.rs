@@ -15,8 +15,10 @@ use crate::runs::{Run, Runs};
 use crate::shapes::{Shapes, shapes};
 use crate::{Bounds, LayoutError, Raster, distance};
 
-/// Times that enforcing goes over all rules: mending one can break another.
-const ROUNDS: usize = 8;
+/// Times that enforcing goes over all rules and adds as well as takes away: mending one can break another.
+const MENDING_ROUNDS: usize = 4;
+/// Rounds in all. The rest only take away, which ends where nothing breaks a rule; few masks need more than two.
+const MOST_ROUNDS: usize = 64;
 /// What grows around a small shape that is taken away, so that the solver does not put it back, in nm.
 const CLEARANCE_NM: f64 = 8.0;
 
@@ -145,17 +147,16 @@ impl MaskRules {
         (self.min_width_nm.max(self.min_space_nm) / pixel_nm).ceil() as usize + 1
     }
 
-    /// Changes a mask of `width` pixels a row until it keeps the rules, or as nearly as a few rounds
+    /// Changes a mask of `width` pixels a row until it keeps the rules, or as nearly as some rounds
     /// get: opened and closed by disks, small shapes taken away, neighbours drawn apart.
     pub fn enforce(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
         let margin = self.margin(pixel_nm);
         let mut mask = Bits::framed(mask, width, margin);
         let on = Grid { width: width + 2 * margin, pixel_nm };
-        for round in 0..ROUNDS {
+        for round in 0..MOST_ROUNDS {
             let before = mask.clone();
             mask = on.opened(&mask, self.min_width_nm);
-            // The last rounds only take away, which cannot go on for ever.
-            if round < ROUNDS / 2 {
+            if round < MENDING_ROUNDS {
                 mask = on.opened(&mask.inverse(), self.min_space_nm).inverse();
             } else {
                 mask = mask.without(&on.tight(&mask, self.min_space_nm));
