@@ -8,7 +8,7 @@ use lithoburn::burn::tensor::{Tensor, TensorData};
 use lithoburn::engine::default_kernels;
 use lithoburn::layout::generate::ClipRules;
 use lithoburn::layout::{Coverage, Frame};
-use lithoburn::litho::ilt::smoothed;
+use lithoburn::litho::ilt::{Ilt, IltConfig, Level, Start, smoothed};
 use lithoburn::litho::loss::{Goal, PrintLoss};
 use lithoburn::litho::{Aerial, Sampling, Simulator};
 use shared::device;
@@ -105,4 +105,18 @@ fn ten_loss_gradients(bencher: divan::Bencher, size: (usize, usize)) {
 fn ten_smoothings(bencher: divan::Bencher, size: (usize, usize)) {
     let s = step(size);
     timed(bencher, || smoothed(s.mask.clone(), 5));
+}
+
+/// A whole level of the solver: its steps, the goal before and the candidates after them.
+#[divan::bench(args = STEPS, sample_count = 10)]
+fn forty_solver_steps(bencher: divan::Bencher, size: (usize, usize)) {
+    let s = step(size);
+    let pixel_nm = s.grid.pixel_nm;
+    let config = IltConfig::default();
+    let level = Level { pixel_nm, iterations: 40, ..config.levels[0] };
+    let config = IltConfig { levels: vec![level], ..config };
+    let solver = Ilt::new(&config, &s.simulator);
+    let solve = || solver.solve(&s.mask, &Start::Target, &mut |_| true).expect("solves").bits.len();
+    solve();
+    bencher.bench_local(solve);
 }

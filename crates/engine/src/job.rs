@@ -9,6 +9,7 @@ use lithoburn_layout::{
 use lithoburn_litho::ilt::Progress;
 use lithoburn_litho::{KernelSet, Process};
 use lithoburn_pool::Chosen;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::EngineError;
@@ -216,7 +217,9 @@ impl Job {
         let targets = timed(&mut seconds.rasterize, || self.targets(layout, &grid));
         let proposer = self.load(&mut seconds, watch)?;
         let masks = timed(&mut seconds.optimize, || self.propose(&proposer, &targets, watch))?;
-        self.finish(layout, &grid, &targets, &masks, &proposer, seconds, watch)
+        let drawn =
+            timed(&mut seconds.optimize, || self.drawn(&grid, &targets, &masks, &proposer, watch))?;
+        self.finish(layout, &grid, &targets, drawn, &proposer, seconds, watch)
     }
 
     /// Corrects layouts of one field each, `batch` of them at once. `optimize` in a report is the batch's
@@ -248,10 +251,13 @@ impl Job {
             }
             let masks =
                 timed(&mut seconds.optimize, || self.propose_batch(&proposer, &targets, watch))?;
+            let drawn = timed(&mut seconds.optimize, || {
+                self.all_drawn(&grids, &targets, &masks, &proposer, watch)
+            })?;
             seconds.optimize /= layouts.len() as f64;
-            for (i, (layout, grid)) in layouts.iter().zip(&grids).enumerate() {
-                let (target, mask) = (&targets[i..=i], &masks[i..=i]);
-                outcomes.push(self.finish(layout, grid, target, mask, &proposer, seconds, watch)?);
+            for (i, ((layout, grid), drawn)) in layouts.iter().zip(&grids).zip(drawn).enumerate() {
+                let target = &targets[i..=i];
+                outcomes.push(self.finish(layout, grid, target, drawn, &proposer, seconds, watch)?);
             }
         }
         Ok(outcomes)
@@ -275,20 +281,18 @@ impl Job {
         })
     }
 
-    /// Joins the masks of a layout's fields, and measures them.
+    /// Measures a layout's mask.
     #[allow(clippy::too_many_arguments, reason = "what a run has come to, named one by one")]
     fn finish(
         &self,
         layout: &Layout,
         grid: &TileGrid,
         targets: &[Raster],
-        masks: &[Raster],
+        drawn: Drawn,
         proposer: &Proposer,
         mut seconds: Seconds,
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Outcome, EngineError> {
-        let drawn =
-            timed(&mut seconds.optimize, || self.drawn(grid, targets, masks, proposer, watch))?;
         let Drawn { mask_grid, mask, polygons, shots } = drawn;
         let (before, mut after, worst) =
             timed(&mut seconds.evaluate, || self.measure(grid, &mask_grid, targets, &mask, watch))?;
@@ -350,6 +354,44 @@ impl Job {
         }
     }
 
+    /// The whole mask with its outlines as polygons; fitted masks have rectangles instead.
+    fn outlined(&self, grid: &TileGrid, masks: &[Raster]) -> Result<Drawn, EngineError> {
+        let (mask_grid, mask) = self.whole(grid, masks)?;
+        let origin = mask_grid.whole().origin_nm;
+        let polygons = match self.style {
+            MaskStyle::Curvilinear { tolerance_nm } => {
+                contour::polygons(&mask, tolerance_nm, origin)
+            }
+            MaskStyle::Pixels | MaskStyle::Manhattan { .. } => trace::polygons(&mask, origin),
+        };
+        Ok(Drawn { mask_grid, mask, polygons, shots: None })
+    }
+
+    /// The whole mask, and its grid.
+    fn whole(&self, grid: &TileGrid, masks: &[Raster]) -> Result<(TileGrid, Raster), EngineError> {
+        let mask_grid = rescaled(grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
+        Ok((mask_grid, self.joined(&mask_grid, masks)))
+    }
+
+    /// Masks of layouts of one field each, in their style.
+    fn all_drawn(
+        &self,
+        grids: &[TileGrid],
+        targets: &[Raster],
+        masks: &[Raster],
+        proposer: &Proposer,
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Vec<Drawn>, EngineError> {
+        let own = |i: usize| i..i + 1;
+        if let MaskStyle::Manhattan { .. } = self.style {
+            // One after the other: each keeps the device busy.
+            let fit = |i| self.drawn(&grids[i], &targets[own(i)], &masks[own(i)], proposer, watch);
+            return (0..grids.len()).map(fit).collect();
+        }
+        let outlined = |i| self.outlined(&grids[i], &masks[own(i)]);
+        (0..grids.len()).into_par_iter().map(outlined).collect()
+    }
+
     /// The whole mask in its style.
     fn drawn(
         &self,
@@ -359,25 +401,16 @@ impl Job {
         proposer: &Proposer,
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Drawn, EngineError> {
-        let mask_grid = rescaled(grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
-        let mask = self.joined(&mask_grid, masks);
-        let origin = mask_grid.whole().origin_nm;
-        let shots = match self.style {
-            MaskStyle::Curvilinear { tolerance_nm } => {
-                let polygons = contour::polygons(&mask, tolerance_nm, origin);
-                return Ok(Drawn { mask_grid, mask, polygons, shots: None });
-            }
-            MaskStyle::Pixels => {
-                let polygons = trace::polygons(&mask, origin);
-                return Ok(Drawn { mask_grid, mask, polygons, shots: None });
-            }
-            MaskStyle::Manhattan { .. } if grid.len() > 1 => {
-                return Err(EngineError::Setting(
-                    "a shot budget is for one field: leave out --tile, or --shots".into(),
-                ));
-            }
-            MaskStyle::Manhattan { shots } => shots,
+        let MaskStyle::Manhattan { shots } = self.style else {
+            return self.outlined(grid, masks);
         };
+        if grid.len() > 1 {
+            return Err(EngineError::Setting(
+                "a shot budget is for one field: leave out --tile, or --shots".into(),
+            ));
+        }
+        let (mask_grid, mask) = self.whole(grid, masks)?;
+        let origin = mask_grid.whole().origin_nm;
         let fitter = Fitter {
             simulator: proposer.simulator(),
             window: self.process.window,

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
-use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
+use lithoburn_litho::ilt::{HardMasks, Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
 use lithoburn_models::onnx::Exported;
 use lithoburn_models::{GanOpc, MaskNetwork, NeuralIlt, weights};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
@@ -146,7 +147,7 @@ impl Proposer {
     ) -> Result<Vec<Raster>, EngineError> {
         let target = self.upload(targets);
         match &self.means {
-            Means::Descent => self.download(self.descend(&target, &Start::Target, 0, watch)?),
+            Means::Descent => Ok(self.rasters(&self.descend(&target, &Start::Target, 0, watch)?)),
             Means::Network { network, correct } => {
                 let size = (self.simulator.period_nm() / network.head().pixel_nm).round() as usize;
                 let small = fitted(&target, size)?;
@@ -159,7 +160,8 @@ impl Proposer {
                     return Err(LithoError::Interrupted.into());
                 }
                 if *correct > 0 {
-                    return self.download(self.descend(&target, &Start::Mask(mask), 1, watch)?);
+                    let masks = self.descend(&target, &Start::Mask(mask), 1, watch)?;
+                    return Ok(self.rasters(&masks));
                 }
                 let mut masks = self.download(mask.greater_equal_elem(0.5).float())?;
                 if let Some(Kept(rules)) = &self.constraint {
@@ -176,24 +178,37 @@ impl Proposer {
         start: &Start,
         before: usize,
         watch: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<Tensor<3>, EngineError> {
+    ) -> Result<HardMasks, EngineError> {
         let total = self.steps();
         let mut shifted = |p: Progress| watch(Progress { done: p.done + before, total, ..p });
         let constraint = self.constraint.as_ref().map(|kept| kept as &dyn MaskConstraint);
         let descent = Ilt::new(&self.descent, &self.simulator).with_constraint(constraint);
-        Ok(descent.run(target, start, &mut shifted)?)
+        Ok(descent.solve(target, start, &mut shifted)?)
     }
 
     /// Targets on the device, with the finest pixels that a level has: the rest would only be sent and
     /// averaged there.
     fn upload(&self, targets: &[Raster]) -> Tensor<3> {
         let finest = self.descent.levels.last().map_or(0.0, |level| level.pixel_nm);
-        let small: Vec<Raster> = targets.iter().map(|target| on_pixels(target, finest)).collect();
+        let small: Vec<Raster> =
+            targets.par_iter().map(|target| on_pixels(target, finest)).collect();
         let (width, height) = small.first().map_or((0, 0), |t| (t.width, t.height));
         let mut data: Vec<f32> = Vec::with_capacity(small.len() * width * height);
         small.iter().for_each(|t| data.extend_from_slice(&t.data));
         let data = TensorData::new(data, [targets.len(), height, width]);
         Tensor::from_data(data, self.simulator.device())
+    }
+
+    fn rasters(&self, masks: &HardMasks) -> Vec<Raster> {
+        let HardMasks { size, bits } = masks;
+        let pixel_nm = self.simulator.period_nm() / *size as f64;
+        let raster = |bits: &[bool]| Raster {
+            width: *size,
+            height: *size,
+            pixel_nm,
+            data: bits.iter().map(|&open| f32::from(u8::from(open))).collect(),
+        };
+        bits.par_chunks(size * size).map(raster).collect()
     }
 
     fn download(&self, masks: Tensor<3>) -> Result<Vec<Raster>, EngineError> {

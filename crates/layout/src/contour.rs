@@ -45,11 +45,16 @@ fn steps(image: &Raster, level: f64) -> Vec<(usize, usize)> {
     let mut steps = Vec::new();
     for y in 1..image.height {
         let rows = &image.data[(y - 1) * width..][..2 * width];
+        let inside = |x: usize| [rows[x], rows[width + x]].map(|v| f64::from(v) >= level);
+        let mut left = inside(0);
         for x in 1..width {
-            let values =
-                [rows[x - 1], rows[x], rows[width + x], rows[width + x - 1]].map(f64::from);
-            let inside = values.map(|v| v >= level);
-            if inside != [inside[0]; 4] {
+            let right = inside(x);
+            let same = left == right && left[0] == left[1];
+            left = right;
+            if !same {
+                let values =
+                    [rows[x - 1], rows[x], rows[width + x], rows[width + x - 1]].map(f64::from);
+                let inside = values.map(|v| v >= level);
                 let pixel = (y - 1) * width + x - 1;
                 let edges = [2 * pixel, 2 * pixel + 3, 2 * (pixel + width), 2 * pixel + 1];
                 let joined = values.iter().sum::<f64>() >= 4.0 * level;

@@ -34,6 +34,7 @@ pub mod png;
 mod polygon;
 mod raster;
 pub mod rules;
+mod runs;
 pub mod shapes;
 mod tile;
 pub mod trace;

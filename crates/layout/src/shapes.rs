@@ -1,6 +1,8 @@
 //! Connected shapes of a binary mask: how small the smallest is, how near the nearest two are.
 
 use crate::Raster;
+use crate::bits::Bits;
+use crate::runs::Runs;
 
 /// Shapes of a mask, 8-connected (shapes that touch at a corner are one).
 #[derive(Clone, Debug)]
@@ -15,40 +17,12 @@ pub struct Shapes {
 
 /// Finds the shapes of `inside`, a row-major image `width` pixels wide.
 pub fn shapes(inside: &[bool], width: usize) -> Shapes {
-    let mut found = Shapes { width, labels: vec![0; inside.len()], sizes: Vec::new() };
-    let mut stack = Vec::new();
-    for start in 0..inside.len() {
-        if inside[start] && found.labels[start] == 0 {
-            stack.push(start);
-            found.flood(inside, &mut stack);
-        }
+    let runs = Runs::of(&Bits::new(inside, width));
+    let mut labels = vec![0; inside.len()];
+    for run in &runs.all {
+        labels[run.y * width + run.start..run.y * width + run.end].fill(run.shape as u32 + 1);
     }
-    found
-}
-
-impl Shapes {
-    fn flood(&mut self, inside: &[bool], stack: &mut Vec<usize>) {
-        let label = self.sizes.len() as u32 + 1;
-        let height = inside.len() / self.width;
-        let mut size = 0;
-        for &pixel in stack.iter() {
-            self.labels[pixel] = label;
-        }
-        while let Some(pixel) = stack.pop() {
-            size += 1;
-            let (x, y) = (pixel % self.width, pixel / self.width);
-            for ny in y.saturating_sub(1)..=(y + 1).min(height - 1) {
-                for nx in x.saturating_sub(1)..=(x + 1).min(self.width - 1) {
-                    let next = ny * self.width + nx;
-                    if inside[next] && self.labels[next] == 0 {
-                        self.labels[next] = label;
-                        stack.push(next);
-                    }
-                }
-            }
-        }
-        self.sizes.push(size);
-    }
+    Shapes { width, labels, sizes: runs.sizes }
 }
 
 /// Area of the smallest shape, in nm²; `None` if there is no shape.

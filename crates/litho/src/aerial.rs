@@ -15,9 +15,12 @@
 //! real matrices `[[re, im], [-im, re]]`.
 
 use std::f64::consts::PI;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::ilt::Optics;
 use crate::{Focus, KernelSet, Kernels, LithoError};
 
 /// The optics of one field, on one device.
@@ -35,6 +38,8 @@ pub struct Simulator {
     /// Complex frequencies to complex field at the coarse points. `[2(2K+1), 2C]`.
     spread: Tensor<2>,
     device: Device,
+    /// Grids that were asked for, with their points: a fine one's constants take longer than an exposure.
+    grids: Arc<Mutex<Vec<(usize, Sampling)>>>,
 }
 
 /// Kernels times the root of their weights, `[1, 2 * count, 2K+1, 2(2K+1)]`, each half of the last dimension the
@@ -125,6 +130,7 @@ impl Simulator {
             mix,
             spread: matrix(2 * side, 2 * coarse, spread, device),
             device: device.clone(),
+            grids: Arc::default(),
         }
     }
 
@@ -132,7 +138,7 @@ impl Simulator {
     /// image has few frequencies, so the blur is a factor on each, exact and at no cost.
     #[must_use]
     pub fn with_diffusion(self, diffusion_nm: f64) -> Self {
-        Self { diffusion_nm, ..self }
+        Self { diffusion_nm, grids: Arc::default(), ..self }
     }
 
     /// Period of the field, in nm: the image repeats after it.
@@ -166,6 +172,19 @@ impl Simulator {
                 2 * self.half + 1
             )));
         }
+        // A panic elsewhere cannot have left half a grid.
+        let mut grids = self.grids.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = grids.iter().find(|(p, grid)| *p == points && grid.size == size);
+        if let Some((_, grid)) = known {
+            return Ok(grid.clone());
+        }
+        let grid = self.constants(size, pixel_nm, points);
+        grids.push((points, grid.clone()));
+        Ok(grid)
+    }
+
+    /// A grid's constants.
+    fn constants(&self, size: usize, pixel_nm: f64, points: usize) -> Sampling {
         let (half, side, device) = (self.half, 2 * self.half + 1, &self.device);
         // Phase of frequency f at the middle of pixel x, and what averaging over a pixel leaves of it.
         let phase = |f: f64, x: usize| 2.0 * PI * f * (x as f64 + 0.5) / size as f64;
@@ -180,19 +199,37 @@ impl Simulator {
             kept(f) * if c < side { phase(f, y).cos() } else { -phase(f, y).sin() }
         };
         let left = |f: f64| (-2.0 * (PI * f * self.diffusion_nm / self.period_nm).powi(2)).exp();
+        let left: Vec<f64> = (1..=2 * half).map(|f| left(f as f64)).collect();
         let interpolate = |c: usize, x: usize| {
             let from = 2.0 * PI * c as f64 / self.coarse as f64;
-            let waves = (1..=2 * half)
-                .map(|f| 2.0 * left(f as f64) * (phase(f as f64, x) - from * f as f64).cos());
-            (1.0 + waves.sum::<f64>()) / self.coarse as f64
+            let once = 2.0 * (phase(1.0, x) - from).cos();
+            // cos (f + 1)a = 2 cos a cos fa - cos (f - 1)a: exact to 1e-12, and twenty times as fast as cosines.
+            let (mut before, mut wave, mut sum) = (1.0, once / 2.0, 1.0);
+            for left in &left {
+                sum += 2.0 * left * wave;
+                (before, wave) = (wave, once * wave - before);
+            }
+            sum / self.coarse as f64
         };
-        Ok(Sampling {
+        Sampling {
             size,
             pixel_nm,
             columns: matrix(size, side, columns, device),
             rows: matrix(size, 2 * side, rows, device),
             interpolate: matrix(self.coarse, size, interpolate, device),
-        })
+        }
+    }
+
+    /// The constants that the solver's kernels need of the optics and of a grid of masks and images.
+    pub(crate) fn optics(&self, grid: &Sampling) -> Optics<Dispatch> {
+        Optics {
+            kernels_re: self.kernels.re.clone().into_dispatch(),
+            kernels_im: self.kernels.im.clone().into_dispatch(),
+            spread: self.spread.clone().into_dispatch(),
+            columns: grid.columns.clone().into_dispatch(),
+            rows: grid.rows.clone().into_dispatch(),
+            interpolate: grid.interpolate.clone().into_dispatch(),
+        }
     }
 
     /// The image of a mask `[batch, n, n]` on the grid `image`, in focus and out of it.

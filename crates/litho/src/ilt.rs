@@ -8,14 +8,18 @@
 //! [`MaskConstraint`], and what could not be made is taken out of the descent, which goes on without it.
 //! Of the last iterates, the one is kept whose *hard* mask has the least error.
 //!
+//! On the CPU a step is written in Burn's operations (`descent`). On a GPU those would be ninety launches that take
+//! longer than their work, so there many steps are one operation, with kernels of our own (`steps`).
+//!
 //! Source: multi-level ILT (Sun et al., DAC 2023) as in OpenILT; rounded targets as in CurvyILT (ISPD 2025);
 //! loss, constraint and schedule are ours.
 
 mod descent;
 mod images;
 mod probes;
+mod steps;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, BoolStore, DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +27,7 @@ use crate::loss::{Goal, PrintLoss};
 use crate::{LithoError, Sampling, Simulator};
 use descent::Descent;
 pub use images::{resized, smoothed};
+pub(crate) use steps::Optics;
 
 /// One resolution of the descent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +104,9 @@ impl IltConfig {
         config.levels.remove(0);
         config.levels[0].iterations = iterations - fine;
         config.levels[1].iterations = fine;
+        // Fewer steps, so longer ones.
+        config.levels[0].learning_rate = 0.08;
+        config.levels[1].learning_rate = 0.03;
         config.levels.retain(|level| level.iterations > 0);
         config
     }
@@ -139,6 +147,15 @@ pub enum Start {
     Mask(Tensor<3>),
 }
 
+/// Masks of a batch of clips, open or dark.
+#[derive(Clone, Debug)]
+pub struct HardMasks {
+    /// Pixels on a mask's side.
+    pub size: usize,
+    /// Mask after mask, row by row: whether a pixel is open.
+    pub bits: Vec<bool>,
+}
+
 /// A constraint is not enforced where it multiplies the print's error by more than this.
 const MOST_COST: f32 = 1.5;
 /// Iterates of the last level that are tried as hard masks.
@@ -172,7 +189,7 @@ impl<'a> Ilt<'a> {
     /// Finds masks for targets `[batch, n, n]` with pixels no coarser than the finest level's.
     /// Returns masks of 0 and 1 on the last level's grid.
     ///
-    /// `watch` hears of the progress after every step; false stops the descent.
+    /// `watch` hears of the progress after every step, on a GPU after some; false stops the descent.
     ///
     /// # Errors
     ///
@@ -184,28 +201,45 @@ impl<'a> Ilt<'a> {
         start: &Start,
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Tensor<3>, LithoError> {
+        let HardMasks { size, bits } = self.solve(target, start, watch)?;
+        let [batch, _, _] = target.dims();
+        Ok(from_bits(bits, [batch, size, size], &target.device()))
+    }
+
+    /// As [`Ilt::run`], with the masks where the last of the work is done: in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ilt::run`].
+    pub fn solve(
+        &self,
+        target: &Tensor<3>,
+        start: &Start,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<HardMasks, LithoError> {
         let mut progress = Progress { done: 0, total: self.config.iterations(), loss_nm2: None };
         let mut parameters: Option<Tensor<3>> = None;
         let mut best = None;
-        let goal = self.goal(target)?;
+        let (goal, design) = self.goal(target)?;
         for (index, level) in self.config.levels.iter().enumerate() {
             let grid = self.grid(level)?;
             let goal = goal.resized(grid.size);
             let first = parameters.take().map(|p| resized(p, grid.size));
             let first = first.unwrap_or_else(|| self.first(&goal.target, start, level, grid.size));
             let last = index + 1 == self.config.levels.len();
-            let mut descent = Descent::new(self, level, &grid, goal, first);
-            for step in 0..level.iterations {
-                descent.step(step, &mut progress)?;
-                if let Some(constraint) =
-                    self.constraint.filter(|_| last && self.mends(step, level))
-                {
-                    descent.mend(constraint)?;
+            let mut descent = Descent::new(self, level, grid, goal, first);
+            let mends = |step: usize| last && self.mends(step, level);
+            let tries = |step: usize| last && is_candidate(step, level.iterations);
+            let mut step = 0;
+            while step < level.iterations {
+                step += descent.advance(step, |s| mends(s) || tries(s), &mut progress)?;
+                if let Some(constraint) = self.constraint.filter(|_| mends(step - 1)) {
+                    descent.mend(constraint, &design)?;
                 }
-                if last && is_candidate(step, level.iterations) {
+                if tries(step - 1) {
                     best = Some(descent.keep_better(best.take()));
                 }
-                progress.done += 1;
+                progress.done = before(&self.config.levels, index) + step;
                 if !watch(progress) {
                     return Err(LithoError::Interrupted);
                 }
@@ -223,17 +257,27 @@ impl<'a> Ilt<'a> {
         self.simulator.sampling(level.pixel_nm, points)
     }
 
-    /// What to print, on the last level's grid.
-    fn goal(&self, target: &Tensor<3>) -> Result<Goal, LithoError> {
+    /// What to print, on the last level's grid, and the design's pixels.
+    fn goal(&self, target: &Tensor<3>) -> Result<(Goal, Vec<bool>), LithoError> {
         let none = || LithoError::Grid("the descent has no level".into());
         let level = self.config.levels.last().ok_or_else(none)?;
         let design = resized(target.clone(), self.grid(level)?.size);
-        let strips = match self.config.loss.edge > 0.0 {
-            true => Some(probes::strips(&design, level.pixel_nm)?),
-            false => None,
-        };
+        let bits = read_bits(design.clone(), "read the target")?;
+        let strips = (self.config.loss.edge > 0.0).then(|| {
+            let strips = probes::strips(&bits, design.dims(), level.pixel_nm);
+            from_bits(strips, design.dims(), &design.device())
+        });
         let target = images::rounded(design.clone(), self.config.corner_nm, level.pixel_nm);
-        Ok(Goal { target, design, strips })
+        Ok((Goal { target, design, strips }, bits))
+    }
+
+    /// L2 and PV band of hard masks and what their edges cost, `[batch, 1, 1]`.
+    fn hard_errors(&self, masks: Tensor<3>, goal: &Goal, grid: &Sampling) -> Tensor<3> {
+        let loss = &self.config.loss;
+        if steps::are_on(&masks.device()) {
+            return steps::errors(masks, goal, self.simulator, grid, loss, true);
+        }
+        loss.hard_error(&self.simulator.aerial(masks, grid, grid), goal)
     }
 
     /// Whether the mask is held against its constraint after this step of the last level.
@@ -256,33 +300,34 @@ impl<'a> Ilt<'a> {
 
     /// The hard masks as their constraint wants them, unless that costs too much of the print: a mask that
     /// breaks its constraint is worth more than one that prints nothing.
-    fn enforced(&self, best: Best, goal: &Goal) -> Result<Tensor<3>, LithoError> {
-        let Some(constraint) = self.constraint else { return Ok(best.masks) };
+    fn enforced(&self, best: Best, goal: &Goal) -> Result<HardMasks, LithoError> {
         let (device, shape) = (best.masks.device(), best.masks.dims());
         let [batch, n, _] = shape;
-        let pixel_nm = self.simulator.period_nm() / n as f64;
-        let free = read_back(best.masks, "read the mask")?;
-        let mut kept = free.clone();
-        kept.par_chunks_mut(n * n).for_each(|values| {
-            let mask: Vec<bool> = values.iter().map(|&v| v >= 0.5).collect();
-            for (value, kept) in values.iter_mut().zip(constraint.enforced(&mask, n, pixel_nm)) {
-                *value = f32::from(u8::from(kept));
-            }
-        });
-        let tensor = |values: Vec<f32>| {
-            Tensor::<3>::from_data(burn::tensor::TensorData::new(values, shape), &device)
+        let pixels = n * n;
+        let free = read_bits(best.masks, "read the mask")?;
+        let Some(constraint) = self.constraint else {
+            return Ok(HardMasks { size: n, bits: free });
         };
+        let pixel_nm = self.simulator.period_nm() / n as f64;
+        let mut kept = vec![false; free.len()];
+        kept.par_chunks_mut(pixels)
+            .zip(free.par_chunks(pixels))
+            .for_each(|(kept, free)| kept.copy_from_slice(&constraint.enforced(free, n, pixel_nm)));
         let points = (pixel_nm / self.config.point_nm).round().max(1.0) as usize;
         let grid = self.simulator.sampling(pixel_nm, points)?;
-        let aerial = self.simulator.aerial(tensor(kept.clone()), &grid, &grid);
-        let before = read_back(best.errors, "read the error")?;
-        let after = read_back(self.config.loss.hard_error(&aerial, goal), "read the error")?;
-        for clip in (0..batch).filter(|&i| after[i] > before[i] * MOST_COST) {
-            let own = clip * n * n..(clip + 1) * n * n;
+        let after = self.hard_errors(from_bits(kept.clone(), shape, &device), goal, &grid);
+        let errors = read_back(Tensor::cat(vec![best.errors, after], 1), "read the error")?;
+        for clip in (0..batch).filter(|&i| errors[2 * i + 1] > errors[2 * i] * MOST_COST) {
+            let own = clip * pixels..(clip + 1) * pixels;
             kept[own.clone()].copy_from_slice(&free[own]);
         }
-        Ok(tensor(kept))
+        Ok(HardMasks { size: n, bits: kept })
     }
+}
+
+/// Steps of the levels before one.
+fn before(levels: &[Level], index: usize) -> usize {
+    levels[..index].iter().map(|level| level.iterations).sum()
 }
 
 /// Whether an iterate of the last level is tried: the last one, and some before.
@@ -295,6 +340,25 @@ fn is_candidate(step: usize, iterations: usize) -> bool {
 /// An image's values; waits for the device.
 fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
     image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device { doing, problem: e.to_string() })
+}
+
+/// Whether each of an image's values is at least one half; waits for the device.
+fn read_bits(image: Tensor<3>, doing: &'static str) -> Result<Vec<bool>, LithoError> {
+    let bits = image.greater_equal_elem(0.5).try_into_data();
+    let problem = |problem: String| LithoError::Device { doing, problem };
+    let bits = bits.map_err(|e| problem(e.to_string()))?;
+    Ok(match bits.dtype() {
+        // A byte each, as most devices keep them: a million at a time is worth a faster way.
+        DType::Bool(BoolStore::Native | BoolStore::U8) => {
+            bits.as_bytes().iter().map(|&byte| byte != 0).collect()
+        }
+        _ => bits.iter::<bool>().collect(),
+    })
+}
+
+/// An image of 0 and 1.
+fn from_bits(bits: Vec<bool>, shape: [usize; 3], device: &Device) -> Tensor<3> {
+    Tensor::<3, Bool>::from_data(TensorData::new(bits, shape), device).float()
 }
 
 #[cfg(test)]

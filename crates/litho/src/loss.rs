@@ -7,7 +7,7 @@ use crate::ilt::resized;
 use crate::{Aerial, Corner, Focus, ProcessWindow, Resist};
 
 /// What an error at an edge counts, over one elsewhere, when hard masks are compared.
-const HARD_EDGE: f64 = 10.0;
+pub(crate) const HARD_EDGE: f64 = 10.0;
 
 /// Weights of the print's errors, per pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

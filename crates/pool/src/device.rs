@@ -7,7 +7,7 @@
 use burn::backend::WgpuBackend;
 use burn::tensor::{Device, DeviceType};
 
-use crate::{cache, smoke};
+use crate::{cache, smoke, stack};
 
 /// A device as a user names it: `auto`, `cuda`, `cuda:1`, `vulkan`, `vulkan:0`, `wgpu`, `gl`, `cpu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,6 +274,9 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
 fn check(candidate: &Candidate) -> Result<(), String> {
     let device = candidate.device.clone();
     smoke::guarded(move || cache::activate(&device))?;
+    if let DeviceName::Cuda(card) = candidate.name {
+        stack::shrink(card.unwrap_or(0));
+    }
     match candidate.kind {
         Kind::Cuda | Kind::Cpu => smoke::test(&candidate.device),
         _ => smoke::test_apart(candidate.name, &candidate.device),

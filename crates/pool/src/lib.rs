@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod device;
 mod smoke;
+mod stack;
 
 pub use smoke::{answer_probes, quiet_graphics};
 

@@ -1,0 +1,262 @@
+//! Steps of the descent as one operation of a GPU's backend.
+//!
+//! A step of a single clip is small, and as tensor operations it is some ninety of them: a GPU waits for the program.
+//! Here it is 19 kernels of our own, and many steps are one operation. The numbers are those of
+//! [`Simulator`], [`PrintLoss`] and `Descent` in Burn, which stay the reference and the way of the CPU.
+
+mod kernels;
+mod launch;
+#[cfg(test)]
+mod tests;
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Backend, Dispatch, DispatchDevice, ExtensionType, TensorMetadata, backend_extension,
+};
+use burn::tensor::{Device, Shape, Tensor};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use launch::Bench;
+
+use crate::loss::{Goal, HARD_EDGE, PrintLoss};
+use crate::{Corner, Focus, Sampling, Simulator};
+
+/// What steps change: `[batch, n, n]` each.
+#[derive(ExtensionType)]
+#[extension_type(fusion)]
+pub(crate) struct State<B: Backend> {
+    pub(crate) parameters: FloatTensor<B>,
+    /// Adam's means of the gradient and of its square.
+    pub(crate) mean: FloatTensor<B>,
+    pub(crate) square: FloatTensor<B>,
+}
+
+/// A goal's images, `[batch, n, n]` each.
+#[derive(ExtensionType)]
+#[extension_type(fusion)]
+pub(crate) struct GoalImages<B: Backend> {
+    pub(crate) target: FloatTensor<B>,
+    pub(crate) design: FloatTensor<B>,
+    pub(crate) strips: FloatTensor<B>,
+}
+
+/// A simulator's constants and a grid's, as they are there.
+#[derive(ExtensionType)]
+#[extension_type(fusion)]
+pub(crate) struct Optics<B: Backend> {
+    pub(crate) kernels_re: FloatTensor<B>,
+    pub(crate) kernels_im: FloatTensor<B>,
+    pub(crate) spread: FloatTensor<B>,
+    pub(crate) columns: FloatTensor<B>,
+    pub(crate) rows: FloatTensor<B>,
+    pub(crate) interpolate: FloatTensor<B>,
+}
+
+/// One corner of the process in the loss.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CornerWeight {
+    dose: f32,
+    defocus: bool,
+    weight: f32,
+}
+
+/// The loss and the resist.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PrintWeights {
+    threshold: f32,
+    steepness: f32,
+    /// Nominal, outer, inner.
+    corners: [CornerWeight; 3],
+    band: f32,
+    edge: f32,
+}
+
+impl PrintWeights {
+    pub(crate) fn new(loss: &PrintLoss) -> Self {
+        let corner = |corner: Corner, weight: f64| CornerWeight {
+            dose: corner.dose as f32,
+            defocus: corner.focus == Focus::Defocus,
+            weight: weight as f32,
+        };
+        Self {
+            threshold: loss.resist.threshold as f32,
+            steepness: loss.resist.steepness as f32,
+            corners: [
+                corner(loss.window.nominal, loss.nominal),
+                corner(loss.window.outer, loss.outer),
+                corner(loss.window.inner, loss.inner),
+            ],
+            band: loss.band as f32,
+            edge: loss.edge as f32,
+        }
+    }
+
+    /// As [`PrintLoss::hard_error`] weighs edges.
+    fn hard(self) -> Self {
+        Self { edge: HARD_EDGE as f32, ..self }
+    }
+}
+
+/// What differs from step to step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    /// Slope of the mask's sigmoid.
+    pub(crate) steepness: f32,
+    /// Price of the mask's grey pixels.
+    pub(crate) grey: f32,
+    /// Adam's step size over the bias of its mean.
+    pub(crate) rate: f32,
+    /// One over the bias of its square.
+    pub(crate) unbias: f32,
+}
+
+/// Steps to take.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) steps: Vec<Step>,
+    /// Pixels on either side in the smoothing box.
+    pub(crate) reach: usize,
+    pub(crate) betas: [f32; 2],
+    pub(crate) weights: PrintWeights,
+}
+
+/// The solver's steps as operations of a backend.
+#[backend_extension(Cube, Fusion)]
+pub(crate) trait Steps: Backend {
+    /// Takes the plan's steps; `window`, `[batch, n, n]`, is where the mask may be open. The second output is the soft
+    /// mask of the last step.
+    #[fusion(meta = |state, window, _, _, _| (state.clone(), window.clone()))]
+    fn descend(
+        #[extension_type] state: State<Self>,
+        window: FloatTensor<Self>,
+        #[extension_type] goal: GoalImages<Self>,
+        #[extension_type] optics: Optics<Self>,
+        plan: Plan,
+    ) -> (State<Self>, FloatTensor<Self>);
+
+    /// Errors of a mask's prints, hard or soft: parts of sums, `[batch, n / 4, n]`.
+    #[fusion(meta = error_spec)]
+    fn print_errors(
+        mask: FloatTensor<Self>,
+        #[extension_type] goal: GoalImages<Self>,
+        #[extension_type] optics: Optics<Self>,
+        weights: PrintWeights,
+        hard: bool,
+    ) -> FloatTensor<Self>;
+}
+
+fn error_spec(
+    mask: &TensorSpec,
+    _goal: &GoalImagesMetadata,
+    _optics: &OpticsMetadata,
+    _weights: &PrintWeights,
+    _hard: &bool,
+) -> TensorSpec {
+    let [batch, n, _] = mask.shape.dims::<3>();
+    TensorSpec::new(Shape::from([batch, n.div_ceil(kernels::TILE), n]), mask.dtype)
+}
+
+impl Steps for CubeBackend {
+    fn descend(
+        state: State<Self>,
+        window: FloatTensor<Self>,
+        goal: GoalImages<Self>,
+        optics: Optics<Self>,
+        plan: Plan,
+    ) -> (State<Self>, FloatTensor<Self>) {
+        let [batch, _, _] = state.parameters.shape().dims::<3>();
+        let window = into_contiguous(window);
+        Bench::new(optics, batch).descend(state, &window, &goal.contiguous(), &plan)
+    }
+
+    fn print_errors(
+        mask: FloatTensor<Self>,
+        goal: GoalImages<Self>,
+        optics: Optics<Self>,
+        weights: PrintWeights,
+        hard: bool,
+    ) -> FloatTensor<Self> {
+        let [batch, _, _] = mask.shape().dims::<3>();
+        Bench::new(optics, batch).errors(&into_contiguous(mask), &goal.contiguous(), &weights, hard)
+    }
+}
+
+impl GoalImages<CubeBackend> {
+    fn contiguous(self) -> Self {
+        Self {
+            target: into_contiguous(self.target),
+            design: into_contiguous(self.design),
+            strips: into_contiguous(self.strips),
+        }
+    }
+}
+
+/// Whether a device has these operations.
+pub(super) fn are_on(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
+}
+
+/// Where a descent stands, as tensors.
+pub(super) struct Stand {
+    pub(super) parameters: Tensor<3>,
+    pub(super) mean: Tensor<3>,
+    pub(super) square: Tensor<3>,
+}
+
+impl Stand {
+    /// Where it stands after the steps of a plan, and their last soft mask.
+    pub(super) fn after(
+        self,
+        window: &Tensor<3>,
+        goal: &Goal,
+        (simulator, grid): (&Simulator, &Sampling),
+        plan: Plan,
+    ) -> (Self, Tensor<3>) {
+        let state = State {
+            parameters: self.parameters.into_dispatch(),
+            mean: self.mean.into_dispatch(),
+            square: self.square.into_dispatch(),
+        };
+        let (window, optics) = (window.clone().into_dispatch(), simulator.optics(grid));
+        let (state, mask) = <Dispatch as Steps>::descend(state, window, images(goal), optics, plan);
+        let after = Self {
+            parameters: Tensor::from_dispatch(state.parameters),
+            mean: Tensor::from_dispatch(state.mean),
+            square: Tensor::from_dispatch(state.square),
+        };
+        (after, Tensor::from_dispatch(mask))
+    }
+}
+
+/// Errors of a batch of masks, in pixels, `[batch, 1, 1]`: as [`PrintLoss::hard_error`], or of soft prints as
+/// [`PrintLoss::value`], clip by clip.
+pub(super) fn errors(
+    mask: Tensor<3>,
+    goal: &Goal,
+    simulator: &Simulator,
+    grid: &Sampling,
+    loss: &PrintLoss,
+    hard: bool,
+) -> Tensor<3> {
+    let weights = PrintWeights::new(loss);
+    let weights = if hard { weights.hard() } else { weights };
+    let optics = simulator.optics(grid);
+    let parts = <Dispatch as Steps>::print_errors(
+        mask.into_dispatch(),
+        images(goal),
+        optics,
+        weights,
+        hard,
+    );
+    Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
+}
+
+fn images(goal: &Goal) -> GoalImages<Dispatch> {
+    let strips = goal.strips.clone().unwrap_or_else(|| goal.target.zeros_like());
+    GoalImages {
+        target: goal.target.clone().into_dispatch(),
+        design: goal.design.clone().into_dispatch(),
+        strips: strips.into_dispatch(),
+    }
+}
