@@ -4,16 +4,30 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lithoburn_train::{Record, TrainConfig, train_neural_ilt};
 
 use crate::Verdict;
-use crate::options::{DeviceOptions, KernelOptions};
+use crate::options::{BakeOptions, DeviceOptions, KernelOptions};
 use crate::terminal::{go_on, say};
+
+mod surrogate;
+
+/// What is trained, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Trainee {
+    /// A network that proposes masks.
+    NeuralIlt,
+    /// A forward model of the given optics and resist.
+    SurrogateIlt,
+}
 
 /// Train Neural-ILT through the simulator, on generated clips. No data set, no labels.
 #[derive(Args, Debug)]
 pub struct TrainArgs {
+    /// What is trained.
+    #[arg(long, value_enum, default_value = "neural-ilt")]
+    model: Trainee,
     /// Directory for config.json, model.safetensors, training.json and log.jsonl.
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
@@ -24,6 +38,8 @@ pub struct TrainArgs {
     device: DeviceOptions,
     #[command(flatten)]
     kernels: KernelOptions,
+    #[command(flatten)]
+    bake: BakeOptions,
     /// Channels of the U-Net at full resolution; 64 in the paper.
     #[arg(long)]
     width: Option<usize>,
@@ -78,6 +94,9 @@ impl TrainArgs {
 ///
 /// One that says what was wrong and what to do.
 pub fn train(args: &TrainArgs) -> Result<Verdict> {
+    if args.model == Trainee::SurrogateIlt {
+        return surrogate::train(args);
+    }
     let config = args.config()?;
     let (kernels, name) = args.kernels.load()?;
     lithoburn_engine::probe_directory(&args.out)?;

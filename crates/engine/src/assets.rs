@@ -42,3 +42,8 @@ pub fn load_kernels(path: Option<&Path>) -> Result<(KernelSet, String), EngineEr
 pub fn shipped_weights() -> (&'static [u8], &'static [u8]) {
     (NEURAL_ILT_CONFIG, NEURAL_ILT)
 }
+
+/// The trained surrogates: `config.json` and tensors of each. Each says what it was trained for.
+pub fn shipped_surrogates() -> &'static [(&'static [u8], &'static [u8])] {
+    &[]
+}

@@ -1,16 +1,21 @@
 //! Models on a device: targets in, masks out.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
-use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
+use lithoburn_litho::forward::ForwardModel;
+use lithoburn_litho::ilt::{
+    Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage, resized,
+};
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
-use lithoburn_models::{NeuralIlt, weights};
+use lithoburn_models::{LearnedModel, NeuralIlt, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::assets::shipped_weights;
+use crate::surrogate::TrueModel;
 
 /// How a mask is found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +30,13 @@ pub enum Model {
         /// Steps of the correction; 0 takes the network's mask as it is.
         correct: usize,
     },
+    /// Gradient descent through a learned forward model, corrected by the true one.
+    SurrogateIlt {
+        /// Directory of the surrogate; without it, the built-in one for the kernels.
+        weights: Option<PathBuf>,
+        /// Steps between two looks at the true model.
+        correct_every: usize,
+    },
 }
 
 impl Model {
@@ -33,6 +45,7 @@ impl Model {
         match self {
             Self::Ilt => "ilt",
             Self::NeuralIlt { .. } => "neural-ilt",
+            Self::SurrogateIlt { .. } => "surrogate-ilt",
         }
     }
 }
@@ -45,10 +58,13 @@ pub struct Proposer {
     constraint: Option<Kept>,
     /// SHA-256 of the weights, if the model has some.
     pub weights_hash: Option<String>,
+    /// What the last batch asked of a surrogate and of the true model.
+    usage: Mutex<Option<Usage>>,
 }
 
 /// Mask rules as the solver sees them.
-struct Kept(MaskRules);
+#[derive(Clone, Copy, Debug)]
+pub struct Kept(pub MaskRules);
 
 impl MaskConstraint for Kept {
     fn forbidden(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
@@ -62,7 +78,15 @@ impl MaskConstraint for Kept {
 
 enum Method {
     Descent,
-    Network { network: Box<NeuralIlt>, correct: usize },
+    Network {
+        network: Box<NeuralIlt>,
+        correct: usize,
+    },
+    Surrogate {
+        learned: Box<LearnedModel>,
+        truth: Box<dyn ForwardModel + Send + Sync>,
+        every: usize,
+    },
 }
 
 impl Proposer {
@@ -87,10 +111,25 @@ impl Proposer {
                 let method = Method::Network { network: Box::new(network), correct: *correct };
                 (method, IltConfig::correction(*correct), Some(hash))
             }
+            Model::SurrogateIlt { weights, correct_every } => {
+                let (kernels, diffusion_nm) = (kernels.clone(), process.diffusion_nm);
+                let model = TrueModel { kernels, diffusion_nm, bake: None, window: process.window };
+                let (learned, hash) = model.surrogate(weights.as_deref(), device)?;
+                let (learned, truth) = (Box::new(learned), model.on(device)?);
+                let method = Method::Surrogate { learned, truth, every: *correct_every };
+                (method, IltConfig::default(), Some(hash))
+            }
         };
         descent.loss.window = process.window;
         descent.loss.band = band.unwrap_or(descent.loss.band);
-        Ok(Self { simulator, method, descent, constraint: rules.map(Kept), weights_hash })
+        Ok(Self {
+            simulator,
+            method,
+            descent,
+            constraint: rules.map(Kept),
+            weights_hash,
+            usage: Mutex::new(None),
+        })
     }
 
     /// The optics on the proposer's device.
@@ -98,10 +137,15 @@ impl Proposer {
         &self.simulator
     }
 
+    /// What the last batch asked of a surrogate and of the true model, for each of its clips.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage.lock().ok().and_then(|usage| *usage)
+    }
+
     /// Steps per batch, for a progress bar.
     pub fn steps(&self) -> usize {
         match &self.method {
-            Method::Descent => self.descent.iterations(),
+            Method::Descent | Method::Surrogate { .. } => self.descent.iterations(),
             Method::Network { correct, .. } => 1 + correct,
         }
     }
@@ -119,6 +163,17 @@ impl Proposer {
         let target = self.upload(targets);
         match &self.method {
             Method::Descent => self.download(self.descend(&target, &Start::Target, 0, watch)?),
+            Method::Surrogate { learned, truth, every } => {
+                let constraint = self.constraint.as_ref().map(|kept| kept as &dyn MaskConstraint);
+                let descent = ModelledIlt::exact(&self.descent, truth.as_ref())
+                    .with_surrogate(learned.as_ref(), *every)
+                    .with_constraint(constraint);
+                let found = descent.run(&target, &Start::Target, watch)?;
+                if let Ok(mut usage) = self.usage.lock() {
+                    *usage = Some(found.usage);
+                }
+                self.download(found.masks)
+            }
             Method::Network { network, correct } => {
                 let size =
                     (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;

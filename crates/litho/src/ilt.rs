@@ -13,6 +13,7 @@
 
 mod descent;
 mod images;
+mod modelled;
 mod probes;
 
 use burn::tensor::Tensor;
@@ -23,6 +24,7 @@ use crate::loss::{Goal, PrintLoss};
 use crate::{LithoError, Sampling, Simulator};
 use descent::Descent;
 pub use images::{resized, smoothed};
+pub use modelled::{Found, ModelledIlt, Usage};
 
 /// One resolution of the descent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +109,49 @@ impl IltConfig {
     pub fn iterations(&self) -> usize {
         self.levels.iter().map(|level| level.iterations).sum()
     }
+
+    /// Exposures by the true model in a descent that uses its gradient: each step's, and each hard mask's.
+    pub fn exact_calls(&self) -> usize {
+        let last = self.levels.last().map_or(0, |level| level.iterations);
+        self.iterations() + (0..last).filter(|&step| is_candidate(step, last)).count()
+    }
+
+    /// What to print, on the last level's grid.
+    fn goal(&self, target: &Tensor<3>, period_nm: f64) -> Result<Goal, LithoError> {
+        let none = || LithoError::Grid("the descent has no level".into());
+        let level = self.levels.last().ok_or_else(none)?;
+        let design = resized(target.clone(), (period_nm / level.pixel_nm).round() as usize);
+        let strips = match self.loss.edge > 0.0 {
+            true => Some(probes::strips(&design, level.pixel_nm)?),
+            false => None,
+        };
+        let target = images::rounded(design.clone(), self.corner_nm, level.pixel_nm);
+        Ok(Goal { target, design, strips })
+    }
+
+    /// Whether the mask is held against its constraint after this step of the last level.
+    fn mends(&self, step: usize, level: &Level) -> bool {
+        let at = |share: &f64| (share * level.iterations as f64).round() as usize == step;
+        self.mend_at.iter().any(at)
+    }
+
+    /// Parameters at the start, on the target's grid.
+    fn first(&self, target: &Tensor<3>, start: &Start, level: &Level) -> Tensor<3> {
+        match start {
+            Start::Target => target.clone() * self.start,
+            Start::Mask(mask) => {
+                // The inverse of the mask's sigmoid, where it is not saturated.
+                let mask = resized(mask.clone(), target.dims()[2]).clamp(0.02, 0.98);
+                let logit = (mask.clone() / (mask * -1.0 + 1.0)).log();
+                logit / level.steepness[0] + 0.5
+            }
+        }
+    }
+
+    /// Points along a mask's pixel.
+    fn points(&self, pixel_nm: f64) -> usize {
+        (pixel_nm / self.point_nm).round().max(1.0) as usize
+    }
 }
 
 /// What a mask must be like to be made. The simulator knows no geometry; `lithoburn-layout` has rules.
@@ -187,18 +232,19 @@ impl<'a> Ilt<'a> {
         let mut progress = Progress { done: 0, total: self.config.iterations(), loss_nm2: None };
         let mut parameters: Option<Tensor<3>> = None;
         let mut best = None;
-        let goal = self.goal(target)?;
+        self.config.levels.iter().try_for_each(|level| self.grid(level).map(|_| ()))?;
+        let goal = self.config.goal(target, self.simulator.period_nm())?;
         for (index, level) in self.config.levels.iter().enumerate() {
             let grid = self.grid(level)?;
             let goal = goal.resized(grid.size);
             let first = parameters.take().map(|p| resized(p, grid.size));
-            let first = first.unwrap_or_else(|| self.first(&goal.target, start, level, grid.size));
+            let first = first.unwrap_or_else(|| self.config.first(&goal.target, start, level));
             let last = index + 1 == self.config.levels.len();
             let mut descent = Descent::new(self, level, &grid, goal, first);
             for step in 0..level.iterations {
                 descent.step(step, &mut progress)?;
                 if let Some(constraint) =
-                    self.constraint.filter(|_| last && self.mends(step, level))
+                    self.constraint.filter(|_| last && self.config.mends(step, level))
                 {
                     descent.mend(constraint)?;
                 }
@@ -219,70 +265,49 @@ impl<'a> Ilt<'a> {
     }
 
     fn grid(&self, level: &Level) -> Result<Sampling, LithoError> {
-        let points = (level.pixel_nm / self.config.point_nm).round().max(1.0) as usize;
-        self.simulator.sampling(level.pixel_nm, points)
+        self.simulator.sampling(level.pixel_nm, self.config.points(level.pixel_nm))
     }
 
-    /// What to print, on the last level's grid.
-    fn goal(&self, target: &Tensor<3>) -> Result<Goal, LithoError> {
-        let none = || LithoError::Grid("the descent has no level".into());
-        let level = self.config.levels.last().ok_or_else(none)?;
-        let design = resized(target.clone(), self.grid(level)?.size);
-        let strips = match self.config.loss.edge > 0.0 {
-            true => Some(probes::strips(&design, level.pixel_nm)?),
-            false => None,
-        };
-        let target = images::rounded(design.clone(), self.config.corner_nm, level.pixel_nm);
-        Ok(Goal { target, design, strips })
-    }
-
-    /// Whether the mask is held against its constraint after this step of the last level.
-    fn mends(&self, step: usize, level: &Level) -> bool {
-        let at = |share: &f64| (share * level.iterations as f64).round() as usize == step;
-        self.config.mend_at.iter().any(at)
-    }
-
-    fn first(&self, target: &Tensor<3>, start: &Start, level: &Level, size: usize) -> Tensor<3> {
-        match start {
-            Start::Target => target.clone() * self.config.start,
-            Start::Mask(mask) => {
-                // The inverse of the mask's sigmoid, where it is not saturated.
-                let mask = resized(mask.clone(), size).clamp(0.02, 0.98);
-                let logit = (mask.clone() / (mask * -1.0 + 1.0)).log();
-                logit / level.steepness[0] + 0.5
-            }
-        }
-    }
-
-    /// The hard masks as their constraint wants them, unless that costs too much of the print: a mask that
-    /// breaks its constraint is worth more than one that prints nothing.
     fn enforced(&self, best: Best, goal: &Goal) -> Result<Tensor<3>, LithoError> {
         let Some(constraint) = self.constraint else { return Ok(best.masks) };
-        let (device, shape) = (best.masks.device(), best.masks.dims());
-        let [batch, n, _] = shape;
-        let pixel_nm = self.simulator.period_nm() / n as f64;
-        let free = read_back(best.masks, "read the mask")?;
-        let mut kept = free.clone();
-        kept.par_chunks_mut(n * n).for_each(|values| {
-            let mask: Vec<bool> = values.iter().map(|&v| v >= 0.5).collect();
-            for (value, kept) in values.iter_mut().zip(constraint.enforced(&mask, n, pixel_nm)) {
-                *value = f32::from(u8::from(kept));
-            }
-        });
-        let tensor = |values: Vec<f32>| {
-            Tensor::<3>::from_data(burn::tensor::TensorData::new(values, shape), &device)
+        let pixel_nm = self.simulator.period_nm() / best.masks.dims()[2] as f64;
+        let grid = self.simulator.sampling(pixel_nm, self.config.points(pixel_nm))?;
+        let error = |masks: Tensor<3>| {
+            let aerial = self.simulator.aerial(masks, &grid, &grid);
+            self.config.loss.hard_error(&aerial, goal)
         };
-        let points = (pixel_nm / self.config.point_nm).round().max(1.0) as usize;
-        let grid = self.simulator.sampling(pixel_nm, points)?;
-        let aerial = self.simulator.aerial(tensor(kept.clone()), &grid, &grid);
-        let before = read_back(best.errors, "read the error")?;
-        let after = read_back(self.config.loss.hard_error(&aerial, goal), "read the error")?;
-        for clip in (0..batch).filter(|&i| after[i] > before[i] * MOST_COST) {
-            let own = clip * n * n..(clip + 1) * n * n;
-            kept[own.clone()].copy_from_slice(&free[own]);
-        }
-        Ok(tensor(kept))
+        enforced(best, constraint, pixel_nm, &error)
     }
+}
+
+/// The hard masks as their constraint wants them, unless that costs too much of the print: a mask that
+/// breaks its constraint is worth more than one that prints nothing.
+fn enforced(
+    best: Best,
+    constraint: &dyn MaskConstraint,
+    pixel_nm: f64,
+    error: &dyn Fn(Tensor<3>) -> Tensor<3>,
+) -> Result<Tensor<3>, LithoError> {
+    let (device, shape) = (best.masks.device(), best.masks.dims());
+    let [batch, n, _] = shape;
+    let free = read_back(best.masks, "read the mask")?;
+    let mut kept = free.clone();
+    kept.par_chunks_mut(n * n).for_each(|values| {
+        let mask: Vec<bool> = values.iter().map(|&v| v >= 0.5).collect();
+        for (value, kept) in values.iter_mut().zip(constraint.enforced(&mask, n, pixel_nm)) {
+            *value = f32::from(u8::from(kept));
+        }
+    });
+    let tensor = |values: Vec<f32>| {
+        Tensor::<3>::from_data(burn::tensor::TensorData::new(values, shape), &device)
+    };
+    let before = read_back(best.errors, "read the error")?;
+    let after = read_back(error(tensor(kept.clone())), "read the error")?;
+    for clip in (0..batch).filter(|&i| after[i] > before[i] * MOST_COST) {
+        let own = clip * n * n..(clip + 1) * n * n;
+        kept[own.clone()].copy_from_slice(&free[own]);
+    }
+    Ok(tensor(kept))
 }
 
 /// Whether an iterate of the last level is tried: the last one, and some before.
@@ -293,7 +318,7 @@ fn is_candidate(step: usize, iterations: usize) -> bool {
 }
 
 /// An image's values; waits for the device.
-fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
+pub(crate) fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
     image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device { doing, problem: e.to_string() })
 }
 

@@ -5,7 +5,9 @@
 //! physics, on as many clips as the time allows, and never sees the same one twice.
 
 mod clips;
+mod masks;
 mod neural_ilt;
+mod surrogate;
 
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use lithoburn_litho::LithoError;
 
 pub use clips::{ClipStream, field_clip};
 pub use neural_ilt::{Record, TrainConfig, Trained, train_neural_ilt};
+pub use surrogate::{SurrogateRecord, SurrogateTraining, TrainedSurrogate, train_surrogate};
 
 /// Why training stopped without weights.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,9 @@ pub enum TrainError {
     /// A file could not be written.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Weights could not be read back.
+    #[error(transparent)]
+    Weights(#[from] lithoburn_models::WeightsError),
     /// The loss is no number any more.
     #[error("the loss is {loss} at step {step}: lower --learning-rate")]
     Diverged {
