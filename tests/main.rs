@@ -6,3 +6,4 @@ mod golden;
 mod invariance;
 mod optics;
 mod reference;
+mod surrogate;

@@ -12,6 +12,21 @@ use crate::EngineError;
 const KERNELS: &[u8] = include_bytes!("../../../weights/optics/cross_quad_2048.safetensors");
 const NEURAL_ILT_CONFIG: &[u8] = include_bytes!("../../../weights/neural-ilt/config.json");
 const NEURAL_ILT: &[u8] = include_bytes!("../../../weights/neural-ilt/model.safetensors");
+/// Of the built-in kernels, of the contest's as OpenILT ships them, and of the built-in ones with a bake.
+const SURROGATES: [(&[u8], &[u8]); 3] = [
+    (
+        include_bytes!("../../../weights/surrogate-ilt/config.json"),
+        include_bytes!("../../../weights/surrogate-ilt/model.safetensors"),
+    ),
+    (
+        include_bytes!("../../../weights/surrogate-ilt-iccad13/config.json"),
+        include_bytes!("../../../weights/surrogate-ilt-iccad13/model.safetensors"),
+    ),
+    (
+        include_bytes!("../../../weights/surrogate-ilt-bake/config.json"),
+        include_bytes!("../../../weights/surrogate-ilt-bake/model.safetensors"),
+    ),
+];
 
 /// Name of the default kernels in reports.
 pub(crate) const KERNELS_NAME: &str = "cross_quad_2048 (built in)";
@@ -45,5 +60,5 @@ pub fn shipped_weights() -> (&'static [u8], &'static [u8]) {
 
 /// The trained surrogates: `config.json` and tensors of each. Each says what it was trained for.
 pub fn shipped_surrogates() -> &'static [(&'static [u8], &'static [u8])] {
-    &[]
+    &SURROGATES
 }

@@ -25,6 +25,8 @@ use crate::{TrainError, field_clip};
 
 /// Steps between looks at the loss.
 const LOOK_EVERY: usize = 50;
+/// Adam's least step divisor: far below the gradients, which end at 1e-8 per weight.
+const EPSILON: f32 = 1e-12;
 /// Seeds of what is held out are this far from those of training.
 const HELD_OUT: u64 = 1 << 41;
 
@@ -200,7 +202,7 @@ fn fitted(
     shape.check().map_err(TrainError::Config)?;
     let mut surrogate = shape.init(config.seed, &device.clone().autodiff());
     let grid = pairs.grid(&surrogate, device)?;
-    let mut adam = AdamConfig::new().with_beta_2(0.99).init();
+    let mut adam = AdamConfig::new().with_beta_2(0.99).with_epsilon(EPSILON).init();
     let mut order = Order::new(pairs.len(), config.seed);
     for step in 0..config.steps {
         let batch = order.next_batch(config.batch);
