@@ -68,13 +68,21 @@ impl Truth {
         }
         match (&self.bake, &other.bake) {
             (None, None) => Ok(()),
-            (Some(a), Some(b)) if a == b && self.window == other.window => Ok(()),
-            (Some(a), Some(b)) if a == b => Err("it was trained for other corners".into()),
-            (Some(_), Some(_)) => Err("it was trained for another bake".into()),
+            (Some(a), Some(b)) => match a.difference(b) {
+                None if same_corners(&self.window, &other.window) => Ok(()),
+                None => Err("it was trained for other corners".into()),
+                Some(name) => Err(format!("it was trained for a bake with another {name}")),
+            },
             (Some(_), None) => Err("it was trained for a resist with a bake".into()),
             (None, Some(_)) => Err("it was trained for the threshold resist".into()),
         }
     }
+}
+
+/// Whether two sets of corners are the same, but for what a file rounds.
+fn same_corners(a: &ProcessWindow, b: &ProcessWindow) -> bool {
+    let same = |a: Corner, b: Corner| a.focus == b.focus && (a.dose - b.dose).abs() < 1e-9;
+    same(a.nominal, b.nominal) && same(a.outer, b.outer) && same(a.inner, b.inner)
 }
 
 /// SHA-256 of a set's numbers: of its period and all kernels, whatever file they came in.
@@ -594,11 +602,19 @@ mod tests {
         assert!(of(truth.clone(), kernels).contains("kernels"));
         let baked = Truth { bake: Some(BakeConfig::default()), ..truth.clone() };
         assert!(of(truth.clone(), baked.clone()).contains("threshold resist"));
-        assert!(of(baked, truth.clone()).contains("bake"));
+        assert!(of(baked.clone(), truth.clone()).contains("bake"));
+        let longer = BakeConfig { steps: 20, ..BakeConfig::default() };
+        let longer = Truth { bake: Some(longer), ..truth.clone() };
+        assert!(of(baked.clone(), longer).contains("steps"));
+        let written = serde_json::to_vec(&baked).expect("JSON");
+        let read: Truth = serde_json::from_slice(&written).expect("a truth");
+        assert_eq!(read.is(&baked), Ok(()));
         assert!(of(truth.clone(), Truth { diffusion_nm: 5.0, ..truth.clone() }).contains("5 nm"));
         let mut window = truth.clone();
         window.window.outer.dose = 1.1;
         assert_eq!(truth.is(&window), Ok(()));
+        let dosed = Truth { bake: Some(BakeConfig::default()), ..window };
+        assert!(of(baked, dosed).contains("corners"));
     }
 
     #[test]

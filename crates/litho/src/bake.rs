@@ -79,10 +79,14 @@ impl Default for BakeConfig {
     }
 }
 
+/// A number of the bake: its name, its value, and whether it must be above 0.
+type Named = (&'static str, f64, bool);
+
 impl BakeConfig {
-    fn check(&self) -> Result<(), LithoError> {
-        let named = [
+    fn numbers(&self) -> [Named; 11] {
+        [
             ("thickness_nm", self.thickness_nm, true),
+            ("planes", self.planes as f64, true),
             ("absorption_per_um", self.absorption_per_um, false),
             ("exposure", self.exposure, true),
             ("quencher", self.quencher, false),
@@ -90,16 +94,26 @@ impl BakeConfig {
             ("amplification", self.amplification, true),
             ("acid_diffusion_nm", self.acid_diffusion_nm, false),
             ("quencher_diffusion_nm", self.quencher_diffusion_nm, false),
-            ("planes", self.planes as f64, true),
             ("steps", self.steps as f64, true),
-        ];
-        let bad = |&(_, value, positive): &(&str, f64, bool)| {
+            ("pixel_nm", self.pixel_nm, true),
+        ]
+    }
+
+    /// The first number in which another bake differs, by its name; a file may have rounded them.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let pairs = self.numbers().into_iter().zip(other.numbers());
+        let mut differing = pairs.filter(|(a, b)| (a.1 - b.1).abs() > 1e-9 * a.1.abs());
+        differing.next().map(|(a, _)| a.0)
+    }
+
+    fn check(&self) -> Result<(), LithoError> {
+        let bad = |&(_, value, positive): &Named| {
             !value.is_finite() || value < 0.0 || (positive && value == 0.0)
         };
-        match named.iter().find(|n| bad(n)) {
+        match self.numbers().into_iter().find(bad) {
             Some((name, value, positive)) => Err(LithoError::Optics(format!(
                 "{name} of the bake is {value}; expected a finite number {} 0",
-                if *positive { "above" } else { "of at least" }
+                if positive { "above" } else { "of at least" }
             ))),
             None => Ok(()),
         }
