@@ -96,7 +96,7 @@ fn a_surrogate_of_other_optics_is_refused_with_what_to_do() {
     let device = Device::flex();
     let refused = |model: &TrueModel, directory: Option<&str>| {
         let found = model.surrogate(directory.map(str::as_ref), &device);
-        found.err().expect("refused").to_string()
+        found.expect_err("refused").to_string()
     };
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/surrogate-ilt");
     let problem = refused(&model(kernels.clone(), None), Some(shipped));
