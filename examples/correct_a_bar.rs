@@ -3,14 +3,14 @@
 //!
 //! `cargo run --release --example correct_a_bar`
 
-use lithoburn::engine::{Fields, Job, MaskStyle, Model, default_kernels};
+use lithoburn::engine::{Fields, Job, MaskStyle, Method, Model, default_kernels};
 use lithoburn::layout::{Coverage, Layout, MaskRules, Polygon};
 use lithoburn::litho::Process;
 use lithoburn::pool::{DeviceName, choose};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let job = Job {
-        model: Model::NeuralIlt { weights: None, correct: 12 },
+        model: Model::Network { method: Method::NeuralIlt, weights: None, correct: 12 },
         kernels: default_kernels()?,
         kernels_name: "built in".into(),
         device: choose(DeviceName::Cpu)?,

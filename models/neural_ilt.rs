@@ -8,15 +8,17 @@
 //! * It is trained without labels, through the simulator, on generated clips.
 //! * The correction moves the mask's pixels (see [`lithoburn_litho::ilt`]), not the network's weights:
 //!   the same gradient, a thousand times fewer operations.
+//! * The fast variant has an [`crate::encoder_decoder`] for a backbone, which never computes at full resolution.
 
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::activation::sigmoid;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::unet::{UNet, UNetConfig, enlarged};
+use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
+use crate::head::{Head, MaskNetwork};
+use crate::unet::{UNet, UNetConfig};
 use crate::weights::{self, WeightsError};
 
 /// Shape of the method.
@@ -26,42 +28,69 @@ pub struct NeuralIltConfig {
     pub architecture: String,
     /// Channels of the U-Net at full resolution.
     pub width: usize,
+    /// Side of the U-Net's last convolution; 1 in the paper, 3 in LithoBench's.
+    #[serde(default = "one")]
+    pub last_side: usize,
     /// Side of a pixel that the network sees, in nm.
     pub pixel_nm: f64,
     /// Mask pixels per network pixel and side.
     pub upsample: usize,
     /// Logit of a pixel inside the target before the network's change; outside it is the negative.
     pub target_logit: f64,
+    /// An encoder-decoder in the place of the U-Net: the fast variant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast: Option<EncoderDecoderConfig>,
 }
 
 /// The architecture's name in `config.json`.
 pub const ARCHITECTURE: &str = "neural-ilt";
+
+/// What configurations without `last_side` mean.
+fn one() -> usize {
+    1
+}
 
 impl Default for NeuralIltConfig {
     fn default() -> Self {
         Self {
             architecture: ARCHITECTURE.into(),
             width: 64,
+            last_side: one(),
             pixel_nm: 8.0,
             upsample: 4,
             target_logit: 2.0,
+            fast: None,
         }
     }
 }
 
-/// The network.
+/// The network: one of the two backbones.
 #[derive(Module, Debug)]
 pub struct NeuralIlt {
-    unet: UNet,
+    unet: Option<UNet>,
+    fast: Option<EncoderDecoder>,
     #[module(skip)]
     config: NeuralIltConfig,
 }
 
 impl NeuralIltConfig {
+    /// The fast variant, as it is shipped: the same target and mask pixels, a quarter of the work.
+    pub fn fast() -> Self {
+        let fast = EncoderDecoderConfig::new(vec![32, 64, 128, 256], true, 1);
+        Self { width: 0, fast: Some(fast), ..Self::default() }
+    }
+
     /// A network with random weights.
     pub fn init(&self, device: &Device) -> NeuralIlt {
-        let unet = UNetConfig::new().with_width(self.width).init(device);
-        NeuralIlt { unet, config: self.clone() }
+        let fast = self.fast.as_ref().map(|fast| fast.init(device));
+        let unet = match &fast {
+            Some(_) => None,
+            None => {
+                let unet = UNetConfig::new().with_width(self.width);
+                Some(unet.with_last_side(self.last_side).init(device))
+            }
+        };
+        NeuralIlt { unet, fast, config: self.clone() }
     }
 }
 
@@ -76,55 +105,6 @@ impl NeuralIlt {
         let mut network = config.init(device);
         weights::load(&mut network, directory)?;
         Ok(network)
-    }
-
-    /// Its configuration.
-    pub fn config(&self) -> &NeuralIltConfig {
-        &self.config
-    }
-
-    /// Side of a pixel of the mask, in nm.
-    pub fn mask_pixel_nm(&self) -> f64 {
-        self.config.pixel_nm / self.config.upsample as f64
-    }
-
-    /// The mask in 0 to 1, `[batch, u·n, u·n]`, for a target `[batch, n, n]` at the network's pixel size.
-    ///
-    /// `precision` is the network's; the mask is f32.
-    pub fn forward(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
-        let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
-        self.mask(target, self.unet.forward(input))
-    }
-
-    /// As [`NeuralIlt::forward`], with the logits averaged over the eight symmetries of the square.
-    ///
-    /// A cross-quad source images mirrored and transposed layouts alike, so the eight answers are
-    /// equally right and their mean is better; it costs eight passes.
-    pub fn forward_symmetric(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
-        let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
-        let answer =
-            |code: usize| turned_back(self.unet.forward(turned(input.clone(), code)), code);
-        let sum = (1..SYMMETRIES).fold(answer(0), |sum, code| sum + answer(code));
-        self.mask(target, sum / SYMMETRIES as f64)
-    }
-
-    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
-        let own = (target * 2.0 - 1.0) * self.config.target_logit;
-        sigmoid(self.enlarged(own + change.cast(DType::F32).squeeze_dim::<3>(1)))
-    }
-
-    /// Bilinear interpolation between pixel middles.
-    fn enlarged(&self, logits: Tensor<3>) -> Tensor<3> {
-        let factor = self.config.upsample;
-        if factor <= 1 {
-            return logits;
-        }
-        let [batch, n, _] = logits.dims();
-        let offset = |j: usize| (j as f64 + 0.5) / factor as f64 - 0.5;
-        let offsets: Vec<Vec<f64>> = (0..factor).map(|j| vec![offset(j); n]).collect();
-        let tall = enlarged(logits.unsqueeze_dim::<4>(1), &offsets);
-        let m = n * factor;
-        enlarged(tall.reshape([batch, m, n, 1]), &offsets).reshape([batch, m, m])
     }
 
     /// Builds a network from the bytes of its `config.json` and its tensors.
@@ -143,26 +123,46 @@ impl NeuralIlt {
         weights::load_bytes(&mut network, origin, tensors.to_vec())?;
         Ok(network)
     }
+
+    /// Its configuration.
+    pub fn config(&self) -> &NeuralIltConfig {
+        &self.config
+    }
+
+    /// The U-Net, unless this is the fast variant.
+    pub fn unet(&self) -> Option<&UNet> {
+        self.unet.as_ref()
+    }
+
+    /// The encoder-decoder, if this is the fast variant.
+    pub fn encoder_decoder(&self) -> Option<&EncoderDecoder> {
+        self.fast.as_ref()
+    }
 }
 
-/// Symmetries of the square: two mirrors and a transposition, one bit each.
-const SYMMETRIES: usize = 8;
+impl MaskNetwork for NeuralIlt {
+    fn head(&self) -> Head {
+        let NeuralIltConfig { pixel_nm, upsample, target_logit, .. } = self.config;
+        Head { pixel_nm, upsample, target_logit }
+    }
 
-fn turned(x: Tensor<4>, code: usize) -> Tensor<4> {
-    let x = if code & 1 == 0 { x } else { x.flip([2]) };
-    let x = if code & 2 == 0 { x } else { x.flip([3]) };
-    if code & 4 == 0 { x } else { x.swap_dims(2, 3) }
-}
+    fn stride(&self) -> usize {
+        self.config.fast.as_ref().map_or(UNet::STRIDE, EncoderDecoderConfig::stride)
+    }
 
-fn turned_back(x: Tensor<4>, code: usize) -> Tensor<4> {
-    let x = if code & 4 == 0 { x } else { x.swap_dims(2, 3) };
-    let x = if code & 2 == 0 { x } else { x.flip([3]) };
-    if code & 1 == 0 { x } else { x.flip([2]) }
+    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
+        match (&self.fast, &self.unet) {
+            (Some(fast), _) => fast.forward(x),
+            (None, Some(unet)) => unet.forward(x),
+            (None, None) => unreachable!("a network has one of the two"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::DType;
 
     #[test]
     fn the_mask_is_finer_than_the_target_by_the_factor() {

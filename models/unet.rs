@@ -21,6 +21,7 @@ use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::convolution::{biased, same_convolution};
+use crate::onnx::{Graph, OnnxError, Value};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub struct UNetConfig {
     /// Channels at full resolution; 64 in the paper.
     #[config(default = 64)]
     pub width: usize,
+    /// Side of the last convolution; 1 in the paper.
+    #[config(default = 1)]
+    pub last_side: usize,
 }
 
 /// Two 3×3 convolutions, each with a ReLU.
@@ -66,19 +70,24 @@ impl UNetConfig {
             up3: block(12 * w, 4 * w),
             up2: block(6 * w, 2 * w),
             up1: block(3 * w, w),
-            last: Conv2dConfig::new([w, 1], [1, 1]).init(device),
+            last: conv(w, 1, self.last_side, device),
         }
     }
 }
 
-fn conv3(from: usize, to: usize, device: &Device) -> Conv2d {
-    Conv2dConfig::new([from, to], [3, 3])
-        .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+pub(crate) fn conv3(from: usize, to: usize, device: &Device) -> Conv2d {
+    conv(from, to, 3, device)
+}
+
+fn conv(from: usize, to: usize, side: usize, device: &Device) -> Conv2d {
+    let pad = side / 2;
+    Conv2dConfig::new([from, to], [side, side])
+        .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
         .init(device)
 }
 
 /// Convolves in the input's own precision: weights are kept in f32 and cast on the way.
-fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     let dtype = x.dtype();
     let weight = in_dtype(&conv.weight, dtype).permute([0, 2, 3, 1]);
     let y = same_convolution(x, weight);
@@ -97,9 +106,19 @@ impl Block {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         relu(convolve(&self.conv2, relu(convolve(&self.conv1, x))))
     }
+
+    fn draw(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value, OnnxError> {
+        let x = graph.conv(&format!("{name}.conv1"), &self.conv1, x)?;
+        let x = graph.relu(&x);
+        let x = graph.conv(&format!("{name}.conv2"), &self.conv2, &x)?;
+        Ok(graph.relu(&x))
+    }
 }
 
 impl UNet {
+    /// What sides of images must be multiples of.
+    pub const STRIDE: usize = 8;
+
     /// Logits of the mask. Input and output are `[batch, 1, height, width]`; sides are multiples of 8.
     ///
     /// Computes in the input's precision (f32, f16 or bf16); the output has it too. Inside, channels
@@ -115,6 +134,30 @@ impl UNet {
         let x = self.up2.forward(Tensor::cat(vec![doubled(x), two], 3));
         let x = self.up1.forward(Tensor::cat(vec![doubled(x), one], 3));
         convolve(&self.last, x).reshape([batch, 1, height, width])
+    }
+
+    /// Draws what [`UNet::forward`] computes.
+    pub(crate) fn draw(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        x: &Value,
+    ) -> Result<Value, OnnxError> {
+        let path = |part: &str| format!("{name}.{part}");
+        let one = self.down1.draw(graph, &path("down1"), x)?;
+        let x = graph.max_pool2(&one);
+        let two = self.down2.draw(graph, &path("down2"), &x)?;
+        let x = graph.max_pool2(&two);
+        let three = self.down3.draw(graph, &path("down3"), &x)?;
+        let x = graph.max_pool2(&three);
+        let mut x = self.down4.draw(graph, &path("down4"), &x)?;
+        let ups = [(&self.up3, "up3", three), (&self.up2, "up2", two), (&self.up1, "up1", one)];
+        for (up, part, skip) in ups {
+            let doubled = graph.doubled(&x);
+            let both = graph.concat(&doubled, &skip);
+            x = up.draw(graph, &path(part), &both)?;
+        }
+        graph.conv(&path("last"), &self.last, &x)
     }
 }
 

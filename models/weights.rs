@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 /// The file with the tensors.
 pub const FILE: &str = "model.safetensors";
 
+/// The file with the sums of others, in the format of `sha256sum`.
+pub const SUMS: &str = "SHA256SUMS";
+
 /// Why weights could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
@@ -28,12 +31,33 @@ pub enum WeightsError {
         /// What is wrong.
         problem: String,
     },
+    /// The file is not the one that was listed.
+    #[error(
+        "{path} is damaged or another file: SHA256SUMS lists {expected}, its sum is {found}; \
+         fetch it again, or remove its line if you changed it"
+    )]
+    Sum {
+        /// The file.
+        path: PathBuf,
+        /// SHA-256 in `SHA256SUMS`.
+        expected: String,
+        /// Its own.
+        found: String,
+    },
     /// A tensor is missing, has a wrong shape, or holds values that are no numbers.
     #[error("{path} does not hold these weights: {problem}")]
     Tensors {
         /// The file.
         path: PathBuf,
         /// Which tensor, and what is wrong with it.
+        problem: String,
+    },
+    /// A file that was to be imported is no checkpoint.
+    #[error("{path} is no PyTorch checkpoint that can be read: {problem}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
         problem: String,
     },
 }
@@ -86,7 +110,30 @@ pub fn load<M: Module + ModuleSnapshot>(
 ) -> Result<(), WeightsError> {
     let path = directory.join(FILE);
     let bytes = read(&path)?;
+    check_sum(directory, &path, &bytes)?;
     load_bytes(module, &path, bytes)
+}
+
+/// Compares with the sum that the directory, or the one above it, has for the file, if there is one.
+fn check_sum(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
+    let full = directory.canonicalize().unwrap_or_else(|_| directory.to_path_buf());
+    let own = full.file_name().map_or(FILE.into(), |name| format!("{}/{FILE}", name.display()));
+    let listed = |sums: PathBuf, name: &str| {
+        let text = std::fs::read_to_string(sums).ok()?;
+        let line = |line: &str| {
+            let (sum, file) = line.split_once(char::is_whitespace)?;
+            (file.trim_start_matches([' ', '*']) == name).then(|| sum.to_lowercase())
+        };
+        text.lines().find_map(line)
+    };
+    let above = full.parent().and_then(|above| listed(above.join(SUMS), &own));
+    let (found, expected) = (hash_of(bytes), listed(full.join(SUMS), FILE).or(above));
+    match expected {
+        Some(expected) if expected != found => {
+            Err(WeightsError::Sum { path: path.to_path_buf(), expected, found })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// As [`load`], of bytes; `path` is named in errors.
@@ -122,9 +169,28 @@ pub fn load_bytes<M: Module + ModuleSnapshot>(
 ///
 /// What the store says.
 pub fn encode<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
-    let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(HalfPrecisionAdapter::new());
+    let half = HalfPrecisionAdapter::new();
+    encode_into(SafetensorsStore::from_bytes(None).with_to_adapter(half), module)
+}
+
+/// Encodes a module's tensors in f32, as they are: for weights of others.
+///
+/// # Errors
+///
+/// What the store says.
+pub fn encode_f32<M: Module + ModuleSnapshot>(module: &M) -> Result<Vec<u8>, String> {
+    encode_into(SafetensorsStore::from_bytes(None), module)
+}
+
+fn encode_into<M: Module + ModuleSnapshot>(
+    mut store: SafetensorsStore,
+    module: &M,
+) -> Result<Vec<u8>, String> {
     module.save_into(&mut store).map_err(|e| e.to_string())?;
-    store.get_bytes().map_err(|e| e.to_string())
+    let bytes = store.get_bytes().map_err(|e| e.to_string())?;
+    // Once more, without the store's own entries: their order is random, and equal weights would have other hashes.
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
+    safetensors::serialize(tensors.tensors(), None).map_err(|e| e.to_string())
 }
 
 /// SHA-256 of a directory's tensors, in hexadecimal.
@@ -182,11 +248,27 @@ mod tests {
         let config = UNetConfig::new().with_width(2);
         let net = config.init(&device);
         let bytes = encode(&net).expect("encodes");
+        assert_eq!(encode(&net).expect("encodes"), bytes);
         let mut other = config.init(&device);
         load(&mut other, &directory("saved", &bytes)).expect("loads");
         let x = Tensor::ones([1, 1, 16, 16], &device);
         let off: f32 = (net.forward(x.clone()) - other.forward(x)).abs().max().into_scalar();
         assert!(off < 1e-2, "{off}"); // f16 has 11 bits
+    }
+
+    #[test]
+    fn a_file_that_is_not_the_listed_one_is_refused() {
+        let device = Device::flex();
+        let mut net = UNetConfig::new().with_width(2).init(&device);
+        let bytes = encode(&net).expect("encodes");
+        let directory = directory("sum", &bytes);
+        let mut load_with = |sum: &str| {
+            std::fs::write(directory.join(SUMS), format!("{sum}  {FILE}\n")).expect("sums");
+            load(&mut net, &directory).map_err(|e| e.to_string())
+        };
+        assert_eq!(load_with(&hash_of(&bytes)), Ok(()));
+        let error = load_with(&hash_of(b"other")).expect_err("another sum");
+        assert!(error.contains(SUMS) && error.contains(FILE), "{error}");
     }
 
     #[test]

@@ -229,7 +229,8 @@ fn wrong_optics_are_one_clear_line() {
 fn devices_names_the_cpu_and_every_job_has_help() {
     let run = lithoburn(&["devices"]);
     assert!(run.status.success() && text(&run.stdout).contains("cpu"));
-    for job in ["infer", "simulate", "score", "bench", "kernels", "generate", "train", "devices"] {
+    let jobs = ["infer", "simulate", "score", "bench", "kernels", "generate", "train", "devices"];
+    for job in jobs.into_iter().chain(["export", "import"]) {
         assert!(lithoburn(&[job, "--help"]).status.success(), "{job}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod golden;
+mod import;
 mod invariance;
 mod optics;
 mod reference;

@@ -1,6 +1,7 @@
 //! Benchmarks over clips: a row each, and averages.
 
 mod front;
+mod models;
 mod surrogate;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub enum BenchJob {
     Iccad13(Iccad13Args),
     /// The same at several weights of the PV band and several shot budgets: table and chart of the front.
     Front(Iccad13Args),
+    /// All methods beside each other, networks alone and corrected: table and chart of quality against time.
+    Models(Iccad13Args),
     /// Descent with the true model at every step, and through its surrogate: quality, calls of the true model, time.
     Surrogate(surrogate::SurrogateArgs),
 }
@@ -110,6 +113,7 @@ pub fn bench(job: &BenchJob) -> Result<Verdict> {
     match job {
         BenchJob::Iccad13(args) => iccad13(args),
         BenchJob::Front(args) => front::front(args),
+        BenchJob::Models(args) => models::models(args),
         BenchJob::Surrogate(args) => surrogate::surrogate(args),
     }
 }

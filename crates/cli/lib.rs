@@ -4,7 +4,9 @@
 
 pub mod bench;
 pub mod devices;
+pub mod export;
 pub mod generate;
+pub mod import;
 pub mod infer;
 pub mod kernels;
 mod optics;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{CORRECT_EVERY, Fields, MaskStyle, Model, load_kernels};
+use lithoburn_engine::{CORRECT_EVERY, Fields, MaskStyle, Method, Model, load_kernels};
 use lithoburn_layout::{Coverage, Layer, Layout, MaskRules, ReadOptions};
 use lithoburn_litho::bake::BakeConfig;
 use lithoburn_litho::{KernelSet, Process, ProcessWindow};
@@ -19,8 +19,12 @@ const CORRECTION: usize = 100;
 /// How masks are found, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ModelName {
-    /// A network proposes the mask, the simulator corrects it.
+    /// The published U-Net proposes the mask, the simulator corrects it.
     NeuralIlt,
+    /// The same with a lighter network, whose masks are better.
+    NeuralIltFast,
+    /// A generator trained against a discriminator proposes the mask, the simulator corrects it.
+    GanOpc,
     /// Gradient descent on the mask's pixels.
     Ilt,
     /// The same through a learned forward model, corrected by the true one.
@@ -31,7 +35,7 @@ pub(crate) enum ModelName {
 #[derive(Args, Debug)]
 pub(crate) struct ModelOptions {
     /// How the mask is found.
-    #[arg(long, short, value_enum, default_value = "neural-ilt")]
+    #[arg(long, short, value_enum, default_value = "neural-ilt-fast")]
     pub model: ModelName,
     /// Steps of correction after the network; 0 takes the network's mask as it is.
     #[arg(long, value_name = "N", default_value_t = CORRECTION)]
@@ -59,15 +63,20 @@ impl ModelOptions {
     }
 
     pub(crate) fn model(&self) -> Model {
+        let network = |method| Model::Network {
+            method,
+            weights: self.weights.clone(),
+            correct: self.correct,
+        };
         match self.model {
             ModelName::Ilt => Model::Ilt,
             ModelName::SurrogateIlt => Model::SurrogateIlt {
                 weights: self.weights.clone(),
                 correct_every: self.correct_every,
             },
-            ModelName::NeuralIlt => {
-                Model::NeuralIlt { weights: self.weights.clone(), correct: self.correct }
-            }
+            ModelName::NeuralIlt => network(Method::NeuralIlt),
+            ModelName::NeuralIltFast => network(Method::NeuralIltFast),
+            ModelName::GanOpc => network(Method::GanOpc),
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use lithoburn_cli::{bench, devices, generate, infer, kernels, score, simulate, train, window};
+use lithoburn_cli::{
+    bench, devices, export, generate, import, infer, kernels, score, simulate, train, window,
+};
 
 /// Computational lithography: masks whose print is the design.
 #[derive(Parser)]
@@ -34,6 +36,10 @@ enum Job {
     Generate(generate::GenerateArgs),
     /// Train Neural-ILT through the simulator.
     Train(train::TrainArgs),
+    /// Write a network as an ONNX file.
+    Export(export::ExportArgs),
+    /// Make a published PyTorch checkpoint a weights folder.
+    Import(import::ImportArgs),
     /// Show what computes here, what would be chosen, and what is missing.
     Devices,
 }
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Job::Kernels(job) => kernels::kernels(job),
         Job::Generate(args) => generate::generate(args),
         Job::Train(args) => train::train(args),
+        Job::Export(args) => export::export(args),
+        Job::Import(args) => import::import(args),
         Job::Devices => devices::devices(),
     })
 }

@@ -14,6 +14,8 @@ fn config(args: &TrainArgs) -> Result<SurrogateTraining> {
     let foreign = [
         ("--width", args.width.is_some()),
         ("--minutes", args.minutes.is_some()),
+        ("--patience", args.patience.is_some()),
+        ("--no-adversary", args.no_adversary),
         ("--f32", args.f32),
     ];
     if let Some((option, _)) = foreign.iter().find(|(_, given)| *given) {
@@ -46,7 +48,10 @@ pub(super) fn train(args: &TrainArgs) -> Result<Verdict> {
     let config = config(args)?;
     let (kernels, name) = args.kernels.load()?;
     lithoburn_engine::probe_directory(&args.out)?;
-    let device = args.device.choose()?;
+    let [name_of_device] = args.devices[..] else {
+        bail!("surrogate-ilt is trained on one device, got {}", args.devices.len());
+    };
+    let device = lithoburn_pool::choose(name_of_device)?;
     say(false, &format!("device   {} ({}): {}", device.name, device.card, device.reason));
     say(false, &format!("optics   {name}; first come masks and their true images"));
     let path = args.out.join("log.jsonl");

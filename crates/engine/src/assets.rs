@@ -8,25 +8,29 @@ use std::path::Path;
 use lithoburn_litho::{KernelSet, LithoError};
 
 use crate::EngineError;
+use crate::propose::Method;
 
 const KERNELS: &[u8] = include_bytes!("../../../weights/optics/cross_quad_2048.safetensors");
-const NEURAL_ILT_CONFIG: &[u8] = include_bytes!("../../../weights/neural-ilt/config.json");
-const NEURAL_ILT: &[u8] = include_bytes!("../../../weights/neural-ilt/model.safetensors");
+
+/// The weights of a method: its `config.json` and its tensors.
+type Weights = (&'static [u8], &'static [u8]);
+
+/// The two files of a folder of `weights`.
+macro_rules! weights {
+    ($folder:literal) => {
+        (
+            include_bytes!(concat!("../../../weights/", $folder, "/config.json")),
+            include_bytes!(concat!("../../../weights/", $folder, "/model.safetensors")),
+        )
+    };
+}
+
+const NEURAL_ILT: Weights = weights!("neural-ilt");
+const NEURAL_ILT_FAST: Weights = weights!("neural-ilt-fast");
+const GAN_OPC: Weights = weights!("gan-opc");
 /// Of the built-in kernels, of the contest's as OpenILT ships them, and of the built-in ones with a bake.
-const SURROGATES: [(&[u8], &[u8]); 3] = [
-    (
-        include_bytes!("../../../weights/surrogate-ilt/config.json"),
-        include_bytes!("../../../weights/surrogate-ilt/model.safetensors"),
-    ),
-    (
-        include_bytes!("../../../weights/surrogate-ilt-iccad13/config.json"),
-        include_bytes!("../../../weights/surrogate-ilt-iccad13/model.safetensors"),
-    ),
-    (
-        include_bytes!("../../../weights/surrogate-ilt-bake/config.json"),
-        include_bytes!("../../../weights/surrogate-ilt-bake/model.safetensors"),
-    ),
-];
+const SURROGATES: [Weights; 3] =
+    [weights!("surrogate-ilt"), weights!("surrogate-ilt-iccad13"), weights!("surrogate-ilt-bake")];
 
 /// Name of the default kernels in reports.
 pub(crate) const KERNELS_NAME: &str = "cross_quad_2048 (built in)";
@@ -53,9 +57,13 @@ pub fn load_kernels(path: Option<&Path>) -> Result<(KernelSet, String), EngineEr
     }
 }
 
-/// The trained Neural-ILT: its `config.json` and tensors.
-pub fn shipped_weights() -> (&'static [u8], &'static [u8]) {
-    (NEURAL_ILT_CONFIG, NEURAL_ILT)
+/// The trained weights of a model with a network: `config.json` and tensors.
+pub fn shipped_weights(method: Method) -> (&'static [u8], &'static [u8]) {
+    match method {
+        Method::NeuralIlt => NEURAL_ILT,
+        Method::NeuralIltFast => NEURAL_ILT_FAST,
+        Method::GanOpc => GAN_OPC,
+    }
 }
 
 /// The trained surrogates: `config.json` and tensors of each. Each says what it was trained for.

@@ -23,6 +23,6 @@ pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
 pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
 pub use job::{Event, Fields, Job, MaskStyle, Outcome, Report, Stage};
-pub use propose::{Kept, Model, Proposer};
+pub use propose::{Kept, Method, Model, Proposer, load_network};
 pub use surrogate::{CORRECT_EVERY, Compared, Comparison, Run, TrueModel};
 pub use write::{MASK_LAYER, probe_directory};

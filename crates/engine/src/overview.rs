@@ -8,6 +8,7 @@ mod canvas;
 pub mod chart;
 mod optics;
 mod panels;
+pub mod samples;
 
 use lithoburn_layout::Raster;
 

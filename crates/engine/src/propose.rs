@@ -1,6 +1,6 @@
 //! Models on a device: targets in, masks out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -10,7 +10,8 @@ use lithoburn_litho::ilt::{
     Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage, resized,
 };
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
-use lithoburn_models::{LearnedModel, NeuralIlt, weights};
+use lithoburn_models::onnx::Exported;
+use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, weights};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
@@ -23,13 +24,6 @@ use crate::surrogate::TrueModel;
 pub enum Model {
     /// Gradient descent on the pixels, from the target.
     Ilt,
-    /// A network, then descent from its mask.
-    NeuralIlt {
-        /// Directory of the weights; without it, the built-in ones.
-        weights: Option<PathBuf>,
-        /// Steps of the correction; 0 takes the network's mask as it is.
-        correct: usize,
-    },
     /// Gradient descent through a learned forward model, corrected by the true one.
     SurrogateIlt {
         /// Directory of the surrogate; without it, the built-in one for the kernels.
@@ -37,6 +31,40 @@ pub enum Model {
         /// Steps between two looks at the true model.
         correct_every: usize,
     },
+    /// A network, then descent from its mask.
+    #[serde(untagged)]
+    Network {
+        /// Which one.
+        #[serde(rename = "name")]
+        method: Method,
+        /// Directory of the weights; without it, the built-in ones.
+        weights: Option<PathBuf>,
+        /// Steps of the correction; 0 takes the network's mask as it is.
+        correct: usize,
+    },
+}
+
+/// A method whose network proposes the mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Neural-ILT's U-Net.
+    NeuralIlt,
+    /// Neural-ILT with a backbone that never computes at full resolution.
+    NeuralIltFast,
+    /// GAN-OPC's generator.
+    GanOpc,
+}
+
+impl Method {
+    /// Name in the CLI and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NeuralIlt => "neural-ilt",
+            Self::NeuralIltFast => "neural-ilt-fast",
+            Self::GanOpc => "gan-opc",
+        }
+    }
 }
 
 impl Model {
@@ -44,7 +72,7 @@ impl Model {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ilt => "ilt",
-            Self::NeuralIlt { .. } => "neural-ilt",
+            Self::Network { method, .. } => method.name(),
             Self::SurrogateIlt { .. } => "surrogate-ilt",
         }
     }
@@ -53,7 +81,7 @@ impl Model {
 /// A model, ready on a device.
 pub struct Proposer {
     simulator: Simulator,
-    method: Method,
+    means: Means,
     descent: IltConfig,
     constraint: Option<Kept>,
     /// SHA-256 of the weights, if the model has some.
@@ -76,10 +104,10 @@ impl MaskConstraint for Kept {
     }
 }
 
-enum Method {
+enum Means {
     Descent,
     Network {
-        network: Box<NeuralIlt>,
+        network: Box<dyn MaskNetwork>,
         correct: usize,
     },
     Surrogate {
@@ -104,27 +132,27 @@ impl Proposer {
         device: &Device,
     ) -> Result<Self, EngineError> {
         let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
-        let (method, mut descent, weights_hash) = match model {
-            Model::Ilt => (Method::Descent, IltConfig::default(), None),
-            Model::NeuralIlt { weights, correct } => {
-                let (network, hash) = network(weights.as_deref(), device)?;
-                let method = Method::Network { network: Box::new(network), correct: *correct };
-                (method, IltConfig::correction(*correct), Some(hash))
+        let (means, mut descent, weights_hash) = match model {
+            Model::Ilt => (Means::Descent, IltConfig::default(), None),
+            Model::Network { method, weights, correct } => {
+                let (network, hash) = load_network(*method, weights.as_deref(), device)?;
+                let means = Means::Network { network, correct: *correct };
+                (means, IltConfig::correction(*correct), Some(hash))
             }
             Model::SurrogateIlt { weights, correct_every } => {
                 let (kernels, diffusion_nm) = (kernels.clone(), process.diffusion_nm);
                 let model = TrueModel { kernels, diffusion_nm, bake: None, window: process.window };
                 let (learned, hash) = model.surrogate(weights.as_deref(), device)?;
                 let (learned, truth) = (Box::new(learned), model.on(device)?);
-                let method = Method::Surrogate { learned, truth, every: *correct_every };
-                (method, IltConfig::default(), Some(hash))
+                let means = Means::Surrogate { learned, truth, every: *correct_every };
+                (means, IltConfig::default(), Some(hash))
             }
         };
         descent.loss.window = process.window;
         descent.loss.band = band.unwrap_or(descent.loss.band);
         Ok(Self {
             simulator,
-            method,
+            means,
             descent,
             constraint: rules.map(Kept),
             weights_hash,
@@ -144,9 +172,9 @@ impl Proposer {
 
     /// Steps per batch, for a progress bar.
     pub fn steps(&self) -> usize {
-        match &self.method {
-            Method::Descent | Method::Surrogate { .. } => self.descent.iterations(),
-            Method::Network { correct, .. } => 1 + correct,
+        match &self.means {
+            Means::Descent | Means::Surrogate { .. } => self.descent.iterations(),
+            Means::Network { correct, .. } => 1 + correct,
         }
     }
 
@@ -161,9 +189,9 @@ impl Proposer {
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
         let target = self.upload(targets);
-        match &self.method {
-            Method::Descent => self.download(self.descend(&target, &Start::Target, 0, watch)?),
-            Method::Surrogate { learned, truth, every } => {
+        match &self.means {
+            Means::Descent => self.download(self.descend(&target, &Start::Target, 0, watch)?),
+            Means::Surrogate { learned, truth, every } => {
                 let constraint = self.constraint.as_ref().map(|kept| kept as &dyn MaskConstraint);
                 let descent = ModelledIlt::exact(&self.descent, truth.as_ref())
                     .with_surrogate(learned.as_ref(), *every)
@@ -174,9 +202,8 @@ impl Proposer {
                 }
                 self.download(found.masks)
             }
-            Method::Network { network, correct } => {
-                let size =
-                    (self.simulator.period_nm() / network.config().pixel_nm).round() as usize;
+            Means::Network { network, correct } => {
+                let size = (self.simulator.period_nm() / network.head().pixel_nm).round() as usize;
                 let small = fitted(&target, size)?;
                 // A mask that is taken as it is deserves the better answer; a correction does not need it.
                 let mask = match correct {
@@ -259,17 +286,26 @@ fn fitted(target: &Tensor<3>, size: usize) -> Result<Tensor<3>, EngineError> {
     }
 }
 
-/// The network and its weights' hash.
-fn network(
-    directory: Option<&std::path::Path>,
+/// A method's network and the SHA-256 of its weights: those of a directory, or the built-in ones.
+///
+/// # Errors
+///
+/// [`EngineError::Weights`] if the weights do not load.
+pub fn load_network(
+    method: Method,
+    directory: Option<&Path>,
     device: &Device,
-) -> Result<(NeuralIlt, String), EngineError> {
-    match directory {
-        Some(directory) => Ok((NeuralIlt::load(directory, device)?, weights::hash(directory)?)),
-        None => {
-            let (config, tensors) = shipped_weights();
-            let network = NeuralIlt::from_bytes(config, tensors, device)?;
-            Ok((network, weights::hash_of(tensors)))
-        }
-    }
+) -> Result<(Box<dyn Exported>, String), EngineError> {
+    let (built_in, tensors) = shipped_weights(method);
+    let network: Box<dyn Exported> = match (method, directory) {
+        (Method::GanOpc, Some(directory)) => Box::new(GanOpc::load(directory, device)?),
+        (Method::GanOpc, None) => Box::new(GanOpc::from_bytes(built_in, tensors, device)?),
+        (_, Some(directory)) => Box::new(NeuralIlt::load(directory, device)?),
+        (_, None) => Box::new(NeuralIlt::from_bytes(built_in, tensors, device)?),
+    };
+    let hash = match directory {
+        Some(directory) => weights::hash(directory)?,
+        None => weights::hash_of(tensors),
+    };
+    Ok((network, hash))
 }

@@ -1,4 +1,4 @@
-//! Generated clips as batches, made ahead on the CPU while the device computes.
+//! Clips as batches, made ahead on the CPU while the device computes.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -44,16 +44,19 @@ fn raster(clip: &Layout, field_nm: f64, pixel_nm: f64) -> Vec<f32> {
 }
 
 impl ClipStream {
-    /// Starts to make batches. The threads end when the stream is dropped.
-    pub fn start(rules: ClipRules, seed: u64, batch: usize, field_nm: f64, pixel_nm: f64) -> Self {
+    /// Starts to make batches of the clips that `clip` makes of their numbers, from `first` on. The threads
+    /// end when the stream is dropped.
+    pub fn start(
+        first: u64,
+        batch: usize,
+        clip: impl Fn(u64) -> Vec<f32> + Send + Sync + 'static,
+    ) -> Self {
         let (sender, batches) = sync_channel(AHEAD);
         std::thread::spawn(move || {
-            let mut first = 0;
+            let mut first = first;
             loop {
                 let indices = first..first + batch as u64;
-                let clips = indices.into_par_iter();
-                let clips = clips.map(|i| field_clip(&rules, seed, i, field_nm, pixel_nm));
-                let data: Vec<Vec<f32>> = clips.collect();
+                let data: Vec<Vec<f32>> = indices.into_par_iter().map(&clip).collect();
                 if sender.send(data.concat()).is_err() {
                     return;
                 }
@@ -75,12 +78,12 @@ mod tests {
 
     #[test]
     fn a_stream_is_its_clips_in_order() {
-        let rules = ClipRules::default();
-        let stream = ClipStream::start(rules.clone(), 5, 2, 2048.0, 16.0);
+        let clip = |i| field_clip(&ClipRules::default(), 5, i, 2048.0, 16.0);
+        let stream = ClipStream::start(0, 2, clip);
         let (first, second) = (stream.next_batch(), stream.next_batch());
-        let clip = |i| field_clip(&rules, 5, i, 2048.0, 16.0);
         assert_eq!(first, [clip(0), clip(1)].concat());
         assert_eq!(second, [clip(2), clip(3)].concat());
         assert_ne!(first, second);
+        assert_eq!(ClipStream::start(2, 2, clip).next_batch(), second);
     }
 }

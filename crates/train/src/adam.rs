@@ -1,0 +1,183 @@
+//! Adam, with a state that can be saved and restored on any device.
+//!
+//! Kingma and Ba, ICLR 2015. Burn 0.22 has it too, but restores its state on the default device, which is a CUDA card
+//! whether the machine has one or not.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::TrainError;
+use crate::values::{Values, each_value};
+
+const BETAS: [f64; 2] = [0.9, 0.999];
+const EPSILON: f64 = 1e-5;
+/// Largest norm of a parameter's gradient; longer ones are shortened to it.
+const MOST_NORM: f64 = 1.0;
+
+/// Mean and square of a parameter's gradient, decaying.
+type Moments = [Tensor<1>; 2];
+
+/// The optimiser of one module.
+#[derive(Default)]
+pub(crate) struct Adam {
+    steps: i32,
+    moments: HashMap<ParamId, Moments>,
+}
+
+impl Adam {
+    /// Moves the parameters of a module against their gradients times `scale`.
+    pub(crate) fn step<M: Module>(
+        &mut self,
+        module: M,
+        gradients: GradientsParams,
+        rate: f64,
+        scale: f64,
+    ) -> M {
+        self.steps += 1;
+        module.map(&mut Update { adam: self, gradients, rate, scale })
+    }
+
+    /// The state, in the module's order of parameters.
+    pub(crate) fn values<M: Module>(&self, module: &M) -> Result<AdamValues, TrainError> {
+        let mut moments = [Values::new(), Values::new()];
+        for (id, _) in each_value(module) {
+            let own = self.moments.get(&id);
+            for (values, i) in moments.iter_mut().zip(0..) {
+                let read = |m: &Moments| crate::read(m[i].clone(), "read the optimiser's state");
+                values.push(own.map(read).transpose()?.unwrap_or_default());
+            }
+        }
+        Ok(AdamValues { steps: self.steps, moments })
+    }
+
+    /// Takes up a state for the parameters of a module.
+    pub(crate) fn restored<M: Module>(module: &M, values: &AdamValues) -> Self {
+        let mut moments = HashMap::new();
+        let [means, squares] = &values.moments;
+        for ((id, device), (mean, square)) in each_value(module).zip(means.iter().zip(squares)) {
+            if mean.is_empty() {
+                continue;
+            }
+            let tensor = |v: &Vec<f32>| {
+                Tensor::from_data(TensorData::new(v.clone(), [v.len()]), &device.clone().inner())
+            };
+            moments.insert(id, [tensor(mean), tensor(square)]);
+        }
+        Self { steps: values.steps, moments }
+    }
+}
+
+/// An [`Adam`] outside of any device.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AdamValues {
+    pub(crate) steps: i32,
+    pub(crate) moments: [Values; 2],
+}
+
+struct Update<'a> {
+    adam: &'a mut Adam,
+    gradients: GradientsParams,
+    rate: f64,
+    scale: f64,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let id = param.id;
+        match self.gradients.remove::<D>(id) {
+            None => param,
+            Some(gradient) => param.map(|value| {
+                let tracked = value.is_require_grad();
+                let change = self.change(id, gradient);
+                let value = value.inner();
+                let change = change.reshape(value.dims());
+                let moved = Tensor::from_inner(value - change);
+                if tracked { moved.require_grad() } else { moved }
+            }),
+        }
+    }
+}
+
+impl Update<'_> {
+    fn change<const D: usize>(&mut self, id: ParamId, gradient: Tensor<D>) -> Tensor<1> {
+        let gradient = self.clipped(gradient * self.scale);
+        let [b1, b2] = BETAS;
+        let square = gradient.clone() * gradient.clone();
+        let (new, new_square) = (gradient * (1.0 - b1), square * (1.0 - b2));
+        let [mean, square] = match self.adam.moments.remove(&id) {
+            None => [new, new_square],
+            Some([mean, square]) => [mean * b1 + new, square * b2 + new_square],
+        };
+        let unbias = |beta: f64| 1.0 / (1.0 - beta.powi(self.adam.steps));
+        let size = (square.clone() * unbias(b2)).sqrt() + EPSILON;
+        let change = mean.clone() * (self.rate * unbias(b1)) / size;
+        self.adam.moments.insert(id, [mean, square]);
+        change
+    }
+
+    /// A gradient no longer than [`MOST_NORM`]. Summed by rows: Burn gives a single sum to one thread.
+    fn clipped<const D: usize>(&self, gradient: Tensor<D>) -> Tensor<1> {
+        let (rows, count) = (gradient.dims()[0], gradient.shape().num_elements());
+        let flat = gradient.reshape([rows, count / rows]);
+        let norm = (flat.clone() * flat.clone()).sum_dim(1).sum_dim(0).sqrt();
+        let factor = ((norm + f64::from(f32::MIN_POSITIVE)).recip() * MOST_NORM).clamp_max(1.0);
+        (flat * factor).reshape([count])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::grad_clipping::GradientClippingConfig;
+    use burn::nn::{Linear, LinearConfig};
+    use burn::optim::AdamConfig;
+    use burn::tensor::Device;
+
+    fn gradients(layer: &Linear, step: usize) -> GradientsParams {
+        let values: Vec<f32> = (0..12).map(|i| ((i * 7 + step * 5) % 11) as f32 - 4.0).collect();
+        let x = Tensor::<1>::from_floats(values.as_slice(), &Device::flex().autodiff());
+        let y = layer.forward(x.reshape([4, 3]));
+        GradientsParams::from_grads((y.clone() * y).sum().backward(), layer)
+    }
+
+    fn values(layer: &Linear) -> Vec<f32> {
+        crate::values::values_of(layer).expect("values").concat()
+    }
+
+    /// Burn's own Adam is the second implementation.
+    #[test]
+    fn it_moves_as_burns_adam_does() {
+        let mut ours = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
+        let mut theirs = ours.clone();
+        let clipping = Some(GradientClippingConfig::Norm(MOST_NORM as f32));
+        let mut reference = AdamConfig::new().with_grad_clipping(clipping).init();
+        let mut adam = Adam::default();
+        for step in 0..5 {
+            let gradient = gradients(&ours, step);
+            ours = adam.step(ours, gradient, 0.1, 1.0);
+            let gradient = gradients(&theirs, step);
+            theirs = reference.step(0.1, theirs, gradient);
+        }
+        for (a, b) in values(&ours).iter().zip(values(&theirs)) {
+            assert!((a - b).abs() < 1e-5, "{a} vs {b}");
+        }
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_as_the_first() {
+        let mut layer = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
+        let mut adam = Adam::default();
+        for step in 0..3 {
+            let gradient = gradients(&layer, step);
+            layer = adam.step(layer, gradient, 0.1, 1.0);
+        }
+        let mut other = Adam::restored(&layer, &adam.values(&layer).expect("values"));
+        let gradient = gradients(&layer, 3);
+        let first = adam.step(layer.clone(), gradient, 0.1, 1.0);
+        let gradient = gradients(&layer, 3);
+        assert_eq!(values(&first), values(&other.step(layer, gradient, 0.1, 1.0)));
+    }
+}

@@ -1,0 +1,105 @@
+//! The discriminator, and what its opinion costs the network.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::activation::log_sigmoid;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use lithoburn_models::Discriminator;
+
+use crate::adam::Adam;
+use crate::config::Adversarial;
+use crate::labels::Labels;
+use crate::{ClipStream, TrainError};
+
+/// What the discriminator's opinion is measured in, in nm² per clip.
+const UNIT_NM2: f64 = 1e4;
+
+/// The discriminator in training, and the examples that it sees.
+pub(crate) struct Adversary {
+    pub(crate) judge: Discriminator,
+    pub(crate) adam: Adam,
+    labels: Labels,
+    stream: ClipStream,
+    /// Labelled clips per step.
+    share: usize,
+    /// Steps done.
+    pub(crate) done: usize,
+}
+
+/// Labelled clips on a device.
+pub(crate) struct Examples {
+    /// Targets as rasters.
+    pub(crate) targets: Vec<f32>,
+    /// The solver's masks at the network's pixels.
+    masks: Vec<f32>,
+}
+
+/// A discriminator's verdict on a batch.
+pub(crate) struct Verdict {
+    /// What it costs the network, per clip.
+    pub(crate) cost: Tensor<1>,
+    /// Gradients of the discriminator.
+    pub(crate) gradients: GradientsParams,
+    /// Its share of right answers.
+    pub(crate) told_apart: Tensor<1>,
+}
+
+impl Adversary {
+    pub(crate) fn new(
+        settings: &Adversarial,
+        labels: Labels,
+        stream: ClipStream,
+        share: usize,
+        device: &Device,
+    ) -> Self {
+        let judge = Discriminator::new(&settings.discriminator, &device.clone().autodiff());
+        Self { judge, adam: Adam::default(), labels, stream, share, done: 0 }
+    }
+
+    /// The next labelled clips, in equal parts for the devices.
+    pub(crate) fn next_examples(&mut self, devices: usize) -> Vec<Examples> {
+        let first = self.done * self.share;
+        let indices: Vec<usize> =
+            (first..first + self.share).map(|i| i % self.labels.len()).collect();
+        let targets = self.stream.next_batch();
+        let (part, pixels) = (self.share / devices, targets.len() / self.share);
+        self.done += 1;
+        let examples = |i: usize| Examples {
+            targets: targets[i * part * pixels..(i + 1) * part * pixels].to_vec(),
+            masks: self.labels.masks(indices[i * part..(i + 1) * part].iter().copied()),
+        };
+        (0..devices).map(examples).collect()
+    }
+}
+
+/// Judges a network's masks of the labelled clips: `target` and `mask` are `[clips, n, n]` at the network's
+/// pixels.
+pub(crate) fn judged(
+    settings: &Adversarial,
+    judge: &Discriminator,
+    examples: &Examples,
+    target: &Tensor<3>,
+    mask: &Tensor<3>,
+    pixel_nm: f64,
+    precision: DType,
+) -> Result<Verdict, TrainError> {
+    let [clips, n, _] = mask.dims();
+    let data = TensorData::new(examples.masks.clone(), [clips, n, n]);
+    let example = Tensor::<3>::from_data(data, &mask.device());
+    let target = target.clone().cast(precision);
+    let opinion = |judge: &Discriminator, mask: Tensor<3>| {
+        judge.forward(target.clone(), mask).cast(DType::F32)
+    };
+    let real = opinion(judge, example.clone());
+    let made = opinion(judge, mask.clone().detach());
+    let of_judge = (log_sigmoid(real.clone()) + log_sigmoid(-made.clone())).mean() * -1.0;
+    let right = real.greater_elem(0.0).float() + made.lower_elem(0.0).float();
+    let gradients = GradientsParams::from_grads(of_judge.backward(), judge);
+
+    let doubt = log_sigmoid(opinion(&judge.clone().no_grad(), mask.clone())).mean() * -1.0;
+    let off = mask.clone() - example;
+    let off =
+        (off.clone() * off).sum_dim(2).sum_dim(1).sum() * (pixel_nm * pixel_nm / clips as f64);
+    let cost = doubt * (settings.weight * UNIT_NM2) + off * settings.label_weight;
+    Ok(Verdict { cost, gradients, told_apart: right.inner().mean() * 0.5 })
+}

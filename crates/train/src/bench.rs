@@ -1,0 +1,138 @@
+//! The simulator that teaches, and the clips that judge, on one device.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use lithoburn_litho::ilt::resized;
+use lithoburn_litho::{Corner, KernelSet, Sampling, Simulator};
+use lithoburn_models::MaskNetwork;
+
+use crate::{Sample, TrainConfig, TrainError, field_clip, scalar};
+
+/// Side of a pixel of the simulated image and of the target, in nm.
+pub(crate) const IMAGE_PIXEL_NM: f64 = 4.0;
+/// Seeds of validation clips are this far from those of training.
+const VALIDATION_SEED: u64 = 1 << 40;
+
+/// The simulator and the validation clips, on a device.
+pub(crate) struct Bench<'a> {
+    config: &'a TrainConfig,
+    simulator: Simulator,
+    mask: Sampling,
+    image: Sampling,
+    network_size: usize,
+    validation: Vec<Vec<f32>>,
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn new(
+        config: &'a TrainConfig,
+        network: &dyn MaskNetwork,
+        kernels: &KernelSet,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let simulator = Simulator::new(kernels, device);
+        let mask_pixel = network.mask_pixel_nm();
+        let mask = simulator.sampling(mask_pixel, mask_pixel.round().max(1.0) as usize)?;
+        let image = simulator.sampling(IMAGE_PIXEL_NM, 1)?;
+        let network_size = mask.size / network.head().upsample.max(1);
+        let problem = match network_size {
+            size if size % network.stride() != 0 => format!(
+                "the network's image of {size} pixels is no multiple of {}",
+                network.stride()
+            ),
+            _ if f64::from(config.clips.window_nm[1]) > kernels.period_nm => {
+                format!("clips of {} nm exceed the field", config.clips.window_nm[1])
+            }
+            _ if config.batch == 0 || config.steps == 0 || config.validation_clips == 0 => {
+                "batch, steps and validation_clips must be positive".into()
+            }
+            _ => String::new(),
+        };
+        if !problem.is_empty() {
+            return Err(TrainError::Config(problem));
+        }
+        let field = kernels.period_nm;
+        let clip =
+            |i: usize| field_clip(&config.clips, VALIDATION_SEED, i as u64, field, IMAGE_PIXEL_NM);
+        let clips: Vec<Vec<f32>> = (0..config.validation_clips).map(clip).collect();
+        let validation = clips.chunks(config.batch).map(<[_]>::concat).collect();
+        Ok(Self { config, simulator, mask, image, network_size, validation })
+    }
+
+    /// Targets `[batch, n, n]` of rasters at [`IMAGE_PIXEL_NM`].
+    pub(crate) fn images(&self, data: Vec<f32>) -> Tensor<3> {
+        let n = self.image.size;
+        let batch = data.len() / (n * n);
+        Tensor::from_data(TensorData::new(data, [batch, n, n]), self.simulator.device())
+    }
+
+    /// A target as the network sees it.
+    pub(crate) fn seen(&self, target: &Tensor<3>) -> Tensor<3> {
+        resized(target.clone(), self.network_size)
+    }
+
+    /// The network's masks for targets.
+    pub(crate) fn mask(&self, network: &dyn MaskNetwork, target: &Tensor<3>) -> Tensor<3> {
+        let precision = if self.config.bf16 { DType::BF16 } else { DType::F32 };
+        network.forward(self.seen(target), precision)
+    }
+
+    /// Soft error of masks per clip, in nm². Sums go by rows: Burn gives a single one to one thread.
+    pub(crate) fn loss(&self, mask: &Tensor<3>, target: &Tensor<3>, share: f64) -> Tensor<1> {
+        let [batch, _, _] = target.dims();
+        let aerial = self.simulator.aerial(mask.clone(), &self.mask, &self.image);
+        let error = self.config.loss.value(&aerial, target) * IMAGE_PIXEL_NM.powi(2);
+        let grey = mask.clone() * (mask.clone() * -1.0 + 1.0);
+        let grey = grey.sum_dim(2).sum_dim(1).sum() * self.mask.pixel_nm.powi(2);
+        (error + grey * (self.config.grey * share)) / batch as f64
+    }
+
+    /// L2 and PV band of hard masks, per validation clip, in nm².
+    pub(crate) fn validate(&self, network: &dyn MaskNetwork) -> Result<[f64; 2], TrainError> {
+        let mut sums = [0.0; 2];
+        for clips in &self.validation {
+            let target = self.images(clips.clone());
+            let mask = self.mask(network, &target).greater_equal_elem(0.5).float();
+            let [nominal, outer, inner] = self.prints(mask);
+            let target = target.greater_equal_elem(0.5).float();
+            let (l2, band) = ((nominal - target).abs(), (outer - inner).abs());
+            for (sum, image) in sums.iter_mut().zip([l2, band]) {
+                *sum += f64::from(scalar(image.sum_dim(2).sum_dim(1).sum(), "validate")?);
+            }
+        }
+        Ok(sums.map(|s| s * IMAGE_PIXEL_NM.powi(2) / self.config.validation_clips as f64))
+    }
+
+    /// Hard prints at the nominal, outer and inner corner.
+    fn prints(&self, mask: Tensor<3>) -> [Tensor<3>; 3] {
+        let loss = &self.config.loss;
+        let aerial = self.simulator.aerial(mask, &self.mask, &self.image);
+        let print = |c: Corner| {
+            aerial.at(c.focus).greater_equal_elem(loss.resist.threshold / c.dose).float()
+        };
+        [print(loss.window.nominal), print(loss.window.outer), print(loss.window.inner)]
+    }
+
+    /// The first validation clips with the network's masks and their prints.
+    pub(crate) fn samples(
+        &self,
+        network: &dyn MaskNetwork,
+        count: usize,
+    ) -> Result<Vec<Sample>, TrainError> {
+        let n = self.image.size;
+        let Some(clips) = self.validation.first() else { return Ok(Vec::new()) };
+        let count = count.min(clips.len() / (n * n));
+        let target = self.images(clips[..count * n * n].to_vec());
+        let mask = self.mask(network, &target);
+        let [print, _, _] = self.prints(mask.clone().greater_equal_elem(0.5).float());
+        let image = |t: Tensor<3>| crate::read(resized(t, n), "draw samples");
+        let (target, mask, print) = (image(target)?, image(mask)?, image(print)?);
+        let own = |all: &[f32], i: usize| all[i * n * n..(i + 1) * n * n].to_vec();
+        let sample = |i: usize| Sample {
+            size: n,
+            target: own(&target, i),
+            mask: own(&mask, i),
+            print: own(&print, i),
+        };
+        Ok((0..count).map(sample).collect())
+    }
+}

@@ -1,0 +1,139 @@
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use lithoburn_litho::tcc::Optics;
+use lithoburn_models::{EncoderDecoderConfig, GanOpc, GanOpcConfig, NeuralIlt, NeuralIltConfig};
+
+use super::*;
+use crate::Adversarial;
+
+fn tiny() -> TrainConfig {
+    let network = NeuralIltConfig { width: 2, pixel_nm: 32.0, upsample: 8, ..Default::default() };
+    TrainConfig {
+        network: Network::NeuralIlt(network),
+        batch: 4,
+        steps: 4,
+        warm_up: 1,
+        bf16: false,
+        validate_every: 2,
+        validation_clips: 2,
+        ..Default::default()
+    }
+}
+
+fn tiny_gan() -> TrainConfig {
+    let generator = EncoderDecoderConfig::new(vec![2, 3], true, 0);
+    let network =
+        GanOpcConfig { generator, pixel_nm: 32.0, upsample: 8, ..GanOpcConfig::default() };
+    let adversarial = Adversarial {
+        labels: 3,
+        label_steps: [2, 2],
+        discriminator: vec![2, 2],
+        ..Default::default()
+    };
+    TrainConfig { network: Network::GanOpc(network), adversarial: Some(adversarial), ..tiny() }
+}
+
+fn kernels() -> KernelSet {
+    Optics { count: 2, source_step: 0.2, ..Optics::default() }.kernels().expect("optics")
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("lithoburn-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("temporary folder");
+    folder
+}
+
+/// The first weights come from the device's one random generator, which tests must not share.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A run to its end that was stopped after each of these steps' looks.
+fn run(config: &TrainConfig, devices: usize, stops: &[usize], out: &Path) -> Trained {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let devices = vec![Device::flex(); devices];
+    for &stop in stops {
+        let mut watch = |news: News| !matches!(news, News::Look(r, _) if r.step == stop);
+        let trained = train(config, &kernels(), &devices, out, &mut watch).expect("stops");
+        assert_eq!(trained.end, End::Stopped);
+        assert!(out.join(checkpoint::FILE).exists());
+    }
+    let trained = train(config, &kernels(), &devices, out, &mut |_| true).expect("trains");
+    assert!(!out.join(checkpoint::FILE).exists());
+    trained
+}
+
+#[test]
+fn a_short_run_leaves_weights_that_load() {
+    let out = folder("train");
+    let trained = run(&tiny(), 1, &[], &out);
+    assert!(trained.best_l2_nm2.is_finite() && trained.end == End::Done);
+    assert_eq!(weights::hash(&out).expect("weights"), trained.hash);
+    NeuralIlt::load(&out, &Device::flex()).expect("loads");
+}
+
+#[test]
+fn a_run_that_was_stopped_ends_as_one_that_was_not() {
+    let whole = run(&tiny(), 1, &[], &folder("whole"));
+    let parts = run(&tiny(), 1, &[1, 2], &folder("parts"));
+    assert_eq!(whole.hash, parts.hash);
+    // Numbers read from text may be off by their last bit.
+    let same = |a: &Record, b: &Record| {
+        a.step == b.step && (a.loss_nm2 - b.loss_nm2).abs() < 1e-9 * a.loss_nm2
+    };
+    assert!(whole.records.iter().all(|a| parts.records.iter().any(|b| same(a, b))));
+}
+
+/// The adversarial phase begins at half time, and its discriminator is resumed too.
+#[test]
+fn an_adversarial_run_resumes_and_its_generator_loads() {
+    let (first, second) = (folder("gan"), folder("gan-parts"));
+    let whole = run(&tiny_gan(), 1, &[], &first);
+    let parts = run(&tiny_gan(), 1, &[1, 2], &second);
+    assert_eq!(whole.hash, parts.hash);
+    let told: Vec<bool> = whole.records.iter().map(|r| r.told_apart.is_some()).collect();
+    assert_eq!((told.first(), told.last()), (Some(&false), Some(&true)));
+    GanOpc::load(&first, &Device::flex()).expect("loads");
+    assert!(first.join("labels/labels-00000.safetensors").exists());
+}
+
+/// Averaged gradients of two halves of a batch are the gradient of the batch.
+#[test]
+fn two_devices_train_as_one() {
+    for config in [tiny(), tiny_gan()] {
+        let one = run(&config, 1, &[], &folder("one"));
+        let two = run(&config, 2, &[], &folder("two"));
+        for (a, b) in one.records.iter().zip(&two.records) {
+            let off = (a.loss_nm2 - b.loss_nm2).abs();
+            assert!(off < 1e-3 * a.loss_nm2, "step {}: {} vs {}", a.step, a.loss_nm2, b.loss_nm2);
+        }
+    }
+}
+
+#[test]
+fn a_run_without_progress_stops_early() {
+    let config = TrainConfig { patience: Some(2), learning_rate: 0.0, steps: 20, ..tiny() };
+    let trained = run(&config, 1, &[], &folder("patience"));
+    // The first of the validations at steps 2, 4 and 6 is the best for ever.
+    assert_eq!((trained.end, trained.best_step), (End::EarlyStop, 2));
+    assert_eq!(trained.records.last().map(|r| r.step), Some(6));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let refused = |config: &TrainConfig, devices: usize, out: &Path| {
+        let devices = vec![Device::flex(); devices];
+        let result = train(config, &kernels(), &devices, out, &mut |_| true);
+        result.expect_err("is refused").to_string()
+    };
+    let out = folder("refused");
+    let network = NeuralIltConfig { width: 2, pixel_nm: 2048.0 / 44.0, ..Default::default() };
+    let odd = TrainConfig { network: Network::NeuralIlt(network), ..tiny() };
+    assert!(refused(&odd, 1, &out).contains("multiple of 8"));
+    assert!(refused(&tiny(), 3, &out).contains("3 devices"));
+    assert!(refused(&tiny(), 0, &out).contains("no device"));
+    let mut stop = |_: News| false;
+    train(&tiny(), &kernels(), &[Device::flex()], &out, &mut stop).expect("stops");
+    let other = TrainConfig { seed: 2, ..tiny() };
+    assert!(refused(&other, 1, &out).contains("other settings"));
+}

@@ -1,0 +1,222 @@
+//! An encoder-decoder that never computes at full resolution.
+//!
+//! Every halving moves two by two pixels into channels and convolves; every doubling convolves and moves
+//! channels back into pixels (sub-pixel convolution: Shi et al., CVPR 2016; in mask optimisation the SPSR
+//! blocks of LithoBench's GAN-OPC). The first convolution therefore sees a quarter of the pixels, where a
+//! U-Net spends half of its time on all of them.
+//!
+//! ```text
+//! [B,1,h,w] ─ fold ─ conv w₀ ─┬─ fold ─ conv w₁ ─┬─ … ─ fold ─ conv wₗ ─┐
+//! [B,1,h,w] ◄─ unfold ─ conv ─┴◄─ cat, unfold ───┴─ … ◄─ unfold ─ conv ─┘
+//! ```
+//!
+//! A strided convolution of up to 6×6 is a fold and a 3×3 convolution, and a transposed one a 3×3 convolution and
+//! an unfold, so the published generators have this form too (see [`crate::gan_opc`]).
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+
+use crate::onnx::{Graph, OnnxError, Value};
+use crate::unet::{conv3, convolve};
+
+/// Shape of an encoder-decoder.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub struct EncoderDecoderConfig {
+    /// Channels after each halving, fine to coarse.
+    pub widths: Vec<usize>,
+    /// Whether the decoder sees the encoder's images of its size.
+    pub skips: bool,
+    /// Convolutions of a stage after the one that folds or joins. The finest stage has none: there they would
+    /// take as long as all others together.
+    pub refine: usize,
+}
+
+/// A convolution that changes the number of channels, and some that do not; each with a ReLU.
+#[derive(Module, Debug)]
+pub struct Stage {
+    first: Conv2d,
+    refine: Vec<Conv2d>,
+}
+
+/// The network: `[batch, 1, height, width]` to the same shape; sides are multiples of `2^stages`.
+#[derive(Module, Debug)]
+pub struct EncoderDecoder {
+    /// Fine to coarse.
+    down: Vec<Stage>,
+    /// Convolutions before each unfolding, fine to coarse.
+    up: Vec<Conv2d>,
+    /// What joins an unfolded image with the encoder's, fine to coarse; one fewer, and none without skips.
+    join: Vec<Stage>,
+}
+
+impl EncoderDecoderConfig {
+    /// A network with random weights.
+    pub fn init(&self, device: &Device) -> EncoderDecoder {
+        let w = &self.widths;
+        let stage = |from: usize, to: usize, refine: usize| Stage {
+            first: conv3(from, to, device),
+            refine: (0..refine).map(|_| conv3(to, to, device)).collect(),
+        };
+        let finer = |i: usize| if i == 0 { 1 } else { w[i - 1] };
+        let refine = |i: usize| if i == 0 { 0 } else { self.refine };
+        let down = (0..w.len()).map(|i| stage(4 * finer(i), w[i], refine(i))).collect();
+        let up = (0..w.len()).map(|i| conv3(w[i], 4 * finer(i), device)).collect();
+        // Without skips there is nothing to join, and the unfolding convolution is all.
+        let joins = if self.skips { w.len().saturating_sub(1) } else { 0 };
+        let join = (0..joins).map(|i| stage(2 * w[i], w[i], refine(i))).collect();
+        EncoderDecoder { down, up, join }
+    }
+
+    /// What sides of images must be multiples of.
+    pub fn stride(&self) -> usize {
+        1 << self.widths.len()
+    }
+}
+
+impl Stage {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = relu(convolve(&self.first, x));
+        self.refine.iter().fold(x, |x, conv| relu(convolve(conv, x)))
+    }
+
+    fn draw(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value, OnnxError> {
+        let first = graph.conv(&format!("{name}.first"), &self.first, x)?;
+        let mut x = graph.relu(&first);
+        for (i, conv) in self.refine.iter().enumerate() {
+            let y = graph.conv(&format!("{name}.refine.{i}"), conv, &x)?;
+            x = graph.relu(&y);
+        }
+        Ok(x)
+    }
+
+    /// Its convolutions, in order.
+    pub fn convolutions(&self) -> impl Iterator<Item = &Conv2d> {
+        std::iter::once(&self.first).chain(&self.refine)
+    }
+}
+
+impl EncoderDecoder {
+    /// Logits. Input and output are `[batch, 1, height, width]`, in the same precision.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = x.dims();
+        let mut x = x.reshape([batch, height, width, 1]);
+        let mut seen = Vec::new();
+        for stage in &self.down {
+            x = stage.forward(folded(x));
+            seen.push(x.clone());
+        }
+        seen.pop();
+        for (i, up) in self.up.iter().enumerate().rev() {
+            x = unfolded(convolve(up, x));
+            if i > 0 {
+                x = relu(x);
+            }
+            let join = i.checked_sub(1).and_then(|finer| self.join.get(finer));
+            if let (Some(join), Some(skip)) = (join, seen.pop()) {
+                x = join.forward(Tensor::cat(vec![x, skip], 3));
+            }
+        }
+        x.reshape([batch, 1, height, width])
+    }
+
+    /// Draws what [`EncoderDecoder::forward`] computes.
+    pub(crate) fn draw(
+        &self,
+        graph: &mut Graph,
+        name: &str,
+        x: &Value,
+    ) -> Result<Value, OnnxError> {
+        let (mut x, mut seen) = (x.clone(), Vec::new());
+        for (i, stage) in self.down.iter().enumerate() {
+            let folded = graph.space_to_depth(&x);
+            x = stage.draw(graph, &format!("{name}.down.{i}"), &folded)?;
+            seen.push(x.clone());
+        }
+        seen.pop();
+        for (i, up) in self.up.iter().enumerate().rev() {
+            let y = graph.conv(&format!("{name}.up.{i}"), up, &x)?;
+            x = graph.depth_to_space(&y);
+            let Some(finer) = i.checked_sub(1) else { break };
+            x = graph.relu(&x);
+            if let (Some(join), Some(skip)) = (self.join.get(finer), seen.pop()) {
+                let both = graph.concat(&x, &skip);
+                x = join.draw(graph, &format!("{name}.join.{finer}"), &both)?;
+            }
+        }
+        Ok(x)
+    }
+
+    /// The encoder's stages, fine to coarse.
+    pub fn encoder(&self) -> &[Stage] {
+        &self.down
+    }
+
+    /// The convolutions before each unfolding, fine to coarse.
+    pub fn decoder(&self) -> &[Conv2d] {
+        &self.up
+    }
+
+    /// What joins an unfolded image with the encoder's, fine to coarse: one fewer than stages, and none without skips.
+    pub fn joins(&self) -> &[Stage] {
+        &self.join
+    }
+}
+
+/// Two by two pixels into channels: `[b, 2h, 2w, c]` to `[b, h, w, 4c]`, by rows, columns, channels.
+pub fn folded(x: Tensor<4>) -> Tensor<4> {
+    let [batch, height, width, channels] = x.dims();
+    let (h, w) = (height / 2, width / 2);
+    let blocks = x.reshape([batch, h, 2, w, 2, channels]).permute([0, 1, 3, 2, 4, 5]);
+    blocks.reshape([batch, h, w, 4 * channels])
+}
+
+/// Channels into two by two pixels, the inverse of [`folded`].
+pub fn unfolded(x: Tensor<4>) -> Tensor<4> {
+    let [batch, h, w, channels] = x.dims();
+    let c = channels / 4;
+    let blocks = x.reshape([batch, h, w, 2, 2, c]).permute([0, 1, 3, 2, 4, 5]);
+    blocks.reshape([batch, 2 * h, 2 * w, c])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn folding_keeps_every_pixel_and_unfolding_undoes_it() {
+        let values: Vec<f32> = (0..2 * 4 * 6 * 3).map(|i| i as f32).collect();
+        let data = TensorData::new(values.clone(), [2, 4, 6, 3]);
+        let x = Tensor::<4>::from_data(data, &Device::flex());
+        let folded = folded(x);
+        assert_eq!(folded.dims(), [2, 2, 3, 12]);
+        let first = folded.clone().slice([0..1, 0..1, 0..1]).try_into_vec_as::<f32>().expect("f32");
+        // The pixels (0,0), (0,1), (1,0), (1,1) of three channels each; a row is 18 values.
+        assert_eq!(first, [0., 1., 2., 3., 4., 5., 18., 19., 20., 21., 22., 23.]);
+        assert_eq!(unfolded(folded).try_into_vec_as::<f32>().expect("f32"), values);
+    }
+
+    #[test]
+    fn every_form_keeps_the_inputs_shape() {
+        for (skips, refine) in [(false, 0), (true, 0), (true, 1), (false, 2)] {
+            let config = EncoderDecoderConfig::new(vec![2, 3, 4], skips, refine);
+            let net = config.init(&Device::flex());
+            let y = net.forward(Tensor::ones([2, 1, 16, 24], &Device::flex()));
+            assert_eq!((y.dims(), config.stride()), ([2, 1, 16, 24], 8), "{skips} {refine}");
+        }
+    }
+
+    /// LithoBench's generator has 5×5 convolutions in its encoder and batch normalisation throughout; folded, it has
+    /// 3×3 ones on four times the channels.
+    #[test]
+    fn the_published_generator_fits() {
+        let w = [16, 64, 128, 512, 1024];
+        let net = EncoderDecoderConfig::new(w.to_vec(), false, 0).init(&Device::flex());
+        let pairs = [(1, 16), (16, 64), (64, 128), (128, 512), (512, 1024)];
+        let both = |(a, b): (usize, usize)| (9 * 4 * a * b + b) + (9 * 4 * a * b + 4 * a);
+        assert_eq!(net.num_params(), pairs.map(both).iter().sum::<usize>());
+    }
+}

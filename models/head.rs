@@ -1,0 +1,90 @@
+//! From a network's logits to a mask: what the methods have in common.
+
+use burn::tensor::activation::sigmoid;
+use burn::tensor::{DType, Tensor};
+
+use crate::unet::enlarged;
+
+/// How logits become a mask.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head {
+    /// Side of a pixel that the network sees, in nm.
+    pub pixel_nm: f64,
+    /// Mask pixels per network pixel and side.
+    pub upsample: usize,
+    /// Logit of a pixel inside the target before the network's change; outside it is the negative. With 0,
+    /// the network's output is the mask's logits.
+    pub target_logit: f64,
+}
+
+/// A network that proposes a mask for a target.
+pub trait MaskNetwork: Send {
+    /// How its logits become a mask.
+    fn head(&self) -> Head;
+
+    /// What sides of targets must be multiples of, in pixels.
+    fn stride(&self) -> usize;
+
+    /// Logits `[batch, 1, n, n]` for targets of that shape, in the input's precision.
+    fn logits(&self, x: Tensor<4>) -> Tensor<4>;
+
+    /// Side of a pixel of the mask, in nm.
+    fn mask_pixel_nm(&self) -> f64 {
+        self.head().pixel_nm / self.head().upsample as f64
+    }
+
+    /// The mask in 0 to 1, `[batch, u·n, u·n]`, for a target `[batch, n, n]` at the network's pixel size.
+    ///
+    /// `precision` is the network's; the mask is f32.
+    fn forward(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
+        let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
+        self.head().mask(target, self.logits(input))
+    }
+
+    /// As [`MaskNetwork::forward`], with the logits averaged over the eight symmetries of the square.
+    ///
+    /// A cross-quad source images mirrored and transposed layouts alike, so the eight answers are
+    /// equally right and their mean is better; it costs eight passes.
+    fn forward_symmetric(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
+        let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
+        let answer = |code: usize| turned_back(self.logits(turned(input.clone(), code)), code);
+        let sum = (1..SYMMETRIES).fold(answer(0), |sum, code| sum + answer(code));
+        self.head().mask(target, sum / SYMMETRIES as f64)
+    }
+}
+
+impl Head {
+    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+        let own = (target * 2.0 - 1.0) * self.target_logit;
+        sigmoid(self.enlarged(own + change.cast(DType::F32).squeeze_dim::<3>(1)))
+    }
+
+    /// Bilinear interpolation between pixel middles.
+    fn enlarged(&self, logits: Tensor<3>) -> Tensor<3> {
+        let factor = self.upsample;
+        if factor <= 1 {
+            return logits;
+        }
+        let [batch, n, _] = logits.dims();
+        let offset = |j: usize| (j as f64 + 0.5) / factor as f64 - 0.5;
+        let offsets: Vec<Vec<f64>> = (0..factor).map(|j| vec![offset(j); n]).collect();
+        let tall = enlarged(logits.unsqueeze_dim::<4>(1), &offsets);
+        let m = n * factor;
+        enlarged(tall.reshape([batch, m, n, 1]), &offsets).reshape([batch, m, m])
+    }
+}
+
+/// Symmetries of the square: two mirrors and a transposition, one bit each.
+const SYMMETRIES: usize = 8;
+
+fn turned(x: Tensor<4>, code: usize) -> Tensor<4> {
+    let x = if code & 1 == 0 { x } else { x.flip([2]) };
+    let x = if code & 2 == 0 { x } else { x.flip([3]) };
+    if code & 4 == 0 { x } else { x.swap_dims(2, 3) }
+}
+
+fn turned_back(x: Tensor<4>, code: usize) -> Tensor<4> {
+    let x = if code & 4 == 0 { x } else { x.swap_dims(2, 3) };
+    let x = if code & 2 == 0 { x } else { x.flip([3]) };
+    if code & 1 == 0 { x } else { x.flip([2]) }
+}
