@@ -7,3 +7,4 @@ mod import;
 mod invariance;
 mod optics;
 mod reference;
+mod surrogate;

@@ -2,6 +2,7 @@
 
 mod front;
 mod models;
+mod surrogate;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,8 @@ pub enum BenchJob {
     Front(Iccad13Args),
     /// All methods beside each other, networks alone and corrected: table and chart of quality against time.
     Models(Iccad13Args),
+    /// Descent with the true model at every step, and through its surrogate: quality, calls of the true model, time.
+    Surrogate(surrogate::SurrogateArgs),
 }
 
 /// Clips and settings.
@@ -111,15 +114,20 @@ pub fn bench(job: &BenchJob) -> Result<Verdict> {
         BenchJob::Iccad13(args) => iccad13(args),
         BenchJob::Front(args) => front::front(args),
         BenchJob::Models(args) => models::models(args),
+        BenchJob::Surrogate(args) => surrogate::surrogate(args),
     }
 }
 
-/// The clips of a folder, in the order of their numbers, or the windows of a layout.
+/// The clips of a folder or the windows of a layout.
 fn layouts(args: &Iccad13Args) -> Result<Vec<Layout>> {
     if args.clips.is_file() {
         return windows(args);
     }
-    let folder = &args.clips;
+    clips_of(&args.clips, &args.drawing)
+}
+
+/// The clips of a folder, in the order of their numbers.
+fn clips_of(folder: &Path, drawing: &LayoutOptions) -> Result<Vec<Layout>> {
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut clips: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
@@ -131,7 +139,7 @@ fn layouts(args: &Iccad13Args) -> Result<Vec<Layout>> {
     if clips.is_empty() {
         bail!("{} has no .glp clips", folder.display());
     }
-    clips.iter().map(|path| args.drawing.read(path)).collect()
+    clips.iter().map(|path| drawing.read(path)).collect()
 }
 
 /// Pieces of polygons thinner than this, left by a window's border, are dropped, in nm.

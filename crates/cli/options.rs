@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{Fields, MaskStyle, Method, Model, load_kernels};
+use lithoburn_engine::{CORRECT_EVERY, Fields, MaskStyle, Method, Model, load_kernels};
 use lithoburn_layout::{Coverage, Layer, Layout, MaskRules, ReadOptions};
+use lithoburn_litho::bake::BakeConfig;
 use lithoburn_litho::{KernelSet, Process, ProcessWindow};
 use lithoburn_pool::{Chosen, DeviceName};
 
@@ -26,6 +27,8 @@ pub(crate) enum ModelName {
     GanOpc,
     /// Gradient descent on the mask's pixels.
     Ilt,
+    /// The same through a learned forward model, corrected by the true one.
+    SurrogateIlt,
 }
 
 /// The model and its settings.
@@ -37,6 +40,9 @@ pub(crate) struct ModelOptions {
     /// Steps of correction after the network; 0 takes the network's mask as it is.
     #[arg(long, value_name = "N", default_value_t = CORRECTION)]
     pub correct: usize,
+    /// Steps between two looks of surrogate-ilt at the true model.
+    #[arg(long, value_name = "N", default_value_t = CORRECT_EVERY)]
+    pub correct_every: usize,
     /// Weight of the PV band against the print's errors: more gives a smaller band and a larger L2
     /// [default: 3].
     #[arg(long, value_name = "W")]
@@ -64,6 +70,10 @@ impl ModelOptions {
         };
         match self.model {
             ModelName::Ilt => Model::Ilt,
+            ModelName::SurrogateIlt => Model::SurrogateIlt {
+                weights: self.weights.clone(),
+                correct_every: self.correct_every,
+            },
             ModelName::NeuralIlt => network(Method::NeuralIlt),
             ModelName::NeuralIltFast => network(Method::NeuralIltFast),
             ModelName::GanOpc => network(Method::GanOpc),
@@ -114,6 +124,29 @@ impl KernelOptions {
             Some(path) => corners(path)?,
         };
         Ok(Process { window, diffusion_nm: self.diffusion })
+    }
+}
+
+/// A resist with a bake.
+#[derive(Args, Debug)]
+pub(crate) struct BakeOptions {
+    /// A resist through its depth with a post-exposure bake, in place of the threshold: a JSON file with its
+    /// numbers (those of a surrogate's training.json under "bake"), or "default".
+    #[arg(long, value_name = "FILE")]
+    pub bake: Option<PathBuf>,
+}
+
+impl BakeOptions {
+    pub(crate) fn load(&self) -> Result<Option<BakeConfig>> {
+        let Some(path) = &self.bake else { return Ok(None) };
+        if path.as_os_str() == "default" {
+            return Ok(Some(BakeConfig::default()));
+        }
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the bake from {}", path.display()))?;
+        let config = serde_json::from_str(&text)
+            .with_context(|| format!("{} holds no numbers of a bake", path.display()))?;
+        Ok(Some(config))
     }
 }
 

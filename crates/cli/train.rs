@@ -13,8 +13,10 @@ use lithoburn_pool::{Chosen, DeviceName};
 use lithoburn_train::{End, Network, News, Record, Sample, TrainConfig, Trained, train as fit};
 
 use crate::Verdict;
-use crate::options::KernelOptions;
+use crate::options::{BakeOptions, KernelOptions};
 use crate::terminal::{go_on, say};
+
+mod surrogate;
 
 /// What can be trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,6 +27,8 @@ enum Pupil {
     NeuralIltFast,
     /// A generator, first through the simulator, then against a discriminator.
     GanOpc,
+    /// A forward model of the given optics and resist, for Surrogate-ILT.
+    SurrogateIlt,
 }
 
 /// Train a network through the simulator, on generated clips. No data set is needed. The same command goes
@@ -35,11 +39,11 @@ pub struct TrainArgs {
     /// samples/.
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
-    /// What to train.
-    #[arg(long, short, value_enum, default_value = "neural-ilt-fast")]
-    model: Pupil,
+    /// What to train [default: neural-ilt-fast, or what the --config is of].
+    #[arg(long, short, value_enum)]
+    model: Option<Pupil>,
     /// A JSON file with the whole configuration (training.json of a former run); options override it.
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Devices that share each batch, such as cuda:0,cuda:1: auto, cuda, cuda:N, vulkan, vulkan:N, wgpu, gl
     /// or cpu.
@@ -54,6 +58,8 @@ pub struct TrainArgs {
     devices: Vec<DeviceName>,
     #[command(flatten)]
     kernels: KernelOptions,
+    #[command(flatten)]
+    bake: BakeOptions,
     /// Channels of the U-Net at full resolution; 64 in the paper.
     #[arg(long)]
     width: Option<usize>,
@@ -85,7 +91,10 @@ pub struct TrainArgs {
 
 impl TrainArgs {
     fn config(&self) -> Result<TrainConfig> {
-        let mut config = match (&self.config, self.model) {
+        let mut config = match (&self.config, self.model.unwrap_or(Pupil::NeuralIltFast)) {
+            (Some(_), _) if self.model.is_some() => {
+                anyhow::bail!("--config says which network to train: leave out --model")
+            }
             (Some(path), _) => {
                 let bytes = std::fs::read(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;
@@ -95,6 +104,7 @@ impl TrainArgs {
             (None, Pupil::NeuralIlt) => TrainConfig::default(),
             (None, Pupil::NeuralIltFast) => TrainConfig::neural_ilt_fast(),
             (None, Pupil::GanOpc) => TrainConfig::gan_opc(),
+            (None, Pupil::SurrogateIlt) => unreachable!("a surrogate has its own configuration"),
         };
         match (&mut config.network, self.width) {
             (_, None) => (),
@@ -127,6 +137,14 @@ impl TrainArgs {
 ///
 /// One that says what was wrong and what to do.
 pub fn train(args: &TrainArgs) -> Result<Verdict> {
+    if args.model == Some(Pupil::SurrogateIlt) {
+        return surrogate::train(args);
+    }
+    if args.bake.bake.is_some() {
+        anyhow::bail!(
+            "--bake is for surrogate-ilt: networks are trained with the threshold resist"
+        );
+    }
     let config = args.config()?;
     let (kernels, name) = args.kernels.load()?;
     lithoburn_engine::probe_directory(&args.out)?;

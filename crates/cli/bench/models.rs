@@ -69,7 +69,7 @@ fn line(model: &Model, t: &Table) -> Line {
         method: model.name(),
         correct: match model {
             Model::Network { correct, .. } => Some(*correct),
-            Model::Ilt => None,
+            Model::Ilt | Model::SurrogateIlt { .. } => None,
         },
         l2_nm2: t.l2_nm2,
         pvb_nm2: t.pvb_nm2,
@@ -156,7 +156,7 @@ mod tests {
             .iter()
             .map(|m| match m {
                 Model::Network { correct, .. } => *correct,
-                Model::Ilt => usize::MAX,
+                Model::Ilt | Model::SurrogateIlt { .. } => usize::MAX,
             })
             .collect();
         assert_eq!(steps, [0, 100, 0, 100, 0, 100]);

@@ -28,6 +28,9 @@ macro_rules! weights {
 const NEURAL_ILT: Weights = weights!("neural-ilt");
 const NEURAL_ILT_FAST: Weights = weights!("neural-ilt-fast");
 const GAN_OPC: Weights = weights!("gan-opc");
+/// Of the built-in kernels, of the contest's as OpenILT ships them, and of the built-in ones with a bake.
+const SURROGATES: [Weights; 3] =
+    [weights!("surrogate-ilt"), weights!("surrogate-ilt-iccad13"), weights!("surrogate-ilt-bake")];
 
 /// Name of the default kernels in reports.
 pub(crate) const KERNELS_NAME: &str = "cross_quad_2048 (built in)";
@@ -61,4 +64,9 @@ pub fn shipped_weights(method: Method) -> (&'static [u8], &'static [u8]) {
         Method::NeuralIltFast => NEURAL_ILT_FAST,
         Method::GanOpc => GAN_OPC,
     }
+}
+
+/// The trained surrogates: `config.json` and tensors of each. Each says what it was trained for.
+pub fn shipped_surrogates() -> &'static [(&'static [u8], &'static [u8])] {
+    &SURROGATES
 }

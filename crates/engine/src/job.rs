@@ -6,7 +6,7 @@ use std::time::Instant;
 use lithoburn_layout::{
     Coverage, Frame, Layout, MaskRules, Polygon, Raster, TileGrid, Violation, contour, rules, trace,
 };
-use lithoburn_litho::ilt::Progress;
+use lithoburn_litho::ilt::{Progress, Usage};
 use lithoburn_litho::{KernelSet, Process};
 use lithoburn_pool::Chosen;
 use rayon::prelude::*;
@@ -117,6 +117,9 @@ pub struct Report {
     pub model: Model,
     /// SHA-256 of the network's weights.
     pub weights_sha256: Option<String>,
+    /// With Surrogate-ILT: what the last batch of fields asked of its models, for each field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surrogate: Option<Usage>,
     /// The device's name.
     pub device: String,
     /// The card behind it.
@@ -302,6 +305,7 @@ impl Job {
             layout: layout.name.clone(),
             model: self.model.clone(),
             weights_sha256: proposer.weights_hash.clone(),
+            surrogate: proposer.usage(),
             device: self.device.name.clone(),
             card: self.device.card.clone(),
             device_reason: self.device.reason.clone(),

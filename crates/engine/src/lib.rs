@@ -15,12 +15,14 @@ mod job;
 pub mod overview;
 mod propose;
 mod shots;
+mod surrogate;
 mod write;
 
-pub use assets::{default_kernels, load_kernels, shipped_weights};
+pub use assets::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};
 pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
 pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
 pub use job::{Event, Fields, Job, MaskStyle, Outcome, Report, Stage};
-pub use propose::{Method, Model, Proposer, load_network};
+pub use propose::{Kept, Method, Model, Proposer, load_network};
+pub use surrogate::{CORRECT_EVERY, Compared, Comparison, Run, TrueModel};
 pub use write::{MASK_LAYER, probe_directory};

@@ -1,18 +1,23 @@
 //! Models on a device: targets in, masks out.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
-use lithoburn_litho::ilt::{HardMasks, Ilt, IltConfig, MaskConstraint, Progress, Start, resized};
+use lithoburn_litho::forward::ForwardModel;
+use lithoburn_litho::ilt::{
+    HardMasks, Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage, resized,
+};
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
 use lithoburn_models::onnx::Exported;
-use lithoburn_models::{GanOpc, MaskNetwork, NeuralIlt, weights};
+use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, weights};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::assets::shipped_weights;
+use crate::surrogate::TrueModel;
 
 /// How a mask is found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +25,13 @@ use crate::assets::shipped_weights;
 pub enum Model {
     /// Gradient descent on the pixels, from the target.
     Ilt,
+    /// Gradient descent through a learned forward model, corrected by the true one.
+    SurrogateIlt {
+        /// Directory of the surrogate; without it, the built-in one for the kernels.
+        weights: Option<PathBuf>,
+        /// Steps between two looks at the true model.
+        correct_every: usize,
+    },
     /// A network, then descent from its mask.
     #[serde(untagged)]
     Network {
@@ -62,6 +74,7 @@ impl Model {
         match self {
             Self::Ilt => "ilt",
             Self::Network { method, .. } => method.name(),
+            Self::SurrogateIlt { .. } => "surrogate-ilt",
         }
     }
 }
@@ -74,10 +87,13 @@ pub struct Proposer {
     constraint: Option<Kept>,
     /// SHA-256 of the weights, if the model has some.
     pub weights_hash: Option<String>,
+    /// What the last batch asked of a surrogate and of the true model.
+    usage: Mutex<Option<Usage>>,
 }
 
 /// Mask rules as the solver sees them.
-struct Kept(MaskRules);
+#[derive(Clone, Copy, Debug)]
+pub struct Kept(pub MaskRules);
 
 impl MaskConstraint for Kept {
     fn forbidden(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
@@ -91,7 +107,15 @@ impl MaskConstraint for Kept {
 
 enum Means {
     Descent,
-    Network { network: Box<dyn MaskNetwork>, correct: usize },
+    Network {
+        network: Box<dyn MaskNetwork>,
+        correct: usize,
+    },
+    Surrogate {
+        learned: Box<LearnedModel>,
+        truth: Box<dyn ForwardModel + Send + Sync>,
+        every: usize,
+    },
 }
 
 impl Proposer {
@@ -116,10 +140,25 @@ impl Proposer {
                 let means = Means::Network { network, correct: *correct };
                 (means, IltConfig::correction(*correct), Some(hash))
             }
+            Model::SurrogateIlt { weights, correct_every } => {
+                let (kernels, diffusion_nm) = (kernels.clone(), process.diffusion_nm);
+                let model = TrueModel { kernels, diffusion_nm, bake: None, window: process.window };
+                let (learned, hash) = model.surrogate(weights.as_deref(), device)?;
+                let (learned, truth) = (Box::new(learned), model.on(device)?);
+                let means = Means::Surrogate { learned, truth, every: *correct_every };
+                (means, IltConfig::default(), Some(hash))
+            }
         };
         descent.loss.window = process.window;
         descent.loss.band = band.unwrap_or(descent.loss.band);
-        Ok(Self { simulator, means, descent, constraint: rules.map(Kept), weights_hash })
+        Ok(Self {
+            simulator,
+            means,
+            descent,
+            constraint: rules.map(Kept),
+            weights_hash,
+            usage: Mutex::new(None),
+        })
     }
 
     /// The optics on the proposer's device.
@@ -127,10 +166,15 @@ impl Proposer {
         &self.simulator
     }
 
+    /// What the last batch asked of a surrogate and of the true model, for each of its clips.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage.lock().ok().and_then(|usage| *usage)
+    }
+
     /// Steps per batch, for a progress bar.
     pub fn steps(&self) -> usize {
         match &self.means {
-            Means::Descent => self.descent.iterations(),
+            Means::Descent | Means::Surrogate { .. } => self.descent.iterations(),
             Means::Network { correct, .. } => 1 + correct,
         }
     }
@@ -148,6 +192,17 @@ impl Proposer {
         let target = self.upload(targets);
         match &self.means {
             Means::Descent => Ok(self.rasters(&self.descend(&target, &Start::Target, 0, watch)?)),
+            Means::Surrogate { learned, truth, every } => {
+                let constraint = self.constraint.as_ref().map(|kept| kept as &dyn MaskConstraint);
+                let descent = ModelledIlt::exact(&self.descent, truth.as_ref())
+                    .with_surrogate(learned.as_ref(), *every)
+                    .with_constraint(constraint);
+                let found = descent.run(&target, &Start::Target, watch)?;
+                if let Ok(mut usage) = self.usage.lock() {
+                    *usage = Some(found.usage);
+                }
+                self.download(found.masks)
+            }
             Means::Network { network, correct } => {
                 let size = (self.simulator.period_nm() / network.head().pixel_nm).round() as usize;
                 let small = fitted(&target, size)?;

@@ -16,6 +16,7 @@
 
 mod descent;
 mod images;
+mod modelled;
 mod probes;
 mod steps;
 
@@ -27,6 +28,7 @@ use crate::loss::{Goal, PrintLoss};
 use crate::{LithoError, Sampling, Simulator};
 use descent::Descent;
 pub use images::{resized, smoothed};
+pub use modelled::{Found, ModelledIlt, Usage};
 pub(crate) use steps::Optics;
 
 /// One resolution of the descent.
@@ -114,6 +116,50 @@ impl IltConfig {
     /// Steps of all levels.
     pub fn iterations(&self) -> usize {
         self.levels.iter().map(|level| level.iterations).sum()
+    }
+
+    /// Exposures by the true model in a descent that uses its gradient: each step's, and each hard mask's.
+    pub fn exact_calls(&self) -> usize {
+        let last = self.levels.last().map_or(0, |level| level.iterations);
+        self.iterations() + (0..last).filter(|&step| is_candidate(step, last)).count()
+    }
+
+    /// What to print, on the last level's grid, and the design's pixels.
+    fn goal(&self, target: &Tensor<3>, period_nm: f64) -> Result<(Goal, Vec<bool>), LithoError> {
+        let none = || LithoError::Grid("the descent has no level".into());
+        let level = self.levels.last().ok_or_else(none)?;
+        let design = resized(target.clone(), (period_nm / level.pixel_nm).round() as usize);
+        let bits = read_bits(design.clone(), "read the target")?;
+        let strips = (self.loss.edge > 0.0).then(|| {
+            let strips = probes::strips(&bits, design.dims(), level.pixel_nm);
+            from_bits(strips, design.dims(), &design.device())
+        });
+        let target = images::rounded(design.clone(), self.corner_nm, level.pixel_nm);
+        Ok((Goal { target, design, strips }, bits))
+    }
+
+    /// Whether the mask is held against its constraint after this step of the last level.
+    fn mends(&self, step: usize, level: &Level) -> bool {
+        let at = |share: &f64| (share * level.iterations as f64).round() as usize == step;
+        self.mend_at.iter().any(at)
+    }
+
+    /// Parameters at the start, on the target's grid.
+    fn first(&self, target: &Tensor<3>, start: &Start, level: &Level) -> Tensor<3> {
+        match start {
+            Start::Target => target.clone() * self.start,
+            Start::Mask(mask) => {
+                // The inverse of the mask's sigmoid, where it is not saturated.
+                let mask = resized(mask.clone(), target.dims()[2]).clamp(0.02, 0.98);
+                let logit = (mask.clone() / (mask * -1.0 + 1.0)).log();
+                logit / level.steepness[0] + 0.5
+            }
+        }
+    }
+
+    /// Points along a mask's pixel.
+    fn points(&self, pixel_nm: f64) -> usize {
+        (pixel_nm / self.point_nm).round().max(1.0) as usize
     }
 }
 
@@ -220,15 +266,16 @@ impl<'a> Ilt<'a> {
         let mut progress = Progress { done: 0, total: self.config.iterations(), loss_nm2: None };
         let mut parameters: Option<Tensor<3>> = None;
         let mut best = None;
-        let (goal, design) = self.goal(target)?;
+        self.config.levels.iter().try_for_each(|level| self.grid(level).map(|_| ()))?;
+        let (goal, design) = self.config.goal(target, self.simulator.period_nm())?;
         for (index, level) in self.config.levels.iter().enumerate() {
             let grid = self.grid(level)?;
             let goal = goal.resized(grid.size);
             let first = parameters.take().map(|p| resized(p, grid.size));
-            let first = first.unwrap_or_else(|| self.first(&goal.target, start, level, grid.size));
+            let first = first.unwrap_or_else(|| self.config.first(&goal.target, start, level));
             let last = index + 1 == self.config.levels.len();
             let mut descent = Descent::new(self, level, grid, goal, first);
-            let mends = |step: usize| last && self.mends(step, level);
+            let mends = |step: usize| last && self.config.mends(step, level);
             let tries = |step: usize| last && is_candidate(step, level.iterations);
             let mut step = 0;
             while step < level.iterations {
@@ -253,22 +300,7 @@ impl<'a> Ilt<'a> {
     }
 
     fn grid(&self, level: &Level) -> Result<Sampling, LithoError> {
-        let points = (level.pixel_nm / self.config.point_nm).round().max(1.0) as usize;
-        self.simulator.sampling(level.pixel_nm, points)
-    }
-
-    /// What to print, on the last level's grid, and the design's pixels.
-    fn goal(&self, target: &Tensor<3>) -> Result<(Goal, Vec<bool>), LithoError> {
-        let none = || LithoError::Grid("the descent has no level".into());
-        let level = self.config.levels.last().ok_or_else(none)?;
-        let design = resized(target.clone(), self.grid(level)?.size);
-        let bits = read_bits(design.clone(), "read the target")?;
-        let strips = (self.config.loss.edge > 0.0).then(|| {
-            let strips = probes::strips(&bits, design.dims(), level.pixel_nm);
-            from_bits(strips, design.dims(), &design.device())
-        });
-        let target = images::rounded(design.clone(), self.config.corner_nm, level.pixel_nm);
-        Ok((Goal { target, design, strips }, bits))
+        self.simulator.sampling(level.pixel_nm, self.config.points(level.pixel_nm))
     }
 
     /// L2 and PV band of hard masks and what their edges cost, `[batch, 1, 1]`.
@@ -280,54 +312,64 @@ impl<'a> Ilt<'a> {
         loss.hard_error(&self.simulator.aerial(masks, grid, grid), goal)
     }
 
-    /// Whether the mask is held against its constraint after this step of the last level.
-    fn mends(&self, step: usize, level: &Level) -> bool {
-        let at = |share: &f64| (share * level.iterations as f64).round() as usize == step;
-        self.config.mend_at.iter().any(at)
-    }
-
-    fn first(&self, target: &Tensor<3>, start: &Start, level: &Level, size: usize) -> Tensor<3> {
-        match start {
-            Start::Target => target.clone() * self.config.start,
-            Start::Mask(mask) => {
-                // The inverse of the mask's sigmoid, where it is not saturated.
-                let mask = resized(mask.clone(), size).clamp(0.02, 0.98);
-                let logit = (mask.clone() / (mask * -1.0 + 1.0)).log();
-                logit / level.steepness[0] + 0.5
-            }
-        }
-    }
-
-    /// The hard masks as their constraint wants them, unless that costs too much of the print: a mask that
-    /// breaks its constraint is worth more than one that prints nothing.
     fn enforced(&self, best: Best, goal: &Goal) -> Result<HardMasks, LithoError> {
-        let (device, shape) = (best.masks.device(), best.masks.dims());
-        let [batch, n, _] = shape;
-        let pixels = n * n;
-        let free = read_bits(best.masks, "read the mask")?;
-        let Some(constraint) = self.constraint else {
-            return Ok(HardMasks { size: n, bits: free });
-        };
-        let pixel_nm = self.simulator.period_nm() / n as f64;
-        let mut kept = vec![false; free.len()];
-        kept.par_chunks_mut(pixels)
-            .zip(free.par_chunks(pixels))
-            .for_each(|(kept, free)| kept.copy_from_slice(&constraint.enforced(free, n, pixel_nm)));
-        let points = (pixel_nm / self.config.point_nm).round().max(1.0) as usize;
-        let grid = self.simulator.sampling(pixel_nm, points)?;
-        let after = self.hard_errors(from_bits(kept.clone(), shape, &device), goal, &grid);
-        let errors = read_back(Tensor::cat(vec![best.errors, after], 1), "read the error")?;
-        for clip in (0..batch).filter(|&i| errors[2 * i + 1] > errors[2 * i] * MOST_COST) {
-            let own = clip * pixels..(clip + 1) * pixels;
-            kept[own.clone()].copy_from_slice(&free[own]);
-        }
-        Ok(HardMasks { size: n, bits: kept })
+        let pixel_nm = self.simulator.period_nm() / best.masks.dims()[2] as f64;
+        let grid = self.simulator.sampling(pixel_nm, self.config.points(pixel_nm))?;
+        let error = |masks: Tensor<3>| self.hard_errors(masks, goal, &grid);
+        enforced(best, self.constraint, pixel_nm, &error)
     }
 }
 
 /// Steps of the levels before one.
 fn before(levels: &[Level], index: usize) -> usize {
     levels[..index].iter().map(|level| level.iterations).sum()
+}
+
+/// The hard masks as their constraint wants them, unless that costs too much of the print: a mask that
+/// breaks its constraint is worth more than one that prints nothing.
+fn enforced(
+    best: Best,
+    constraint: Option<&dyn MaskConstraint>,
+    pixel_nm: f64,
+    error: &dyn Fn(Tensor<3>) -> Tensor<3>,
+) -> Result<HardMasks, LithoError> {
+    let (device, shape) = (best.masks.device(), best.masks.dims());
+    let [batch, n, _] = shape;
+    let pixels = n * n;
+    let free = read_bits(best.masks, "read the mask")?;
+    let Some(constraint) = constraint else {
+        return Ok(HardMasks { size: n, bits: free });
+    };
+    let mut kept = vec![false; free.len()];
+    kept.par_chunks_mut(pixels)
+        .zip(free.par_chunks(pixels))
+        .for_each(|(kept, free)| kept.copy_from_slice(&constraint.enforced(free, n, pixel_nm)));
+    let after = error(from_bits(kept.clone(), shape, &device));
+    let errors = read_back(Tensor::cat(vec![best.errors, after], 1), "read the error")?;
+    for clip in (0..batch).filter(|&i| errors[2 * i + 1] > errors[2 * i] * MOST_COST) {
+        let own = clip * pixels..(clip + 1) * pixels;
+        kept[own.clone()].copy_from_slice(&free[own]);
+    }
+    Ok(HardMasks { size: n, bits: kept })
+}
+
+/// Where a mask may stay open, 0 or 1: not where it would break its constraint when hard. The design itself is never
+/// taken away: what it breaks is for the report.
+fn still_open(
+    mask: &Tensor<3>,
+    design: &[bool],
+    constraint: &dyn MaskConstraint,
+    pixel_nm: f64,
+) -> Result<Tensor<3>, LithoError> {
+    let [batch, n, _] = mask.dims();
+    let mut open = read_bits(mask.clone(), "read the mask")?;
+    open.par_chunks_mut(n * n).zip(design.par_chunks(n * n)).for_each(|(open, design)| {
+        let forbidden = constraint.forbidden(open, n, pixel_nm);
+        for ((open, forbidden), &design) in open.iter_mut().zip(forbidden).zip(design) {
+            *open = !forbidden || design;
+        }
+    });
+    Ok(from_bits(open, [batch, n, n], &mask.device()))
 }
 
 /// Whether an iterate of the last level is tried: the last one, and some before.
@@ -338,7 +380,7 @@ fn is_candidate(step: usize, iterations: usize) -> bool {
 }
 
 /// An image's values; waits for the device.
-fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
+pub(crate) fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
     image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device { doing, problem: e.to_string() })
 }
 

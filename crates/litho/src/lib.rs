@@ -16,6 +16,8 @@
 //! | [`kernels`] | a set of kernels: load, save, compare |
 //! | [`contest`] | kernels as the ICCAD 2013 contest published them |
 //! | [`aerial`] | mask → aerial image, on a coarse grid, differentiable |
+//! | [`forward`] | what a solver needs of any forward model |
+//! | [`bake`] | a resist through its depth: exposure, bake, deprotection |
 //! | [`process`], [`resist`] | dose and focus corners; what prints |
 //! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
 //! | [`metrics`], [`window`] | L2, PV band and EPE, as the field counts them; edges below a pixel, dose and focus latitude |
@@ -24,8 +26,10 @@
 //! pixels. There are no polygons here: those are `lithoburn-layout`'s.
 
 pub mod aerial;
+pub mod bake;
 pub mod contest;
 mod error;
+pub mod forward;
 pub mod ilt;
 pub mod kernels;
 pub mod loss;

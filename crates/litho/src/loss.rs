@@ -1,5 +1,7 @@
 //! The error of a print, differentiable: what solvers and training minimise.
 
+mod corners;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 

@@ -15,7 +15,9 @@ mod checkpoint;
 mod clips;
 mod config;
 mod labels;
+mod masks;
 mod run;
+mod surrogate;
 mod values;
 
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ pub use checkpoint::FILE as CHECKPOINT;
 pub use clips::{ClipStream, field_clip};
 pub use config::{Adversarial, Network, TrainConfig};
 pub use run::train;
+pub use surrogate::{SurrogateRecord, SurrogateTraining, TrainedSurrogate, train_surrogate};
 
 /// A line of the training log.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,6 +119,9 @@ pub enum TrainError {
     /// A file could not be written.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// Weights could not be read back.
+    #[error(transparent)]
+    Weights(#[from] lithoburn_models::WeightsError),
     /// The loss is no number any more.
     #[error("the loss is {loss} at step {step}: lower --learning-rate")]
     Diverged {

@@ -3,11 +3,10 @@
 use std::f64::consts::PI;
 
 use burn::tensor::{Tensor, activation::sigmoid};
-use rayon::prelude::*;
 
 use super::images::{free_window, smoothed};
 use super::steps::{self, Plan, PrintWeights, Stand, Step};
-use super::{Best, Ilt, Level, MaskConstraint, Progress, from_bits, read_back, read_bits};
+use super::{Best, Ilt, Level, MaskConstraint, Progress, read_back, still_open};
 use crate::aerial::Exposure;
 use crate::loss::Goal;
 use crate::{Aerial, LithoError, Sampling};
@@ -197,22 +196,13 @@ impl<'a> Descent<'a> {
     }
 
     /// Closes the window where a hard mask would break its constraint, so that the descent goes on without
-    /// what could not be made. The design itself is never taken away: what it breaks is for the report.
+    /// what could not be made.
     pub(super) fn mend(
         &mut self,
         constraint: &dyn MaskConstraint,
         design: &[bool],
     ) -> Result<(), LithoError> {
-        let [batch, n, _] = self.mask.dims();
-        let mut open = read_bits(self.mask.clone(), "read the mask")?;
-        open.par_chunks_mut(n * n).zip(design.par_chunks(n * n)).for_each(|(open, design)| {
-            let forbidden = constraint.forbidden(open, n, self.level.pixel_nm);
-            let design = design.iter();
-            for ((open, forbidden), &design) in open.iter_mut().zip(forbidden).zip(design) {
-                *open = !forbidden || design;
-            }
-        });
-        let open = from_bits(open, [batch, n, n], &self.mask.device());
+        let open = still_open(&self.mask, design, constraint, self.level.pixel_nm)?;
         self.parameters = self.parameters.clone() * open.clone();
         self.window = self.window.clone() * open;
         Ok(())

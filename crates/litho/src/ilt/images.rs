@@ -8,9 +8,13 @@ use crate::Sampling;
 
 /// 1 inside the free square, 0 outside. `[1, n, n]`.
 pub(super) fn free_window(grid: &Sampling, free_nm: f64, device: &Device) -> Tensor<3> {
-    let n = grid.size;
+    free_square(grid.size, grid.pixel_nm, free_nm, device)
+}
+
+/// As [`free_window`], of `n` pixels a side.
+pub(super) fn free_square(n: usize, pixel_nm: f64, free_nm: f64, device: &Device) -> Tensor<3> {
     let middle = n as f64 / 2.0;
-    let open = |i: usize| ((i as f64 + 0.5 - middle) * grid.pixel_nm).abs() <= free_nm / 2.0;
+    let open = |i: usize| ((i as f64 + 0.5 - middle) * pixel_nm).abs() <= free_nm / 2.0;
     let line: Vec<f32> = (0..n).map(|i| f32::from(u8::from(open(i)))).collect();
     let line = Tensor::<1>::from_floats(line.as_slice(), device);
     line.clone().reshape([1, n, 1]) * line.reshape([1, 1, n])

@@ -1,0 +1,246 @@
+//! Surrogate-ILT: which surrogate goes with which true model, and what it saves.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use lithoburn_layout::Raster;
+use lithoburn_litho::bake::{Bake, BakeConfig};
+use lithoburn_litho::forward::{ForwardModel, ThinMask};
+use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage};
+use lithoburn_litho::{KernelSet, LithoError, ProcessWindow, Resist, Simulator};
+use lithoburn_models::{LearnedModel, Surrogate, Truth, kernels_sha256, weights};
+use serde::Serialize;
+
+use crate::EngineError;
+use crate::assets::shipped_surrogates;
+
+/// Steps between two looks at the true model, by default: 12 looks in the default descent of 240 steps.
+pub const CORRECT_EVERY: usize = 20;
+
+/// A true forward model: optics, and the resist behind them.
+#[derive(Clone, Debug)]
+pub struct TrueModel {
+    /// The optics.
+    pub kernels: KernelSet,
+    /// Gaussian blur of the image, in nm; of the threshold resist only.
+    pub diffusion_nm: f64,
+    /// A resist through its depth; none is the threshold resist.
+    pub bake: Option<BakeConfig>,
+    /// The corners.
+    pub window: ProcessWindow,
+}
+
+impl TrueModel {
+    /// What distinguishes it from another.
+    pub fn identity(&self) -> Truth {
+        Truth {
+            kernels_sha256: kernels_sha256(&self.kernels),
+            diffusion_nm: self.diffusion_nm,
+            bake: self.bake,
+            window: self.window,
+        }
+    }
+
+    /// The model on a device.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Litho`] if the kernels hold no recipe and a bake needs it.
+    pub fn on(&self, device: &Device) -> Result<Box<dyn ForwardModel + Send + Sync>, EngineError> {
+        match &self.bake {
+            None => {
+                let simulator = Simulator::new(&self.kernels, device);
+                let simulator = simulator.with_diffusion(self.diffusion_nm);
+                Ok(Box::new(ThinMask::new(simulator, self.window)))
+            }
+            Some(bake) => {
+                let resist = Resist::default();
+                Ok(Box::new(Bake::new(&self.kernels, bake, self.window, &resist, device)?))
+            }
+        }
+    }
+
+    /// The surrogate of this model: that of a directory, or the built-in one that was trained for it. With it comes
+    /// the SHA-256 of its weights.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Weights`] if it does not load, [`EngineError::Setting`] if it is one of another model.
+    pub fn surrogate(
+        &self,
+        directory: Option<&Path>,
+        device: &Device,
+    ) -> Result<(LearnedModel, String), EngineError> {
+        let wanted = self.identity();
+        let learned = |surrogate| LearnedModel::new(surrogate, self.window, device);
+        if let Some(directory) = directory {
+            let surrogate = Surrogate::load(directory, device)?;
+            let own = surrogate.config().truth.clone();
+            let own = own.ok_or("its config.json does not say what it was trained for".to_string());
+            own.and_then(|own| own.is(&wanted)).map_err(|problem| {
+                EngineError::Setting(format!(
+                    "the surrogate in {} is of no use here: {problem}; {HOW_TO_TRAIN}",
+                    directory.display()
+                ))
+            })?;
+            return Ok((learned(surrogate), weights::hash(directory)?));
+        }
+        for (config, tensors) in shipped_surrogates() {
+            let surrogate = Surrogate::from_bytes(config, tensors, device)?;
+            let own = surrogate.config().truth.as_ref();
+            if own.is_some_and(|own| own.is(&wanted).is_ok()) {
+                return Ok((learned(surrogate), weights::hash_of(tensors)));
+            }
+        }
+        Err(EngineError::Setting(format!(
+            "no built-in surrogate was trained for these kernels ({}…) and this process; {HOW_TO_TRAIN}",
+            wanted.kernels_sha256.get(..12).unwrap_or_default()
+        )))
+    }
+}
+
+const HOW_TO_TRAIN: &str = "train one with `lithoburn train --model surrogate-ilt --out DIR` and the same \
+                            --kernels (and --bake), then name it with --weights DIR";
+
+/// One descent, measured by the true model at the mask's own pixels.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Run {
+    /// Area where the nominal print is not the target, in nm².
+    pub l2_nm2: f64,
+    /// Area between the outer and the inner print, in nm².
+    pub pvb_nm2: f64,
+    /// Seconds of the descent.
+    pub seconds: f64,
+    /// What it asked of its models.
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+/// A clip, corrected with the true model alone and with the surrogate.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Compared {
+    /// With the true model's gradient at every step.
+    pub exact: Run,
+    /// With the surrogate's, corrected now and then.
+    pub surrogate: Run,
+}
+
+/// The two ways to a mask, side by side.
+pub struct Comparison<'a> {
+    /// The true model.
+    pub model: &'a TrueModel,
+    /// Its surrogate, and what it is corrected by.
+    pub surrogate: &'a LearnedModel,
+    /// Steps between corrections.
+    pub correct_every: usize,
+    /// The descent.
+    pub descent: &'a IltConfig,
+    /// What masks must be like.
+    pub constraint: Option<&'a dyn MaskConstraint>,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+impl Comparison<'_> {
+    /// Corrects a field's target both ways.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Litho`] if a pixel size does not fit, the device fails, or `watch` said stop.
+    pub fn run(
+        &self,
+        target: &Raster,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Compared, EngineError> {
+        let truth = self.model.on(self.device)?;
+        let tensor = |raster: &Raster, device: &Device| {
+            let data = TensorData::new(raster.data.clone(), [1, raster.height, raster.width]);
+            Tensor::<3>::from_data(data, device)
+        };
+        let target_there = tensor(target, self.device);
+        let exact =
+            self.timed(target, &mut || self.exact(truth.as_ref(), &target_there, &mut *watch))?;
+        let descent = ModelledIlt::exact(self.descent, truth.as_ref())
+            .with_constraint(self.constraint)
+            .with_surrogate(self.surrogate, self.correct_every);
+        let surrogate = self.timed(target, &mut || {
+            let found = descent.run(&target_there, &Start::Target, &mut *watch)?;
+            Ok((found.masks, found.usage))
+        })?;
+        Ok(Compared { exact, surrogate })
+    }
+
+    /// The descent on the true model: through its written-out adjoint where it has one.
+    fn exact(
+        &self,
+        truth: &dyn ForwardModel,
+        target: &Tensor<3>,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(Tensor<3>, Usage), LithoError> {
+        if self.model.bake.is_some() {
+            let descent = ModelledIlt::exact(self.descent, truth).with_constraint(self.constraint);
+            let found = descent.run(target, &Start::Target, watch)?;
+            return Ok((found.masks, found.usage));
+        }
+        let simulator = Simulator::new(&self.model.kernels, self.device);
+        let simulator = simulator.with_diffusion(self.model.diffusion_nm);
+        let descent = Ilt::new(self.descent, &simulator).with_constraint(self.constraint);
+        let masks = descent.run(target, &Start::Target, watch)?;
+        let calls = self.descent.exact_calls() + usize::from(self.constraint.is_some());
+        Ok((masks, Usage { true_model_calls: calls, ..Usage::default() }))
+    }
+
+    /// Runs a descent against the clock and measures its mask, in f32 on the CPU.
+    fn timed(
+        &self,
+        target: &Raster,
+        descend: &mut dyn FnMut() -> Result<(Tensor<3>, Usage), LithoError>,
+    ) -> Result<Run, EngineError> {
+        let start = Instant::now();
+        let (mask, usage) = descend()?;
+        let [_, _, n] = mask.dims();
+        let mask = values(mask)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let host = Device::flex();
+        let truth = self.model.on(&host)?;
+        let pixel_nm = truth.period_nm() / n as f64;
+        let imager =
+            truth.on(pixel_nm, (pixel_nm / self.descent.point_nm).round().max(1.0) as usize)?;
+        let mask = Tensor::<3>::from_data(TensorData::new(mask, [1, n, n]), &host);
+        let images = imager.images(mask);
+        let level = Resist::default().threshold as f32;
+        let printed = |image: &Tensor<3>| -> Result<Vec<bool>, LithoError> {
+            Ok(values(image.clone())?.into_iter().map(|v| v >= level).collect())
+        };
+        let [nominal, outer, inner] = images.each();
+        let (nominal, outer, inner) = (printed(nominal)?, printed(outer)?, printed(inner)?);
+        let target = on_grid(target, n)?.binary();
+        let differ =
+            |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|(a, b)| a != b).count() as f64;
+        let area = pixel_nm * pixel_nm;
+        Ok(Run {
+            l2_nm2: differ(&nominal, &target) * area,
+            pvb_nm2: differ(&outer, &inner) * area,
+            seconds,
+            usage,
+        })
+    }
+}
+
+/// A target on `n` pixels a side.
+fn on_grid(target: &Raster, n: usize) -> Result<Raster, EngineError> {
+    match target.width {
+        width if width == n => Ok(target.clone()),
+        width if width.is_multiple_of(n) => Ok(target.averaged(width / n)),
+        width => Err(EngineError::Setting(format!(
+            "a target of {width} pixels has no whole number of them in each of the mask's {n}"
+        ))),
+    }
+}
+
+fn values(image: Tensor<3>) -> Result<Vec<f32>, LithoError> {
+    image
+        .try_into_vec_as::<f32>()
+        .map_err(|e| LithoError::Device { doing: "read the mask", problem: e.to_string() })
+}
