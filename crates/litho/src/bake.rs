@@ -169,9 +169,9 @@ impl Bake {
                     .into(),
             ));
         };
-        let planes: Result<Vec<Simulator>, LithoError> = (0..config.planes)
-            .map(|p| Ok(Simulator::new(&at_depth(optics, config.depth_nm(p))?, device)))
-            .collect();
+        let planes: Result<Vec<KernelSet>, LithoError> =
+            (0..config.planes).map(|p| at_depth(optics, config.depth_nm(p))).collect();
+        let planes = planes?;
         let size = (set.period_nm / config.pixel_nm).round() as usize;
         // The image has frequencies up to 2K; the grid must hold them.
         if size <= 2 * (set.focus.side - 1) {
@@ -182,22 +182,25 @@ impl Bake {
                 set.period_nm
             )));
         }
-        let diffusion = |sigma_nm: f64| {
-            let step = sigma_nm / (config.steps as f64).sqrt();
-            let spacing = config.thickness_nm / config.planes as f64;
-            Diffusion::new(step / config.pixel_nm, size, step / spacing, config.planes, device)
+        let unscaled = |device: &Device| {
+            let diffusion = |sigma_nm: f64| {
+                let step = sigma_nm / (config.steps as f64).sqrt();
+                let spacing = config.thickness_nm / config.planes as f64;
+                Diffusion::new(step / config.pixel_nm, size, step / spacing, config.planes, device)
+            };
+            Self {
+                config: *config,
+                window,
+                planes: planes.iter().map(|set| Simulator::new(set, device)).collect(),
+                size,
+                acid: diffusion(config.acid_diffusion_nm),
+                quencher: diffusion(config.quencher_diffusion_nm),
+                scale: Scale { factor: 1.0, offset: 0.0 },
+            }
         };
-        let mut bake = Self {
-            config: *config,
-            window,
-            planes: planes?,
-            size,
-            acid: diffusion(config.acid_diffusion_nm),
-            quencher: diffusion(config.quencher_diffusion_nm),
-            scale: Scale { factor: 1.0, offset: 0.0 },
-        };
-        bake.scale = bake.calibrated(set, resist)?;
-        Ok(bake)
+        // A slope is a difference of near numbers: on the CPU, since GPUs may multiply f32 in TF32.
+        let scale = unscaled(&Device::flex()).calibrated(set, resist)?;
+        Ok(Self { scale, ..unscaled(device) })
     }
 
     /// Deprotection at the corners, `[3 * batch, n, n]` on the bake's grid, of masks on `grids`, one a plane.
