@@ -153,20 +153,34 @@ impl MaskRules {
         let margin = self.margin(pixel_nm);
         let mut mask = Bits::framed(mask, width, margin);
         let on = Grid { width: width + 2 * margin, pixel_nm };
+        let mut mending = MENDING_ROUNDS;
         for round in 0..MOST_ROUNDS {
             let before = mask.clone();
             mask = on.opened(&mask, self.min_width_nm);
-            if round < MENDING_ROUNDS {
+            if round < mending {
                 mask = on.opened(&mask.inverse(), self.min_space_nm).inverse();
             } else {
                 mask = mask.without(&on.tight(&mask, self.min_space_nm));
             }
             mask = mask.without(&self.forbidden_on(&mask, on, 0.0));
-            if mask == before {
+            // Closing can put back what opening took away, round after round.
+            if mask == before && (round >= mending || self.keeps(&mask, on)) {
                 break;
+            } else if mask == before {
+                mending = 0;
             }
         }
         mask.unframed(margin)
+    }
+
+    /// Whether nothing breaks a rule.
+    fn keeps(&self, mask: &Bits, on: Grid) -> bool {
+        let wide = |set: &Bits, least_nm: f64| {
+            on.radius(least_nm) < 1.0 || !on.violating(set, least_nm).any()
+        };
+        wide(mask, self.min_width_nm)
+            && wide(&mask.inverse(), self.min_space_nm)
+            && !self.forbidden_on(mask, on, 0.0).any()
     }
 
     /// Pixels that must stay dark for shapes to be large enough and far enough apart: small shapes with
