@@ -6,10 +6,8 @@
     python3 examples/check_onnx.py network.onnx
 
 Checks the file against the format, runs it on the targets of network.samples.safetensors, and prints the largest
-difference from the masks there. Exit status 1 if it is more than 1e-3.
-
-Why 1e-3: masks are sigmoids of logits that reach 2700 in the shipped network, and f32 has seven digits. Either program
-is up to 2.5e-4 off the same network in f64. Networks whose logits stay below ten agree to 1e-6.
+difference from the masks there. Exit status 1 if it is more than 1e-4: masks are sigmoids of logits, in f32, and imported
+networks with logits in the thousands may differ by more near their masks' edges.
 """
 
 import sys
@@ -20,7 +18,7 @@ import onnx
 import onnxruntime
 from safetensors.numpy import load_file
 
-MOST = 1e-3
+MOST = 1e-4
 
 path = Path(sys.argv[1])
 model = onnx.load(path)

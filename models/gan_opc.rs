@@ -20,7 +20,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, folded};
-use crate::head::{Head, MaskNetwork};
+use crate::head::{Head, MaskNetwork, unscaled};
 use crate::unet::{conv3, convolve};
 use crate::weights::{self, WeightsError};
 
@@ -40,6 +40,9 @@ pub struct GanOpcConfig {
     pub upsample: usize,
     /// Logit of a pixel inside the target before the network's change; outside it is the negative.
     pub target_logit: f64,
+    /// Factor on all logits (see [`Head`]); training finds it.
+    #[serde(default = "unscaled")]
+    pub logit_scale: f64,
 }
 
 impl Default for GanOpcConfig {
@@ -50,6 +53,7 @@ impl Default for GanOpcConfig {
             pixel_nm: 8.0,
             upsample: 4,
             target_logit: 2.0,
+            logit_scale: 1.0,
         }
     }
 }
@@ -119,8 +123,8 @@ impl GanOpc {
 
 impl MaskNetwork for GanOpc {
     fn head(&self) -> Head {
-        let GanOpcConfig { pixel_nm, upsample, target_logit, .. } = self.config;
-        Head { pixel_nm, upsample, target_logit }
+        let GanOpcConfig { pixel_nm, upsample, target_logit, logit_scale, .. } = self.config;
+        Head { pixel_nm, upsample, target_logit, logit_scale }
     }
 
     fn stride(&self) -> usize {

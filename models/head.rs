@@ -15,6 +15,14 @@ pub struct Head {
     /// Logit of a pixel inside the target before the network's change; outside it is the negative. With 0,
     /// the network's output is the mask's logits.
     pub target_logit: f64,
+    /// Factor on all logits. The mask's edges, where they are 0, do not depend on it; how little rounding shows does: a
+    /// network that was trained to hard masks has logits in the thousands.
+    pub logit_scale: f64,
+}
+
+/// No factor on the logits.
+pub(crate) fn unscaled() -> f64 {
+    1.0
 }
 
 /// A network that proposes a mask for a target.
@@ -56,7 +64,8 @@ pub trait MaskNetwork: Send {
 impl Head {
     fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
         let own = (target * 2.0 - 1.0) * self.target_logit;
-        sigmoid(self.enlarged(own + change.cast(DType::F32).squeeze_dim::<3>(1)))
+        let logits = own + change.cast(DType::F32).squeeze_dim::<3>(1);
+        sigmoid(self.enlarged(logits * self.logit_scale))
     }
 
     /// Bilinear interpolation between pixel middles.

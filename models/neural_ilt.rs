@@ -17,7 +17,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
-use crate::head::{Head, MaskNetwork};
+use crate::head::{Head, MaskNetwork, unscaled};
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::{self, WeightsError};
 
@@ -37,6 +37,9 @@ pub struct NeuralIltConfig {
     pub upsample: usize,
     /// Logit of a pixel inside the target before the network's change; outside it is the negative.
     pub target_logit: f64,
+    /// Factor on all logits (see [`Head`]); training finds it.
+    #[serde(default = "unscaled")]
+    pub logit_scale: f64,
     /// An encoder-decoder in the place of the U-Net: the fast variant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fast: Option<EncoderDecoderConfig>,
@@ -59,6 +62,7 @@ impl Default for NeuralIltConfig {
             pixel_nm: 8.0,
             upsample: 4,
             target_logit: 2.0,
+            logit_scale: 1.0,
             fast: None,
         }
     }
@@ -142,8 +146,8 @@ impl NeuralIlt {
 
 impl MaskNetwork for NeuralIlt {
     fn head(&self) -> Head {
-        let NeuralIltConfig { pixel_nm, upsample, target_logit, .. } = self.config;
-        Head { pixel_nm, upsample, target_logit }
+        let NeuralIltConfig { pixel_nm, upsample, target_logit, logit_scale, .. } = self.config;
+        Head { pixel_nm, upsample, target_logit, logit_scale }
     }
 
     fn stride(&self) -> usize {

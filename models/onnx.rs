@@ -139,6 +139,9 @@ fn draw_head(
         let own = graph.add_const(&inside, -head.target_logit as f32);
         logits = graph.add(&own, &logits);
     }
+    if head.logit_scale != 1.0 {
+        logits = graph.mul_const(&logits, head.logit_scale as f32);
+    }
     if head.upsample > 1 {
         logits = graph.enlarged(&logits, head.upsample);
     }

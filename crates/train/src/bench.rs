@@ -76,6 +76,15 @@ impl<'a> Bench<'a> {
         network.forward(self.seen(target), precision)
     }
 
+    /// Mean size of the network's logits for the first validation clips.
+    pub(crate) fn loudness(&self, network: &dyn MaskNetwork) -> Result<f64, TrainError> {
+        let Some(clips) = self.validation.first() else { return Ok(0.0) };
+        let seen = self.seen(&self.images(clips.clone()));
+        let logits = network.logits(seen.unsqueeze_dim::<4>(1)).abs();
+        let mean = logits.mean_dim(3).mean_dim(2).mean();
+        Ok(f64::from(scalar(mean, "measure the logits")?))
+    }
+
     /// Soft error of masks per clip, in nm². Sums go by rows: Burn gives a single one to one thread.
     pub(crate) fn loss(&self, mask: &Tensor<3>, target: &Tensor<3>, share: f64) -> Tensor<1> {
         let [batch, _, _] = target.dims();

@@ -57,11 +57,9 @@ pub fn train(
     write_whole(&out.join("training.json"), &text(serde_json::to_vec_pretty(config))?)?;
     match &config.network {
         Network::NeuralIlt(network) => {
-            write_whole(&out.join("config.json"), &text(serde_json::to_vec_pretty(network))?)?;
             Run::new(config, network.init(&device), kernels, devices, out)?.go(kernels, watch)
         }
         Network::GanOpc(network) => {
-            write_whole(&out.join("config.json"), &text(serde_json::to_vec_pretty(network))?)?;
             Run::new(config, network.init(&device), kernels, devices, out)?.go(kernels, watch)
         }
     }
@@ -384,10 +382,19 @@ impl<'a, N: Pupil> Run<'a, N> {
         Ok((record, better))
     }
 
-    /// Writes `model.safetensors`; returns its hash.
+    /// Writes `model.safetensors` and its `config.json`; returns the former's hash.
     fn save_weights(&self) -> Result<String, TrainError> {
         let failed = |problem: String| TrainError::Save(self.out.to_path_buf(), problem);
-        let bytes = weights::encode(&self.network.valid()).map_err(failed)?;
+        let network = self.network.valid();
+        let bytes = weights::encode(&network).map_err(failed)?;
+        let scale = logit_scale(self.lanes[0].bench.loudness(&network)?);
+        let mut config = self.config.network.clone();
+        match &mut config {
+            Network::NeuralIlt(config) => config.logit_scale *= scale,
+            Network::GanOpc(config) => config.logit_scale *= scale,
+        }
+        let text = serde_json::to_vec_pretty(&config).map_err(|e| failed(e.to_string()))?;
+        write_whole(&self.out.join("config.json"), &text)?;
         let hash = weights::hash_of(&bytes);
         // Should the run end between the two, the sum is missing, not wrong.
         let sums = self.out.join(weights::SUMS);
@@ -461,6 +468,17 @@ impl Lane<'_> {
         let value = loss.clone().inner();
         let gradients = GradientsParams::from_grads(loss.backward(), network);
         Ok(Found { loss: value, gradients, judge: verdict })
+    }
+}
+
+/// Mean size of logits that masks are as hard as anybody needs with.
+const LOUD: f64 = 32.0;
+
+/// The power of two that brings logits of this mean size to [`LOUD`] or just below; never more than 1.
+fn logit_scale(loudness: f64) -> f64 {
+    match loudness.is_finite() && loudness > LOUD {
+        true => (-(loudness / LOUD).log2().ceil()).exp2(),
+        false => 1.0,
     }
 }
 

@@ -120,6 +120,12 @@ fn a_run_without_progress_stops_early() {
 }
 
 #[test]
+fn loud_logits_are_scaled_by_a_power_of_two() {
+    assert_eq!([0.0, 5.0, 32.0, f64::NAN].map(logit_scale), [1.0; 4]);
+    assert_eq!([33.0, 64.0, 65.0, 2451.0].map(logit_scale), [0.5, 0.5, 0.25, 1.0 / 128.0]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let refused = |config: &TrainConfig, devices: usize, out: &Path| {
         let devices = vec![Device::flex(); devices];
