@@ -271,5 +271,5 @@ fn wrong_files_are_one_clear_line() {
     let file = file.to_str().expect("UTF-8");
     let run = lithoburn(&["export", "--onnx", file, "--size", "100"]);
     assert_eq!(run.status.code(), Some(2));
-    assert!(text(&run.stderr).contains("multiples of 8"), "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains("multiples of 16"), "{}", text(&run.stderr));
 }

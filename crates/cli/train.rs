@@ -123,6 +123,13 @@ impl TrainArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         config.patience = self.patience.or(config.patience);
         config.bf16 &= !self.f32;
+        let process = self.kernels.process()?;
+        if process.diffusion_nm != 0.0 {
+            anyhow::bail!("networks are trained without --diffusion: leave it out");
+        }
+        if self.kernels.corners.is_some() {
+            config.loss.window = process.window;
+        }
         if let Some(adversarial) = config.adversarial.as_mut().filter(|_| self.no_adversary) {
             // Beyond the end: the same schedule, without the phase.
             adversarial.from = 2.0;

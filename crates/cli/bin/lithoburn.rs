@@ -34,7 +34,7 @@ enum Job {
     Kernels(kernels::KernelsJob),
     /// Write synthetic metal clips.
     Generate(generate::GenerateArgs),
-    /// Train Neural-ILT through the simulator.
+    /// Train a network through the simulator, or a surrogate of it.
     Train(train::TrainArgs),
     /// Write a network as an ONNX file.
     Export(export::ExportArgs),

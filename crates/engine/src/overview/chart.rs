@@ -36,6 +36,32 @@ pub struct Chart {
     pub series: Vec<Series>,
 }
 
+/// Where a label is written, in px.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Place {
+    left: f32,
+    right: f32,
+    base: f32,
+}
+
+/// Height of a label's line, in px.
+const LABEL: f32 = 14.0;
+
+impl Place {
+    /// The nearest place above or below that no other label has.
+    fn beside(self, taken: &[Self]) -> Self {
+        let free = |place: &Self| {
+            let over = |o: &Self| {
+                place.left < o.right && o.left < place.right && (place.base - o.base).abs() < LABEL
+            };
+            !taken.iter().any(over)
+        };
+        let lines = (0..=taken.len() as i32).flat_map(|n| [-n, n]);
+        let mut places = lines.map(|n| Self { base: self.base + n as f32 * LABEL, ..self });
+        places.find(free).unwrap_or(self)
+    }
+}
+
 /// Encodes charts side by side as PNG.
 pub fn draw(charts: &[Chart]) -> Vec<u8> {
     let wide = SPACE[0] + SIZE[0] + SPACE[2];
@@ -64,8 +90,9 @@ impl Chart {
         let title = Style { size: 21.0, colour: INK, bold: true };
         page.text([origin[0], 38.0], Align::Left, &title, &self.title);
         let mut legend = origin[0];
+        let mut taken = Vec::new();
         for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
-            self.plot(page, series, *colour, origin, &axes);
+            self.plot(page, series, *colour, origin, &axes, &mut taken);
             page.dot([legend + 6.0, 66.0], 5.0, *colour);
             page.text([legend + 18.0, 71.0], Align::Left, &small, &series.name);
             legend += 40.0 + page.width(&series.name, &small);
@@ -91,6 +118,7 @@ impl Chart {
         colour: Rgb,
         origin: [f32; 2],
         axes: &[Axis; 2],
+        taken: &mut Vec<Place>,
     ) {
         let place = |p: &[f64; 2]| {
             let [x, y] = [0, 1].map(|i| ((p[i] - axes[i].low) / axes[i].length) as f32 * SIZE[i]);
@@ -111,7 +139,11 @@ impl Chart {
                 // On the side where there is room.
                 let fits = x + 8.0 + page.width(text, &label) < origin[0] + SIZE[0];
                 let (side, by) = if fits { (Align::Left, 8.0) } else { (Align::Right, -8.0) };
-                page.text([x + by, y - 6.0], side, &label, text);
+                let left = if fits { x + by } else { x + by - page.width(text, &label) };
+                let own = Place { left, right: left + page.width(text, &label), base: y - 6.0 };
+                let own = own.beside(taken);
+                page.text([x + by, own.base], side, &label, text);
+                taken.push(own);
             }
         }
     }
@@ -120,6 +152,22 @@ impl Chart {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_near_points_do_not_cover_each_other() {
+        let place = |left, base| Place { left, right: left + 50.0, base };
+        let mut taken = Vec::new();
+        for own in [place(0.0, 100.0), place(10.0, 102.0), place(20.0, 98.0), place(200.0, 100.0)] {
+            taken.push(own.beside(&taken));
+        }
+        assert_eq!((taken[0], taken[3]), (place(0.0, 100.0), place(200.0, 100.0)));
+        let apart = |a: &Place, b: &Place| (a.base - b.base).abs() >= LABEL;
+        assert!(
+            apart(&taken[0], &taken[1])
+                && apart(&taken[1], &taken[2])
+                && apart(&taken[0], &taken[2])
+        );
+    }
 
     #[test]
     fn charts_are_a_png_of_their_size_whatever_the_values() -> Result<(), image::ImageError> {
