@@ -81,6 +81,10 @@ pub struct TrainArgs {
     /// Leave out the adversarial phase: the simulator teaches to the end.
     #[arg(long)]
     no_adversary: bool,
+    /// A folder of layouts (.glp, .gds, .png with pixels of 1 nm) to train on instead of generated clips; every eighth
+    /// is kept for validation.
+    #[arg(long, value_name = "DIR")]
+    layouts: Option<PathBuf>,
     /// Seed of clips and weights.
     #[arg(long)]
     seed: Option<u64>,
@@ -122,6 +126,7 @@ impl TrainArgs {
         config.learning_rate = self.learning_rate.unwrap_or(config.learning_rate);
         config.seed = self.seed.unwrap_or(config.seed);
         config.patience = self.patience.or(config.patience);
+        config.layouts = self.layouts.clone().or(config.layouts);
         config.bf16 &= !self.f32;
         let process = self.kernels.process()?;
         if process.diffusion_nm != 0.0 {

@@ -5,7 +5,7 @@ use lithoburn_litho::ilt::resized;
 use lithoburn_litho::{Corner, KernelSet, Sampling, Simulator};
 use lithoburn_models::MaskNetwork;
 
-use crate::{Sample, TrainConfig, TrainError, field_clip, scalar};
+use crate::{ClipSource, Sample, TrainConfig, TrainError, scalar};
 
 /// Side of a pixel of the simulated image and of the target, in nm.
 pub(crate) const IMAGE_PIXEL_NM: f64 = 4.0;
@@ -25,6 +25,7 @@ pub(crate) struct Bench<'a> {
 impl<'a> Bench<'a> {
     pub(crate) fn new(
         config: &'a TrainConfig,
+        source: &ClipSource,
         network: &dyn MaskNetwork,
         kernels: &KernelSet,
         device: &Device,
@@ -51,8 +52,7 @@ impl<'a> Bench<'a> {
             return Err(TrainError::Config(problem));
         }
         let field = kernels.period_nm;
-        let clip =
-            |i: usize| field_clip(&config.clips, VALIDATION_SEED, i as u64, field, IMAGE_PIXEL_NM);
+        let clip = |i: usize| source.clip(true, VALIDATION_SEED, i as u64, field, IMAGE_PIXEL_NM);
         let clips: Vec<Vec<f32>> = (0..config.validation_clips).map(clip).collect();
         let validation = clips.chunks(config.batch).map(<[_]>::concat).collect();
         Ok(Self { config, simulator, mask, image, network_size, validation })

@@ -1,10 +1,16 @@
 //! Clips as batches, made ahead on the CPU while the device computes.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use lithoburn_layout::generate::ClipRules;
-use lithoburn_layout::{Coverage, Frame, Layout};
+use lithoburn_layout::{Coverage, Frame, Layout, ReadOptions};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+
+use crate::TrainError;
 
 /// Batches kept ready.
 const AHEAD: usize = 4;
@@ -39,8 +45,98 @@ pub fn field_clip(
 
 fn raster(clip: &Layout, field_nm: f64, pixel_nm: f64) -> Vec<f32> {
     let frame = Frame::centred(clip, field_nm, pixel_nm);
-    let frame = frame.unwrap_or_else(|e| unreachable!("rules were checked against the field: {e}"));
+    let frame = frame.unwrap_or_else(|e| unreachable!("clips were checked against the field: {e}"));
     clip.rasterize(&frame, Coverage::Exact).data
+}
+
+/// One layout of this many is kept for validation.
+const HELD_OUT: usize = 8;
+
+/// Where clips come from.
+#[derive(Clone, Debug)]
+pub enum ClipSource {
+    /// They are made by rules, none twice.
+    Generated(ClipRules),
+    /// Layouts for training and for validation, placed at random in the field.
+    Layouts(Arc<[Vec<Layout>; 2]>),
+}
+
+impl ClipSource {
+    /// Clips by rules, or the layouts of a folder (.glp, .gds, .png with pixels of 1 nm), every eighth of which is
+    /// only used for validation.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] if the folder cannot be read, has fewer than two layouts, or one does not fit the field.
+    pub fn open(
+        rules: &ClipRules,
+        folder: Option<&Path>,
+        field_nm: f64,
+    ) -> Result<Self, TrainError> {
+        let Some(folder) = folder else { return Ok(Self::Generated(rules.clone())) };
+        let wrong = |problem: String| {
+            TrainError::Config(format!("layouts of {}: {problem}", folder.display()))
+        };
+        let entries = std::fs::read_dir(folder).map_err(|e| wrong(e.to_string()))?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        let known = |p: &PathBuf| {
+            let ending = p.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            ["glp", "gds", "png"].contains(&ending.to_lowercase().as_str())
+        };
+        paths.retain(known);
+        paths.sort();
+        let mut layouts = [Vec::new(), Vec::new()];
+        for (index, path) in paths.iter().enumerate() {
+            let layout = Layout::read(path, &ReadOptions { pixel_nm: 1.0, ..Default::default() })?;
+            Frame::centred(&layout, field_nm, 1.0)
+                .map_err(|e| wrong(format!("{}: {e}", path.display())))?;
+            let held_out = index % HELD_OUT == HELD_OUT - 1 || paths.len() < HELD_OUT && index == 0;
+            layouts[usize::from(held_out)].push(layout);
+        }
+        match layouts.iter().any(Vec::is_empty) {
+            true => {
+                Err(wrong(format!("expected two or more .glp, .gds or .png, got {}", paths.len())))
+            }
+            false => Ok(Self::Layouts(Arc::new(layouts))),
+        }
+    }
+
+    /// The clip with number `index` of a seed's stream, as pixels of `pixel_nm` over a field; of the validation's
+    /// layouts if it is `held_out`.
+    pub fn clip(
+        &self,
+        held_out: bool,
+        seed: u64,
+        index: u64,
+        field_nm: f64,
+        pixel_nm: f64,
+    ) -> Vec<f32> {
+        match self {
+            Self::Generated(rules) => field_clip(rules, seed, index, field_nm, pixel_nm),
+            Self::Layouts(layouts) => {
+                let own = &layouts[usize::from(held_out)];
+                let mut dice = ChaCha8Rng::seed_from_u64(seed ^ index.wrapping_mul(0x9e37_79b9));
+                let layout = match held_out {
+                    true => &own[index as usize % own.len()],
+                    false => &own[dice.random_range(0..own.len())],
+                };
+                placed(layout, &mut dice, field_nm, pixel_nm)
+            }
+        }
+    }
+}
+
+/// A layout somewhere in the field: the optics are the same everywhere.
+fn placed(layout: &Layout, dice: &mut ChaCha8Rng, field_nm: f64, pixel_nm: f64) -> Vec<f32> {
+    let frame = Frame::centred(layout, field_nm, pixel_nm);
+    let mut frame = frame.unwrap_or_else(|e| unreachable!("it was checked against the field: {e}"));
+    let extent = layout.extent().map_or([field_nm; 2], |b| [b.width(), b.height()]);
+    for (origin, size) in frame.origin_nm.iter_mut().zip(extent) {
+        // The centre may be half a pixel off already.
+        let room = ((field_nm - size) / 2.0 - pixel_nm).max(0.0);
+        *origin += (dice.random_range(-1.0..=1.0) * room).round();
+    }
+    layout.rasterize(&frame, Coverage::Exact).data
 }
 
 impl ClipStream {
@@ -85,5 +181,28 @@ mod tests {
         assert_eq!(second, [clip(2), clip(3)].concat());
         assert_ne!(first, second);
         assert_eq!(ClipStream::start(2, 2, clip).next_batch(), second);
+    }
+
+    #[test]
+    fn a_folders_layouts_are_placed_whole_and_some_are_held_out() {
+        let folder = std::env::temp_dir().join(format!("lithoburn-layouts-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("temporary folder");
+        let open = || ClipSource::open(&ClipRules::default(), Some(&folder), 2048.0);
+        assert!(open().expect_err("an empty folder").to_string().contains("two or more"));
+        for side in [80, 160] {
+            let text = format!("BEGIN\nCELL a PRIME\nRECT N M1 0 0 {side} {side}\nENDMSG\n");
+            std::fs::write(folder.join(format!("{side:03}.glp")), text).expect("a layout");
+        }
+        let source = open().expect("two layouts");
+        let area = |clip: Vec<f32>| clip.iter().sum::<f32>() * 64.0;
+        for index in 0..4 {
+            let clip = |held_out| source.clip(held_out, 7, index, 2048.0, 8.0);
+            // Every clip is its whole square, wherever it lies; the first is the one held out.
+            assert!((area(clip(true)) - 6400.0).abs() < 1.0);
+            assert!((area(clip(false)) - 25600.0).abs() < 1.0);
+        }
+        let clips: Vec<_> = (0..2).map(|i| source.clip(false, 7, i, 2048.0, 8.0)).collect();
+        assert_ne!(clips[0], clips[1]);
+        assert_eq!(clips[0], source.clip(false, 7, 0, 2048.0, 8.0));
     }
 }

@@ -1,5 +1,7 @@
 //! What determines a training run.
 
+use std::path::PathBuf;
+
 use lithoburn_layout::generate::ClipRules;
 use lithoburn_litho::Resist;
 use lithoburn_litho::loss::PrintLoss;
@@ -62,6 +64,9 @@ pub struct TrainConfig {
     pub grey: f64,
     /// The clips.
     pub clips: ClipRules,
+    /// A folder of layouts to train on instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layouts: Option<PathBuf>,
     /// Seed of the clips and of the first weights.
     pub seed: u64,
     /// Clips per step, on all devices together.
@@ -96,6 +101,7 @@ impl Default for TrainConfig {
             loss: PrintLoss { band: 2.0, resist: Resist::default(), ..PrintLoss::default() },
             grey: 0.05,
             clips: ClipRules::default(),
+            layouts: None,
             seed: 1,
             batch: 16,
             steps: 6000,

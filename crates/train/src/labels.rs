@@ -17,7 +17,7 @@ use safetensors::{SafeTensors, serialize};
 
 use crate::bench::IMAGE_PIXEL_NM;
 use crate::config::Adversarial;
-use crate::{TrainConfig, TrainError, field_clip};
+use crate::{ClipSource, TrainConfig, TrainError};
 
 /// Seeds of labelled clips are this far from those of training.
 const LABEL_SEED: u64 = 1 << 41;
@@ -38,9 +38,14 @@ pub(crate) struct Labels {
 }
 
 /// The labelled clip with this number, at the training's pixels.
-pub(crate) fn clip(config: &TrainConfig, field_nm: f64, index: u64) -> Vec<f32> {
+pub(crate) fn clip(
+    config: &TrainConfig,
+    source: &ClipSource,
+    field_nm: f64,
+    index: u64,
+) -> Vec<f32> {
     let seed = config.seed.wrapping_add(LABEL_SEED);
-    field_clip(&config.clips, seed, index, field_nm, IMAGE_PIXEL_NM)
+    source.clip(false, seed, index, field_nm, IMAGE_PIXEL_NM)
 }
 
 impl Labels {
@@ -48,15 +53,18 @@ impl Labels {
     /// false stops, and what is whole stays. `size` is the side of the network's image in pixels.
     pub(crate) fn ready(
         config: &TrainConfig,
-        settings: &Adversarial,
+        source: &ClipSource,
         size: usize,
         kernels: &KernelSet,
         device: &Device,
         out: &Path,
         watch: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Self>, TrainError> {
+        let fallback = Adversarial::default();
+        let settings = config.adversarial.as_ref().unwrap_or(&fallback);
         let count = settings.labels.max(1);
-        let maker = Maker::new(config, settings, size, kernels, device, &out.join("labels"))?;
+        let maker =
+            Maker::new(config, source, settings, size, kernels, device, &out.join("labels"))?;
         let mut masks = Vec::new();
         for shard in 0..count.div_ceil(SHARD) {
             let done = shard * SHARD;
@@ -90,6 +98,7 @@ impl Labels {
 /// Makes and reads shards.
 struct Maker<'a> {
     config: &'a TrainConfig,
+    source: &'a ClipSource,
     simulator: Simulator,
     descent: IltConfig,
     size: usize,
@@ -100,6 +109,7 @@ struct Maker<'a> {
 impl<'a> Maker<'a> {
     fn new(
         config: &'a TrainConfig,
+        source: &'a ClipSource,
         settings: &Adversarial,
         size: usize,
         kernels: &KernelSet,
@@ -112,12 +122,12 @@ impl<'a> Maker<'a> {
         descent.levels.iter_mut().zip(steps).for_each(|(level, steps)| level.iterations = steps);
         // Clips may fill the whole field.
         descent.free_nm = kernels.period_nm;
-        let parts = (&config.clips, config.seed, size, &descent);
+        let parts = (&config.clips, &config.layouts, config.seed, size, &descent);
         let problem = |e: serde_json::Error| TrainError::Save(folder.into(), e.to_string());
         let text = serde_json::to_string(&parts).map_err(problem)? + &kernels_hash(kernels);
         let simulator = Simulator::new(kernels, device);
         let identity = hash_of(text.as_bytes());
-        Ok(Self { config, simulator, descent, size, folder: folder.into(), identity })
+        Ok(Self { config, source, simulator, descent, size, folder: folder.into(), identity })
     }
 
     fn path(&self, shard: usize) -> PathBuf {
@@ -165,7 +175,7 @@ impl<'a> Maker<'a> {
         let (count, n) = (clips.len(), (field / IMAGE_PIXEL_NM).round() as usize);
         let clips: Vec<usize> = clips.collect();
         let data: Vec<Vec<f32>> =
-            clips.par_iter().map(|&i| clip(self.config, field, i as u64)).collect();
+            clips.par_iter().map(|&i| clip(self.config, self.source, field, i as u64)).collect();
         let data = TensorData::new(data.concat(), [count, n, n]);
         let target = Tensor::from_data(data, self.simulator.device());
         let solver = Ilt::new(&self.descent, &self.simulator);

@@ -28,7 +28,7 @@ use lithoburn_litho::LithoError;
 use serde::{Deserialize, Serialize};
 
 pub use checkpoint::FILE as CHECKPOINT;
-pub use clips::{ClipStream, field_clip};
+pub use clips::{ClipSource, ClipStream, field_clip};
 pub use config::{Adversarial, Network, TrainConfig};
 pub use run::train;
 pub use surrogate::{SurrogateRecord, SurrogateTraining, TrainedSurrogate, train_surrogate};

@@ -20,7 +20,7 @@ use crate::checkpoint::{self, Best, State, Trainee};
 use crate::config::Network;
 use crate::labels::{self, Labels, kernels_hash};
 use crate::values::{each_value, restored, values_of};
-use crate::{ClipStream, End, News, Record, TrainConfig, TrainError, Trained, field_clip, scalar};
+use crate::{ClipSource, ClipStream, End, News, Record, TrainConfig, TrainError, Trained, scalar};
 
 /// Steps between looks at the loss: a look waits for the device.
 const LOOK_EVERY: usize = 50;
@@ -86,6 +86,7 @@ struct Found {
 struct Run<'a, N> {
     config: &'a TrainConfig,
     out: &'a Path,
+    source: ClipSource,
     lanes: Vec<Lane<'a>>,
     network: N,
     adam: Adam,
@@ -109,10 +110,11 @@ impl<'a, N: Pupil> Run<'a, N> {
             let problem = format!("a batch of {batch} clips cannot be shared by {count} devices");
             return Err(TrainError::Config(problem + ": choose an even multiple of them"));
         }
+        let source = ClipSource::open(&config.clips, config.layouts.as_deref(), kernels.period_nm)?;
         // Burn makes first weights when they are used: in an order that devices must not change.
         let _ = each_value(&network).count();
         let lane = |device: &Device| {
-            let bench = Bench::new(config, &network, kernels, device)?;
+            let bench = Bench::new(config, &source, &network, kernels, device)?;
             Ok(Lane { device: device.clone(), bench })
         };
         let lanes: Result<Vec<Lane>, TrainError> = devices.iter().map(lane).collect();
@@ -140,7 +142,18 @@ impl<'a, N: Pupil> Run<'a, N> {
         };
         let adam = Adam::default();
         let (lanes, start) = (lanes?, Instant::now());
-        let run = Self { config, out, lanes, network, adam, adversary: None, state, former, start };
+        let run = Self {
+            config,
+            out,
+            source,
+            lanes,
+            network,
+            adam,
+            adversary: None,
+            state,
+            former,
+            start,
+        };
         run.resumed()
     }
 
@@ -166,8 +179,8 @@ impl<'a, N: Pupil> Run<'a, N> {
             return self.ended(End::Stopped);
         }
         let (batch, field) = (self.config.batch, kernels.period_nm);
-        let (rules, seed) = (self.config.clips.clone(), self.config.seed);
-        let clip = move |i| field_clip(&rules, seed, i, field, IMAGE_PIXEL_NM);
+        let (source, seed) = (self.source.clone(), self.config.seed);
+        let clip = move |i| source.clip(false, seed, i, field, IMAGE_PIXEL_NM);
         let stream = ClipStream::start((self.state.step * batch) as u64, batch, clip);
         let before = self.state.seconds;
         self.start = Instant::now();
@@ -232,13 +245,14 @@ impl<'a, N: Pupil> Run<'a, N> {
         let device = &self.lanes[0].device;
         let mut tell = |made| watch(News::Labels(made, settings.labels));
         let Some(labels) =
-            Labels::ready(&config, settings, size, kernels, device, self.out, &mut tell)?
+            Labels::ready(&config, &self.source, size, kernels, device, self.out, &mut tell)?
         else {
             return Ok(false);
         };
         let share = (self.config.batch / 2).max(1);
         let (count, done) = (labels.len() as u64, self.state.adversarial);
-        let clip = move |i: u64| labels::clip(&config, field, i % count);
+        let source = self.source.clone();
+        let clip = move |i: u64| labels::clip(&config, &source, field, i % count);
         let stream = ClipStream::start((done * share) as u64, share, clip);
         let mut adversary = Adversary::new(settings, labels, stream, share, device);
         adversary.done = done;
