@@ -14,7 +14,7 @@ use lithoburn_pool::{Chosen, DeviceName};
 /// 1 % of the kernels' energy.
 const HALO_SHARE: f64 = 0.25;
 /// Steps of Neural-ILT's correction by default.
-const CORRECTION: usize = 52;
+const CORRECTION: usize = 64;
 
 /// How masks are found, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
