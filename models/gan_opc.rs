@@ -87,10 +87,7 @@ impl GanOpc {
     ///
     /// [`WeightsError`], naming the file and tensor.
     pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
-        let config: GanOpcConfig = weights::config(directory, ARCHITECTURE)?;
-        let mut network = config.init(device);
-        weights::load(&mut network, directory)?;
-        Ok(network)
+        weights::network(directory, ARCHITECTURE, |config: &GanOpcConfig| config.init(device))
     }
 
     /// Builds a generator from the bytes of its `config.json` and its tensors.
@@ -103,11 +100,9 @@ impl GanOpc {
         tensors: &[u8],
         device: &Device,
     ) -> Result<Self, WeightsError> {
-        let origin = Path::new("built-in weights");
-        let config: GanOpcConfig = weights::parse_config(origin, config, ARCHITECTURE)?;
-        let mut network = config.init(device);
-        weights::load_bytes(&mut network, origin, tensors.to_vec())?;
-        Ok(network)
+        weights::built_in(config, tensors, ARCHITECTURE, |config: &GanOpcConfig| {
+            config.init(device)
+        })
     }
 
     /// Its configuration.

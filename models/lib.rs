@@ -7,6 +7,7 @@
 //! | [`neural_ilt`] | Neural-ILT: mask in one pass, then correction on the layout | Jiang et al., ICCAD 2020 |
 //! | [`gan_opc`] | GAN-OPC: a generator, and the discriminator it is trained against | Yang et al., TCAD 2020 |
 //! | [`head`] | from logits to a mask | – |
+//! | [`truth`] | which true model a surrogate belongs to | – |
 //! | [`surrogate`] | Surrogate-ILT's forward model, learned from masks and images | after Nitho and DOINN |
 //! | [`convolution`] | the convolution they are made of | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
@@ -23,6 +24,7 @@ pub mod neural_ilt;
 pub mod onnx;
 pub mod pytorch;
 pub mod surrogate;
+pub mod truth;
 pub mod unet;
 pub mod weights;
 
@@ -30,6 +32,7 @@ pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 pub use gan_opc::{Discriminator, GanOpc, GanOpcConfig};
 pub use head::{Head, MaskNetwork};
 pub use neural_ilt::{NeuralIlt, NeuralIltConfig};
-pub use surrogate::{LearnedModel, Surrogate, SurrogateConfig, Truth, kernels_sha256};
+pub use surrogate::{LearnedModel, Surrogate, SurrogateConfig};
+pub use truth::{Truth, kernels_sha256};
 pub use unet::{UNet, UNetConfig};
 pub use weights::WeightsError;

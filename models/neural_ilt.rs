@@ -105,10 +105,7 @@ impl NeuralIlt {
     ///
     /// [`WeightsError`], naming the file and tensor.
     pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
-        let config: NeuralIltConfig = weights::config(directory, ARCHITECTURE)?;
-        let mut network = config.init(device);
-        weights::load(&mut network, directory)?;
-        Ok(network)
+        weights::network(directory, ARCHITECTURE, |config: &NeuralIltConfig| config.init(device))
     }
 
     /// Builds a network from the bytes of its `config.json` and its tensors.
@@ -121,11 +118,9 @@ impl NeuralIlt {
         tensors: &[u8],
         device: &Device,
     ) -> Result<Self, WeightsError> {
-        let origin = Path::new("built-in weights");
-        let config: NeuralIltConfig = weights::parse_config(origin, config, ARCHITECTURE)?;
-        let mut network = config.init(device);
-        weights::load_bytes(&mut network, origin, tensors.to_vec())?;
-        Ok(network)
+        weights::built_in(config, tensors, ARCHITECTURE, |config: &NeuralIltConfig| {
+            config.init(device)
+        })
     }
 
     /// Its configuration.

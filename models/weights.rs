@@ -114,6 +114,30 @@ pub fn load<M: Module + ModuleSnapshot>(
     load_bytes(module, &path, bytes)
 }
 
+/// A network of a directory: its `config.json`, what `init` makes of that, and the weights.
+pub(crate) fn network<C: DeserializeOwned, M: Module + ModuleSnapshot>(
+    directory: &Path,
+    architecture: &str,
+    init: impl FnOnce(&C) -> M,
+) -> Result<M, WeightsError> {
+    let mut network = init(&config(directory, architecture)?);
+    load(&mut network, directory)?;
+    Ok(network)
+}
+
+/// As [`network`], of the bytes of both files.
+pub(crate) fn built_in<C: DeserializeOwned, M: Module + ModuleSnapshot>(
+    config: &[u8],
+    tensors: &[u8],
+    architecture: &str,
+    init: impl FnOnce(&C) -> M,
+) -> Result<M, WeightsError> {
+    let origin = Path::new("built-in weights");
+    let mut network = init(&parse_config(origin, config, architecture)?);
+    load_bytes(&mut network, origin, tensors.to_vec())?;
+    Ok(network)
+}
+
 /// Compares with the sum that the directory, or the one above it, has for the file, if there is one.
 fn check_sum(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
     let full = directory.canonicalize().unwrap_or_else(|_| directory.to_path_buf());

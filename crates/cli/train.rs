@@ -135,9 +135,8 @@ impl TrainArgs {
         if self.kernels.corners.is_some() {
             config.loss.window = process.window;
         }
-        if let Some(adversarial) = config.adversarial.as_mut().filter(|_| self.no_adversary) {
-            // Beyond the end: the same schedule, without the phase.
-            adversarial.from = 2.0;
+        if self.no_adversary {
+            config.adversarial = None;
         }
         Ok(config)
     }

@@ -93,7 +93,7 @@ impl Aerial {
 }
 
 /// A constant matrix from a function of row and column, computed in f64.
-fn matrix(
+pub(crate) fn matrix(
     rows: usize,
     columns: usize,
     f: impl Fn(usize, usize) -> f64,
@@ -360,7 +360,7 @@ impl Coherent {
 }
 
 /// What remains of frequency `f` when a pixel is `points` samples wide: the mean of their phases.
-fn pixel_average(f: f64, size: usize, points: usize) -> f64 {
+pub fn pixel_average(f: f64, size: usize, points: usize) -> f64 {
     let angle = PI * f / size as f64;
     match (points, f == 0.0) {
         (0 | 1, _) | (_, true) => 1.0,

@@ -42,7 +42,7 @@ pub mod tcc;
 pub mod window;
 pub mod zernike;
 
-pub use aerial::{Aerial, Sampling, Simulator};
+pub use aerial::{Aerial, Sampling, Simulator, pixel_average};
 pub use error::LithoError;
 pub use kernels::{KernelSet, Kernels};
 pub use process::{Corner, Focus, Process, ProcessWindow};

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::write_whole;
 use lithoburn_litho::ilt::{Ilt, IltConfig, Start, resized};
 use lithoburn_litho::{KernelSet, Simulator};
+use lithoburn_models::kernels_sha256;
 use lithoburn_models::weights::hash_of;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
@@ -49,22 +50,13 @@ pub(crate) fn clip(
 }
 
 impl Labels {
-    /// Reads the masks of `out/labels`, and makes those that are missing. `watch` hears how many there are;
-    /// false stops, and what is whole stays. `size` is the side of the network's image in pixels.
+    /// Reads the first `count` masks, and makes those that are missing. `watch` hears how many there are; false
+    /// stops, and what is whole stays.
     pub(crate) fn ready(
-        config: &TrainConfig,
-        source: &ClipSource,
-        size: usize,
-        kernels: &KernelSet,
-        device: &Device,
-        out: &Path,
+        maker: &Maker,
+        count: usize,
         watch: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Self>, TrainError> {
-        let fallback = Adversarial::default();
-        let settings = config.adversarial.as_ref().unwrap_or(&fallback);
-        let count = settings.labels.max(1);
-        let maker =
-            Maker::new(config, source, settings, size, kernels, device, &out.join("labels"))?;
         let mut masks = Vec::new();
         for shard in 0..count.div_ceil(SHARD) {
             let done = shard * SHARD;
@@ -80,7 +72,7 @@ impl Labels {
                 },
             });
         }
-        Ok(Some(Self { masks, pixels: size * size }))
+        Ok(Some(Self { masks, pixels: maker.size * maker.size }))
     }
 
     /// How many there are.
@@ -96,7 +88,7 @@ impl Labels {
 }
 
 /// Makes and reads shards.
-struct Maker<'a> {
+pub(crate) struct Maker<'a> {
     config: &'a TrainConfig,
     source: &'a ClipSource,
     simulator: Simulator,
@@ -107,15 +99,17 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(
+    /// A maker of masks with `size` pixels on a side, which keeps them in `out/labels`.
+    pub(crate) fn new(
         config: &'a TrainConfig,
         source: &'a ClipSource,
         settings: &Adversarial,
         size: usize,
         kernels: &KernelSet,
         device: &Device,
-        folder: &Path,
+        out: &Path,
     ) -> Result<Self, TrainError> {
+        let folder = out.join("labels");
         let mut descent = IltConfig::default();
         let steps = settings.label_steps;
         descent.levels.truncate(steps.len());
@@ -123,11 +117,11 @@ impl<'a> Maker<'a> {
         // Clips may fill the whole field.
         descent.free_nm = kernels.period_nm;
         let parts = (&config.clips, &config.layouts, config.seed, size, &descent);
-        let problem = |e: serde_json::Error| TrainError::Save(folder.into(), e.to_string());
-        let text = serde_json::to_string(&parts).map_err(problem)? + &kernels_hash(kernels);
+        let problem = |e: serde_json::Error| TrainError::Save(folder.clone(), e.to_string());
+        let text = serde_json::to_string(&parts).map_err(problem)? + &kernels_sha256(kernels);
         let simulator = Simulator::new(kernels, device);
         let identity = hash_of(text.as_bytes());
-        Ok(Self { config, source, simulator, descent, size, folder: folder.into(), identity })
+        Ok(Self { config, source, simulator, descent, size, folder, identity })
     }
 
     fn path(&self, shard: usize) -> PathBuf {
@@ -194,15 +188,4 @@ impl<'a> Maker<'a> {
         let bytes = serialize([(MASKS, view)], metadata).map_err(|e| failed(e.to_string()))?;
         Ok(write_whole(&path, &bytes)?)
     }
-}
-
-/// Tells kernels apart.
-pub(crate) fn kernels_hash(kernels: &KernelSet) -> String {
-    let mut bytes = kernels.period_nm.to_le_bytes().to_vec();
-    for set in [&kernels.focus, &kernels.defocus] {
-        for values in [&set.re, &set.im, &set.scales] {
-            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        }
-    }
-    hash_of(&bytes)
 }

@@ -11,14 +11,14 @@ use burn::tensor::{DType, Device, Tensor};
 use lithoburn_layout::write_whole;
 use lithoburn_litho::KernelSet;
 use lithoburn_litho::ilt::resized;
-use lithoburn_models::{Discriminator, MaskNetwork, weights};
+use lithoburn_models::{Discriminator, MaskNetwork, kernels_sha256, weights};
 
 use crate::adam::Adam;
 use crate::adversary::{Adversary, Examples, judged};
 use crate::bench::{Bench, IMAGE_PIXEL_NM};
 use crate::checkpoint::{self, Best, State, Trainee};
 use crate::config::Network;
-use crate::labels::{self, Labels, kernels_hash};
+use crate::labels::{self, Labels, Maker};
 use crate::values::{each_value, restored, values_of};
 use crate::{ClipSource, ClipStream, End, News, Record, TrainConfig, TrainError, Trained, scalar};
 
@@ -118,7 +118,7 @@ impl<'a, N: Pupil> Run<'a, N> {
             Ok(Lane { device: device.clone(), bench })
         };
         let lanes: Result<Vec<Lane>, TrainError> = devices.iter().map(lane).collect();
-        let kernels = kernels_hash(kernels);
+        let kernels = kernels_sha256(kernels);
         let fresh = State {
             config: serde_json::to_string(config)
                 .map_err(|e| TrainError::Save(out.to_path_buf(), e.to_string()))?,
@@ -242,15 +242,15 @@ impl<'a, N: Pupil> Run<'a, N> {
         let Some(settings) = &self.config.adversarial else { return Ok(true) };
         let (config, field) = (self.config.clone(), kernels.period_nm);
         let size = (field / self.network.head().pixel_nm).round() as usize;
-        let device = &self.lanes[0].device;
-        let mut tell = |made| watch(News::Labels(made, settings.labels));
-        let Some(labels) =
-            Labels::ready(&config, &self.source, size, kernels, device, self.out, &mut tell)?
-        else {
+        let (device, count) = (&self.lanes[0].device, settings.labels.max(1));
+        let mut tell = |made| watch(News::Labels(made, count));
+        let maker =
+            Maker::new(self.config, &self.source, settings, size, kernels, device, self.out)?;
+        let Some(labels) = Labels::ready(&maker, count, &mut tell)? else {
             return Ok(false);
         };
         let share = (self.config.batch / 2).max(1);
-        let (count, done) = (labels.len() as u64, self.state.adversarial);
+        let (count, done) = (count as u64, self.state.adversarial);
         let source = self.source.clone();
         let clip = move |i: u64| labels::clip(&config, &source, field, i % count);
         let stream = ClipStream::start((done * share) as u64, share, clip);

@@ -2,7 +2,9 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
+
+use crate::aerial::matrix;
 
 /// The products that a step of diffusion is.
 #[derive(Clone, Debug)]
@@ -11,17 +13,6 @@ pub(super) struct Diffusion {
     across: Option<Tensor<2>>,
     /// Between planes: symmetric. `[planes, planes]`.
     depth: Option<Tensor<2>>,
-}
-
-fn matrix(
-    rows: usize,
-    columns: usize,
-    f: impl Fn(usize, usize) -> f64,
-    device: &Device,
-) -> Tensor<2> {
-    let value = |i: usize| f(i / columns, i % columns) as f32;
-    let values: Vec<f32> = (0..rows * columns).map(value).collect();
-    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
 }
 
 impl Diffusion {
@@ -86,6 +77,7 @@ impl Diffusion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::TensorData;
 
     fn values(x: Tensor<4>) -> Vec<f32> {
         x.try_into_vec_as::<f32>().expect("f32")
