@@ -14,10 +14,10 @@ pub enum LayoutError {
     #[error("cannot write {0}: {1}")]
     Write(PathBuf, #[source] std::io::Error),
     /// The file has no bytes.
-    #[error("{0} is empty (0 bytes): expected a GDSII, GLP or PNG layout")]
+    #[error("{0} is empty (0 bytes): expected a GDSII, OASIS, GLP or PNG layout")]
     NoBytes(PathBuf),
     /// The name ends in nothing we know.
-    #[error("{0}: unknown kind of layout; expected a name ending in .gds, .glp or .png")]
+    #[error("{0}: unknown kind of layout; expected a name ending in .oas, .gds, .glp or .png")]
     UnknownFormat(PathBuf),
     /// The content is not what the name says.
     #[error("{path} is not a valid {format} file: {problem}")]
@@ -28,6 +28,27 @@ pub enum LayoutError {
         format: &'static str,
         /// What is wrong.
         problem: String,
+    },
+    /// More than memory or patience can hold.
+    #[error("{path} holds too much: {problem}")]
+    TooMuch {
+        /// The file.
+        path: PathBuf,
+        /// What there is too much of.
+        problem: String,
+    },
+    /// Polygons cannot be written to such a file.
+    #[error("cannot write polygons to {0}: expected a name ending in .gds or .oas")]
+    NoWriter(PathBuf),
+    /// A corner is too far out for the file.
+    #[error("{path}: coordinate {nm} nm does not fit 32 bits of {unit_nm} nm: take a larger unit")]
+    Coordinate {
+        /// The file.
+        path: PathBuf,
+        /// The coordinate.
+        nm: f64,
+        /// The file's database unit.
+        unit_nm: f64,
     },
     /// There is nothing to print.
     #[error("{0} has no polygons: nothing to correct")]

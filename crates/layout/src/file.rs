@@ -1,7 +1,10 @@
 //! Whole files only: read at once, written beside and renamed.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufReader, Write};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use crate::LayoutError;
 
@@ -14,24 +17,47 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LayoutError> {
     }
 }
 
+/// A file that has some bytes, and how many.
+pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64), LayoutError> {
+    let failed = |e| LayoutError::Read(path.to_path_buf(), e);
+    let file = File::open(path).map_err(failed)?;
+    match file.metadata().map_err(failed)?.len() {
+        0 => Err(LayoutError::NoBytes(path.to_path_buf())),
+        bytes => Ok((BufReader::with_capacity(1 << 18, file), bytes)),
+    }
+}
+
 /// Writes a file so that a reader sees either the old one or the whole new one.
 ///
 /// # Errors
 ///
 /// [`LayoutError::Write`] if the folder or the file cannot be made.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
+    let mut file = beside(path)?;
+    file.write_all(bytes).map_err(|e| LayoutError::Write(path.to_path_buf(), e))?;
+    keep(file, path)
+}
+
+/// A temporary file in the same folder, which is made if need be.
+pub(crate) fn beside(path: &Path) -> Result<NamedTempFile, LayoutError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let write = || {
+    let make = || {
         std::fs::create_dir_all(folder)?;
-        let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-        beside.write_all(bytes)?;
-        make_readable(beside.as_file())?;
-        beside.persist(path).map_err(|e| e.error)
+        NamedTempFile::new_in(folder)
     };
-    write().map(|_| ()).map_err(|e| LayoutError::Write(path.to_path_buf(), e))
+    make().map_err(|e| LayoutError::Write(path.to_path_buf(), e))
+}
+
+/// Gives a temporary file its name.
+pub(crate) fn keep(file: NamedTempFile, path: &Path) -> Result<(), LayoutError> {
+    let rename = || {
+        make_readable(file.as_file())?;
+        file.persist(path).map_err(|e| e.error)
+    };
+    rename().map(|_| ()).map_err(|e| LayoutError::Write(path.to_path_buf(), e))
 }
 
 /// Temporary files are private to their owner; what we leave behind is not secret.

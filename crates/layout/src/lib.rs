@@ -1,7 +1,8 @@
 //! Layouts: polygons in, rasters out, and back.
 //!
-//! Geometry only: no tensors, no optics. A [`Layout`] is a list of polygons in nm, read from GDSII,
-//! GLP (the ICCAD 2013 contest's format) or PNG. A [`Raster`] is a grey image with a pixel size,
+//! Geometry only: no tensors, no optics. A [`Layout`] is a list of polygons in nm, read from GDSII, OASIS,
+//! GLP (the ICCAD 2013 contest's format) or PNG. A [`Library`] is a layout of any size with its hierarchy, searched
+//! by window; a [`PolygonWriter`] writes polygons as they come. A [`Raster`] is a grey image with a pixel size,
 //! and a [`Frame`] says where on the layout it lies.
 //!
 //! ```
@@ -29,13 +30,17 @@ pub mod fracture;
 pub mod gds;
 pub mod generate;
 pub mod glp;
+mod library;
 pub mod manhattan;
+pub mod oasis;
+mod path;
 pub mod png;
 mod polygon;
 mod raster;
 pub mod rules;
 mod runs;
 pub mod shapes;
+mod stream;
 mod tile;
 pub mod trace;
 
@@ -43,18 +48,20 @@ use std::path::Path;
 
 pub use error::LayoutError;
 pub use file::write_whole;
+pub use library::Library;
 pub use polygon::{Bounds, Polygon};
 pub use raster::{Coverage, Frame, Raster};
 pub use rules::{MaskRules, Rule, Violation};
+pub use stream::PolygonWriter;
 pub use tile::TileGrid;
 
-/// A layer and datatype, as GDSII numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+/// A layer and datatype, as GDSII and OASIS number them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Layer {
     /// Layer number.
-    pub layer: i16,
+    pub layer: u32,
     /// Datatype number.
-    pub datatype: i16,
+    pub datatype: u32,
 }
 
 impl std::fmt::Display for Layer {
@@ -79,9 +86,9 @@ impl std::str::FromStr for Layer {
 /// What to take from a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadOptions {
-    /// Layer of a GDSII file; without it, the file must have shapes on one layer only.
+    /// Layer of a GDSII or OASIS file; without it, the file must have shapes on one layer only.
     pub layer: Option<Layer>,
-    /// Cell of a GDSII file; without it, the cell that no other cell refers to.
+    /// Cell of a GDSII or OASIS file; without it, the cell that no other cell refers to.
     pub cell: Option<String>,
     /// Side of a PNG's pixel, in nm.
     pub pixel_nm: f64,
@@ -110,26 +117,13 @@ impl Layout {
         Self { name: name.into(), polygons, window: None }
     }
 
-    /// Reads a `.gds`, `.glp` or `.png` file.
+    /// Reads a `.gds`, `.oas`, `.glp` or `.png` file, flat. [`Library`] is for those that are large.
     ///
     /// # Errors
     ///
-    /// [`LayoutError`], naming the file and what was expected of it: it is missing, empty or
-    /// truncated, its format is unknown, its cell or layer is not there, or it has no polygon.
+    /// As [`Library::read`] and [`Library::flatten`].
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, LayoutError> {
-        let bytes = file::read(path)?;
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
-        let mut layout = match extension.as_str() {
-            "glp" => glp::parse(path, &bytes)?,
-            "gds" | "gds2" | "gdsii" => gds::parse(path, &bytes, options)?,
-            "png" => png::parse(path, &bytes, options.pixel_nm)?,
-            _ => return Err(LayoutError::UnknownFormat(path.to_path_buf())),
-        };
-        layout.name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("layout").to_string();
-        match layout.polygons.is_empty() {
-            true => Err(LayoutError::Empty(path.to_path_buf())),
-            false => Ok(layout),
-        }
+        Library::read(path, options)?.flatten()
     }
 
     /// The smallest rectangle that holds every polygon, if there is one.

@@ -29,9 +29,7 @@ pub fn parse(path: &Path, bytes: &[u8], pixel_nm: f64) -> Result<Layout, LayoutE
 pub fn decode(path: &Path, bytes: &[u8], pixel_nm: f64) -> Result<Raster, LayoutError> {
     let damaged =
         |problem: String| LayoutError::Damaged { path: path.to_path_buf(), format: "PNG", problem };
-    if !(pixel_nm.is_finite() && pixel_nm > 0.0) {
-        return Err(LayoutError::Grid(format!("pixel size must be positive, got {pixel_nm} nm")));
-    }
+    check_pixel(pixel_nm)?;
     let reader = || image::ImageReader::with_format(Cursor::new(bytes), image::ImageFormat::Png);
     let (width, height) = reader().into_dimensions().map_err(|e| damaged(e.to_string()))?;
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
@@ -40,6 +38,14 @@ pub fn decode(path: &Path, bytes: &[u8], pixel_nm: f64) -> Result<Raster, Layout
     let grey = reader().decode().map_err(|e| damaged(e.to_string()))?.into_luma8();
     let data = grey.as_raw().iter().map(|&v| f32::from(v) / 255.0).collect();
     Ok(Raster { width: width as usize, height: height as usize, pixel_nm, data })
+}
+
+/// Whether a length can be a pixel's side.
+pub(crate) fn check_pixel(pixel_nm: f64) -> Result<(), LayoutError> {
+    match pixel_nm.is_finite() && pixel_nm > 0.0 {
+        true => Ok(()),
+        false => Err(LayoutError::Grid(format!("pixel size must be positive, got {pixel_nm} nm"))),
+    }
 }
 
 /// Encodes a raster as an 8-bit grey image, 1 as white.

@@ -1,0 +1,206 @@
+//! Layouts of any size: cells and repetitions as the file has them, searched by window.
+//!
+//! A [`Library`] holds one layer under one cell. Nothing is flattened until it is asked for, so a chip of a
+//! billion repeated polygons takes the memory of its different cells. Coordinates are 32-bit database units
+//! inside and nm outside.
+
+mod builder;
+mod cell;
+mod index;
+mod query;
+mod repetition;
+mod transform;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use builder::{Builder, Placement};
+pub(crate) use index::Index;
+pub(crate) use repetition::Repetition;
+
+use crate::{Bounds, Layer, Layout, LayoutError, Polygon, ReadOptions, file, gds, glp, oasis, png};
+
+/// One layer of a layout file, with its hierarchy.
+///
+/// ```no_run
+/// use lithoburn_layout::{Bounds, Library, ReadOptions};
+///
+/// let chip = Library::read("chip.oas".as_ref(), &ReadOptions::default())?;
+/// let corner = chip.extent().min;
+/// let window = Bounds { min: corner, max: corner.map(|v| v + 2048.0) };
+/// println!("{} of {} polygons", chip.polygons_in(window)?.len(), chip.count());
+/// # Ok::<(), lithoburn_layout::LayoutError>(())
+/// ```
+#[derive(Debug)]
+pub struct Library {
+    path: PathBuf,
+    name: String,
+    cell: String,
+    layer: Option<Layer>,
+    unit_nm: f64,
+    cells: Vec<cell::Cell>,
+    top: usize,
+    tables: cell::Tables,
+    window: Option<Bounds>,
+    /// Known once the library is whole.
+    extent: Option<Bounds>,
+}
+
+impl Library {
+    /// Reads a `.gds`, `.oas`, `.glp` or `.png` file.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`], naming the file and what was expected of it: it is missing, empty or
+    /// truncated, its format is unknown, its cell or layer is not there, or it has no polygon.
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, LayoutError> {
+        if Format::of(path) == Some(Format::Gds) {
+            let (input, bytes) = file::open(path)?;
+            return gds::read(path, input, bytes, options);
+        }
+        Self::from_bytes(path, &file::read(path)?, options)
+    }
+
+    /// Reads a file's content; its name says which format it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Library::read`].
+    pub fn from_bytes(
+        path: &Path,
+        bytes: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Self, LayoutError> {
+        match Format::of(path) {
+            Some(Format::Gds) => gds::read(path, bytes, bytes.len() as u64, options),
+            Some(Format::Oasis) => oasis::read(path, bytes, options),
+            Some(Format::Glp) => Self::flat(path, "GLP", glp::parse(path, bytes)?, 1.0),
+            Some(Format::Png) => {
+                // In pixels, which are whole numbers.
+                let mut image = png::parse(path, bytes, 1.0)?;
+                let nm = |p: [f64; 2]| p.map(|v| v * options.pixel_nm);
+                let window = image.window.take().map(|w| Bounds { min: nm(w.min), max: nm(w.max) });
+                png::check_pixel(options.pixel_nm)?;
+                Ok(Self { window, ..Self::flat(path, "PNG", image, options.pixel_nm)? })
+            }
+            None => Err(LayoutError::UnknownFormat(path.to_path_buf())),
+        }
+    }
+
+    /// A library of one cell.
+    fn flat(
+        path: &Path,
+        format: &'static str,
+        layout: Layout,
+        unit_nm: f64,
+    ) -> Result<Self, LayoutError> {
+        let layer = Layer { layer: 0, datatype: 0 };
+        let mut builder = Builder::new(path, format, &ReadOptions::default(), u64::MAX);
+        let damaged = |problem| LayoutError::Damaged { path: path.to_path_buf(), format, problem };
+        let cell = builder.number(&layout.name);
+        builder.define(cell).map_err(damaged)?;
+        for polygon in &layout.polygons {
+            builder.fine(cell, layer, &polygon.points, None).map_err(damaged)?;
+        }
+        Ok(Self { layer: None, ..builder.finish(unit_nm)? })
+    }
+
+    /// Checks that there is something, and finds out how far it reaches.
+    fn new(mut library: Self) -> Result<Self, LayoutError> {
+        let bounds = library.cells[library.top].bounds;
+        let bounds = bounds.ok_or_else(|| LayoutError::Empty(library.path.clone()))?;
+        let nm = |p: [f64; 2]| p.map(|v| v * library.unit_nm);
+        let mut extent = Bounds { min: nm(bounds.min), max: nm(bounds.max) };
+        // Boxes of turned boxes are too large; looking at each polygon is exact, where that is possible.
+        if !library.tables.turns.iter().all(transform::is_orthogonal) {
+            let mut exact: Option<Bounds> = None;
+            let looked = library.search(None, query::MOST_ITEMS / 4, |polygon, _| {
+                let bounds = polygon.bounds();
+                exact = Some(exact.map_or(bounds, |e| e.union(bounds)));
+                Ok(())
+            });
+            extent = exact.filter(|_| looked.is_ok()).unwrap_or(extent);
+        }
+        library.extent = Some(extent);
+        Ok(library)
+    }
+
+    /// The file's name without its ending.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The cell that was read.
+    pub fn cell(&self) -> &str {
+        &self.cell
+    }
+
+    /// The layer that was read, where the format has layers.
+    pub fn layer(&self) -> Option<Layer> {
+        self.layer
+    }
+
+    /// The window the layout was drawn in if there is one (a PNG's whole image), else the smallest
+    /// rectangle around all polygons, in nm.
+    ///
+    /// Of more than some millions of polygons in cells that are turned by other than quarter turns, it may be
+    /// larger than the smallest.
+    pub fn extent(&self) -> Bounds {
+        let none = Bounds { min: [0.0; 2], max: [0.0; 2] };
+        self.window.or(self.extent).unwrap_or(none)
+    }
+
+    /// Number of polygons if it were flat; at most `u64::MAX`.
+    pub fn count(&self) -> u64 {
+        self.cells[self.top].flat[0]
+    }
+
+    /// The length that coordinates of the file are multiples of, in nm; a PNG's pixel.
+    pub fn database_unit_nm(&self) -> f64 {
+        self.unit_nm
+    }
+
+    /// The polygons that touch a window, whole and in nm. Their order is the file's and does not depend on
+    /// the window: a cell's own polygons, then those of the cells in it.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooMuch`] if they take more than 640 MiB, or can only be found among too many.
+    pub fn polygons_in(&self, window: Bounds) -> Result<Vec<Polygon>, LayoutError> {
+        self.near(window)
+    }
+
+    /// All polygons, in nm.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooMuch`] if they take more than 640 MiB (about 6 million rectangles).
+    pub fn flatten(&self) -> Result<Layout, LayoutError> {
+        let polygons = self.all()?;
+        Ok(Layout { name: self.name.clone(), polygons, window: self.window })
+    }
+}
+
+/// What a file's name says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Gds,
+    Oasis,
+    Glp,
+    Png,
+}
+
+impl Format {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
+        match extension.as_str() {
+            "gds" | "gds2" | "gdsii" => Some(Self::Gds),
+            "oas" | "oasis" => Some(Self::Oasis),
+            "glp" => Some(Self::Glp),
+            "png" => Some(Self::Png),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

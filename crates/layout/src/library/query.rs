@@ -1,0 +1,170 @@
+//! Walking through a library: every flat polygon, or those near a window.
+
+use std::path::{Path, PathBuf};
+
+use super::Library;
+use super::cell::{Cell, Instance};
+use super::transform::Transform;
+use crate::{Bounds, LayoutError, Polygon};
+
+/// Bytes that flat polygons may take, so that a small file cannot fill the memory.
+const MOST_BYTES: u64 = 640 << 20;
+/// Items that one search may look at: some seconds' work.
+pub(super) const MOST_ITEMS: u64 = 30_000_000;
+
+/// What a search may still do.
+pub(crate) struct Work {
+    path: PathBuf,
+    items: u64,
+    bytes: u64,
+}
+
+impl Work {
+    pub(crate) fn new(path: impl AsRef<Path>, items: u64) -> Self {
+        Self { path: path.as_ref().to_path_buf(), items, bytes: MOST_BYTES }
+    }
+
+    /// Looks at so many items.
+    pub(crate) fn spend(&mut self, items: u64) -> Result<(), LayoutError> {
+        self.items = self.items.checked_sub(items).ok_or_else(|| LayoutError::TooMuch {
+            path: self.path.clone(),
+            problem: "a window lies on more repeated cells than can be searched".into(),
+        })?;
+        Ok(())
+    }
+
+    fn keep(&mut self, polygons: u64, corners: u64) -> Result<(), LayoutError> {
+        let bytes = polygons.saturating_mul(40).saturating_add(corners.saturating_mul(16));
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| LayoutError::TooMuch {
+            path: self.path.clone(),
+            problem: format!(
+                "its flat polygons take more than {} MiB: take a smaller window of it",
+                MOST_BYTES >> 20
+            ),
+        })?;
+        Ok(())
+    }
+}
+
+/// A search in progress.
+struct Search<'a, F> {
+    library: &'a Library,
+    /// What the polygons must touch, in nm; all are wanted without it.
+    window: Option<Bounds>,
+    take: F,
+}
+
+impl Library {
+    /// Every flat polygon, in nm.
+    pub(super) fn all(&self) -> Result<Vec<Polygon>, LayoutError> {
+        let [polygons, corners] = self.cells[self.top].flat;
+        Work::new(&self.path, 0).keep(polygons, corners)?;
+        let mut found = Vec::with_capacity(polygons as usize);
+        self.search(None, u64::MAX, |polygon, _| {
+            found.push(polygon);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Flat polygons that touch a window, in nm.
+    pub(super) fn near(&self, window: Bounds) -> Result<Vec<Polygon>, LayoutError> {
+        let mut found = Vec::new();
+        self.search(Some(window), MOST_ITEMS, |polygon, work| {
+            work.keep(1, polygon.points.len() as u64)?;
+            found.push(polygon);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `take` with each flat polygon. Polygons come before instances, in the file's order.
+    pub(super) fn search<F>(
+        &self,
+        window: Option<Bounds>,
+        items: u64,
+        take: F,
+    ) -> Result<(), LayoutError>
+    where
+        F: FnMut(Polygon, &mut Work) -> Result<(), LayoutError>,
+    {
+        let mut work = Work::new(&self.path, items);
+        let to_nm = Transform::scale(self.unit_nm);
+        Search { library: self, window, take }.cell(self.top, &to_nm, &mut work)
+    }
+}
+
+impl<F: FnMut(Polygon, &mut Work) -> Result<(), LayoutError>> Search<'_, F> {
+    fn cell(&mut self, cell: usize, to_nm: &Transform, work: &mut Work) -> Result<(), LayoutError> {
+        let library = self.library;
+        let cell = &library.cells[cell];
+        let Some(bounds) = cell.bounds else { return Ok(()) };
+        let local = self.window.map(|window| to_nm.before(&window));
+        match local {
+            Some(window) if !holds(&window, &bounds) => {
+                let near = cell.index.near(&window);
+                work.spend(1 + near.len() as u64)?;
+                near.iter()
+                    .try_for_each(|&i| self.item(cell, i as usize, Some(&window), to_nm, work))
+            }
+            _ => {
+                work.spend(1 + cell.items() as u64)?;
+                (0..cell.items()).try_for_each(|i| self.item(cell, i, None, to_nm, work))
+            }
+        }
+    }
+
+    /// An item at all its places near the window, which is the cell's.
+    fn item(
+        &mut self,
+        cell: &Cell,
+        item: usize,
+        window: Option<&Bounds>,
+        to_nm: &Transform,
+        work: &mut Work,
+    ) -> Result<(), LayoutError> {
+        let Library { tables, cells, .. } = self.library;
+        let instance = item.checked_sub(cell.shapes.len()).map(|i| cell.instances[i]);
+        let mut place = |by: [f64; 2], work: &mut Work| match &instance {
+            None => self.polygon(cell, item, by, to_nm, work),
+            Some(instance) => self.instance(instance, by, to_nm, work),
+        };
+        let bounds = || cell.first_bounds(item, cells, tables);
+        match tables.repetition(cell.repetition(item)) {
+            None if window.is_some_and(|window| !bounds().touches(window)) => Ok(()),
+            None => place([0.0; 2], work),
+            Some(repetition) => repetition.each(&bounds(), window, work, &mut place),
+        }
+    }
+
+    fn instance(
+        &mut self,
+        instance: &Instance,
+        by: [f64; 2],
+        to_nm: &Transform,
+        work: &mut Work,
+    ) -> Result<(), LayoutError> {
+        let inner = to_nm.after(&self.library.tables.transform(instance, by));
+        self.cell(instance.cell as usize, &inner, work)
+    }
+
+    fn polygon(
+        &mut self,
+        cell: &Cell,
+        index: usize,
+        by: [f64; 2],
+        to_nm: &Transform,
+        work: &mut Work,
+    ) -> Result<(), LayoutError> {
+        work.spend(1)?;
+        let polygon = Polygon::new(cell.shapes.transformed(index, by, to_nm));
+        match self.window {
+            Some(window) if !polygon.bounds().touches(&window) => Ok(()),
+            _ => (self.take)(polygon, work),
+        }
+    }
+}
+
+fn holds(outer: &Bounds, inner: &Bounds) -> bool {
+    (0..2).all(|i| outer.min[i] <= inner.min[i] && inner.max[i] <= outer.max[i])
+}

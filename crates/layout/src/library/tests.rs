@@ -1,0 +1,154 @@
+use std::path::Path;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+const LAYER: Layer = Layer { layer: 7, datatype: 1 };
+
+/// A library of random cells on four levels, with repetitions of every kind. Angles in steps of 90 degrees, or any.
+fn random(seed: u64, any_angle: bool) -> Library {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let options = ReadOptions { cell: Some("CELL3".into()), ..Default::default() };
+    let mut builder = Builder::new(Path::new("x.oas"), "OASIS", &options, 0);
+    let cells: Vec<u32> = (0..4).map(|i| builder.number(&format!("CELL{i}"))).collect();
+    for (level, &cell) in cells.iter().enumerate() {
+        builder.define(cell).expect("once");
+        for _ in 0..rng.random_range(1..25) {
+            let repetition = repetition(&mut rng, &mut builder);
+            let [x, y] = [0, 1].map(|_| rng.random_range(-500..500));
+            let [w, h] = [0, 1].map(|_| rng.random_range(1..40));
+            let points = [[x, y], [x + w, y], [x, y + h]];
+            if rng.random_bool(0.8) {
+                builder.polygon(cell, LAYER, &points, repetition).expect("small");
+            } else {
+                let fine = points.map(|p| p.map(|v| f64::from(v) + 0.25));
+                builder.fine(cell, LAYER, &fine, repetition).expect("small");
+            }
+        }
+        for _ in 0..if level > 0 { 3 } else { 0 } {
+            let repetition = repetition(&mut rng, &mut builder);
+            let quarters = f64::from(rng.random_range(0..4)) * 90.0;
+            let placement = Placement {
+                at: [0, 1].map(|_| rng.random_range(-1000..1000)),
+                reflected: rng.random_bool(0.5),
+                magnification: if any_angle { rng.random_range(0.5..2.0) } else { 1.0 },
+                degrees: if any_angle { rng.random_range(0.0..360.0) } else { quarters },
+            };
+            let inner = cells[rng.random_range(0..level)];
+            builder.instance(cell, inner, &placement, repetition).expect("small");
+        }
+    }
+    builder.finish(0.5).expect("valid")
+}
+
+fn repetition(rng: &mut ChaCha8Rng, builder: &mut Builder) -> Option<u32> {
+    let mut vector = || [0, 1].map(|_| rng.random_range(-60..60));
+    let list = Repetition::List(vec![[0, 0], vector(), vector()]);
+    let steps = [vector().map(f64::from), vector().map(f64::from)];
+    let grid = Repetition::Grid { counts: [0, 1].map(|_| rng.random_range(1..5)), steps };
+    match rng.random_range(0..4) {
+        0 => Some(builder.repetition(list).expect("small")),
+        1 => Some(builder.repetition(grid).expect("small")),
+        _ => None,
+    }
+}
+
+/// Against all polygons, one by one, in the same order.
+#[test]
+fn a_window_has_the_polygons_that_touch_it_in_their_order() -> Result<(), LayoutError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    for seed in 0..30 {
+        let library = random(seed, seed % 2 == 1);
+        let all = library.flatten()?.polygons;
+        assert_eq!(all.len() as u64, library.count());
+        let bounds = all.iter().map(Polygon::bounds).reduce(Bounds::union).expect("some");
+        let extent = library.extent();
+        for i in 0..2 {
+            assert!((extent.min[i] - bounds.min[i]).abs() < 1e-9, "{extent:?} {bounds:?}");
+            assert!((extent.max[i] - bounds.max[i]).abs() < 1e-9, "{extent:?} {bounds:?}");
+        }
+        for _ in 0..20 {
+            let min = [0, 1].map(|i| rng.random_range(extent.min[i] - 50.0..extent.max[i]));
+            let window = Bounds { min, max: min.map(|v| v + rng.random_range(0.0..400.0)) };
+            let mut expected = all.clone();
+            expected.retain(|p| p.bounds().touches(&window));
+            let found = library.polygons_in(window)?;
+            if seed % 2 == 1 {
+                // A turned polygon may be near the window with its box only; then it may be left out.
+                let inside = |p: &[f64; 2]| window.touches(&Bounds { min: *p, max: *p });
+                expected.retain(|p| p.points.iter().any(inside) || found.contains(p));
+            }
+            assert!(found == expected, "seed {seed}: {} of {}", found.len(), expected.len());
+        }
+    }
+    Ok(())
+}
+
+fn of(build: impl FnOnce(&mut Builder, u32) -> Result<(), String>) -> Result<Library, LayoutError> {
+    let mut builder = Builder::new(Path::new("x.oas"), "OASIS", &ReadOptions::default(), 0);
+    let top = builder.number("TOP");
+    builder.define(top).expect("once");
+    build(&mut builder, top).expect("small");
+    builder.finish(1.0)
+}
+
+const HERE: Placement =
+    Placement { at: [0, 0], reflected: false, magnification: 1.0, degrees: 0.0 };
+
+/// 2⁶³ polygons in sixty cells, and a window with four of them.
+#[test]
+fn what_cannot_be_flat_is_counted_searched_and_refused() -> Result<(), LayoutError> {
+    let library = of(|builder, top| {
+        let mut outer = top;
+        for level in 0..60 {
+            let inner = builder.number(&format!("LEVEL{level}"));
+            builder.define(inner)?;
+            for at in [[0, 0], [100 << level.min(20), 0]] {
+                builder.instance(outer, inner, &Placement { at, ..HERE }, None)?;
+            }
+            outer = inner;
+        }
+        builder.polygon(outer, LAYER, &[[0, 0], [10, 0], [0, 10]], None)
+    })?;
+    assert_eq!(library.count(), 1 << 60);
+    assert!(matches!(library.flatten(), Err(LayoutError::TooMuch { .. })));
+    let window = Bounds { min: [-10.0; 2], max: [50.0; 2] };
+    assert_eq!(library.polygons_in(window)?.len(), 1);
+    let everything = library.polygons_in(library.extent());
+    assert!(matches!(everything, Err(LayoutError::TooMuch { .. })));
+    Ok(())
+}
+
+#[test]
+fn more_levels_than_any_layout_has_are_refused() {
+    let deep = of(|builder, top| {
+        let mut outer = top;
+        for level in 0..100_000 {
+            let inner = builder.number(&format!("LEVEL{level}"));
+            builder.define(inner)?;
+            builder.instance(outer, inner, &HERE, None)?;
+            outer = inner;
+        }
+        builder.polygon(outer, LAYER, &[[0, 0], [10, 0], [0, 10]], None)
+    });
+    let error = deep.expect_err("too deep").to_string();
+    assert!(error.contains("64 levels"), "{error}");
+}
+
+#[test]
+fn images_and_clips_are_libraries_of_one_cell() -> Result<(), LayoutError> {
+    let clip = "CELL A PRIME\n RECT N M1 10 20 30 40\n PGON N M1 0 0 9.5 0 0 9\nENDMSG\n";
+    let library = Library::from_bytes(Path::new("a.glp"), clip.as_bytes(), &Default::default())?;
+    assert_eq!((library.name(), library.count(), library.layer()), ("a", 2, None));
+    assert_eq!(library.extent(), Bounds { min: [0.0, 0.0], max: [40.0, 60.0] });
+    let mut image = crate::Raster::new(20, 10, 2.5);
+    image.data[3 * 20 + 7] = 1.0;
+    let options = ReadOptions { pixel_nm: 2.5, ..Default::default() };
+    let library = Library::from_bytes(Path::new("b.png"), &png::encode(&image), &options)?;
+    assert_eq!(library.extent(), Bounds { min: [0.0, 0.0], max: [50.0, 25.0] });
+    assert_eq!(library.flatten()?.polygons, [Polygon::rectangle(17.5, 7.5, 20.0, 10.0)]);
+    assert_eq!(library.database_unit_nm(), 2.5);
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! OASIS (SEMI P39) in and out.
+//!
+//! Read are all records and their modal variables; texts, properties and extensions are passed over. Circles become
+//! polygons of 64 sides around them. Names may be given before or after they are used. Repetitions stay repetitions.
+//! A validation (CRC32 or checksum) is checked if it is there.
+//!
+//! Written is one cell with rectangles and polygons, in compressed blocks.
+
+mod input;
+mod modal;
+mod points;
+mod read;
+mod record;
+mod trapezoid;
+mod validation;
+mod write;
+
+use std::path::Path;
+
+pub(crate) use read::read;
+pub(crate) use write::OasisWriter;
+
+use crate::{Layer, Layout, LayoutError, stream};
+
+/// What every file begins with.
+const MAGIC: &[u8] = b"%SEMI-OASIS\r\n";
+
+/// Encodes polygons as a file with one cell, one layer and a database unit of `unit_nm`.
+///
+/// # Errors
+///
+/// As [`crate::PolygonWriter`].
+pub fn encode(
+    path: &Path,
+    layout: &Layout,
+    layer: Layer,
+    unit_nm: f64,
+) -> Result<Vec<u8>, LayoutError> {
+    let mut bytes = Vec::new();
+    let header = stream::Header::new(path, &layout.name, layer, unit_nm)?;
+    let mut writer = OasisWriter::new(&mut bytes, &header)?;
+    writer.add(&layout.polygons)?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Bytes, numbers and strings, from the file or from a compressed block of it.
+
+use miniz_oxide::inflate::stream::{InflateState, inflate};
+use miniz_oxide::{DataFormat, MZFlush};
+
+/// Bytes that are inflated at a time.
+const CHUNK: usize = 1 << 16;
+/// Numbers beyond are mistakes; sums of a few of them fit 64 bits.
+const LARGEST: u64 = 1 << 60;
+
+/// A place in a file.
+pub(crate) struct Input<'a> {
+    file: &'a [u8],
+    at: usize,
+    block: Option<Block<'a>>,
+}
+
+/// A compressed block, inflated piece by piece, so that it needs no room of its own.
+struct Block<'a> {
+    start: usize,
+    compressed: &'a [u8],
+    state: Box<InflateState>,
+    chunk: Vec<u8>,
+    next: usize,
+    /// Bytes that the block says it has left.
+    left: u64,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(file: &'a [u8], at: usize) -> Self {
+        Self { file, at, block: None }
+    }
+
+    /// Where we are, in words.
+    pub(crate) fn place(&self) -> String {
+        match &self.block {
+            Some(block) => format!("in the CBLOCK at byte {}", block.start),
+            None => format!("at byte {}", self.at),
+        }
+    }
+
+    /// Bytes of the file read so far, compressed ones included.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The number of the next record. Compressed blocks end here if they end.
+    pub(crate) fn record(&mut self) -> Result<u64, String> {
+        if self.block.as_ref().is_some_and(|block| block.left == 0) {
+            self.block = None;
+        }
+        self.unsigned()
+    }
+
+    /// Goes on in a compressed block, whose header follows.
+    pub(crate) fn enter_block(&mut self) -> Result<(), String> {
+        if self.block.is_some() {
+            return Err("there is a CBLOCK in a CBLOCK".into());
+        }
+        let start = self.at;
+        let method = self.unsigned()?;
+        if method != 0 {
+            return Err(format!(
+                "a CBLOCK is compressed by method {method}; only 0 (deflate) is known"
+            ));
+        }
+        let (left, size) = (self.unsigned()?, self.unsigned()?);
+        let compressed = self.take(size)?;
+        let state = InflateState::new_boxed(DataFormat::Raw);
+        let block = Block { start, compressed, state, chunk: Vec::new(), next: 0, left };
+        self.block = Some(block);
+        Ok(())
+    }
+
+    /// Whether we are in a compressed block.
+    pub(crate) fn in_block(&self) -> bool {
+        self.block.is_some()
+    }
+
+    fn take(&mut self, size: u64) -> Result<&'a [u8], String> {
+        let rest = &self.file[self.at..];
+        let taken = usize::try_from(size).ok().and_then(|size| rest.get(..size));
+        let taken = taken.ok_or("it ends in the middle of a record: the file is cut short")?;
+        self.at += taken.len();
+        Ok(taken)
+    }
+
+    pub(crate) fn byte(&mut self) -> Result<u8, String> {
+        match &mut self.block {
+            Some(block) => block.byte(),
+            None => Ok(self.take(1)?[0]),
+        }
+    }
+
+    /// A string of any bytes.
+    pub(crate) fn string(&mut self) -> Result<Vec<u8>, String> {
+        let length = self.unsigned()?;
+        let Some(block) = &mut self.block else {
+            return Ok(self.take(length)?.to_vec());
+        };
+        if length > block.left {
+            return Err(format!("a string of {length} bytes reaches out of its CBLOCK"));
+        }
+        (0..length).map(|_| block.byte()).collect()
+    }
+
+    /// A name: printable, without spaces, not empty.
+    pub(crate) fn name(&mut self) -> Result<String, String> {
+        let bytes = self.string()?;
+        match String::from_utf8(bytes) {
+            Ok(name) if !name.is_empty() => Ok(name),
+            _ => Err("a name is empty or no text".into()),
+        }
+    }
+
+    /// A number of seven bits a byte, the lowest first.
+    pub(crate) fn unsigned(&mut self) -> Result<u64, String> {
+        let mut value = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        // The tenth byte: only its lowest bit fits. More may follow if they are all zero.
+        for last in 0..8 {
+            let byte = self.byte()?;
+            match (byte & 0x7F, last) {
+                (0, _) => {}
+                (1, 0) => value |= 1 << 63,
+                _ => break,
+            }
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err("a number has more than 64 bits".into())
+    }
+
+    /// A number that coordinates can be summed of.
+    pub(crate) fn length(&mut self) -> Result<i64, String> {
+        let value = self.unsigned()?;
+        bounded(value)
+    }
+
+    /// The lowest bit is the sign.
+    pub(crate) fn signed(&mut self) -> Result<i64, String> {
+        let value = self.unsigned()?;
+        let size = bounded(value >> 1)?;
+        Ok(if value & 1 == 1 { -size } else { size })
+    }
+
+    /// A real, by its type.
+    pub(crate) fn real(&mut self) -> Result<f64, String> {
+        let kind = self.unsigned()?;
+        self.real_of(kind)
+    }
+
+    /// A real of a known type.
+    pub(crate) fn real_of(&mut self, kind: u64) -> Result<f64, String> {
+        let sign = if kind % 2 == 1 { -1.0 } else { 1.0 };
+        let value = match kind {
+            0 | 1 => sign * self.unsigned()? as f64,
+            2 | 3 => sign / self.unsigned()? as f64,
+            4 | 5 => sign * self.unsigned()? as f64 / self.unsigned()? as f64,
+            6 => f64::from(f32::from_le_bytes(self.bytes()?)),
+            7 => f64::from_le_bytes(self.bytes()?),
+            _ => return Err(format!("a real has type {kind}; expected 0 to 7")),
+        };
+        match value.is_finite() {
+            true => Ok(value),
+            false => Err(format!("a real is {value}")),
+        }
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let mut bytes = [0; N];
+        for byte in &mut bytes {
+            *byte = self.byte()?;
+        }
+        Ok(bytes)
+    }
+
+    /// Lowest two bits: east, north, west, south.
+    pub(crate) fn delta2(&mut self) -> Result<[i64; 2], String> {
+        let value = self.unsigned()?;
+        towards(value & 3, value >> 2)
+    }
+
+    /// Lowest three bits: as [`Input::delta2`], then north-east, north-west, south-west, south-east.
+    pub(crate) fn delta3(&mut self) -> Result<[i64; 2], String> {
+        let value = self.unsigned()?;
+        towards(value & 7, value >> 3)
+    }
+
+    /// In one of eight directions, or x and y.
+    pub(crate) fn delta(&mut self) -> Result<[i64; 2], String> {
+        let value = self.unsigned()?;
+        if value & 1 == 0 {
+            return towards(value >> 1 & 7, value >> 4);
+        }
+        let x = bounded(value >> 2)?;
+        Ok([if value & 2 == 2 { -x } else { x }, self.signed()?])
+    }
+}
+
+fn bounded(value: u64) -> Result<i64, String> {
+    match value <= LARGEST {
+        true => Ok(value as i64),
+        false => Err(format!("a length of {value} units is beyond all layouts")),
+    }
+}
+
+fn towards(direction: u64, length: u64) -> Result<[i64; 2], String> {
+    const DIRECTIONS: [[i64; 2]; 8] =
+        [[1, 0], [0, 1], [-1, 0], [0, -1], [1, 1], [-1, 1], [-1, -1], [1, -1]];
+    let length = bounded(length)?;
+    Ok(DIRECTIONS[direction as usize].map(|d| d * length))
+}
+
+impl Block<'_> {
+    fn byte(&mut self) -> Result<u8, String> {
+        if self.left == 0 {
+            return Err("a record reaches out of its CBLOCK".into());
+        }
+        if self.next == self.chunk.len() {
+            self.fill()?;
+        }
+        let byte = self.chunk[self.next];
+        (self.next, self.left) = (self.next + 1, self.left - 1);
+        Ok(byte)
+    }
+
+    fn fill(&mut self) -> Result<(), String> {
+        self.chunk.resize(CHUNK, 0);
+        let done = inflate(&mut self.state, self.compressed, &mut self.chunk, MZFlush::None);
+        self.compressed = &self.compressed[done.bytes_consumed..];
+        if done.bytes_written == 0 {
+            return Err(format!("it is damaged or ends {} bytes too early", self.left));
+        }
+        self.chunk.truncate(done.bytes_written);
+        self.next = 0;
+        match done.bytes_written as u64 > self.left {
+            true => Err("it holds more than it says".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(bytes: &[u8]) -> Input<'_> {
+        Input::new(bytes, 0)
+    }
+
+    /// The examples of SEMI P39, section 7.
+    #[test]
+    fn numbers_are_those_of_the_standard() -> Result<(), String> {
+        for (value, bytes) in [
+            (0, &[0x00][..]),
+            (127, &[0x7F]),
+            (128, &[0x80, 0x01]),
+            (16_383, &[0xFF, 0x7F]),
+            (16_384, &[0x80, 0x80, 0x01]),
+        ] {
+            assert_eq!(input(bytes).unsigned()?, value);
+        }
+        for (value, bytes) in [
+            (0, &[0x00][..]),
+            (1, &[0x02]),
+            (-1, &[0x03]),
+            (63, &[0x7E]),
+            (-64, &[0x81, 0x01]),
+            (8191, &[0xFE, 0x7F]),
+            (-8192, &[0x81, 0x80, 0x01]),
+        ] {
+            assert_eq!(input(bytes).signed()?, value);
+        }
+        for (value, bytes) in [
+            (0.0, &[0x00, 0x00][..]),
+            (1.0, &[0x00, 0x01]),
+            (-0.5, &[0x03, 0x02]),
+            (0.3125, &[0x04, 0x05, 0x10]),
+            (1.0 / 3.0, &[0x02, 0x03]),
+            (-2.0 / 13.0, &[0x05, 0x02, 0x0D]),
+            (0.5, &[0x06, 0, 0, 0, 0x3F]),
+            (-0.5, &[0x07, 0, 0, 0, 0, 0, 0, 0xE0, 0xBF]),
+        ] {
+            assert_eq!(input(bytes).real()?, value);
+        }
+        Ok(())
+    }
+
+    /// The examples of SEMI P39, section 7.5.
+    #[test]
+    fn deltas_are_those_of_the_standard() -> Result<(), String> {
+        assert_eq!(input(&[0x98, 0x2A]).delta2()?, [1350, 0]);
+        assert_eq!(input(&[0x9B, 0x2A]).delta2()?, [0, -1350]);
+        assert_eq!(input(&[0xCD, 0x01]).delta3()?, [-25, 25]);
+        assert_eq!(input(&[0xE9, 0x03, 0x7A]).delta()?, [122, 61]);
+        assert_eq!(input(&[0xEC, 0x05]).delta()?, [-46, -46]);
+        assert_eq!(input(&[0xBB, 0x01, 0xB7, 0x0F]).delta()?, [-46, -987]);
+        Ok(())
+    }
+
+    #[test]
+    fn numbers_that_are_too_large_are_refused() {
+        assert_eq!(
+            input(&[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1]).unsigned(),
+            Ok(u64::MAX)
+        );
+        assert!(input(&[0xFF; 30]).unsigned().is_err());
+        assert!(input(&[0x80; 30]).unsigned().is_err());
+        assert!(
+            input(&[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1]).signed().is_err()
+        );
+        assert!(input(&[0x84]).unsigned().expect_err("cut").contains("cut short"));
+    }
+}

@@ -1,0 +1,460 @@
+//! From OASIS records to a library.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::input::Input;
+use super::modal::{Modal, PointList, move_to, set};
+use super::points::{narrow, points, sum};
+use super::validation::Scheme;
+use super::{MAGIC, record, trapezoid};
+use crate::library::{Builder, Library, Placement};
+use crate::path::{Wide, disk};
+use crate::{Layer, LayoutError, ReadOptions};
+
+/// Sides of the polygons that circles become.
+const CIRCLE_SIDES: u32 = 64;
+
+/// Reads a file's content.
+pub(crate) fn read(
+    path: &Path,
+    bytes: &[u8],
+    options: &ReadOptions,
+) -> Result<Library, LayoutError> {
+    let damaged = |problem: String| LayoutError::Damaged {
+        path: path.to_path_buf(),
+        format: "OASIS",
+        problem,
+    };
+    if !bytes.starts_with(MAGIC) {
+        return Err(damaged("it does not begin with %SEMI-OASIS".into()));
+    }
+    let builder = Builder::new(path, "OASIS", options, bytes.len() as u64);
+    let mut reader = Reader {
+        bytes,
+        input: Input::new(bytes, MAGIC.len()),
+        builder,
+        modal: Modal::default(),
+        cell: None,
+        names: Names::default(),
+    };
+    let unit_nm = reader.file().map_err(|e| damaged(format!("{e}, {}", reader.input.place())))?;
+    reader.names.give(&mut reader.builder).map_err(damaged)?;
+    reader.builder.finish(unit_nm)
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    input: Input<'a>,
+    builder: Builder,
+    modal: Modal,
+    cell: Option<u32>,
+    names: Names,
+}
+
+/// Cell names by number. A number may be used before its name is known.
+#[derive(Default)]
+struct Names {
+    names: HashMap<u64, String>,
+    next: u64,
+    cells: HashMap<u64, u32>,
+}
+
+impl Names {
+    fn add(&mut self, number: Option<u64>, name: String) -> Result<(), String> {
+        let number = number.unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        });
+        match self.names.insert(number, name.clone()) {
+            Some(other) if other != name => {
+                Err(format!("cell number {number} has two names, {other:?} and {name:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn cell(&mut self, number: u64, builder: &mut Builder) -> u32 {
+        *self.cells.entry(number).or_insert_with(|| builder.nameless())
+    }
+
+    /// Gives all cells their names.
+    fn give(&self, builder: &mut Builder) -> Result<(), String> {
+        let mut cells: Vec<_> = self.cells.iter().collect();
+        cells.sort();
+        for (number, &cell) in cells {
+            let name = self.names.get(number);
+            let name = name.ok_or_else(|| format!("no CELLNAME has the number {number}"))?;
+            builder.name(cell, name)?;
+        }
+        Ok(())
+    }
+}
+
+impl Reader<'_> {
+    /// All records; returns the database unit in nm.
+    fn file(&mut self) -> Result<f64, String> {
+        if self.input.record()? != record::START {
+            return Err("it does not begin with START".into());
+        }
+        let version = self.input.string()?;
+        if version != b"1.0" {
+            let version = String::from_utf8_lossy(&version).into_owned();
+            return Err(format!("its version is {version:?}; only 1.0 is known"));
+        }
+        let steps_per_micron = self.input.real()?;
+        let tables_at_end = self.input.unsigned()? != 0;
+        if !tables_at_end {
+            self.skip_numbers(12)?;
+        }
+        loop {
+            match self.input.record()? {
+                record::END => break,
+                id => self.record(id)?,
+            }
+        }
+        self.end(tables_at_end)?;
+        Ok(1000.0 / steps_per_micron)
+    }
+
+    fn end(&mut self, has_tables: bool) -> Result<(), String> {
+        if self.input.in_block() {
+            return Err("there is an END in a CBLOCK".into());
+        }
+        if has_tables {
+            self.skip_numbers(12)?;
+        }
+        self.input.string()?;
+        let scheme = match self.input.unsigned()? {
+            0 => return Ok(()),
+            1 => Scheme::Crc32,
+            2 => Scheme::Checksum32,
+            other => return Err(format!("its validation has type {other}; expected 0, 1 or 2")),
+        };
+        let signature = scheme.signature(&self.bytes[..self.input.position()]);
+        let mut expected = [0; 4];
+        for byte in &mut expected {
+            *byte = self.input.byte()?;
+        }
+        match signature == u32::from_le_bytes(expected) {
+            true => Ok(()),
+            false => Err(format!(
+                "its {scheme:?} is {signature:#010x}, but it says {:#010x}: it was changed or cut",
+                u32::from_le_bytes(expected)
+            )),
+        }
+    }
+
+    fn skip_numbers(&mut self, count: usize) -> Result<(), String> {
+        (0..count).try_for_each(|_| self.input.unsigned().map(drop))
+    }
+
+    fn record(&mut self, id: u64) -> Result<(), String> {
+        match id {
+            record::PAD | record::PROPERTY_AGAIN => Ok(()),
+            record::CELLNAME..=record::LAYERNAME_TEXT | record::XNAME | record::XNAME_NUMBERED => {
+                self.cell = None;
+                self.name(id)
+            }
+            record::CELL_NUMBER | record::CELL_NAME => self.begin_cell(id),
+            record::XYABSOLUTE | record::XYRELATIVE => {
+                self.modal.relative = id == record::XYRELATIVE;
+                Ok(())
+            }
+            record::PLACEMENT | record::PLACEMENT_ANY => {
+                self.placement(id == record::PLACEMENT_ANY)
+            }
+            record::TEXT => self.text(),
+            record::RECTANGLE..=record::CIRCLE => self.shape(id),
+            record::PROPERTY => self.property(),
+            record::XELEMENT => {
+                self.skip_numbers(1)?;
+                self.input.string().map(drop)
+            }
+            record::XGEOMETRY => self.extension(),
+            record::CBLOCK => self.input.enter_block(),
+            _ => Err(format!("there is no record {id} in OASIS")),
+        }
+    }
+
+    /// Names of cells are kept; those of texts, properties and layers are passed over.
+    fn name(&mut self, id: u64) -> Result<(), String> {
+        match id {
+            record::CELLNAME => {
+                let name = self.input.name()?;
+                self.names.add(None, name)
+            }
+            record::CELLNAME_NUMBERED => {
+                let name = self.input.name()?;
+                let number = self.input.unsigned()?;
+                self.names.add(Some(number), name)
+            }
+            record::TEXTSTRING..=record::PROPSTRING_NUMBERED => {
+                self.input.string()?;
+                self.skip_numbers(usize::from(id.is_multiple_of(2)))
+            }
+            record::LAYERNAME | record::LAYERNAME_TEXT => {
+                self.input.string()?;
+                self.interval()?;
+                self.interval()
+            }
+            _ => {
+                self.skip_numbers(1)?;
+                self.input.string()?;
+                self.skip_numbers(usize::from(id == record::XNAME_NUMBERED))
+            }
+        }
+    }
+
+    fn interval(&mut self) -> Result<(), String> {
+        let bounds = match self.input.unsigned()? {
+            0 => 0,
+            1..=3 => 1,
+            4 => 2,
+            other => return Err(format!("an interval has type {other}; expected 0 to 4")),
+        };
+        self.skip_numbers(bounds)
+    }
+
+    fn begin_cell(&mut self, id: u64) -> Result<(), String> {
+        let cell = self.cell_reference(id == record::CELL_NUMBER)?;
+        self.builder.define(cell)?;
+        (self.cell, self.modal) = (Some(cell), Modal::default());
+        Ok(())
+    }
+
+    fn cell_reference(&mut self, by_number: bool) -> Result<u32, String> {
+        match by_number {
+            true => Ok(self.names.cell(self.input.unsigned()?, &mut self.builder)),
+            false => Ok(self.builder.number(&self.input.name()?)),
+        }
+    }
+
+    fn in_cell(&self) -> Result<u32, String> {
+        self.cell.ok_or_else(|| "there is a shape or placement outside of all cells".into())
+    }
+
+    fn placement(&mut self, any_angle: bool) -> Result<(), String> {
+        let into = self.in_cell()?;
+        let info = self.input.byte()?;
+        if info & 0x80 != 0 {
+            self.modal.cell = Some(self.cell_reference(info & 0x40 != 0)?);
+        }
+        let cell =
+            self.modal.cell.ok_or("a PLACEMENT takes its cell from before, but there is none")?;
+        let (mut magnification, mut degrees) = (1.0, 90.0 * f64::from(info >> 1 & 3));
+        if any_angle {
+            magnification = if info & 4 != 0 { self.input.real()? } else { 1.0 };
+            degrees = if info & 2 != 0 { self.input.real()? } else { 0.0 };
+        }
+        let at =
+            move_to(&mut self.modal.placement, self.modal.relative, info >> 4, &mut self.input)?;
+        let mut repetition = None;
+        if info & 8 != 0 {
+            self.modal.read_repetition(&mut self.input)?;
+            repetition = self.modal.stored_repetition(&mut self.builder)?;
+        }
+        let placement =
+            Placement { at: narrow(at)?, reflected: info & 1 != 0, magnification, degrees };
+        self.builder.instance(into, cell, &placement, repetition)
+    }
+
+    fn text(&mut self) -> Result<(), String> {
+        let info = self.input.byte()?;
+        match info & 0x60 {
+            0x60 => self.skip_numbers(1)?,
+            0x40 => drop(self.input.string()?),
+            _ => {}
+        }
+        self.skip_numbers((info & 3).count_ones() as usize)?;
+        move_to(&mut self.modal.text, self.modal.relative, info >> 3, &mut self.input)?;
+        match info & 4 != 0 {
+            true => self.modal.read_repetition(&mut self.input),
+            false => Ok(()),
+        }
+    }
+
+    fn property(&mut self) -> Result<(), String> {
+        let info = self.input.byte()?;
+        match info & 6 {
+            6 => self.skip_numbers(1)?,
+            4 => drop(self.input.string()?),
+            _ => {}
+        }
+        if info & 8 != 0 {
+            return Ok(()); // the values of before
+        }
+        let count = match info >> 4 {
+            15 => self.input.unsigned()?,
+            count => u64::from(count),
+        };
+        for _ in 0..count {
+            match self.input.unsigned()? {
+                real @ 0..=7 => drop(self.input.real_of(real)?),
+                8 | 9 | 13..=15 => self.skip_numbers(1)?,
+                10..=12 => drop(self.input.string()?),
+                other => {
+                    return Err(format!("a property's value has type {other}; expected 0 to 15"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A shape of somebody's own kind.
+    fn extension(&mut self) -> Result<(), String> {
+        let info = self.input.byte()?;
+        self.skip_numbers(1)?;
+        self.layer(info)?;
+        self.input.string()?;
+        self.position(info).map(drop)
+    }
+
+    /// Layer and datatype by the lowest two bits of a shape's info.
+    fn layer(&mut self, info: u8) -> Result<Layer, String> {
+        let (modal, input) = (&mut self.modal, &mut self.input);
+        let layer = set(&mut modal.layer, "a layer", info & 1 != 0, || input.unsigned())?;
+        let datatype = set(&mut modal.datatype, "a datatype", info & 2 != 0, || input.unsigned())?;
+        match [layer, datatype].map(u32::try_from) {
+            [Ok(layer), Ok(datatype)] => Ok(Layer { layer, datatype }),
+            _ => Err(format!("layer {layer}/{datatype} has more than 32 bits")),
+        }
+    }
+
+    /// Position and repetition, which end every shape: where it is, and whether it is repeated.
+    fn position(&mut self, info: u8) -> Result<([i64; 2], bool), String> {
+        let at =
+            move_to(&mut self.modal.geometry, self.modal.relative, info >> 3, &mut self.input)?;
+        let repeated = info & 4 != 0;
+        if repeated {
+            self.modal.read_repetition(&mut self.input)?;
+        }
+        Ok((at, repeated))
+    }
+
+    fn shape(&mut self, id: u64) -> Result<(), String> {
+        let cell = self.in_cell()?;
+        let info = self.input.byte()?;
+        let layer = self.layer(info)?;
+        let shape = self.shape_of(id, info)?;
+        let (at, repeated) = self.position(info)?;
+        if !self.builder.wants(layer) {
+            return self.builder.unwanted(cell, layer);
+        }
+        let repetition = match repeated {
+            true => self.modal.stored_repetition(&mut self.builder)?,
+            false => None,
+        };
+        let place = |points: &[[i64; 2]]| points.iter().map(|&p| narrow(sum(p, at)?)).collect();
+        let outlines = match shape {
+            Shape::Corners(points) => {
+                let points: Result<Vec<_>, String> = place(&points);
+                return self.builder.polygon(cell, layer, &points?, repetition);
+            }
+            Shape::Path { line, half, ends } => {
+                self.builder.store(8 * line.len() as u64)?;
+                let points: Result<Vec<_>, String> = place(&line);
+                let points = points?.iter().map(|p| p.map(f64::from)).collect();
+                Wide { points, half: half as f64, ends: ends.map(|e| e as f64), round: false }
+                    .outlines()
+            }
+            Shape::Circle(radius) => {
+                vec![disk(narrow(at)?.map(f64::from), radius as f64, CIRCLE_SIDES)]
+            }
+        };
+        outlines.iter().try_for_each(|points| self.builder.fine(cell, layer, points, repetition))
+    }
+
+    /// The shape without its position.
+    fn shape_of(&mut self, id: u64, info: u8) -> Result<Shape, String> {
+        let corners = |points: Vec<[i64; 2]>| Shape::Corners(points.into());
+        match id {
+            record::RECTANGLE => self.rectangle(info).map(corners),
+            record::PATH => self.path(info),
+            record::CTRAPEZOID => self.trapezoid_of_kind(info).map(corners),
+            record::POLYGON => {
+                let (modal, input) = (&mut self.modal, &mut self.input);
+                let read = || points(input, true);
+                set(&mut modal.polygon, "a point list", info & 0x20 != 0, read).map(Shape::Corners)
+            }
+            record::CIRCLE => {
+                let (modal, input) = (&mut self.modal, &mut self.input);
+                let read = || input.length();
+                set(&mut modal.radius, "a radius", info & 0x20 != 0, read).map(Shape::Circle)
+            }
+            _ => self.trapezoid(id, info).map(corners),
+        }
+    }
+
+    fn size(&mut self, info: u8, needed: [bool; 2]) -> Result<[i64; 2], String> {
+        let (modal, input) = (&mut self.modal, &mut self.input);
+        let mut size = [0, 0];
+        if info & 0x40 != 0 || needed[0] {
+            size[0] = set(&mut modal.width, "a width", info & 0x40 != 0, || input.length())?;
+        }
+        if info & 0x20 != 0 || needed[1] {
+            size[1] = set(&mut modal.height, "a height", info & 0x20 != 0, || input.length())?;
+        }
+        Ok(size)
+    }
+
+    fn rectangle(&mut self, info: u8) -> Result<Vec<[i64; 2]>, String> {
+        let square = info & 0x80 != 0;
+        if square && info & 0x20 != 0 {
+            return Err("a RECTANGLE is a square and has a height".into());
+        }
+        let [w, mut h] = self.size(info, [true, !square])?;
+        if square {
+            h = w;
+            self.modal.height = Some(w);
+        }
+        Ok(vec![[0, 0], [w, 0], [w, h], [0, h]])
+    }
+
+    fn trapezoid(&mut self, id: u64, info: u8) -> Result<Vec<[i64; 2]>, String> {
+        let size = self.size(info, [true, true])?;
+        let [a, b] = match id {
+            record::TRAPEZOID => [self.input.signed()?, self.input.signed()?],
+            record::TRAPEZOID_A => [self.input.signed()?, 0],
+            _ => [0, self.input.signed()?],
+        };
+        Ok(trapezoid::slanted(info & 0x80 != 0, size, a, b))
+    }
+
+    fn trapezoid_of_kind(&mut self, info: u8) -> Result<Vec<[i64; 2]>, String> {
+        let (modal, input) = (&mut self.modal, &mut self.input);
+        let read = || input.unsigned();
+        let kind = set(&mut modal.trapezoid, "a trapezoid's type", info & 0x80 != 0, read)?;
+        let size = self.size(info, trapezoid::needs(kind))?;
+        trapezoid::of_kind(kind, size)
+    }
+
+    fn path(&mut self, info: u8) -> Result<Shape, String> {
+        let (modal, input) = (&mut self.modal, &mut self.input);
+        let half = set(&mut modal.half_width, "a half-width", info & 0x40 != 0, || input.length())?;
+        if info & 0x80 != 0 {
+            let scheme = input.unsigned()?;
+            for (end, shift) in [(0, 2), (1, 0)] {
+                match scheme >> shift & 3 {
+                    0 => {}
+                    1 => modal.extensions[end] = Some(0),
+                    2 => modal.extensions[end] = Some(half),
+                    _ => modal.extensions[end] = Some(input.signed()?),
+                }
+            }
+        }
+        let read = || points(input, false);
+        let line = set(&mut modal.path, "a point list", info & 0x20 != 0, read)?;
+        let [Some(start), Some(end)] = modal.extensions else {
+            return Err("a PATH takes its extensions from before, but there are none".into());
+        };
+        Ok(Shape::Path { line, half, ends: [start, end] })
+    }
+}
+
+/// A shape as a record has it.
+enum Shape {
+    Corners(PointList),
+    Path { line: PointList, half: i64, ends: [i64; 2] },
+    Circle(i64),
+}

@@ -1,0 +1,32 @@
+//! The numbers of records.
+
+pub(crate) const PAD: u64 = 0;
+pub(crate) const START: u64 = 1;
+pub(crate) const END: u64 = 2;
+pub(crate) const CELLNAME: u64 = 3;
+pub(crate) const CELLNAME_NUMBERED: u64 = 4;
+pub(crate) const TEXTSTRING: u64 = 5;
+pub(crate) const PROPSTRING_NUMBERED: u64 = 10;
+pub(crate) const LAYERNAME: u64 = 11;
+pub(crate) const LAYERNAME_TEXT: u64 = 12;
+pub(crate) const CELL_NUMBER: u64 = 13;
+pub(crate) const CELL_NAME: u64 = 14;
+pub(crate) const XYABSOLUTE: u64 = 15;
+pub(crate) const XYRELATIVE: u64 = 16;
+pub(crate) const PLACEMENT: u64 = 17;
+pub(crate) const PLACEMENT_ANY: u64 = 18;
+pub(crate) const TEXT: u64 = 19;
+pub(crate) const RECTANGLE: u64 = 20;
+pub(crate) const POLYGON: u64 = 21;
+pub(crate) const PATH: u64 = 22;
+pub(crate) const TRAPEZOID: u64 = 23;
+pub(crate) const TRAPEZOID_A: u64 = 24;
+pub(crate) const CTRAPEZOID: u64 = 26;
+pub(crate) const CIRCLE: u64 = 27;
+pub(crate) const PROPERTY: u64 = 28;
+pub(crate) const PROPERTY_AGAIN: u64 = 29;
+pub(crate) const XNAME: u64 = 30;
+pub(crate) const XNAME_NUMBERED: u64 = 31;
+pub(crate) const XELEMENT: u64 = 32;
+pub(crate) const XGEOMETRY: u64 = 33;
+pub(crate) const CBLOCK: u64 = 34;

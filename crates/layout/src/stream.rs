@@ -1,0 +1,165 @@
+//! Masks of any size as files: polygons written as they come.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::gds::GdsWriter;
+use crate::library::Format;
+use crate::oasis::OasisWriter;
+use crate::{Layer, LayoutError, Polygon, file};
+
+/// Writes polygons of one cell and layer to a GDSII or OASIS file, as its name says.
+///
+/// Little is kept in memory. The file is written beside and renamed by [`PolygonWriter::finish`]; without that,
+/// nothing is left of it. The same polygons make the same bytes. Corners are rounded to database units; what has
+/// no inside then is left out.
+///
+/// ```no_run
+/// use lithoburn_layout::{Layer, Polygon, PolygonWriter};
+///
+/// let layer = Layer { layer: 1, datatype: 1 };
+/// let mut writer = PolygonWriter::create("mask.oas".as_ref(), "MASK", layer, 1.0)?;
+/// writer.add(&[Polygon::rectangle(0.0, 0.0, 80.0, 400.0)])?;
+/// writer.finish()?;
+/// # Ok::<(), lithoburn_layout::LayoutError>(())
+/// ```
+pub struct PolygonWriter {
+    path: PathBuf,
+    sink: Sink,
+}
+
+type Output = BufWriter<NamedTempFile>;
+
+enum Sink {
+    Gds(GdsWriter<Output>),
+    Oasis(OasisWriter<Output>),
+}
+
+impl std::fmt::Debug for PolygonWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolygonWriter").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl PolygonWriter {
+    /// Begins a file with one cell, one layer and a database unit of `unit_nm`.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::NoWriter`] if the name does not end in .gds or .oas; [`LayoutError::Grid`] if the unit is
+    /// not positive; [`LayoutError::Write`] if the folder or the file cannot be made.
+    pub fn create(
+        path: &Path,
+        cell: &str,
+        layer: Layer,
+        unit_nm: f64,
+    ) -> Result<Self, LayoutError> {
+        let header = Header::new(path, cell, layer, unit_nm)?;
+        let output = || file::beside(path).map(|file| BufWriter::with_capacity(1 << 16, file));
+        let sink = match Format::of(path) {
+            Some(Format::Gds) => Sink::Gds(GdsWriter::new(output()?, &header)?),
+            Some(Format::Oasis) => Sink::Oasis(OasisWriter::new(output()?, &header)?),
+            _ => return Err(LayoutError::NoWriter(path.to_path_buf())),
+        };
+        Ok(Self { path: path.to_path_buf(), sink })
+    }
+
+    /// Adds polygons, in nm.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Coordinate`] if a corner does not fit 32 bits of database units; [`LayoutError::Write`] if the
+    /// disk is full.
+    pub fn add(&mut self, polygons: &[Polygon]) -> Result<(), LayoutError> {
+        match &mut self.sink {
+            Sink::Gds(sink) => sink.add(polygons),
+            Sink::Oasis(sink) => sink.add(polygons),
+        }
+    }
+
+    /// Ends the file and gives it its name.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Write`] if that fails.
+    pub fn finish(self) -> Result<(), LayoutError> {
+        let output = match self.sink {
+            Sink::Gds(sink) => sink.finish()?,
+            Sink::Oasis(sink) => sink.finish()?,
+        };
+        let failed = |e| LayoutError::Write(self.path.clone(), e);
+        let file = output.into_inner().map_err(|e| failed(e.into_error()))?;
+        file::keep(file, &self.path)
+    }
+}
+
+/// What a file begins with.
+pub(crate) struct Header<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) cell: String,
+    pub(crate) layer: Layer,
+    pub(crate) unit_nm: f64,
+}
+
+impl<'a> Header<'a> {
+    pub(crate) fn new(
+        path: &'a Path,
+        cell: &str,
+        layer: Layer,
+        unit_nm: f64,
+    ) -> Result<Self, LayoutError> {
+        if !(unit_nm.is_finite() && unit_nm > 0.0) {
+            return Err(LayoutError::Grid(format!(
+                "the database unit must be positive, got {unit_nm} nm"
+            )));
+        }
+        Ok(Self { path, cell: cell_name(cell), layer, unit_nm })
+    }
+}
+
+/// GDSII allows letters, digits and `_?$`, 32 of them; OASIS takes these too.
+fn cell_name(name: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "_?$".contains(c) { c } else { '_' };
+    let name: String = name.chars().map(legal).take(32).collect();
+    if name.is_empty() { "layout".into() } else { name }
+}
+
+/// Rounds polygons to database units.
+pub(crate) struct Grid {
+    pub(crate) path: PathBuf,
+    pub(crate) unit_nm: f64,
+}
+
+impl Grid {
+    /// The corners, without those that repeat the one before; `None` if nothing is left inside.
+    pub(crate) fn corners(&self, polygon: &Polygon) -> Result<Option<Vec<[i32; 2]>>, LayoutError> {
+        let mut corners = Vec::with_capacity(polygon.points.len());
+        for p in &polygon.points {
+            corners.push([self.units(p[0])?, self.units(p[1])?]);
+        }
+        corners.dedup();
+        while corners.len() > 1 && corners.first() == corners.last() {
+            corners.pop();
+        }
+        Ok((corners.len() > 2).then_some(corners))
+    }
+
+    fn units(&self, nm: f64) -> Result<i32, LayoutError> {
+        let units = (nm / self.unit_nm).round();
+        match units.abs() <= f64::from(i32::MAX) {
+            true => Ok(units as i32),
+            false => {
+                Err(LayoutError::Coordinate { path: self.path.clone(), nm, unit_nm: self.unit_nm })
+            }
+        }
+    }
+
+    pub(crate) fn failed(&self, error: std::io::Error) -> LayoutError {
+        LayoutError::Write(self.path.clone(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests;
