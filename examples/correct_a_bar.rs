@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --example correct_a_bar`
 
-use lithoburn::engine::{Fields, Job, MaskStyle, Method, Model, default_kernels};
+use lithoburn::engine::{Job, MaskStyle, Method, Model, default_kernels};
 use lithoburn::layout::{Coverage, Layout, MaskRules, Polygon};
 use lithoburn::litho::Process;
 use lithoburn::pool::{DeviceName, choose};
@@ -16,11 +16,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         device: choose(DeviceName::Cpu)?,
         pixel_nm: 4.0,
         coverage: Coverage::Exact,
-        fields: Fields::One,
         process: Process::default(),
         band: None,
         rules: Some(MaskRules::default()),
         style: MaskStyle::Pixels,
+        team: None,
     };
     let bars = [0.0, 160.0].map(|x| Polygon::rectangle(x, 0.0, x + 80.0, 600.0));
     let design = Layout::new("bars", bars.to_vec());

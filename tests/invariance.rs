@@ -1,6 +1,6 @@
 //! What must not depend on where a clip lies or how it is turned.
 
-use lithoburn::engine::{Evaluator, Fields, Job, MaskStyle, Model, default_kernels};
+use lithoburn::engine::{Evaluator, Job, MaskStyle, Model, default_kernels};
 use lithoburn::layout::generate::ClipRules;
 use lithoburn::layout::{Coverage, Layout, MaskRules, Raster};
 use lithoburn::litho::Process;
@@ -14,11 +14,11 @@ fn job() -> Job {
         device: choose(DeviceName::Cpu).expect("a CPU"),
         pixel_nm: 1.0,
         coverage: Coverage::Exact,
-        fields: Fields::One,
         process: Process::default(),
         band: None,
         rules: Some(MaskRules::default()),
         style: MaskStyle::Pixels,
+        team: None,
     }
 }
 

@@ -1,6 +1,7 @@
 #![recursion_limit = "256"]
 //! The only integration binary. Tests against reference data skip without it, and say so.
 
+mod chip;
 mod cli;
 mod golden;
 mod import;

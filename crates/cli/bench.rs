@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::Verdict;
 use crate::options::{
-    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields,
+    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
 };
 use crate::terminal::{Progress, print_json, say, table};
 
@@ -184,11 +184,11 @@ fn job(args: &Iccad13Args) -> Result<Job> {
         device,
         pixel_nm: args.drawing.pixel,
         coverage: args.drawing.coverage(),
-        fields: fields(None),
         process: args.kernels.process()?,
         band: args.model.band()?,
         rules: args.rules.load()?,
         style: args.style.style()?,
+        team: None,
     })
 }
 

@@ -1,28 +1,35 @@
 //! The main job: propose a mask for a layout, measure it, and leave its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use lithoburn_engine::{Evaluator, Job, Outcome, probe_directory};
+use lithoburn_engine::chip::Chip;
+use lithoburn_engine::{Evaluator, Job, Outcome, Report, probe_directory};
 use lithoburn_layout::Violation;
+use lithoburn_pool::Chosen;
 
 use crate::Verdict;
+use crate::crew::{CrewOptions, TileOptions};
 use crate::options::{
-    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions, fields,
+    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
 };
-use crate::terminal::{Progress, print_json, say, table};
+use crate::terminal::{Progress, go_on, print_json, say, table};
 
 /// Find the mask whose print is the design.
 #[derive(Args, Debug)]
 pub struct InferArgs {
-    /// Layout to correct: .gds, .glp or .png.
+    /// Layout to correct: .gds, .oas, .glp or .png.
     pub layout: PathBuf,
     #[command(flatten)]
     model: ModelOptions,
     #[command(flatten)]
     device: DeviceOptions,
+    #[command(flatten)]
+    crew: CrewOptions,
+    #[command(flatten)]
+    tiles: TileOptions,
     #[command(flatten)]
     kernels: KernelOptions,
     #[command(flatten)]
@@ -31,10 +38,9 @@ pub struct InferArgs {
     rules: RuleOptions,
     #[command(flatten)]
     style: StyleOptions,
-    /// Cut a large layout into fields of this side, which must be the kernels' period (2048 nm for
-    /// the built-in ones); each keeps its inner half.
-    #[arg(long, value_name = "NM")]
-    tile: Option<f64>,
+    /// With --tile: write the mask without simulating and measuring it, which takes most of the CPU's time.
+    #[arg(long, requires = "tile")]
+    no_measure: bool,
     /// Directory for mask.png, mask.gds, report.json and overview.png [default: out/LAYOUT].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -49,64 +55,138 @@ pub struct InferArgs {
 ///
 /// One that says what was wrong and what to do; then nothing was written.
 pub fn infer(args: &InferArgs) -> Result<Verdict> {
-    let start = Instant::now();
-    let layout = args.drawing.read(&args.layout)?;
-    let out = args.out.clone().unwrap_or_else(|| Outcome::default_directory(&layout.name));
-    probe_directory(&out)?;
+    match args.tiles.tile {
+        None => field(args),
+        Some(tile_nm) => chip(args, tile_nm),
+    }
+}
+
+/// Where the files go.
+fn directory(args: &InferArgs, layout: &str) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| Outcome::default_directory(layout))
+}
+
+/// The job on a device, and what is said of it first.
+fn job(args: &InferArgs, device: Chosen) -> Result<Job> {
     let (kernels, kernels_name) = args.kernels.load()?;
-    let device = args.device.choose()?;
-    say(args.json, &format!("device   {} ({}): {}", device.name, device.card, device.reason));
     if args.kernels.kernels.is_none() && args.model.weights.is_none() {
         say(args.json, "optics   built-in kernels and weights");
     }
-    let job = Job {
+    Ok(Job {
         model: args.model.model(),
         kernels,
         kernels_name,
         device,
         pixel_nm: args.drawing.pixel,
         coverage: args.drawing.coverage(),
-        fields: fields(args.tile),
         process: args.kernels.process()?,
         band: args.model.band()?,
         rules: args.rules.load()?,
         style: args.style.style()?,
-    };
+        team: None,
+    })
+}
+
+fn announce(json: bool, device: &Chosen) {
+    say(json, &format!("device   {} ({}): {}", device.name, device.card, device.reason));
+}
+
+/// A layout of one field.
+fn field(args: &InferArgs) -> Result<Verdict> {
+    let start = Instant::now();
+    let layout = args.drawing.read(&args.layout)?;
+    let out = directory(args, &layout.name);
+    probe_directory(&out)?;
+    let devices = args.crew.choose(&args.device)?;
+    let device = devices.into_iter().next().context("no device was named")?;
+    announce(args.json, &device);
+    let job = job(args, device)?;
     let mut progress = Progress::new(args.json);
     let outcome = job.run(&layout, &mut |event| progress.show(event))?;
     drop(progress);
     outcome.write(&out, &Evaluator::new(&job.kernels, &job.process))?;
-    if args.json {
-        print_json(&outcome.report)?;
-    } else {
-        summary(&outcome, &out, start.elapsed().as_secs_f64());
+    finish(args, &outcome.report, &out, start)
+}
+
+/// A layout of any size.
+fn chip(args: &InferArgs, tile_nm: f64) -> Result<Verdict> {
+    let start = Instant::now();
+    let library = args.drawing.library(&args.layout)?;
+    let out = directory(args, library.name());
+    let devices = args.crew.choose(&args.device)?;
+    devices.iter().for_each(|device| announce(args.json, device));
+    let first = devices.first().context("no device was named")?.clone();
+    let mut job = job(args, first)?;
+    if (job.kernels.period_nm - tile_nm).abs() > 1e-6 {
+        // The optics of another field: their reach is what both periods hold.
+        let ambit_nm = job.kernels.period_nm.min(tile_nm) / 2.0;
+        job.kernels = job.kernels.within_ambit(ambit_nm, tile_nm)?;
     }
-    match outcome.report.violations.is_empty() {
+    let chip = Chip {
+        job: &job,
+        library: &library,
+        halo_nm: args.tiles.halo()?,
+        lanes: args.crew.lanes(devices),
+        format: args.tiles.format.into(),
+        measure: !args.no_measure,
+    };
+    let mut progress = Progress::new(args.json);
+    let report = chip.run(&out, &|| !go_on(), &mut |event| progress.show(event))?;
+    drop(progress);
+    finish(args, &report, &out, start)
+}
+
+/// Says what came out.
+fn finish(args: &InferArgs, report: &Report, out: &Path, start: Instant) -> Result<Verdict> {
+    match args.json {
+        true => print_json(report)?,
+        false => summary(args, report, out, start.elapsed().as_secs_f64()),
+    }
+    match report.violations.is_empty() {
         true => Ok(Verdict::Done),
         false => Ok(Verdict::NotMet),
     }
 }
 
-fn summary(outcome: &Outcome, out: &std::path::Path, seconds: f64) {
-    let report = &outcome.report;
-    let rows: Vec<Vec<String>> =
-        report.before.table(&report.after).into_iter().map(Vec::from).collect();
-    say(false, &table(&["", "before (design as mask)", "after"], &rows));
+fn summary(args: &InferArgs, report: &Report, out: &Path, seconds: f64) {
+    if !args.no_measure {
+        let rows: Vec<Vec<String>> =
+            report.before.table(&report.after).into_iter().map(Vec::from).collect();
+        say(false, &table(&["", "before (design as mask)", "after"], &rows));
+    }
     if let Some(line) = broken(&report.violations) {
         say(false, &line);
     }
     let s = report.seconds;
-    say(
-        false,
-        &format!(
-            "{seconds:.1} s: load {:.1}, optimise {:.1}, measure {:.1}",
-            s.load, s.optimize, s.evaluate
+    match &report.chip {
+        Some(chip) => {
+            crate::crew::say_pool(&chip.pool);
+            let resumed = match chip.resumed {
+                0 => String::new(),
+                n => format!(" ({n} from the run before)"),
+            };
+            say(
+                false,
+                &format!(
+                    "{seconds:.1} s: {} x {} tiles, {} different{resumed}, {} polygons",
+                    chip.tiles[0], chip.tiles[1], chip.unique, chip.polygons
+                ),
+            );
+        }
+        None => say(
+            false,
+            &format!(
+                "{seconds:.1} s: load {:.1}, optimise {:.1}, measure {:.1}",
+                s.load, s.optimize, s.evaluate
+            ),
         ),
-    );
-    say(
-        false,
-        &format!("wrote {}/{{mask.png, mask.gds, overview.png, report.json}}", out.display()),
-    );
+    }
+    let mask = match args.tiles.tile {
+        Some(_) => lithoburn_engine::chip::MaskFormat::from(args.tiles.format).file(),
+        None => "mask.gds",
+    };
+    let overview = if args.no_measure { "" } else { ", overview.png" };
+    say(false, &format!("wrote {}/{{mask.png, {mask}{overview}, report.json}}", out.display()));
 }
 
 /// Places named one by one in a summary.

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 ran but a requirement was not met, 2 failed.
 
 pub mod bench;
+mod crew;
 pub mod devices;
 pub mod export;
 pub mod generate;
@@ -11,6 +12,7 @@ pub mod infer;
 pub mod kernels;
 mod optics;
 mod options;
+pub mod scaling;
 pub mod score;
 pub mod simulate;
 mod terminal;

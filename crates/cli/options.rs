@@ -4,15 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{CORRECT_EVERY, Fields, MaskStyle, Method, Model, load_kernels};
-use lithoburn_layout::{Coverage, Layer, Layout, MaskRules, ReadOptions};
+use lithoburn_engine::{CORRECT_EVERY, MaskStyle, Method, Model, load_kernels};
+use lithoburn_layout::{Coverage, Layer, Layout, Library, MaskRules, ReadOptions};
 use lithoburn_litho::bake::BakeConfig;
 use lithoburn_litho::{KernelSet, Process, ProcessWindow};
 use lithoburn_pool::{Chosen, DeviceName};
 
-/// Halo on each side of a tile by default, as a share of the field: 512 nm of 2048 nm, beyond which lies
-/// 1 % of the kernels' energy.
-const HALO_SHARE: f64 = 0.25;
 /// Steps of Neural-ILT's correction by default.
 const CORRECTION: usize = 64;
 
@@ -245,10 +242,10 @@ pub(crate) struct LayoutOptions {
     /// Side of a pixel of targets and images, in nm; of a PNG's pixels too.
     #[arg(long, value_name = "NM", default_value_t = 1.0)]
     pub pixel: f64,
-    /// Layer and datatype of a GDSII file, if it has shapes on several.
+    /// Layer and datatype of a GDSII or OASIS file, if it has shapes on several.
     #[arg(long, value_name = "L/D")]
     pub layer: Option<Layer>,
-    /// Cell of a GDSII file, if it has several top cells.
+    /// Cell of a GDSII or OASIS file, if it has several top cells.
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
     /// Rule for pixels that an edge cuts.
@@ -258,12 +255,19 @@ pub(crate) struct LayoutOptions {
 
 impl LayoutOptions {
     pub(crate) fn read(&self, path: &Path) -> Result<Layout> {
+        Ok(Layout::read(path, &self.reading()?)?)
+    }
+
+    /// A layout of any size, as its cells.
+    pub(crate) fn library(&self, path: &Path) -> Result<Library> {
+        Ok(Library::read(path, &self.reading()?)?)
+    }
+
+    fn reading(&self) -> Result<ReadOptions> {
         if !(self.pixel.is_finite() && self.pixel > 0.0) {
             anyhow::bail!("--pixel must be a positive number of nm, got {}", self.pixel);
         }
-        let options =
-            ReadOptions { layer: self.layer, cell: self.cell.clone(), pixel_nm: self.pixel };
-        Ok(Layout::read(path, &options)?)
+        Ok(ReadOptions { layer: self.layer, cell: self.cell.clone(), pixel_nm: self.pixel })
     }
 
     pub(crate) fn coverage(&self) -> Coverage {
@@ -271,13 +275,5 @@ impl LayoutOptions {
             RasterRule::Exact => Coverage::Exact,
             RasterRule::Inclusive => Coverage::Inclusive,
         }
-    }
-}
-
-/// The fields of a `--tile` option.
-pub(crate) fn fields(tile: Option<f64>) -> Fields {
-    match tile {
-        None => Fields::One,
-        Some(field_nm) => Fields::Tiled { field_nm, halo_nm: field_nm * HALO_SHARE },
     }
 }

@@ -5,20 +5,28 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use lithoburn_engine::print::Printing;
 use lithoburn_engine::{Evaluator, through_focus};
 use lithoburn_layout::{Frame, Raster, png, write_whole};
 use lithoburn_litho::{Corner, Focus, KernelSet, Resist};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::Verdict;
-use crate::options::{KernelOptions, LayoutOptions};
-use crate::terminal::say;
+use crate::crew::{CrewOptions, TileOptions};
+use crate::options::{DeviceOptions, KernelOptions, LayoutOptions};
+use crate::terminal::{Progress, go_on, say, table};
 
 /// Simulate a mask (or a layout, taken as mask): aerial images and prints at three corners.
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
-    /// Mask: .gds, .glp or .png.
+    /// Mask: .gds, .oas, .glp or .png.
     mask: PathBuf,
+    #[command(flatten)]
+    device: DeviceOptions,
+    #[command(flatten)]
+    crew: CrewOptions,
+    #[command(flatten)]
+    tiles: TileOptions,
     #[command(flatten)]
     kernels: KernelOptions,
     #[command(flatten)]
@@ -40,6 +48,74 @@ pub struct SimulateArgs {
 ///
 /// One that says what was wrong and what to do.
 pub fn simulate(args: &SimulateArgs) -> Result<Verdict> {
+    match args.tiles.tile {
+        None => field(args),
+        Some(tile_nm) => chip(args, tile_nm),
+    }
+}
+
+/// A mask of any size: contours at the three corners.
+fn chip(args: &SimulateArgs, tile_nm: f64) -> Result<Verdict> {
+    if args.focus.is_some() || args.dose.is_some() {
+        bail!("--focus and --dose are for one field: leave out --tile, or give --corners");
+    }
+    let library = args.drawing.library(&args.mask)?;
+    let (kernels, kernels_name) = args.kernels.load()?;
+    let out = args.out.clone();
+    let out = out.unwrap_or_else(|| lithoburn_engine::Outcome::default_directory(library.name()));
+    let printing = Printing {
+        library: &library,
+        kernels: &kernels,
+        kernels_name,
+        process: args.kernels.process()?,
+        tile_nm,
+        halo_nm: args.tiles.halo()?,
+        pixel_nm: args.drawing.pixel,
+        coverage: args.drawing.coverage(),
+        lanes: args.crew.lanes(args.crew.choose(&args.device)?),
+        format: args.tiles.format.into(),
+    };
+    let mut progress = Progress::new(false);
+    let report = printing.run(&out, &|| !go_on(), &mut |event| progress.show(event))?;
+    drop(progress);
+    let areas = &report.areas;
+    let rows = [
+        ("mask", areas.mask_nm2),
+        ("printed, nominal", areas.printed_nm2[0]),
+        ("printed, outer", areas.printed_nm2[1]),
+        ("printed, inner", areas.printed_nm2[2]),
+        ("nominal print is not the mask (L2)", areas.l2_nm2),
+        ("PV band", areas.pvb_nm2),
+    ];
+    let rows = rows.map(|(name, nm2)| vec![name.to_string(), format!("{:.3} µm²", nm2 * 1e-6)]);
+    say(false, &table(&["", "area"], &rows));
+    crate::crew::say_pool(&report.pool);
+    say(
+        false,
+        &format!(
+            "{:.1} s: {} x {} tiles of {} nm with a halo of {} nm, {} simulated; {:.0} s per mm²",
+            report.seconds,
+            report.tiles[0],
+            report.tiles[1],
+            report.tile_nm,
+            report.halo_nm,
+            report.simulated,
+            report.seconds_per_mm2
+        ),
+    );
+    let format = lithoburn_engine::chip::MaskFormat::from(args.tiles.format).ending();
+    say(
+        false,
+        &format!(
+            "wrote {}/{{printed_nominal.{format}, printed_outer.{format}, printed_inner.{format}, report.json}}",
+            out.display()
+        ),
+    );
+    Ok(Verdict::Done)
+}
+
+/// A mask of one field: images and prints.
+fn field(args: &SimulateArgs) -> Result<Verdict> {
     let layout = args.drawing.read(&args.mask)?;
     let (kernels, _) = args.kernels.load()?;
     let out = args.out.clone();

@@ -86,6 +86,7 @@ impl Progress {
                 Stage::Optimize => "optimising",
                 Stage::Fit => "fitting shots",
                 Stage::Evaluate => "measuring",
+                Stage::Simulate => "simulating",
             });
             self.bar.set_message("");
         }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lithoburn_cli::{
-    bench, devices, export, generate, import, infer, kernels, score, simulate, train, window,
+    bench, devices, export, generate, import, infer, kernels, scaling, score, simulate, train,
+    window,
 };
 
 /// Computational lithography: masks whose print is the design.
@@ -40,6 +41,8 @@ enum Job {
     Export(export::ExportArgs),
     /// Make a published PyTorch checkpoint a weights folder.
     Import(import::ImportArgs),
+    /// Measure how a network scales over devices.
+    Scaling(scaling::ScalingArgs),
     /// Show what computes here, what would be chosen, and what is missing.
     Devices,
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Job::Train(args) => train::train(args),
         Job::Export(args) => export::export(args),
         Job::Import(args) => import::import(args),
+        Job::Scaling(args) => scaling::scaling(args),
         Job::Devices => devices::devices(),
     })
 }

@@ -16,7 +16,28 @@ pub enum EngineError {
     /// The network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The devices.
+    #[error("{0}")]
+    Pool(String),
+    /// The user ended the run.
+    #[error("interrupted: {0}")]
+    Stopped(String),
     /// A setting that fits nothing.
     #[error("{0}")]
     Setting(String),
+}
+
+impl From<lithoburn_pool::PoolError<Self>> for EngineError {
+    fn from(error: lithoburn_pool::PoolError<Self>) -> Self {
+        match error {
+            lithoburn_pool::PoolError::Tasks(ours) | lithoburn_pool::PoolError::Sink(ours) => ours,
+            theirs => Self::Pool(theirs.to_string()),
+        }
+    }
+}
+
+impl From<lithoburn_models::ParallelError> for EngineError {
+    fn from(error: lithoburn_models::ParallelError) -> Self {
+        Self::Pool(error.to_string())
+    }
 }

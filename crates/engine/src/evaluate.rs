@@ -8,7 +8,7 @@ use lithoburn_layout::{Raster, fracture, shapes};
 use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
 use lithoburn_litho::window::{EdgeErrors, Image};
 use lithoburn_litho::{Aerial, KernelSet, LithoError, Process, ProcessWindow, Resist, Simulator};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 
@@ -16,7 +16,7 @@ use crate::EngineError;
 const MOST_SHAPE_PIXELS: usize = 100_000_000;
 
 /// The numbers of a mask. Areas are in nm².
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Area where the nominal print is not the target.
     pub l2_nm2: f64,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use lithoburn_layout::{
-    Coverage, Frame, Layout, MaskRules, Polygon, Raster, TileGrid, Violation, contour, rules, trace,
+    Coverage, Frame, Layout, MaskRules, Polygon, Raster, TileGrid, Violation, contour, trace,
 };
 use lithoburn_litho::ilt::{Progress, Usage};
 use lithoburn_litho::{KernelSet, Process};
@@ -13,26 +13,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::EngineError;
+use crate::chip::ChipReport;
 use crate::evaluate::{Evaluation, Evaluator, Metrics};
 use crate::propose::{Model, Proposer};
 use crate::shots::{self, Fitter};
-
-/// Fields computed at once on a GPU.
-const GPU_BATCH: usize = 8;
-
-/// How a layout is cut into simulated fields.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fields {
-    /// One field with the layout in its middle; larger layouts are refused.
-    One,
-    /// Fields of the kernels' period, each keeping the part inside its halo.
-    Tiled {
-        /// Side of a field, in nm; must be the kernels' period.
-        field_nm: f64,
-        /// Width of the halo, in nm.
-        halo_nm: f64,
-    },
-}
+use crate::spread::Team;
+use crate::write::rescaled;
 
 /// What kind of polygons the mask is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -67,8 +53,6 @@ pub struct Job {
     pub pixel_nm: f64,
     /// How polygons become pixels.
     pub coverage: Coverage,
-    /// How the layout is cut.
-    pub fields: Fields,
     /// Corners and resist.
     pub process: Process,
     /// What the PV band weighs against the print's errors; none takes the solver's default.
@@ -77,6 +61,8 @@ pub struct Job {
     pub rules: Option<MaskRules>,
     /// What the mask is made of.
     pub style: MaskStyle,
+    /// Devices that compute the model's network, instead of the device.
+    pub team: Option<Team>,
 }
 
 /// What a run is doing.
@@ -93,6 +79,8 @@ pub enum Stage {
     Fit,
     /// Simulating and measuring.
     Evaluate,
+    /// Simulating alone.
+    Simulate,
 }
 
 /// News of a run.
@@ -150,6 +138,9 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Seconds by stage.
     pub seconds: Seconds,
+    /// How a layout of many tiles was put together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chip: Option<ChipReport>,
     /// Version of the program.
     pub version: &'static str,
 }
@@ -219,7 +210,8 @@ impl Job {
         let mut seconds = Seconds::default();
         let targets = timed(&mut seconds.rasterize, || self.targets(layout, &grid));
         let proposer = self.load(&mut seconds, watch)?;
-        let masks = timed(&mut seconds.optimize, || self.propose(&proposer, &targets, watch))?;
+        let masks =
+            timed(&mut seconds.optimize, || self.propose_batch(&proposer, &targets, watch))?;
         let drawn =
             timed(&mut seconds.optimize, || self.drawn(&grid, &targets, &masks, &proposer, watch))?;
         self.finish(layout, &grid, &targets, drawn, &proposer, seconds, watch)
@@ -280,6 +272,7 @@ impl Job {
                 self.band,
                 self.rules,
                 &self.device.device,
+                self.team.as_ref(),
             )
         })
     }
@@ -321,6 +314,7 @@ impl Job {
             rules: self.rules,
             violations,
             seconds,
+            chip: None,
             version: env!("CARGO_PKG_VERSION"),
         };
         Ok(Outcome { report, mask, polygons, frame: mask_grid.whole(), worst })
@@ -339,23 +333,10 @@ impl Job {
         }
     }
 
-    /// The fields that cover a layout.
+    /// The field that holds a layout.
     fn grid(&self, layout: &Layout) -> Result<TileGrid, EngineError> {
-        let period = self.kernels.period_nm;
-        match self.fields {
-            Fields::One => Ok(TileGrid::single(&Frame::centred(layout, period, self.pixel_nm)?)),
-            Fields::Tiled { field_nm, .. } if (field_nm - period).abs() > 1e-6 => {
-                Err(EngineError::Setting(format!(
-                    "a tile of {field_nm} nm does not fit the kernels, whose field is {period} nm: \
-                     use --tile {period}, or kernels made for that period"
-                )))
-            }
-            Fields::Tiled { field_nm, halo_nm } => {
-                let none = EngineError::Setting("the layout has no polygon".into());
-                let extent = layout.extent().ok_or(none)?;
-                Ok(TileGrid::cover(extent, field_nm, halo_nm, self.pixel_nm)?)
-            }
-        }
+        let frame = Frame::centred(layout, self.kernels.period_nm, self.pixel_nm)?;
+        Ok(TileGrid::single(&frame))
     }
 
     /// The whole mask with its outlines as polygons; fitted masks have rectangles instead.
@@ -374,7 +355,7 @@ impl Job {
     /// The whole mask, and its grid.
     fn whole(&self, grid: &TileGrid, masks: &[Raster]) -> Result<(TileGrid, Raster), EngineError> {
         let mask_grid = rescaled(grid, masks.first().map_or(grid.pixel_nm, |m| m.pixel_nm))?;
-        Ok((mask_grid, self.joined(&mask_grid, masks)))
+        Ok((mask_grid, mask_grid.stitch(masks)))
     }
 
     /// Masks of layouts of one field each, in their style.
@@ -408,11 +389,6 @@ impl Job {
         let MaskStyle::Manhattan { shots } = self.style else {
             return self.outlined(grid, masks);
         };
-        if grid.len() > 1 {
-            return Err(EngineError::Setting(
-                "a shot budget is for one field: leave out --tile, or --shots".into(),
-            ));
-        }
         let (mask_grid, mask) = self.whole(grid, masks)?;
         let origin = mask_grid.whole().origin_nm;
         let fitter = Fitter {
@@ -434,16 +410,6 @@ impl Job {
         Ok(Drawn { mask_grid: *grid, mask, polygons, shots: Some(sides.len()) })
     }
 
-    /// The whole mask. Where fields meet, shapes of both are cut and joined, so the rules are seen to again.
-    fn joined(&self, grid: &TileGrid, masks: &[Raster]) -> Raster {
-        let mut whole = [grid.stitch(masks)];
-        if let Some(rules) = self.rules.filter(|_| grid.len() > 1) {
-            rules::enforce_all(&rules, &mut whole);
-        }
-        let [whole] = whole;
-        whole
-    }
-
     fn targets(&self, layout: &Layout, grid: &TileGrid) -> Vec<Raster> {
         (0..grid.len()).map(|i| layout.rasterize(&grid.frame(i), self.coverage)).collect()
     }
@@ -460,25 +426,6 @@ impl Job {
             watch(Event { stage: Stage::Optimize, done: p.done, total, loss_nm2: p.loss_nm2 })
         };
         proposer.propose(targets, &mut step)
-    }
-
-    /// Masks of all fields, batch by batch.
-    fn propose(
-        &self,
-        proposer: &Proposer,
-        targets: &[Raster],
-        watch: &mut dyn FnMut(Event) -> bool,
-    ) -> Result<Vec<Raster>, EngineError> {
-        let batch = if self.device.name == "cpu" { 1 } else { GPU_BATCH };
-        let batches = targets.chunks(batch);
-        let total = batches.len() * proposer.steps();
-        let mut masks = Vec::new();
-        for (index, targets) in batches.enumerate() {
-            let before = index * proposer.steps();
-            let mut shifted = |e: Event| watch(Event { done: before + e.done, total, ..e });
-            masks.extend(self.propose_batch(proposer, targets, &mut shifted)?);
-        }
-        Ok(masks)
     }
 
     /// Measures the design and the mask field by field, and keeps the worst field for the picture.
@@ -511,18 +458,6 @@ impl Job {
         let none = EngineError::Setting("the layout has no field".into());
         Ok((before, after, worst.ok_or(none)?.1))
     }
-}
-
-/// The same fields with pixels of another size.
-fn rescaled(grid: &TileGrid, pixel_nm: f64) -> Result<TileGrid, EngineError> {
-    let scaled = |pixels: usize| pixels as f64 * grid.pixel_nm / pixel_nm;
-    let (field, halo) = (scaled(grid.field), scaled(grid.halo));
-    if (field - field.round()).abs() > 1e-6 || (halo - halo.round()).abs() > 1e-6 {
-        return Err(EngineError::Setting(format!(
-            "the halo is no whole number of the mask's pixels of {pixel_nm} nm"
-        )));
-    }
-    Ok(TileGrid { field: field.round() as usize, halo: halo.round() as usize, pixel_nm, ..*grid })
 }
 
 /// Runs something and adds its seconds.

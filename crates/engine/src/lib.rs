@@ -8,13 +8,18 @@
 //! [`Job`] is everything a run depends on, [`Job::run`] runs it, [`Outcome::write`] leaves whole files.
 
 mod assets;
+pub mod chip;
 mod error;
 mod evaluate;
 mod focus;
 mod job;
 pub mod overview;
+pub mod print;
+mod probe;
 mod propose;
+pub mod scaling;
 mod shots;
+mod spread;
 mod surrogate;
 mod write;
 
@@ -22,7 +27,9 @@ pub use assets::{default_kernels, load_kernels, shipped_surrogates, shipped_weig
 pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
 pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
-pub use job::{Event, Fields, Job, MaskStyle, Outcome, Report, Stage};
+pub use job::{Event, Job, MaskStyle, Outcome, Report, Stage};
+pub use probe::{Probe, probe};
 pub use propose::{Kept, Method, Model, Proposer, load_network};
+pub use spread::{Team, Way, cuts};
 pub use surrogate::{CORRECT_EVERY, Compared, Comparison, Run, TrueModel};
 pub use write::{MASK_LAYER, probe_directory};

@@ -1,5 +1,6 @@
 //! Models on a device: targets in, masks out.
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::assets::shipped_weights;
+use crate::spread::Team;
 use crate::surrogate::TrueModel;
 
 /// How a mask is found.
@@ -77,6 +79,39 @@ impl Model {
             Self::SurrogateIlt { .. } => "surrogate-ilt",
         }
     }
+
+    /// The descent that finds or corrects its masks.
+    fn descent(&self) -> IltConfig {
+        match self {
+            Self::Ilt | Self::SurrogateIlt { .. } => IltConfig::default(),
+            Self::Network { correct, .. } => IltConfig::correction(*correct),
+        }
+    }
+
+    /// Side of the finest pixels that its masks depend on, in nm.
+    pub(crate) fn finest_nm(&self) -> f64 {
+        let finest = |config: IltConfig| config.levels.last().map(|level| level.pixel_nm);
+        // A network alone has no level; it sees pixels of 8 nm.
+        finest(self.descent()).or_else(|| finest(IltConfig::default())).unwrap_or(1.0)
+    }
+
+    /// SHA-256 of its weights, if it has some. Built-in surrogates belong to kernels, and have none of their own here.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Weights`] if they cannot be read.
+    pub(crate) fn weights_sha256(&self) -> Result<Option<String>, EngineError> {
+        Ok(match self {
+            Self::Network { weights: Some(directory), .. }
+            | Self::SurrogateIlt { weights: Some(directory), .. } => {
+                Some(weights::hash(directory)?)
+            }
+            Self::Network { method, weights: None, .. } => {
+                Some(weights::hash_of(shipped_weights(*method).1))
+            }
+            Self::Ilt | Self::SurrogateIlt { weights: None, .. } => None,
+        })
+    }
 }
 
 /// A model, ready on a device.
@@ -119,7 +154,8 @@ enum Means {
 }
 
 impl Proposer {
-    /// Loads a model. Masks are held to the rules, if there are some.
+    /// Loads a model. Masks are held to the rules, if there are some. A team computes the model's network; everything else is
+    /// the device's.
     ///
     /// # Errors
     ///
@@ -131,24 +167,31 @@ impl Proposer {
         band: Option<f64>,
         rules: Option<MaskRules>,
         device: &Device,
+        team: Option<&Team>,
     ) -> Result<Self, EngineError> {
         let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
-        let (means, mut descent, weights_hash) = match model {
-            Model::Ilt => (Means::Descent, IltConfig::default(), None),
+        if let (Some(team), Model::Ilt | Model::SurrogateIlt { .. }) = (team, model) {
+            return Err(EngineError::Setting(format!(
+                "{} has no network that {:?} could cut: use --parallel data",
+                model.name(),
+                team.way
+            )));
+        }
+        let (means, weights_hash) = match model {
+            Model::Ilt => (Means::Descent, None),
             Model::Network { method, weights, correct } => {
-                let (network, hash) = load_network(*method, weights.as_deref(), device)?;
-                let means = Means::Network { network, correct: *correct };
-                (means, IltConfig::correction(*correct), Some(hash))
+                let (network, hash) = placed(*method, weights.as_deref(), kernels, device, team)?;
+                (Means::Network { network, correct: *correct }, Some(hash))
             }
             Model::SurrogateIlt { weights, correct_every } => {
                 let (kernels, diffusion_nm) = (kernels.clone(), process.diffusion_nm);
                 let model = TrueModel { kernels, diffusion_nm, bake: None, window: process.window };
                 let (learned, hash) = model.surrogate(weights.as_deref(), device)?;
                 let (learned, truth) = (Box::new(learned), model.on(device)?);
-                let means = Means::Surrogate { learned, truth, every: *correct_every };
-                (means, IltConfig::default(), Some(hash))
+                (Means::Surrogate { learned, truth, every: *correct_every }, Some(hash))
             }
         };
+        let mut descent = model.descent().on_field(kernels.period_nm);
         descent.loss.window = process.window;
         descent.loss.band = band.unwrap_or(descent.loss.band);
         Ok(Self {
@@ -159,6 +202,12 @@ impl Proposer {
             weights_hash,
             usage: Mutex::new(None),
         })
+    }
+
+    /// One step of every level: for a trial of time and memory.
+    pub(crate) fn short(mut self) -> Self {
+        self.descent.levels.iter_mut().for_each(|level| level.iterations = 1);
+        self
     }
 
     /// The optics on the proposer's device.
@@ -184,9 +233,9 @@ impl Proposer {
     /// # Errors
     ///
     /// [`EngineError::Litho`] if the device fails, a pixel size does not fit, or `watch` said stop.
-    pub fn propose(
+    pub fn propose<R: Borrow<Raster> + Sync>(
         &self,
-        targets: &[Raster],
+        targets: &[R],
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
         let target = self.upload(targets);
@@ -243,10 +292,10 @@ impl Proposer {
 
     /// Targets on the device, with the finest pixels that a level has: the rest would only be sent and
     /// averaged there.
-    fn upload(&self, targets: &[Raster]) -> Tensor<3> {
+    fn upload<R: Borrow<Raster> + Sync>(&self, targets: &[R]) -> Tensor<3> {
         let finest = self.descent.levels.last().map_or(0.0, |level| level.pixel_nm);
         let small: Vec<Raster> =
-            targets.par_iter().map(|target| on_pixels(target, finest)).collect();
+            targets.par_iter().map(|target| on_pixels(target.borrow(), finest)).collect();
         let (width, height) = small.first().map_or((0, 0), |t| (t.width, t.height));
         let mut data: Vec<f32> = Vec::with_capacity(small.len() * width * height);
         small.iter().for_each(|t| data.extend_from_slice(&t.data));
@@ -279,8 +328,25 @@ impl Proposer {
     }
 }
 
+/// A method's network on a device, or on a team, and the SHA-256 of its weights.
+fn placed(
+    method: Method,
+    weights: Option<&Path>,
+    kernels: &KernelSet,
+    device: &Device,
+    team: Option<&Team>,
+) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
+    let Some(team) = team else {
+        let (network, hash) = load_network(method, weights, device)?;
+        return Ok((network, hash));
+    };
+    let (network, hash) = load_network(method, weights, &Device::flex())?;
+    let side = (kernels.period_nm / network.head().pixel_nm).round() as usize;
+    Ok((team.lay(&network.program(), [1, 1, side, side])?, hash))
+}
+
 /// The target on pixels of a size that its own divide; else as it is.
-fn on_pixels(target: &Raster, pixel_nm: f64) -> Raster {
+pub(crate) fn on_pixels(target: &Raster, pixel_nm: f64) -> Raster {
     let factor = pixel_nm / target.pixel_nm;
     let count = factor.round().max(1.0) as usize;
     match count > 1 && (factor - factor.round()).abs() < 1e-6 && target.width.is_multiple_of(count)

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use lithoburn_layout::{Layer, Layout, LayoutError, Polygon, gds, png, write_whole};
+use lithoburn_layout::{
+    Frame, Layer, Layout, LayoutError, Polygon, TileGrid, gds, png, write_whole,
+};
 use lithoburn_litho::metrics::EpeFinding;
 
 use crate::EngineError;
 use crate::evaluate::{Evaluator, Metrics};
-use crate::job::{MaskStyle, Outcome, default_directory};
+use crate::job::{MaskStyle, Outcome, Report, Shown, default_directory};
 use crate::overview::{Scene, SiteMark, draw};
 
 /// Layer of the mask's polygons in `mask.gds`.
@@ -41,11 +43,9 @@ impl Outcome {
         let layout = Layout::new(self.report.layout.clone(), self.snapped());
         let path = file("mask.gds");
         write_whole(&path, &gds::encode(&path, &layout, MASK_LAYER, self.unit_nm())?)?;
-        write_whole(&file("overview.png"), &self.picture(evaluator))?;
-        let report = serde_json::to_vec_pretty(&self.report)
-            .map_err(|e| EngineError::Setting(format!("the report has no JSON: {e}")))?;
-        write_whole(&file("report.json"), &report)?;
-        Ok(())
+        let image = picture(&self.report, &self.worst, self.frame.origin_nm, evaluator);
+        write_whole(&file("overview.png"), &image)?;
+        report(&self.report, directory)
     }
 
     /// The polygons on whole database units.
@@ -57,73 +57,95 @@ impl Outcome {
         self.polygons.iter().map(polygon).collect()
     }
 
-    /// Database unit of the mask: 1 nm, or a fraction for finer layouts and for contours.
     fn unit_nm(&self) -> f64 {
-        if matches!(self.report.style, MaskStyle::Curvilinear { .. }) {
-            return 0.1;
-        }
-        let on_grid = |unit: f64| {
-            let whole = |nm: f64| (nm / unit - (nm / unit).round()).abs() < 1e-6;
-            whole(self.frame.origin_nm[0])
-                && whole(self.frame.origin_nm[1])
-                && whole(self.frame.pixel_nm)
-        };
-        [1.0, 0.5, 0.1].into_iter().find(|&unit| on_grid(unit)).unwrap_or(0.01)
+        unit_nm(self.report.style, &self.frame)
     }
+}
 
-    fn picture(&self, evaluator: &Evaluator) -> Vec<u8> {
-        let (report, shown) = (&self.report, &self.worst);
-        let title = format!("{} · {}", report.layout, report.model.name());
-        let fields = match report.fields {
-            1 => String::new(),
-            n => format!(" · worst of {n} fields"),
-        };
-        let subtitle = format!(
-            "{} ({}) · kernels {} · {} nm pixels · lithoburn {}{fields}",
-            report.device, report.card, report.kernels, report.pixel_nm, report.version
-        );
-        let window = evaluator.window();
-        let level = |dose: f64| evaluator.resist().threshold / dose;
-        let pixel = shown.target.pixel_nm;
-        let marks: Vec<SiteMark> = shown
-            .evaluation
-            .sites
-            .iter()
-            .map(|(site, finding)| SiteMark {
-                at_nm: site.at.map(|v| (v as f64 + 0.5) * pixel),
-                inside_missing: matches!(finding, EpeFinding::Inside | EpeFinding::Both),
-                outside_printed: matches!(finding, EpeFinding::Outside | EpeFinding::Both),
-            })
-            .collect();
-        // From the whole mask's corner to the shown field's.
-        let shift = [0, 1].map(|i| self.frame.origin_nm[i] - shown.frame.origin_nm[i]);
-        let violations: Vec<[f64; 4]> = report
-            .violations
-            .iter()
-            .map(|v| {
-                let [x0, y0] = [0, 1].map(|i| v.min_nm[i] + shift[i]);
-                let [x1, y1] = [0, 1].map(|i| v.max_nm[i] + shift[i]);
-                [x0, y0, x1, y1]
-            })
-            .collect();
-        draw(&Scene {
-            title: &title,
-            subtitle: &subtitle,
-            target: &shown.target,
-            mask: &shown.mask,
-            aerial: &shown.evaluation.best,
-            defocus: &shown.evaluation.defocus,
-            levels: [
-                level(window.nominal.dose),
-                level(window.outer.dose),
-                level(window.inner.dose),
-            ],
-            sites: &marks,
-            violations: &violations,
-            table: &report.before.table(&report.after),
-            origin_nm: shown.frame.origin_nm,
-        })
+/// Writes `report.json`.
+pub(crate) fn report(report: &impl serde::Serialize, directory: &Path) -> Result<(), EngineError> {
+    let text = serde_json::to_vec_pretty(report)
+        .map_err(|e| EngineError::Setting(format!("the report has no JSON: {e}")))?;
+    Ok(write_whole(&directory.join("report.json"), &text)?)
+}
+
+/// Database unit of a mask: 1 nm, or a fraction for finer layouts and for contours.
+pub(crate) fn unit_nm(style: MaskStyle, frame: &Frame) -> f64 {
+    if matches!(style, MaskStyle::Curvilinear { .. }) {
+        return 0.1;
     }
+    let on_grid = |unit: f64| {
+        let whole = |nm: f64| (nm / unit - (nm / unit).round()).abs() < 1e-6;
+        whole(frame.origin_nm[0]) && whole(frame.origin_nm[1]) && whole(frame.pixel_nm)
+    };
+    [1.0, 0.5, 0.1].into_iter().find(|&unit| on_grid(unit)).unwrap_or(0.01)
+}
+
+/// The same fields with pixels of another size.
+pub(crate) fn rescaled(grid: &TileGrid, pixel_nm: f64) -> Result<TileGrid, EngineError> {
+    let scaled = |pixels: usize| pixels as f64 * grid.pixel_nm / pixel_nm;
+    let (field, halo) = (scaled(grid.field), scaled(grid.halo));
+    if (field - field.round()).abs() > 1e-6 || (halo - halo.round()).abs() > 1e-6 {
+        return Err(EngineError::Setting(format!(
+            "the halo is no whole number of the mask's pixels of {pixel_nm} nm"
+        )));
+    }
+    Ok(TileGrid { field: field.round() as usize, halo: halo.round() as usize, pixel_nm, ..*grid })
+}
+
+/// The overview of a run: one field with its images, and all numbers. `corner_nm` is the mask's first corner.
+pub(crate) fn picture(
+    report: &Report,
+    shown: &Shown,
+    corner_nm: [f64; 2],
+    evaluator: &Evaluator,
+) -> Vec<u8> {
+    let title = format!("{} · {}", report.layout, report.model.name());
+    let fields = match report.fields {
+        1 => String::new(),
+        n => format!(" · worst of {n} fields"),
+    };
+    let subtitle = format!(
+        "{} ({}) · kernels {} · {} nm pixels · lithoburn {}{fields}",
+        report.device, report.card, report.kernels, report.pixel_nm, report.version
+    );
+    let window = evaluator.window();
+    let level = |dose: f64| evaluator.resist().threshold / dose;
+    let pixel = shown.target.pixel_nm;
+    let marks: Vec<SiteMark> = shown
+        .evaluation
+        .sites
+        .iter()
+        .map(|(site, finding)| SiteMark {
+            at_nm: site.at.map(|v| (v as f64 + 0.5) * pixel),
+            inside_missing: matches!(finding, EpeFinding::Inside | EpeFinding::Both),
+            outside_printed: matches!(finding, EpeFinding::Outside | EpeFinding::Both),
+        })
+        .collect();
+    // From the whole mask's corner to the shown field's.
+    let shift = [0, 1].map(|i| corner_nm[i] - shown.frame.origin_nm[i]);
+    let violations: Vec<[f64; 4]> = report
+        .violations
+        .iter()
+        .map(|v| {
+            let [x0, y0] = [0, 1].map(|i| v.min_nm[i] + shift[i]);
+            let [x1, y1] = [0, 1].map(|i| v.max_nm[i] + shift[i]);
+            [x0, y0, x1, y1]
+        })
+        .collect();
+    draw(&Scene {
+        title: &title,
+        subtitle: &subtitle,
+        target: &shown.target,
+        mask: &shown.mask,
+        aerial: &shown.evaluation.best,
+        defocus: &shown.evaluation.defocus,
+        levels: [level(window.nominal.dose), level(window.outer.dose), level(window.inner.dose)],
+        sites: &marks,
+        violations: &violations,
+        table: &report.before.table(&report.after),
+        origin_nm: shown.frame.origin_nm,
+    })
 }
 
 impl Metrics {

@@ -45,7 +45,7 @@ impl Default for MaskRules {
 }
 
 /// Which rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// Width of a shape.
@@ -71,7 +71,7 @@ impl Rule {
 }
 
 /// A place that breaks a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,

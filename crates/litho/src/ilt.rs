@@ -85,7 +85,7 @@ impl Default for IltConfig {
                 level(4.0, 100, 0.05, [4.0, 4.0], 20.0),
                 level(2.0, 40, 0.02, [4.0, 16.0], 30.0),
             ],
-            free_nm: 1792.0,
+            free_nm: 2048.0 - 2.0 * FRAME_NM,
             start: 0.5,
             betas: [0.8, 0.99],
             grey: 0.02,
@@ -96,6 +96,9 @@ impl Default for IltConfig {
         }
     }
 }
+
+/// Width of the frame around a field in which the mask stays as it is, in nm.
+const FRAME_NM: f64 = 128.0;
 
 impl IltConfig {
     /// The correction of a mask that a network proposes: nearly half of the steps at 8 nm, where they are cheap, three
@@ -111,6 +114,12 @@ impl IltConfig {
         }
         config.levels.retain(|level| level.iterations > 0);
         config
+    }
+
+    /// The same for a field of another period.
+    #[must_use]
+    pub fn on_field(self, period_nm: f64) -> Self {
+        Self { free_nm: period_nm - 2.0 * FRAME_NM, ..self }
     }
 
     /// Steps of all levels.

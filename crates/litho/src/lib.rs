@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`source`], [`pupil`], [`zernike`], [`tcc`] | kernels from first principles |
 //! | [`kernels`] | a set of kernels: load, save, compare |
+//! | [`ambit`] | kernels of a finite reach, for fields of any period |
 //! | [`contest`] | kernels as the ICCAD 2013 contest published them |
 //! | [`aerial`] | mask → aerial image, on a coarse grid, differentiable |
 //! | [`forward`] | what a solver needs of any forward model |
@@ -26,6 +27,7 @@
 //! pixels. There are no polygons here: those are `lithoburn-layout`'s.
 
 pub mod aerial;
+pub mod ambit;
 pub mod bake;
 pub mod contest;
 mod error;

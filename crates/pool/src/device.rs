@@ -222,6 +222,22 @@ pub fn choose(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     }
 }
 
+/// Every GPU that works, of the best family that has one; the CPU where there is none.
+pub fn choose_all() -> Vec<Chosen> {
+    cache::prepare();
+    let found: Vec<Candidate> =
+        survey().into_iter().filter(|c| !matches!(c.kind, Kind::Cpu | Kind::Software)).collect();
+    // One card is seen by CUDA and by Vulkan; it shall not be used twice.
+    let cuda = found.iter().any(|c| c.kind == Kind::Cuda);
+    let ours = found.into_iter().filter(|c| !cuda || c.kind == Kind::Cuda);
+    let works = |c: Candidate| check(&c).is_ok().then(|| chosen(c, "one of all GPUs".into()));
+    let working: Vec<Chosen> = ours.filter_map(works).collect();
+    match working.is_empty() {
+        true => vec![chosen(cpu(), "no GPU works".into())],
+        false => working,
+    }
+}
+
 /// The candidates that a name could mean, and which of them it does.
 fn named(wanted: DeviceName) -> Option<Candidate> {
     let (list, index) = match wanted {

@@ -1,0 +1,267 @@
+//! What a run over many tiles has found so far, on disk: a file that only grows, so that a run that is killed goes on from it.
+//!
+//! ```text
+//! "LITHOTIL" ─ fingerprint of the settings (32 bytes) ─ record ─ record ─ …
+//! record: kind (1) ─ key (32) ─ length (4, little endian) ─ payload ─ first 8 bytes of the SHA-256 of all that
+//! ```
+//!
+//! A record that was cut off or damaged ends the file: what follows is computed again.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use lithoburn_layout::LayoutError;
+use sha2::{Digest, Sha256};
+
+use crate::EngineError;
+
+/// A SHA-256: of settings, or of what a record was computed from.
+pub(crate) type Key = [u8; 32];
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// The mask of a tile's core.
+    Mask,
+    /// The numbers of a tile.
+    Measured,
+}
+
+const MAGIC: &[u8; 8] = b"LITHOTIL";
+const HEADER: u64 = 8 + 32;
+/// Bytes of a record around its payload: kind, key and length before it, check after it.
+const FRAME: u64 = HEAD as u64 + CHECK as u64;
+const HEAD: usize = 1 + 32 + 4;
+const CHECK: usize = 8;
+
+/// The open file, and where its records are.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    end: u64,
+    places: HashMap<(Kind, Key), (u64, u32)>,
+}
+
+impl Journal {
+    /// Opens a run's file, or begins one.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Setting`] if it is another run's; [`EngineError::Layout`] if it cannot be read or written.
+    pub(crate) fn open(path: &Path, fingerprint: &Key) -> Result<Self, EngineError> {
+        let failed = |e| LayoutError::Write(path.to_path_buf(), e);
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
+        let mut journal = Self {
+            path: path.to_path_buf(),
+            file: file.map_err(failed)?,
+            end: 0,
+            places: HashMap::new(),
+        };
+        let length = journal.file.metadata().map_err(failed)?.len();
+        if length < HEADER {
+            journal.begin(fingerprint).map_err(failed)?;
+        } else {
+            journal.scan(fingerprint, length)?;
+        }
+        journal.file.set_len(journal.end).map_err(failed)?;
+        Ok(journal)
+    }
+
+    fn begin(&mut self, fingerprint: &Key) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(MAGIC)?;
+        self.file.write_all(fingerprint)?;
+        self.end = HEADER;
+        Ok(())
+    }
+
+    /// Finds the records, up to the first that is not whole.
+    fn scan(&mut self, fingerprint: &Key, length: u64) -> Result<(), EngineError> {
+        let failed = |e| LayoutError::Read(self.path.clone(), e);
+        let mut reader = BufReader::new(&self.file);
+        let mut header = [0; HEADER as usize];
+        reader.read_exact(&mut header).map_err(failed)?;
+        if header[..8] != *MAGIC || header[8..] != *fingerprint {
+            return Err(EngineError::Setting(format!(
+                "{} holds tiles of a run with other settings: repeat that run's options to go on with it, choose \
+                 another --out, or delete the file to start anew",
+                self.path.display()
+            )));
+        }
+        let (mut end, mut places) = (HEADER, HashMap::new());
+        while let Some((kind, key, size)) = whole_record(&mut reader, length - end) {
+            places.insert((kind, key), (end + HEAD as u64, size));
+            end += FRAME + u64::from(size);
+        }
+        (self.end, self.places) = (end, places);
+        Ok(())
+    }
+
+    /// Whether there is such a record.
+    pub(crate) fn has(&self, kind: Kind, key: &Key) -> bool {
+        self.places.contains_key(&(kind, *key))
+    }
+
+    /// Records of a kind.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.places.keys().filter(|(k, _)| *k == kind).count()
+    }
+
+    /// Adds a record; one that is there already stays.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Write`], as when the disk is full.
+    pub(crate) fn append(
+        &mut self,
+        kind: Kind,
+        key: &Key,
+        payload: &[u8],
+    ) -> Result<(), LayoutError> {
+        if self.has(kind, key) {
+            return Ok(());
+        }
+        let size = payload.len() as u32;
+        let mut record = Vec::with_capacity(payload.len() + FRAME as usize);
+        record.push(code(kind));
+        record.extend_from_slice(key);
+        record.extend_from_slice(&size.to_le_bytes());
+        record.extend_from_slice(payload);
+        let check = Sha256::digest(&record);
+        record.extend_from_slice(&check[..CHECK]);
+        let write = |file: &mut File| {
+            file.seek(SeekFrom::Start(self.end))?;
+            file.write_all(&record)
+        };
+        write(&mut self.file).map_err(|e| LayoutError::Write(self.path.clone(), e))?;
+        self.places.insert((kind, *key), (self.end + HEAD as u64, size));
+        self.end += record.len() as u64;
+        Ok(())
+    }
+
+    /// A record's payload.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Read`].
+    pub(crate) fn read(&mut self, kind: Kind, key: &Key) -> Result<Option<Vec<u8>>, LayoutError> {
+        let Some(&(place, size)) = self.places.get(&(kind, *key)) else { return Ok(None) };
+        let mut payload = vec![0; size as usize];
+        let read = |file: &mut File, payload: &mut [u8]| {
+            file.seek(SeekFrom::Start(place))?;
+            file.read_exact(payload)
+        };
+        read(&mut self.file, &mut payload).map_err(|e| LayoutError::Read(self.path.clone(), e))?;
+        Ok(Some(payload))
+    }
+
+    /// Deletes the file: its run is done.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Write`].
+    pub(crate) fn remove(self) -> Result<(), LayoutError> {
+        std::fs::remove_file(&self.path).map_err(|e| LayoutError::Write(self.path.clone(), e))
+    }
+}
+
+fn code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Mask => 1,
+        Kind::Measured => 2,
+    }
+}
+
+/// The next record's kind, key and size, if it is whole and fits into the `left` bytes.
+fn whole_record(reader: &mut impl Read, left: u64) -> Option<(Kind, Key, u32)> {
+    let mut record = vec![0; HEAD];
+    reader.read_exact(&mut record).ok()?;
+    let kind = [Kind::Mask, Kind::Measured].into_iter().find(|&kind| code(kind) == record[0])?;
+    let key: Key = record[1..33].try_into().ok()?;
+    let size = u32::from_le_bytes(record[33..37].try_into().ok()?);
+    if u64::from(size) + FRAME > left {
+        return None;
+    }
+    record.resize(HEAD + size as usize, 0);
+    reader.read_exact(&mut record[HEAD..]).ok()?;
+    let mut check = [0; CHECK];
+    reader.read_exact(&mut check).ok()?;
+    (Sha256::digest(&record)[..CHECK] == check).then_some((kind, key, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(of: u8) -> Key {
+        [of; 32]
+    }
+
+    fn filled(path: &Path) -> Journal {
+        let mut journal = Journal::open(path, &key(0)).expect("a new file");
+        for i in 1..=5 {
+            journal.append(Kind::Mask, &key(i), &vec![i; 10 * usize::from(i)]).expect("written");
+        }
+        journal.append(Kind::Measured, &key(1), b"numbers").expect("written");
+        journal
+    }
+
+    #[test]
+    fn what_was_written_is_there_when_it_is_opened_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tiles");
+        drop(filled(&path));
+        let mut journal = Journal::open(&path, &key(0)).expect("it is ours");
+        assert_eq!((journal.count(Kind::Mask), journal.count(Kind::Measured)), (5, 1));
+        assert_eq!(journal.read(Kind::Mask, &key(3)).expect("read"), Some(vec![3; 30]));
+        assert_eq!(journal.read(Kind::Measured, &key(1)).expect("read"), Some(b"numbers".to_vec()));
+        assert_eq!(journal.read(Kind::Measured, &key(3)).expect("read"), None);
+        journal.remove().expect("deleted");
+        assert!(!path.exists());
+    }
+
+    /// Cut anywhere, or with any byte changed, the file keeps the records before that place, and only them.
+    #[test]
+    fn a_damaged_file_keeps_what_is_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tiles");
+        drop(filled(&path));
+        let bytes = std::fs::read(&path).expect("read");
+        let ends: Vec<usize> = (1..=5)
+            .scan(HEADER as usize, |end, i| {
+                *end += FRAME as usize + 10 * i;
+                Some(*end)
+            })
+            .collect();
+        for at in HEADER as usize..bytes.len() {
+            let whole = ends.iter().filter(|&&end| end <= at).count();
+            std::fs::write(&path, &bytes[..at]).expect("cut");
+            let mut cut = Journal::open(&path, &key(0)).expect("it is ours");
+            assert_eq!(cut.count(Kind::Mask), whole, "cut at {at}");
+            cut.append(Kind::Mask, &key(9), b"again").expect("written");
+            drop(cut);
+            let again = Journal::open(&path, &key(0)).expect("it is ours");
+            assert!(again.has(Kind::Mask, &key(9)) && again.count(Kind::Mask) == whole + 1);
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x40;
+            std::fs::write(&path, &changed).expect("changed");
+            let journal = Journal::open(&path, &key(0)).expect("it is ours");
+            assert_eq!(journal.count(Kind::Mask), whole, "changed at {at}");
+        }
+    }
+
+    #[test]
+    fn another_runs_file_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tiles");
+        drop(filled(&path));
+        let before = std::fs::read(&path).expect("read");
+        let error = Journal::open(&path, &key(7)).expect_err("other settings").to_string();
+        assert!(error.contains("other settings") && error.contains("--out"), "{error}");
+        assert_eq!(std::fs::read(&path).expect("read"), before);
+    }
+}

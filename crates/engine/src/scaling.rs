@@ -1,0 +1,227 @@
+//! Scaling studies: how much faster several devices are than one, and why not more.
+//!
+//! | kind | what is shared | on |
+//! |---|---|---|
+//! | data | tiles among replicas of a network, by the pool's scheduler | devices |
+//! | pipeline | layers; micro-batches are in flight | devices |
+//! | tensor | channels of each convolution | devices |
+//! | spatial | rows of each image | devices |
+//! | offload | nothing: weights come from the host as they are needed | one device |
+//! | simulated | tasks among devices that sleep: the scheduler alone | any machine |
+//!
+//! Every measurement is warm, reads its results back, and is of a network alone, from targets in host memory to logits in host
+//! memory. *Strong* scaling keeps the work and adds devices; *weak* scaling gives every device the same work.
+
+mod data;
+mod network;
+mod simulated;
+mod text;
+
+use burn::tensor::DType;
+use lithoburn_pool::Chosen;
+use serde::Serialize;
+
+use crate::EngineError;
+use crate::propose::Method;
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// The devices, of which the first ones are used.
+    pub devices: Vec<Chosen>,
+    /// Numbers of devices.
+    pub counts: Vec<usize>,
+    /// Ways to share.
+    pub kinds: Vec<Kind>,
+    /// Whose network.
+    pub method: Method,
+    /// A U-Net of this width with random weights instead, to measure models of any size.
+    pub width: Option<usize>,
+    /// Its precision.
+    pub precision: DType,
+    /// Images in a batch.
+    pub batch: usize,
+    /// Side of an image, in pixels.
+    pub size: usize,
+    /// Micro-batches in flight.
+    pub micro_batches: usize,
+    /// About how long a measurement takes, in seconds.
+    pub seconds: f64,
+    /// Price of a device and hour, in any currency.
+    pub price_per_hour: Option<f64>,
+}
+
+/// A way to share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Tiles among replicas.
+    Data,
+    /// Layers.
+    Pipeline,
+    /// Channels.
+    Tensor,
+    /// Rows.
+    Spatial,
+    /// Weights from host memory, on one device.
+    Offload,
+    /// Tasks among devices that sleep.
+    Simulated,
+}
+
+impl Kind {
+    /// Its name in the CLI.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Pipeline => "pipeline",
+            Self::Tensor => "tensor",
+            Self::Spatial => "spatial",
+            Self::Offload => "offload",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
+/// What grows with the devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Growth {
+    /// Nothing: the same work.
+    Strong,
+    /// The work.
+    Weak,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    /// Way to share.
+    pub kind: Kind,
+    /// What grows.
+    pub growth: Growth,
+    /// Devices.
+    pub devices: usize,
+    /// Images in a batch of a device.
+    pub batch: usize,
+    /// Images.
+    pub images: usize,
+    /// Seconds.
+    pub seconds: f64,
+    /// Images a second.
+    pub rate: f64,
+    /// Rate over that of one device.
+    pub speedup: f64,
+    /// Speedup that was predicted before.
+    pub predicted: f64,
+    /// Speedup over devices.
+    pub efficiency: f64,
+    /// Seconds of a batch: half, 95 and 99 of 100 took no longer.
+    pub latency: [f64; 3],
+    /// Share of the time in which each device was busy.
+    pub utilisation: Vec<f64>,
+    /// Bytes held on each device, where it tells.
+    pub memory: Vec<Option<u64>>,
+    /// Share of the time that stages stood idle, and by the formula.
+    pub bubble: Option<[f64; 2]>,
+    /// Bytes between devices for a batch.
+    pub traffic: Option<u64>,
+    /// What limits it, with the evidence.
+    pub bottleneck: String,
+    /// Price of 1000 images.
+    pub price_per_1000: Option<f64>,
+}
+
+/// All measurements, with what a reader needs to repeat them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Findings {
+    /// The command.
+    pub command: String,
+    /// Cards.
+    pub cards: Vec<String>,
+    /// The network.
+    pub network: String,
+    /// Its precision.
+    pub precision: String,
+    /// Side of an image, in pixels.
+    pub size: usize,
+    /// The measurements.
+    pub measurements: Vec<Measurement>,
+    /// What was left out, and why.
+    pub left_out: Vec<String>,
+    /// Version of the program.
+    pub version: &'static str,
+}
+
+impl Study {
+    /// Measures. `say` hears a line before each measurement; false stops.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if a network does not load or a device fails.
+    pub fn run(&self, say: &mut dyn FnMut(&str) -> bool) -> Result<Findings, EngineError> {
+        let mut findings = Findings {
+            command: std::env::args().skip(1).fold("lithoburn".into(), |l, word| l + " " + &word),
+            cards: self.devices.iter().map(|d| format!("{} ({})", d.name, d.card)).collect(),
+            network: match self.width {
+                Some(width) => format!("a U-Net of width {width}"),
+                None => self.method.name().into(),
+            },
+            precision: format!("{:?}", self.precision).to_lowercase(),
+            size: self.size,
+            measurements: Vec::new(),
+            left_out: Vec::new(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        for &kind in &self.kinds {
+            let mut alone: Option<f64> = None;
+            for (growth, devices) in self.runs(kind) {
+                if kind != Kind::Simulated && devices > self.devices.len() {
+                    let have = self.devices.len();
+                    let line = format!("{} on {devices} devices: there are {have}", kind.name());
+                    findings.left_out.push(line);
+                    continue;
+                }
+                if !say(&format!("{} {growth:?} on {devices}", kind.name()).to_lowercase()) {
+                    return Err(EngineError::Stopped("the study is not complete".into()));
+                }
+                let mut found = match kind {
+                    Kind::Data => data::measure(self, growth, devices)?,
+                    Kind::Simulated => simulated::measure(self, growth, devices),
+                    _ => match network::measure(self, kind, devices)? {
+                        Ok(found) => found,
+                        Err(error) if error.is_out_of_memory() => {
+                            let line = format!("{} on {devices} devices: {error}", kind.name());
+                            findings.left_out.push(line);
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
+                    },
+                };
+                let one = *alone.get_or_insert(found.rate / found.speedup);
+                found.speedup = found.rate / one;
+                found.efficiency = found.speedup / devices as f64;
+                let hourly = self.price_per_hour.map(|price| price * devices as f64);
+                found.price_per_1000 = hourly.map(|price| price * 1000.0 / found.rate / 3600.0);
+                findings.measurements.push(found);
+            }
+        }
+        Ok(findings)
+    }
+
+    /// What is measured of a kind, the smallest number of devices first.
+    fn runs(&self, kind: Kind) -> Vec<(Growth, usize)> {
+        let mut counts = self.counts.clone();
+        counts.sort_unstable();
+        counts.dedup();
+        let strong = counts.iter().map(|&n| (Growth::Strong, n));
+        match kind {
+            Kind::Offload => vec![(Growth::Strong, 1)],
+            Kind::Data | Kind::Simulated => {
+                let weak = counts.iter().filter(|&&n| n > 1).map(|&n| (Growth::Weak, n));
+                strong.chain(weak).collect()
+            }
+            _ => strong.collect(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One network over several devices: layers, channels or rows.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use lithoburn_models::parallel::{
+    Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
+};
+use lithoburn_models::{MaskNetwork, NeuralIltConfig, ParallelError, Place, Program};
+use lithoburn_pool::stats::Latency;
+use lithoburn_pool::{Chosen, memory};
+
+use super::{Growth, Kind, Measurement, Study};
+use crate::EngineError;
+use crate::propose::load_network;
+use crate::spread::cuts;
+
+/// Runs of each layer when its cost is measured.
+const REPEATS: usize = 3;
+/// Passes before the clock runs.
+const WARM: usize = 2;
+/// Seed of networks with random weights.
+const SEED: u64 = 1;
+
+pub(super) fn measure(
+    study: &Study,
+    kind: Kind,
+    devices: usize,
+) -> Result<Result<Measurement, ParallelError>, EngineError> {
+    let bench = Bench::new(study, devices)?;
+    Ok(match kind {
+        Kind::Pipeline => bench.pipeline(),
+        Kind::Tensor => bench.tensor(),
+        Kind::Spatial => bench.spatial(),
+        _ => bench.offload(),
+    })
+}
+
+/// What all ways have in common.
+struct Bench<'a> {
+    study: &'a Study,
+    chosen: &'a [Chosen],
+    program: Program,
+    places: Vec<Place>,
+}
+
+/// Passes over the same images.
+struct Passes {
+    images: usize,
+    seconds: Vec<f64>,
+}
+
+impl Passes {
+    fn rate(&self) -> f64 {
+        (self.images * self.seconds.len()) as f64 / self.seconds.iter().sum::<f64>()
+    }
+}
+
+impl<'a> Bench<'a> {
+    fn new(study: &'a Study, devices: usize) -> Result<Self, EngineError> {
+        let program = match study.width {
+            Some(width) => {
+                NeuralIltConfig { width, ..NeuralIltConfig::default() }.random_program(SEED)
+            }
+            None => load_network(study.method, None, &Device::flex())?.0.program(),
+        };
+        let chosen = &study.devices[..devices];
+        let place = |d: &Chosen| match memory::free(&d.name) {
+            Some(free) => Place::limited(&d.name, &d.device, free),
+            None => Place::unlimited(&d.name, &d.device),
+        };
+        Ok(Self { study, chosen, program, places: chosen.iter().map(place).collect() })
+    }
+
+    fn shape(&self, batch: usize) -> [usize; 4] {
+        [batch, 1, self.study.size, self.study.size]
+    }
+
+    /// Times passes of a network over images that come from host memory, and whose logits go there.
+    fn passes(&self, network: &dyn MaskNetwork, batch: usize) -> Result<Passes, ParallelError> {
+        let size = self.study.size;
+        let inside = |i: usize| (i % size) / 7 % 3 < 1 && (i / size) / 23 % 4 != 1;
+        let data: Vec<f32> =
+            (0..batch * size * size).map(|i| f32::from(u8::from(inside(i)))).collect();
+        let pass = || {
+            let start = Instant::now();
+            let data = TensorData::new(data.clone(), self.shape(batch));
+            let x = Tensor::<4>::from_data(data, &self.chosen[0].device).cast(self.study.precision);
+            let logits = network.logits(x).cast(DType::F32).try_into_data();
+            logits.map_err(|e| failed(e.to_string()))?;
+            Ok::<f64, ParallelError>(start.elapsed().as_secs_f64())
+        };
+        for _ in 0..WARM {
+            pass()?;
+        }
+        let (start, mut seconds) = (Instant::now(), Vec::new());
+        while seconds.len() < 3 || start.elapsed().as_secs_f64() < self.study.seconds {
+            seconds.push(pass()?);
+        }
+        Ok(Passes { images: batch, seconds })
+    }
+
+    fn found(&self, kind: Kind, passes: &Passes, predicted: f64, alone: f64) -> Measurement {
+        let latency = Latency::of(&passes.seconds);
+        let held = |d: &Chosen| memory::held(&d.name, &d.device);
+        Measurement {
+            kind,
+            growth: Growth::Strong,
+            devices: self.chosen.len(),
+            batch: self.study.batch,
+            images: passes.images * passes.seconds.len(),
+            seconds: passes.seconds.iter().sum(),
+            rate: passes.rate(),
+            speedup: if self.chosen.len() == 1 { 1.0 } else { passes.rate() * alone },
+            predicted,
+            efficiency: 1.0,
+            latency: [latency.p50, latency.p95, latency.p99],
+            utilisation: Vec::new(),
+            memory: self.chosen.iter().map(held).collect(),
+            bubble: None,
+            traffic: None,
+            bottleneck: String::new(),
+            price_per_1000: None,
+        }
+    }
+
+    /// Layers: cut where measured costs say.
+    fn pipeline(&self) -> Result<Measurement, ParallelError> {
+        let Study { batch, precision, micro_batches, .. } = *self.study;
+        let shape = self.shape(batch);
+        let costs = costs(&self.program, &self.chosen[0].device, shape, precision, REPEATS)?;
+        let cuts = cuts(&costs, &self.places)?;
+        let stage = |cut: &Range<usize>| costs[cut.clone()].iter().map(|c| c.seconds).sum::<f64>();
+        let stages: Vec<f64> = cuts.iter().map(stage).collect();
+        let (sum, most) = (stages.iter().sum::<f64>(), stages.iter().copied().fold(0.0, f64::max));
+        let many = micro_batches as f64;
+        let predicted = many * sum / (sum + (many - 1.0) * most);
+        let terms = PipelineTerms { micro_batch: batch, precision, ..PipelineTerms::default() };
+        let network = Pipelined::new(&self.program, &self.places, &cuts, terms)?;
+        let passes = self.passes(&network, batch * micro_batches)?;
+        let report = network.report();
+        let mut found = self.found(Kind::Pipeline, &passes, predicted, sum / batch as f64);
+        found.utilisation =
+            report.busy_seconds.iter().map(|busy| busy / report.wall_seconds).collect();
+        found.bubble = Some([report.bubble(), report.best_bubble()]);
+        let bytes = |cut: &Range<usize>| costs[cut.end - 1].output_bytes;
+        found.traffic = Some(cuts[..cuts.len() - 1].iter().map(bytes).sum());
+        let slowest = report.busy_seconds.iter().copied().fold(0.0, f64::max);
+        found.bottleneck = format!(
+            "the slowest stage, {:.2} ms of {:.2} a micro-batch; of an even pipeline {:.1} % would be bubble",
+            slowest / many * 1e3,
+            sum * 1e3,
+            100.0 * (cuts.len() - 1) as f64 / (many + cuts.len() as f64 - 1.0),
+        );
+        Ok(found)
+    }
+
+    /// Channels.
+    fn tensor(&self) -> Result<Measurement, ParallelError> {
+        let Study { batch, precision, .. } = *self.study;
+        let terms = ShardTerms { images: self.shape(batch), precision, ..ShardTerms::default() };
+        let network = Sharded::new(&self.program, &self.places, terms)?;
+        let passes = self.passes(&network, batch)?;
+        let (ways, report) = (network.ways(), network.report());
+        let predicted = ways.alone_seconds / ways.seconds;
+        let mut found = self.found(Kind::Tensor, &passes, predicted, f64::NAN);
+        self.exchanged(&mut found, &report);
+        let how = if network.is_native() { "NCCL" } else { "copies between devices" };
+        found.bottleneck += &format!(", sums by {how}");
+        Ok(found)
+    }
+
+    /// Rows.
+    fn spatial(&self) -> Result<Measurement, ParallelError> {
+        let network = Spatial::new(&self.program, &self.places, self.study.precision)?;
+        let passes = self.passes(&network, self.study.batch)?;
+        let predicted = self.places.len() as f64;
+        let mut found = self.found(Kind::Spatial, &passes, predicted, f64::NAN);
+        self.exchanged(&mut found, &network.report());
+        Ok(found)
+    }
+
+    /// What ranks told each other.
+    fn exchanged(
+        &self,
+        found: &mut Measurement,
+        report: &lithoburn_models::parallel::sharded::ShardReport,
+    ) {
+        let wall = report.wall_seconds;
+        found.utilisation = report.rank_seconds.iter().map(|s| s / wall).collect();
+        found.traffic = Some(report.traffic.iter().map(|t| t.bytes).sum());
+        let waiting = report.traffic.iter().map(|t| t.seconds).fold(0.0, f64::max);
+        let exchanges = report.traffic.iter().map(|t| t.exchanges).max().unwrap_or(0);
+        found.bottleneck = match self.places.len() {
+            1 => "the device".into(),
+            _ => format!(
+                "{exchanges} exchanges a pass, which a rank spends {:.0} % of its {:.2} ms on",
+                100.0 * waiting / wall,
+                wall * 1e3
+            ),
+        };
+    }
+
+    /// Weights from host memory.
+    fn offload(&self) -> Result<Measurement, ParallelError> {
+        let network = Offloaded::new(&self.program, &self.places[0], self.study.precision)?;
+        let passes = self.passes(&network, self.study.batch)?;
+        let report = network.report();
+        let mut found = self.found(Kind::Offload, &passes, 1.0, f64::NAN);
+        found.traffic = Some(report.weight_bytes);
+        found.utilisation = vec![1.0 - report.waited_seconds / report.wall_seconds];
+        found.bottleneck = format!(
+            "weights: {:.0} % of a pass is waiting for them, at {:.1} GB/s",
+            100.0 * report.waited_seconds / report.wall_seconds,
+            report.weight_bytes as f64 * 1e-9 / report.wall_seconds
+        );
+        Ok(found)
+    }
+}
+
+fn failed(text: String) -> ParallelError {
+    ParallelError::Rank(lithoburn_pool::pipeline::PipelineError::Failed(text))
+}

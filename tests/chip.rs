@@ -1,0 +1,211 @@
+//! Layouts of many tiles, run as a user runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use lithoburn::layout::{Coverage, Frame, Layer, Layout, Polygon, ReadOptions, gds, write_whole};
+
+const LAYER: Layer = Layer { layer: 11, datatype: 0 };
+
+/// A folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chip").join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("temporary folder");
+    folder
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bars of several widths, of which some cross the tiles' borders; `(columns, rows)` cells of 1024 nm, the same in every
+/// `period`-th.
+fn bars(folder: &Path, cells: [usize; 2], period: usize) -> PathBuf {
+    let mut polygons = Vec::new();
+    for cell in 0..cells[0] * cells[1] {
+        let [x, y] = [cell % cells[0], cell / cells[0]].map(|v| v as f64 * 1024.0);
+        let kind = (cell % cells[0] % period) as f64;
+        let bar = |x0: f64, y0: f64, w: f64, h: f64| {
+            Polygon::rectangle(x + x0, y + y0, x + x0 + w, y + y0 + h)
+        };
+        polygons.push(bar(0.0, 0.0, 70.0 + 10.0 * kind, 640.0));
+        polygons.push(bar(240.0, 160.0, 560.0, 80.0));
+        polygons.push(bar(300.0, 420.0, 90.0, 420.0 + 20.0 * kind));
+        polygons.push(bar(560.0, 500.0, 330.0, 100.0));
+        polygons.push(bar(200.0 + 30.0 * kind, 930.0, 620.0, 70.0));
+    }
+    let layout = Layout::new("bars", polygons);
+    let file = folder.join("bars.gds");
+    write_whole(&file, &gds::encode(&file, &layout, LAYER, 1.0).expect("it fits"))
+        .expect("written");
+    file
+}
+
+/// A quick correction of tiles of 2048 nm on the CPU.
+fn infer(layout: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infer"));
+    command.args([path(layout), "--model", "gan-opc", "--correct", "2", "--tile", "2048"]);
+    command.args(["--out", path(out), "--json"]).args(more);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn done(output: Output) -> serde_json::Value {
+    // 1 says that the mask breaks a rule somewhere, as that of a network with two steps may.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn run(mut command: Command) -> serde_json::Value {
+    done(command.output().expect("starts"))
+}
+
+/// The numbers of a report that do not depend on time and devices.
+fn numbers(report: &serde_json::Value) -> [serde_json::Value; 5] {
+    let chip = |key: &str| report["chip"][key].clone();
+    [
+        report["after"].clone(),
+        report["violations"].clone(),
+        chip("polygons"),
+        chip("seams"),
+        chip("unique"),
+    ]
+}
+
+#[test]
+fn any_number_of_devices_gives_the_mask_of_one_and_a_killed_run_goes_on() {
+    let folder = folder("same");
+    let layout = bars(&folder, [4, 3], 3);
+    let one = folder.join("one");
+    let report = run(infer(&layout, &one, &["--device", "cpu"]));
+    assert_eq!(report["chip"]["tiles"], serde_json::json!([4, 3]));
+    assert!(report["after"]["l2_nm2"].as_f64() < report["before"]["l2_nm2"].as_f64(), "{report}");
+    assert!(report["chip"]["seams"]["sites"].as_u64() > Some(20), "{report}");
+    assert!(!one.join("tiles.journal").exists());
+    let mask = std::fs::read(one.join("mask.gds")).expect("mask.gds");
+    for file in ["mask.png", "overview.png"] {
+        assert!(std::fs::metadata(one.join(file)).expect(file).len() > 1000, "{file}");
+    }
+
+    let three = folder.join("three");
+    let shared = run(infer(&layout, &three, &["--devices", "cpu,cpu,cpu"]));
+    assert_eq!(numbers(&shared), numbers(&report));
+    assert_eq!(std::fs::read(three.join("mask.gds")).expect("mask.gds"), mask);
+
+    // Killed again and again, each time a little later, until it comes through.
+    let killed = folder.join("killed");
+    let (mut kills, mut resumed) = (0, 0);
+    let report_of_last = loop {
+        let mut child = infer(&layout, &killed, &["--device", "cpu"]).spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(900 + 150 * kills));
+        let over = child.try_wait().expect("it is ours").is_some();
+        if over || kills == 10 {
+            break done(child.wait_with_output().expect("ends"));
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("ends");
+        kills += 1;
+        assert!(!killed.join("mask.gds").exists(), "only whole files are left");
+        resumed += usize::from(killed.join("tiles.journal").exists());
+    };
+    assert!(kills >= 1 && resumed >= 1, "{kills} kills, {resumed} with something to go on from");
+    assert_eq!(numbers(&report_of_last), numbers(&report));
+    assert_eq!(std::fs::read(killed.join("mask.gds")).expect("mask.gds"), mask);
+}
+
+#[test]
+fn equal_tiles_are_computed_once_and_other_settings_are_refused() {
+    let folder = folder("reuse");
+    let layout = bars(&folder, [5, 1], 1);
+    let out = folder.join("out");
+    let quick = ["--device", "cpu", "--no-measure", "--style", "pixels"];
+    let mut child = infer(&layout, &out, &quick).spawn().expect("starts");
+    // As soon as something is kept.
+    while std::fs::metadata(out.join("tiles.journal")).map_or(0, |m| m.len()) < 100 {
+        assert!(child.try_wait().expect("it is ours").is_none(), "too quick to be stopped");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("ends");
+    let other = infer(&layout, &out, &["--device", "cpu", "--band", "1"]).output().expect("starts");
+    assert_eq!(other.status.code(), Some(2));
+    let error = text(&other.stderr);
+    assert!(error.contains("tiles.journal") && error.contains("other settings"), "{error}");
+
+    let report = run(infer(&layout, &out, &quick));
+    // The first and the last tile, and all between them.
+    assert_eq!(report["chip"]["tiles"], serde_json::json!([5, 1]));
+    assert_eq!(report["chip"]["unique"], 3);
+    assert!(report["chip"]["resumed"].as_u64() >= Some(1), "{report}");
+    assert!(!out.join("overview.png").exists());
+
+    // OASIS in, OASIS out: the same polygons.
+    let again = folder.join("again");
+    let oas = [&quick[..], &["--format", "oas"]].concat();
+    run(infer(&layout, &again, &oas));
+    let read = |file: &Path| Layout::read(file, &ReadOptions::default()).expect("ours").polygons;
+    assert_eq!(read(&again.join("mask.oas")), read(&out.join("mask.gds")));
+}
+
+#[test]
+fn what_does_not_fit_tiles_is_refused() {
+    let folder = folder("refused");
+    let layout = bars(&folder, [3, 1], 1);
+    let cases: [(&[&str], &str); 4] = [
+        (&["--halo", "500"], "multiple of 128"),
+        (&["--halo", "1024"], "core of 0 nm"),
+        (&["--shots", "100"], "shot budget"),
+        (&["--halo", "wide"], "auto"),
+    ];
+    for (more, expected) in cases {
+        let output =
+            infer(&layout, &folder.join("out"), &[more, &["--device", "cpu"]].concat()).output();
+        let output = output.expect("starts");
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        assert!(text(&output.stderr).contains(expected), "{more:?}: {}", text(&output.stderr));
+    }
+}
+
+/// Tiles of two sizes, whose borders lie elsewhere: the printed contours are the same shapes.
+#[test]
+fn prints_do_not_depend_on_the_tiles() {
+    let folder = folder("print");
+    let layout = bars(&folder, [6, 5], 6);
+    let simulate = |tile: &str, format: &str| {
+        let out = folder.join(tile);
+        let run = Command::new(env!("CARGO_BIN_EXE_lithoburn"))
+            .args(["simulate", path(&layout), "--tile", tile, "--halo", "1024", "--pixel", "8"])
+            .args(["--device", "cpu", "--format", format, "--out", path(&out)])
+            .output()
+            .expect("starts");
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        out
+    };
+    let (small, large) = (simulate("4096", "gds"), simulate("8192", "oas"));
+    let frame = Frame { origin_nm: [-64.0, -64.0], pixel_nm: 4.0, width: 1600, height: 1344 };
+    for corner in ["nominal", "outer", "inner"] {
+        let drawn = |file: PathBuf| {
+            let layout = Layout::read(&file, &ReadOptions::default()).expect("ours");
+            layout.rasterize(&frame, Coverage::Exact)
+        };
+        let [a, b] = [
+            small.join(format!("printed_{corner}.gds")),
+            large.join(format!("printed_{corner}.oas")),
+        ]
+        .map(drawn);
+        let differing: f64 =
+            a.data.iter().zip(&b.data).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>() * 16.0;
+        // Contours are simplified within 0.5 nm, from points that the tiles' borders move.
+        assert!(
+            a.area_nm2() > 1e5 && differing < 0.01 * a.area_nm2(),
+            "{corner}: {differing} of {}",
+            a.area_nm2()
+        );
+    }
+}
