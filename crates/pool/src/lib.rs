@@ -5,9 +5,19 @@
 //! candidate has to pass a small numeric test before it is used ([`device::choose`]).
 
 pub mod cache;
+mod crew;
+pub mod data;
 pub mod device;
+pub mod fault;
+mod maker;
+mod pace;
+mod queue;
+mod seat;
+pub mod simulated;
 mod smoke;
 mod stack;
+pub mod stats;
+pub mod work;
 
 pub use smoke::{answer_probes, quiet_graphics};
 
