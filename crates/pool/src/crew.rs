@@ -142,8 +142,11 @@ impl<T> Post<T> {
         if n <= 1 {
             return false;
         }
-        self.batch = (n.min(self.batch) / 2).max(1);
-        self.halved += 1;
+        // The next batch, begun before this was known, may fail at the same size: that is not news.
+        if n / 2 < self.batch {
+            self.batch = n / 2;
+            self.halved += 1;
+        }
         true
     }
 

@@ -9,22 +9,14 @@
 //! device fails ([`crate::work::Failure`]), and its result counts only if it comes from the device that has it.
 //! So none is lost and none is delivered twice, whatever fails when.
 
-use std::collections::VecDeque;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Sender};
 
-use crate::crew::{Post, suspect};
+use crate::crew::Post;
 use crate::maker::{End, Made};
-use crate::pace::{Cost, Hand, allot};
-use crate::queue::{Item, Queue};
-use crate::seat::{self, Done, Event};
-use crate::stats::{Fault, FaultKind, Report};
-use crate::work::{Failure, Member, Terms};
-
-/// How often the word to stop is looked for while nothing happens.
-const POLL: Duration = Duration::from_millis(10);
-/// How long a lone task waits for others to share its batch.
-const LINGER: Duration = Duration::from_millis(1);
+use crate::seat::{self, Event};
+use crate::sharing::{Closing, Sharing};
+use crate::stats::Report;
+use crate::work::{Member, Terms};
 
 /// Why the tasks were not all done. Results that were there before were delivered.
 #[derive(Debug, thiserror::Error)]
@@ -181,487 +173,460 @@ fn seated<T: Send + Sync + 'static, R: Send + 'static, E>(
     Ok(posts)
 }
 
-/// Why nothing new is begun.
-enum Closing {
-    /// The caller, or a worker, said so.
-    Stopped,
-    /// A task could not be made; the maker knows why.
-    Unmade,
-    /// A task cannot be done.
-    Task { task: usize, tries: usize, device: String, reason: String },
-    /// All devices were given up, for these reasons.
-    Dead(Vec<String>),
-}
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
-/// One run, as the caller's thread sees it.
-struct Sharing<'a, T, R> {
-    crew: Vec<Post<T>>,
-    terms: &'a Terms,
-    queue: Queue<T>,
-    inbox: Receiver<Event<T, R>>,
-    /// Results that the sink has not got yet.
-    finished: VecDeque<(usize, R)>,
-    faults: Vec<Fault>,
-    closing: Option<Closing>,
-    start: Instant,
-    /// Asks the maker for a task.
-    asks: Sender<()>,
-    /// Tasks that it was asked for and that have not come.
-    asked: usize,
-    made: usize,
-    done: usize,
-    delivered: usize,
-    held: usize,
-    total: Option<usize>,
-    ended: bool,
-    batches: u64,
-}
+    use proptest::prelude::*;
 
-impl<'a, T, R> Sharing<'a, T, R> {
-    fn new(
-        crew: Vec<Post<T>>,
-        inbox: Receiver<Event<T, R>>,
-        asks: Sender<()>,
-        total: Option<usize>,
-        terms: &'a Terms,
-    ) -> Self {
-        Self {
-            crew,
-            terms,
-            queue: Queue::new(),
-            inbox,
-            finished: VecDeque::new(),
-            faults: Vec::new(),
-            closing: None,
-            start: Instant::now(),
-            asks,
-            asked: 0,
-            made: 0,
-            done: 0,
-            delivered: 0,
-            held: 0,
-            total,
-            ended: false,
-            batches: 0,
+    use super::*;
+    use crate::fault::{CtrlC, Faults, Injected, Injector};
+    use crate::simulated::Device;
+    use crate::stats::{FaultKind, MemberReport, State};
+    use crate::work::{Failure, Worker};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A worker that is a function of batches.
+    struct Does<F>(F);
+
+    impl<F: FnMut(&[usize]) -> Result<Vec<usize>, Failure>> Worker<usize, usize> for Does<F> {
+        fn run(&mut self, batch: &[Arc<usize>]) -> Result<Vec<usize>, Failure> {
+            let batch: Vec<usize> = batch.iter().map(|task| **task).collect();
+            (self.0)(&batch)
         }
     }
 
-    /// Shares until all is done or the run closes. An error is the sink's.
-    fn run<E>(
-        &mut self,
-        stop: &(dyn Fn() -> bool + Sync),
-        failed: &dyn Fn() -> bool,
-        sink: &mut dyn FnMut(usize, R) -> Result<(), E>,
-    ) -> Result<(), E> {
-        loop {
-            while let Ok(event) = self.inbox.try_recv() {
-                self.heed(event, failed);
-            }
-            self.expire();
-            if self.closing.is_none() && self.unfinished() && stop() {
-                self.close(Closing::Stopped);
-            }
-            self.ask();
-            self.dispatch();
-            if let Some((number, result)) = self.finished.pop_front() {
-                sink(number, result)?;
-                self.delivered += 1;
-            } else if self.over() {
-                return Ok(());
-            } else {
-                self.wait(failed);
-            }
+    fn does<F>(name: &str, batch: usize, work: F) -> Member<usize, usize>
+    where
+        F: Fn(&[usize]) -> Result<Vec<usize>, Failure> + Clone + Send + Sync + 'static,
+    {
+        let make = move || Ok(Box::new(Does(work.clone())) as Box<dyn Worker<usize, usize>>);
+        Member { name: name.into(), batch, make: Arc::new(make) }
+    }
+
+    /// What a task's result should be.
+    fn answer(task: usize) -> usize {
+        task.wrapping_mul(2_654_435_761) ^ 0x5bd1
+    }
+
+    fn answers(batch: &[usize]) -> Vec<usize> {
+        batch.iter().map(|&task| answer(task)).collect()
+    }
+
+    fn quick(name: &str, batch: usize) -> Member<usize, usize> {
+        Device::default().member(name, batch, |task| answer(*task))
+    }
+
+    fn list(tasks: usize) -> impl Iterator<Item = Result<usize, Infallible>> + Send {
+        (0..tasks).map(Ok)
+    }
+
+    type Outcome = Result<(Vec<usize>, Report), PoolError<Infallible>>;
+
+    fn ordered(crew: Vec<Member<usize, usize>>, tasks: usize, terms: &Terms) -> Outcome {
+        share_ordered(crew, list(tasks), terms, &|| false)
+    }
+
+    fn assert_whole(outcome: Outcome, tasks: usize) -> Report {
+        let (results, report) = outcome.expect("the run can be done");
+        assert_eq!(results, (0..tasks).map(answer).collect::<Vec<_>>());
+        assert_eq!(report.tasks, tasks);
+        assert_eq!(report.members.iter().map(|member| member.tasks).sum::<usize>(), tasks);
+        assert!(!report.stopped);
+        report
+    }
+
+    #[test]
+    fn one_to_eight_devices_give_the_answers_of_one_in_order() {
+        for devices in 1..=8 {
+            let crew = (0..devices).map(|i| quick(&format!("d{i}"), 4)).collect();
+            assert_whole(ordered(crew, 500, &Terms::default()), 500);
         }
+        assert_whole(ordered(vec![quick("d", 4)], 0, &Terms::default()), 0);
     }
 
-    /// Whether a task may be left to do.
-    fn unfinished(&self) -> bool {
-        !self.ended || self.done < self.made
+    #[test]
+    fn a_crew_without_devices_or_batches_is_refused() {
+        let none = ordered(Vec::new(), 3, &Terms::default());
+        assert!(matches!(none, Err(PoolError::NoCrew)));
+        let error = ordered(vec![quick("d", 0)], 3, &Terms::default()).err();
+        assert!(error.is_some_and(|error| error.to_string().contains("device d")));
     }
 
-    /// Whether nothing is left to wait for.
-    fn over(&self) -> bool {
-        let quiet = self.crew.iter().all(|post| !post.busy());
-        quiet && (self.closing.is_some() || !self.unfinished())
-    }
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Asks for tasks, so that enough wait.
-    fn ask(&mut self) {
-        if self.ended || self.closing.is_some() {
-            return;
-        }
-        while self.queue.len() + self.asked < self.terms.ahead.max(1) {
-            // A maker that is gone has said, or will say, that it ended.
-            let _ = self.asks.send(());
-            self.asked += 1;
-        }
-    }
-
-    fn heed(&mut self, event: Event<T, R>, failed: &dyn Fn() -> bool) {
-        match event {
-            Event::Made(task) => self.take_in(task),
-            Event::Ended => {
-                self.ended = true;
-                if failed() {
-                    self.close(Closing::Unmade);
-                }
-            }
-            Event::Done(done) => self.returned(done),
-            // Only those that were given up leave before the end.
-            Event::Left(_) => (),
-        }
-    }
-
-    fn take_in(&mut self, task: T) {
-        let number = self.made;
-        self.made += 1;
-        self.asked = self.asked.saturating_sub(1);
-        self.held = self.held.max(self.made - self.done);
-        // One that is not wanted any more is dropped.
-        if self.closing.is_none() {
-            self.queue.push(number, task);
-        }
-    }
-
-    /// A batch came back. From a member that was given up it is not expected, and is ignored.
-    fn returned(&mut self, done: Done<R>) {
-        let post = &mut self.crew[done.member];
-        let Some(given) = post.returned(done.batch) else { return };
-        post.made(done.making.unwrap_or_default());
-        match done.result {
-            Ok(results) => {
-                post.did(given.items.len(), done.took, done.first);
-                self.done += results.len();
-                let numbers = given.items.iter().map(|item| item.number);
-                self.finished.extend(numbers.zip(results));
-            }
-            Err(failure) if done.unmade => self.unmade(done.member, given.items, failure),
-            Err(failure) => self.failed(done.member, given.items, failure),
-        }
-    }
-
-    /// A worker could not be made; its tasks are not at fault.
-    fn unmade(&mut self, member: usize, items: Vec<Item<T>>, failure: Failure) {
-        let reason = format!("its worker could not be made: {failure}");
-        let kind = kind_of(&failure);
-        self.note(member, kind, reason.clone(), items.len());
-        self.put_back(items);
-        self.crew[member].broke();
-        let again = self.crew[member].breaks <= self.terms.retries;
-        match failure {
-            Failure::Stopped => self.close(Closing::Stopped),
-            Failure::Broken(_) if again => (),
-            _ => {
-                self.give_up(member, reason);
-            }
-        }
-    }
-
-    /// A batch failed.
-    fn failed(&mut self, member: usize, items: Vec<Item<T>>, failure: Failure) {
-        let (kind, count) = (kind_of(&failure), items.len());
-        self.note(member, kind, failure.to_string(), count);
-        match failure {
-            Failure::OutOfMemory(_) => {
-                self.put_back(items);
-                self.shrink(member, count, failure.to_string());
-            }
-            Failure::Lost(_) => {
-                self.put_back(items);
-                self.give_up(member, failure.to_string());
-            }
-            Failure::Broken(reason) => self.broke(member, items, reason),
-            Failure::Task(reason) => {
-                if let Some(item) = items.first() {
-                    self.refuse(item.number, item.tries + 1, member, reason);
-                }
-            }
-            Failure::Stopped => {
-                self.put_back(items);
-                self.close(Closing::Stopped);
-            }
-        }
-    }
-
-    /// A member ran out of memory with a batch of `count`.
-    fn shrink(&mut self, member: usize, count: usize, reason: String) {
-        if self.crew[member].halve(count) {
-            // What waits there may be too large as well.
-            let items = self.crew[member].take_back();
-            self.put_back(items);
-        } else {
-            self.give_up(member, format!("{reason} (with a batch of one)"));
-        }
-    }
-
-    /// A worker broke: either one of its tasks or itself is at fault.
-    fn broke(&mut self, member: usize, mut items: Vec<Item<T>>, reason: String) {
-        let worst = suspect(&mut items, member);
-        self.crew[member].broke();
-        if let Some((task, tries)) = worst.filter(|(_, tries)| *tries > self.terms.retries) {
-            return self.refuse(task, tries, member, reason);
-        }
-        self.put_back(items);
-        let breaks = self.crew[member].breaks;
-        if breaks > self.terms.retries {
-            self.give_up(member, format!("broke {breaks} times in a row, last: {reason}"));
-        }
-    }
-
-    /// A task cannot be done: the run closes.
-    fn refuse(&mut self, task: usize, tries: usize, member: usize, reason: String) {
-        let device = self.crew[member].name.clone();
-        self.close(Closing::Task { task, tries, device, reason });
-    }
-
-    /// Members whose batch is past its deadline are given up.
-    fn expire(&mut self) {
-        for member in 0..self.crew.len() {
-            let deadline = self.crew[member].deadline(self.terms);
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                self.hung(member);
-            }
-        }
-    }
-
-    /// A member hangs: either one of its tasks or itself is at fault.
-    fn hung(&mut self, member: usize) {
-        let reason = "hung: a batch was not done by its deadline".to_string();
-        let worst = self.crew[member].suspect(member);
-        let had = self.give_up(member, reason.clone());
-        self.note(member, FaultKind::Hung, reason.clone(), had);
-        if let Some((task, tries)) = worst.filter(|(_, tries)| *tries > self.terms.retries) {
-            self.refuse(task, tries, member, reason);
-        }
-    }
-
-    /// Gives a member up; returns how many tasks it had.
-    fn give_up(&mut self, member: usize, reason: String) -> usize {
-        let items = self.crew[member].give_up(reason);
-        let had = items.len();
-        self.put_back(items);
-        if self.closing.is_none() && self.unfinished() && !self.crew.iter().any(Post::alive) {
-            let reason = |post: &Post<T>| {
-                post.dead.as_ref().map(|reason| format!("{}: {reason}", post.name))
+        /// Iterators that know their length and those that do not, batches of any size, few tasks ahead.
+        #[test]
+        fn every_task_is_done_once(
+            batches in proptest::collection::vec(1_usize..9, 1..9),
+            tasks in 0_usize..200,
+            ahead in 0_usize..40,
+            exact in any::<bool>(),
+        ) {
+            let crew: Vec<_> =
+                batches.iter().enumerate().map(|(i, b)| quick(&format!("d{i}"), *b)).collect();
+            let terms = Terms { ahead, ..Terms::default() };
+            let mut seen = vec![0; tasks];
+            let mut sink = |number: usize, result: usize| -> Result<(), Infallible> {
+                assert_eq!(result, answer(number));
+                seen[number] += 1;
+                Ok(())
             };
-            let reasons = self.crew.iter().filter_map(reason).collect();
-            self.close(Closing::Dead(reasons));
+            let report = if exact {
+                share(crew, list(tasks), &terms, &|| false, &mut sink)
+            } else {
+                share(crew, list(usize::MAX).take_while(|task| task.as_ref().is_ok_and(|t| *t < tasks)),
+                    &terms, &|| false, &mut sink)
+            };
+            let report = report.expect("nothing fails");
+            prop_assert!(seen.iter().all(|times| *times == 1), "{:?}", seen);
+            let bound = ahead.max(1) + 2 * batches.iter().sum::<usize>();
+            prop_assert!(report.held <= bound, "{} > {}", report.held, bound);
         }
-        had
-    }
 
-    /// Tasks go back to the queue, unless they are not wanted any more.
-    fn put_back(&mut self, items: Vec<Item<T>>) {
-        if self.closing.is_none() {
-            self.queue.put_back(items);
-        }
-    }
-
-    fn note(&mut self, member: usize, kind: FaultKind, text: String, requeued: usize) {
-        let at = self.start.elapsed().as_secs_f64();
-        let member = self.crew[member].name.clone();
-        self.faults.push(Fault { at, member, kind, text, requeued });
-    }
-
-    /// Nothing new is begun from now on. The first reason stays.
-    fn close(&mut self, closing: Closing) {
-        if self.closing.is_none() {
-            self.closing = Some(closing);
-        }
-        self.queue.clear();
-        for post in &mut self.crew {
-            post.take_back();
-        }
-    }
-
-    /// Hands out what waits.
-    fn dispatch(&mut self) {
-        // Twice what the devices could bring at once: the sink is behind.
-        let lag = 2 * self.crew.iter().map(|post| post.batch).sum::<usize>();
-        if self.closing.is_some() || self.finished.len() > lag {
-            return;
-        }
-        self.take_back();
-        self.retry();
-        let free = |post: &Post<T>| post.idle() || post.could_prefetch();
-        if self.queue.ready() > 0 && self.crew.iter().any(free) {
-            let wants = self.wants();
-            if self.feed_idle(&wants) {
-                self.prefetch(&wants);
+        /// All but one device die, each at a moment of its own.
+        #[test]
+        fn devices_that_die_at_any_moment_lose_and_double_nothing(
+            deaths in proptest::collection::vec(0_usize..30, 0..7),
+            batch in 1_usize..6,
+            tasks in 0_usize..150,
+        ) {
+            let mut crew = vec![quick("survivor", batch)];
+            for (i, &after) in deaths.iter().enumerate() {
+                let done = AtomicUsize::new(0);
+                let done = Arc::new(done);
+                crew.push(does(&format!("d{i}"), batch, move |tasks: &[usize]| {
+                    match done.fetch_add(1, Ordering::Relaxed) {
+                        n if n < after => Ok(answers(tasks)),
+                        _ => Err(Failure::Lost("gone".into())),
+                    }
+                }));
             }
+            let mut seen = vec![0; tasks];
+            let report = share(crew, list(tasks), &Terms::default(), &|| false, &mut |n, result| {
+                assert_eq!(result, answer(n));
+                seen[n] += 1;
+                Ok(())
+            });
+            prop_assert!(report.is_ok());
+            prop_assert!(seen.iter().all(|times| *times == 1), "{:?}", seen);
         }
     }
 
-    /// When a device runs dry and no more tasks come, what waits elsewhere is dealt anew.
-    fn take_back(&mut self) {
-        let dry = self.ended && self.queue.len() == 0 && self.crew.iter().any(Post::idle);
-        if dry && self.crew.iter().any(Post::prefetched) {
-            for member in (0..self.crew.len()).rev() {
-                let items = self.crew[member].take_back();
-                self.put_back(items);
+    /// The bar of the design: a thousand faults, and every output is that of a run without.
+    #[test]
+    fn a_thousand_faults_in_random_runs_change_no_result() {
+        let mut faults = 0;
+        let mut sorts = std::collections::BTreeSet::new();
+        for seed in 0.. {
+            if faults >= 1000 {
+                break;
             }
+            let injector = Injector::new(seed);
+            // Hanging costs real time; one run in sixteen has it.
+            let hangs = seed % 16 == 0;
+            let deadline = if hangs { 250 * MS } else { Duration::from_secs(60) };
+            let terms = Terms {
+                ahead: 1 + seed as usize % 32,
+                first_deadline: deadline,
+                least_deadline: deadline,
+                retries: 100,
+                ..Terms::default()
+            };
+            let tasks = 40 + (seed as usize * 37) % 100;
+            let report = assert_whole(ordered(faulty_crew(&injector, hangs), tasks, &terms), tasks);
+            let counts = injector.counts();
+            let count = |sort: Injected| counts.get(&sort).copied().unwrap_or(0);
+            // A hang can end before it is seen; slow batches are none of the report's business.
+            let sure = injector.count() - count(Injected::Slow) - count(Injected::Hang);
+            let dead = |member: &&MemberReport| matches!(member.state, State::Dead(_));
+            // A device that is given up may have begun another batch, of which nobody hears.
+            let unheard = report.members.iter().filter(dead).count();
+            assert!(
+                report.faults.len() + unheard >= sure,
+                "{seed}: {counts:?} {:?}",
+                report.faults
+            );
+            faults += injector.count();
+            sorts.extend(counts.into_keys());
         }
+        assert_eq!(sorts.len(), 8, "{sorts:?}");
     }
 
-    /// Tasks to be tried again go out alone, to another member than the one that broke if there is one.
-    fn retry(&mut self) {
-        let only = self.crew.iter().filter(|post| post.alive()).count() == 1;
-        for free in [Post::idle, Post::could_prefetch] {
-            for member in 0..self.crew.len() {
-                if free(&self.crew[member])
-                    && let Some(item) = self.queue.take_suspect(member, only)
-                {
-                    self.give(member, vec![item]);
+    /// Five devices: one that is only unlucky, four that can be lost in every way.
+    fn faulty_crew(injector: &Injector, hangs: bool) -> Vec<Member<usize, usize>> {
+        let unlucky = Faults {
+            panic: 0.2,
+            broken: 0.1,
+            wrong_count: 0.1,
+            slow: 0.05,
+            slow_for: MS,
+            unmade: 0.2,
+            most: Some(8),
+            ..Faults::default()
+        };
+        let doomed = Faults {
+            out_of_memory: 0.1,
+            capacity: Some(6),
+            lost: 0.05,
+            hang: if hangs { 0.05 } else { 0.0 },
+            hang_for: 400 * MS,
+            ..unlucky.clone()
+        };
+        let fate = |i: usize| if i == 0 { unlucky.clone() } else { doomed.clone() };
+        (0..5).map(|i| injector.member(quick(&format!("d{i}"), 8), fate(i))).collect()
+    }
+
+    #[test]
+    fn memory_that_runs_out_halves_the_batch_for_good() {
+        let small = Device { capacity: Some(3), ..Device::default() };
+        let crew = vec![small.member("small", 16, |task: &usize| answer(*task))];
+        let report = assert_whole(ordered(crew, 100, &Terms::default()), 100);
+        let member = &report.members[0];
+        // 16, 8 and 4 do not fit; 2 does.
+        assert_eq!((member.batch, &member.state), (2, &State::Halved(3)));
+        // At each size the next batch may have begun already.
+        assert!((3..=6).contains(&report.faults.len()), "{:?}", report.faults);
+        assert!(report.faults.iter().all(|fault| fault.kind == FaultKind::OutOfMemory));
+    }
+
+    #[test]
+    fn a_device_that_has_no_room_for_one_task_is_dropped_and_says_so() {
+        let none = Device { capacity: Some(0), ..Device::default() };
+        let crew = vec![none.member("none", 4, |task: &usize| answer(*task)), quick("room", 4)];
+        let report = assert_whole(ordered(crew, 50, &Terms::default()), 50);
+        assert!(
+            matches!(&report.members[0].state, State::Dead(why) if why.contains("batch of one"))
+        );
+    }
+
+    #[test]
+    fn when_all_devices_are_lost_the_error_has_every_reason_and_results_were_delivered() {
+        let dies = |name: &str| {
+            does(name, 2, |tasks: &[usize]| match tasks[0] {
+                0..10 => Ok(answers(tasks)),
+                _ => Err(Failure::Lost("cable".into())),
+            })
+        };
+        let mut delivered = 0;
+        let outcome = share(
+            vec![dies("a"), dies("b")],
+            list(50),
+            &Terms::default(),
+            &|| false,
+            &mut |_, _| {
+                delivered += 1;
+                Ok::<(), Infallible>(())
+            },
+        );
+        let Err(PoolError::Dead { reasons, report }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(reasons, ["a: device lost: cable", "b: device lost: cable"]);
+        assert!((9..=12).contains(&delivered), "{delivered}");
+        assert_eq!(report.tasks, delivered);
+    }
+
+    #[test]
+    fn a_task_that_breaks_every_worker_is_named_and_the_rest_of_its_batch_is_not() {
+        let crew = ["a", "b"].map(|name| {
+            does(name, 8, |tasks: &[usize]| {
+                if tasks.contains(&13) {
+                    std::panic::resume_unwind(Box::new("index out of bounds"));
                 }
-            }
-        }
-    }
-
-    /// How many of the tasks to be done each member should do, by what is known of their speeds.
-    fn wants(&self) -> Vec<usize> {
-        let hands: Vec<(usize, Hand)> = self.hands();
-        let mut wants = vec![0; self.crew.len()];
-        let list: Vec<Hand> = hands.iter().map(|(_, hand)| *hand).collect();
-        for ((member, _), count) in hands.iter().zip(allot(&list, self.to_do())) {
-            wants[*member] = count;
-        }
-        wants
-    }
-
-    /// The members alive, as they are to be dealt to. One whose speed is not known is like the others.
-    fn hands(&self) -> Vec<(usize, Hand)> {
-        let known: Vec<Cost> = self.crew.iter().filter_map(Post::cost).collect();
-        let mean =
-            |part: fn(&Cost) -> f64| known.iter().map(part).sum::<f64>() / known.len() as f64;
-        let usual = match known.len() {
-            0 => Cost { start: 0.0, each: 1.0 },
-            _ => Cost { start: mean(|cost| cost.start), each: mean(|cost| cost.each) },
+                Ok(answers(tasks))
+            })
+        });
+        let terms = Terms { retries: 4, ..Terms::default() };
+        let outcome = ordered(crew.into(), 64, &terms);
+        let Err(PoolError::Task { task, tries, reason, .. }) = outcome else {
+            panic!("{outcome:?}")
         };
-        let alive = self.crew.iter().enumerate().filter(|(_, post)| post.alive());
-        let hand = |(member, post): (usize, &Post<T>)| {
-            let cost = post.cost().unwrap_or(usual);
-            (member, Hand { free_in: post.free_in(cost), cost, batch: post.batch })
-        };
-        alive.map(hand).collect()
+        assert_eq!((task, tries, reason.as_str()), (13, 5, "index out of bounds"));
     }
 
-    /// Tasks that wait or will come. If that is not known: as many will come as have come.
-    fn to_do(&self) -> usize {
-        let to_come = match (self.ended, self.total) {
-            (true, _) => 0,
-            (false, Some(total)) => total.saturating_sub(self.made),
-            (false, None) => self.made,
-        };
-        self.queue.ready() + to_come
+    #[test]
+    fn a_device_that_breaks_on_everything_is_given_up_and_its_tasks_are_done_elsewhere() {
+        let bad = does("bad", 4, |_: &[usize]| std::panic::resume_unwind(Box::new("driver bug")));
+        let slow = Device { per_task: MS, ..Device::default() };
+        let good = slow.member("good", 4, |task: &usize| answer(*task));
+        let report = assert_whole(ordered(vec![bad, good], 100, &Terms::default()), 100);
+        assert!(matches!(&report.members[0].state, State::Dead(why) if why.contains("4 times")));
     }
 
-    /// Idle members get their part of what waits. `false` if that is put off because more is about to come.
-    fn feed_idle(&mut self, wants: &[usize]) -> bool {
-        let want = |member: usize, post: &Post<T>| wants[member].min(post.batch);
-        let idle: Vec<(usize, usize)> = self
-            .crew
-            .iter()
-            .enumerate()
-            .filter(|(_, post)| post.idle())
-            .map(|(member, post)| (member, want(member, post)))
+    #[test]
+    fn a_worker_that_cannot_be_made_costs_its_device_not_the_run() {
+        let make = || Err(Failure::Broken("no such file".into()));
+        let bad = Member { name: "bad".into(), batch: 4, make: Arc::new(make) };
+        let outcome = ordered(vec![bad.clone()], 5, &Terms::default());
+        let Err(PoolError::Dead { reasons, .. }) = outcome else { panic!("{outcome:?}") };
+        assert!(reasons[0].contains("no such file"), "{reasons:?}");
+        let slow = Device { per_task: MS, ..Device::default() };
+        let good = slow.member("good", 4, |task: &usize| answer(*task));
+        assert_whole(ordered(vec![bad, good], 40, &Terms::default()), 40);
+    }
+
+    #[test]
+    fn a_wrong_task_ends_the_run() {
+        let crew = vec![does("a", 1, |tasks: &[usize]| match tasks[0] {
+            7 => Err(Failure::Task("not square".into())),
+            _ => Ok(answers(tasks)),
+        })];
+        let error = ordered(crew, 20, &Terms::default()).err().map(|error| error.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("task 7 cannot be done: not square (tried 1 times, last on a)")
+        );
+    }
+
+    #[test]
+    fn a_device_that_hangs_is_left_behind_and_its_late_results_count_for_nothing() {
+        let late = does("late", 2, |tasks: &[usize]| {
+            std::thread::sleep(500 * MS);
+            Ok(tasks.iter().map(|_| 0).collect())
+        });
+        let slow = Device { per_task: 2 * MS, ..Device::default() };
+        let good = slow.member("good", 2, |task: &usize| answer(*task));
+        let terms = Terms {
+            first_deadline: 200 * MS,
+            least_deadline: 200 * MS,
+            ahead: 8,
+            ..Terms::default()
+        };
+        let start = Instant::now();
+        let report = assert_whole(ordered(vec![late, good], 30, &terms), 30);
+        assert!(start.elapsed() < 450 * MS, "it was waited for: {:?}", start.elapsed());
+        assert!(matches!(&report.members[0].state, State::Dead(why) if why.contains("hung")));
+        assert_eq!(report.faults[0].kind, FaultKind::Hung);
+    }
+
+    #[test]
+    fn after_ctrl_c_what_runs_is_delivered_and_nothing_new_begins() {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let crew: Vec<_> = (0..4)
+            .map(|i| {
+                let begun = begun.clone();
+                does(&format!("d{i}"), 2, move |tasks: &[usize]| {
+                    begun.fetch_add(tasks.len(), Ordering::Relaxed);
+                    std::thread::sleep(MS);
+                    Ok(answers(tasks))
+                })
+            })
             .collect();
-        let mut wanted: usize = idle.iter().map(|(_, want)| want).sum();
-        if wanted > self.queue.ready() && !self.settled() {
-            return false;
-        }
-        for (member, want) in idle {
-            let ready = self.queue.ready();
-            let part = if wanted > ready { (want * ready).div_ceil(wanted) } else { want };
-            wanted -= want;
-            if part > 0 {
-                let items = self.queue.take(part);
-                self.give(member, items);
-            }
-        }
-        true
+        let ctrl_c = CtrlC::after(20);
+        let mut delivered = 0;
+        let report =
+            share(crew, list(10_000), &Terms::default(), &|| ctrl_c.stop(), &mut |n, result| {
+                assert_eq!(result, answer(n));
+                ctrl_c.seen();
+                delivered += 1;
+                Ok::<(), Infallible>(())
+            });
+        let report = report.expect("to stop is no error");
+        assert!(report.stopped);
+        assert_eq!((report.tasks, begun.load(Ordering::Relaxed)), (delivered, delivered));
+        // Four devices with two batches of two each may be under way.
+        assert!((20..=60).contains(&delivered), "{delivered}");
     }
 
-    /// Whether no more tasks are about to come.
-    fn settled(&self) -> bool {
-        self.ended || self.asked == 0 || self.queue.waited() >= LINGER
+    #[test]
+    fn a_stopped_run_in_order_is_whole_up_to_its_first_gap() {
+        let stopped = share_ordered(vec![quick("a", 2)], list(10), &Terms::default(), &|| true);
+        let (results, report) = stopped.expect("to stop is no error");
+        assert!(report.stopped && results.len() <= report.tasks);
     }
 
-    /// Members that compute get their next batch, if it is a whole one.
-    fn prefetch(&mut self, wants: &[usize]) {
-        let mut order: Vec<usize> =
-            (0..self.crew.len()).filter(|&member| self.crew[member].could_prefetch()).collect();
-        let free_in = |member: &usize| {
-            let post = &self.crew[*member];
-            post.cost().map_or(0.0, |cost| post.free_in(cost))
+    #[test]
+    fn errors_of_the_maker_and_of_the_sink_end_the_run() {
+        let tasks = (0..100).map(|task| if task == 30 { Err("no window 30") } else { Ok(task) });
+        let outcome = share_ordered(vec![quick("a", 2)], tasks, &Terms::default(), &|| false);
+        assert!(matches!(outcome, Err(PoolError::Tasks("no window 30"))));
+        let sink = &mut |n, _| if n == 5 { Err("disk full") } else { Ok(()) };
+        let tasks = (0..100).map(Ok::<usize, &str>);
+        let outcome = share(vec![quick("a", 2)], tasks, &Terms::default(), &|| false, sink);
+        assert!(matches!(outcome, Err(PoolError::Sink("disk full"))));
+    }
+
+    #[test]
+    fn a_panic_of_the_maker_reaches_the_caller() {
+        let run = || {
+            let tasks = (0..100).map(|task| {
+                if task == 30 {
+                    std::panic::resume_unwind(Box::new("maker"));
+                }
+                Ok::<usize, Infallible>(task)
+            });
+            share_ordered(vec![quick("a", 2)], tasks, &Terms::default(), &|| false)
         };
-        order.sort_by(|a, b| free_in(a).total_cmp(&free_in(b)));
-        for member in order {
-            let want = wants[member].min(self.crew[member].batch);
-            let ready = self.queue.ready();
-            if want > 0 && ready > 0 && (want <= ready || self.ended) {
-                let items = self.queue.take(want);
-                self.give(member, items);
-            }
+        let panic = std::panic::catch_unwind(run).err();
+        assert_eq!(panic.and_then(|p| p.downcast_ref::<&str>().copied()), Some("maker"));
+    }
+
+    /// A task that counts how many of its kind there are.
+    struct Live(Arc<AtomicUsize>);
+
+    impl Live {
+        fn new(count: &Arc<AtomicUsize>, most: &AtomicUsize) -> Self {
+            let now = count.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            Self(count.clone())
         }
     }
 
-    fn give(&mut self, member: usize, items: Vec<Item<T>>) {
-        self.batches += 1;
-        self.crew[member].give(self.batches, items);
-    }
-
-    /// Waits for something to happen.
-    fn wait(&mut self, failed: &dyn Fn() -> bool) {
-        let now = Instant::now();
-        let deadlines = self.crew.iter().filter_map(|post| post.deadline(self.terms));
-        let next = deadlines.map(|deadline| deadline.saturating_duration_since(now)).min();
-        let lingering = self.queue.ready() > 0 && self.crew.iter().any(Post::idle);
-        let longest = if lingering { LINGER } else { POLL };
-        match self.inbox.recv_timeout(next.unwrap_or(longest).min(longest)) {
-            Ok(event) => self.heed(event, failed),
-            Err(RecvTimeoutError::Timeout) => (),
-            // The crew's threads hold senders; without them there is nothing to wait for.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(POLL),
+    impl Drop for Live {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    fn report(&self) -> Report {
-        let seconds = self.start.elapsed().as_secs_f64();
-        Report {
-            members: self.crew.iter().map(|post| post.report(seconds)).collect(),
-            faults: self.faults.clone(),
-            seconds,
-            tasks: self.delivered,
-            held: self.held,
-            stopped: matches!(self.closing, Some(Closing::Stopped)),
-        }
+    #[test]
+    fn the_tasks_that_live_at_once_are_bounded_and_none_stays() {
+        let (live, most) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        let device = Device { per_task: MS / 20, capacity: Some(3), ..Device::default() };
+        let crew = (0..3).map(|i| device.member(&format!("d{i}"), 4, |_: &Live| ())).collect();
+        let terms = Terms { ahead: 5, ..Terms::default() };
+        let tasks = (0..500).map(|_| Ok::<Live, Infallible>(Live::new(&live, &most)));
+        let report = share(crew, tasks, &terms, &|| false, &mut |_, ()| Ok(()));
+        assert_eq!(report.map(|report| report.tasks).ok(), Some(500));
+        // Five wait, and each of three devices has at most two batches of four.
+        assert!(most.load(Ordering::SeqCst) <= 5 + 3 * 2 * 4, "{most:?}");
+        assert_eq!(live.load(Ordering::SeqCst), 0);
     }
 
-    /// Lets the crew go, and waits until the workers of those that live are dropped.
-    fn leave(mut self) -> Option<Closing> {
-        let mut staying = self.crew.iter().filter(|post| post.alive()).count();
-        self.crew.iter().for_each(Post::close);
-        let latest = Instant::now().checked_add(self.terms.least_deadline);
-        while staying > 0 {
-            let wait =
-                latest.map_or(POLL, |latest| latest.saturating_duration_since(Instant::now()));
-            match self.inbox.recv_timeout(wait) {
-                Ok(Event::Left(member)) if self.crew[member].alive() => staying -= 1,
-                Ok(_) => (),
-                Err(_) => break,
-            }
-        }
-        self.closing.take()
+    #[test]
+    fn results_do_not_pile_up_before_a_slow_sink() {
+        let (live, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let crew = (0..2)
+            .map(|i| {
+                let (live, most) = (live.clone(), most.clone());
+                let answer = move |_: &usize| Live::new(&live, &most);
+                Device::default().member(&format!("d{i}"), 4, answer)
+            })
+            .collect();
+        let report = share(crew, list(300), &Terms::default(), &|| false, &mut |_, _: Live| {
+            std::thread::sleep(MS / 10);
+            Ok(())
+        });
+        assert_eq!(report.map(|report| report.tasks).ok(), Some(300));
+        // The lag that is allowed, 2 · 8, and what is under way when it is reached, 2 · 8 + 1.
+        assert!(most.load(Ordering::SeqCst) <= 33, "{most:?}");
     }
-}
 
-/// A failure's sort, as reported.
-fn kind_of(failure: &Failure) -> FaultKind {
-    match failure {
-        Failure::OutOfMemory(_) => FaultKind::OutOfMemory,
-        Failure::Lost(_) => FaultKind::Lost,
-        Failure::Broken(_) => FaultKind::Broken,
-        Failure::Task(_) => FaultKind::Task,
-        Failure::Stopped => FaultKind::Stopped,
+    #[test]
+    fn a_slow_maker_does_not_keep_devices_waiting_for_full_batches() {
+        let tasks = (0..20).map(|task| {
+            std::thread::sleep(5 * MS);
+            Ok::<usize, Infallible>(task)
+        });
+        let start = Instant::now();
+        let (results, report) =
+            share_ordered(vec![quick("a", 16)], tasks, &Terms::default(), &|| false)
+                .expect("nothing fails");
+        assert_eq!(results.len(), 20);
+        // Full batches would be two; each task is done as it comes, or a few are if the machine is busy.
+        assert!(report.members[0].batches > 4, "{:?} {:?}", report.members, start.elapsed());
     }
 }

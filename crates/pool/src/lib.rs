@@ -7,12 +7,14 @@
 pub mod cache;
 mod crew;
 pub mod data;
+mod deal;
 pub mod device;
 pub mod fault;
 mod maker;
 mod pace;
 mod queue;
 mod seat;
+mod sharing;
 pub mod simulated;
 mod smoke;
 mod stack;
