@@ -4,6 +4,7 @@
 //! lithoburn asks Burn for a default device, because that panics where a driver is missing. Every
 //! candidate has to pass a small numeric test before it is used ([`device::choose`]).
 
+pub mod balance;
 pub mod cache;
 mod crew;
 pub mod data;
@@ -12,6 +13,7 @@ pub mod device;
 pub mod fault;
 mod maker;
 mod pace;
+pub mod plan;
 mod queue;
 mod seat;
 mod sharing;
@@ -19,6 +21,7 @@ pub mod simulated;
 mod smoke;
 mod stack;
 pub mod stats;
+mod strategy;
 pub mod work;
 
 pub use smoke::{answer_probes, quiet_graphics};
