@@ -151,11 +151,11 @@ fn least(
             if before.is_infinite() {
                 continue;
             }
-            for end in start + 1..=layers {
+            for (end, held) in best[k + 1].iter_mut().enumerate().skip(start + 1) {
                 let Some(own) = cost(k, &(start..end)) else { continue };
                 let largest = own.max(before);
-                if largest < best[k + 1][end].0 {
-                    best[k + 1][end] = (largest, start);
+                if largest < held.0 {
+                    *held = (largest, start);
                 }
             }
         }

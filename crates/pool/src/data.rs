@@ -2,7 +2,7 @@
 //!
 //! One thread, the caller's, decides who does what; one thread makes tasks as they are needed; each device has a
 //! thread of its own. A device that is idle gets a batch, and the next one while it computes. Near the end the
-//! batches shrink, so that all devices finish together ([`crate::pace`]), and a device that runs dry gets what
+//! batches shrink, so that all devices finish together, by what was learnt of their speeds, and a device that runs dry gets what
 //! still waits at another one's side.
 //!
 //! Every task is in one place at a time: in the queue, or with one device. It goes back to the queue when the

@@ -28,7 +28,8 @@ pub type MakeWorker<T, R> = Arc<dyn Fn() -> Result<Box<dyn Worker<T, R>>, Failur
 pub struct Member<T, R> {
     /// Its name in reports, e.g. `cuda:0`.
     pub name: String,
-    /// Most tasks in a batch.
+    /// Most tasks in a batch. Of the first one nobody knows how long it takes: a device that is known to be slow
+    /// should have small batches ([`crate::plan::Plan::batch`]), so that the others need not wait for it.
     pub batch: usize,
     /// Makes its worker.
     pub make: MakeWorker<T, R>,
