@@ -565,6 +565,29 @@ mod tests {
         assert_eq!(panic.and_then(|p| p.downcast_ref::<&str>().copied()), Some("maker"));
     }
 
+    #[test]
+    fn without_limits_a_run_ends_as_well() {
+        let terms = Terms {
+            ahead: usize::MAX,
+            first_deadline: Duration::MAX,
+            least_deadline: Duration::MAX,
+            patience: f64::MAX,
+            retries: usize::MAX,
+        };
+        let crew = vec![quick("a", usize::MAX), quick("b", usize::MAX)];
+        assert_whole(ordered(crew, 1000, &terms), 1000);
+        // An iterator that is as long as can be, and is stopped.
+        let crew = vec![quick("a", usize::MAX), quick("b", 3)];
+        let ctrl_c = CtrlC::after(100);
+        let terms = Terms { ahead: 50, ..terms };
+        let sink = &mut |_, _| {
+            ctrl_c.seen();
+            Ok(())
+        };
+        let report = share(crew, list(usize::MAX), &terms, &|| ctrl_c.stop(), sink);
+        assert!(report.is_ok_and(|report| report.stopped && report.tasks >= 100));
+    }
+
     /// A task that counts how many of its kind there are.
     struct Live(Arc<AtomicUsize>);
 

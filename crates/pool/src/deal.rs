@@ -9,12 +9,15 @@ use crate::sharing::Sharing;
 
 /// How long a lone task waits for others to share its batch.
 pub(crate) const LINGER: Duration = Duration::from_millis(1);
+/// More tasks than this are not told apart: the end is far away.
+const MANY: usize = 1 << 31;
 
 impl<T, R> Sharing<'_, T, R> {
     /// Hands out what waits.
     pub(crate) fn dispatch(&mut self) {
         // Twice what the devices could bring at once: the sink is behind.
-        let lag = 2 * self.crew.iter().map(|post| post.batch).sum::<usize>();
+        let batches = self.crew.iter().map(|post| post.batch);
+        let lag = batches.fold(0_usize, usize::saturating_add).saturating_mul(2);
         if self.closing.is_some() || self.finished.len() > lag {
             return;
         }
@@ -89,7 +92,7 @@ impl<T, R> Sharing<'_, T, R> {
             (false, Some(total)) => total.saturating_sub(self.made),
             (false, None) => self.made,
         };
-        self.queue.ready() + to_come
+        self.queue.ready().saturating_add(to_come).min(MANY)
     }
 
     /// Idle members get their part of what waits. `false` if that is put off because more is about to come.

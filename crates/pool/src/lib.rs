@@ -6,11 +6,13 @@
 
 pub mod balance;
 pub mod cache;
+mod case;
 mod crew;
 pub mod data;
 mod deal;
 pub mod device;
 pub mod fault;
+mod lines;
 mod maker;
 mod pace;
 pub mod plan;

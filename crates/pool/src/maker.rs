@@ -1,4 +1,4 @@
-//! The thread that makes tasks, one for each that it is asked for.
+//! The thread that makes tasks, as many as it is asked for.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,11 +40,11 @@ impl<E> Made<E> {
         self.end.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a task for each of `asked`, until there are none or nobody asks any more.
+    /// Makes as many tasks as are `asked` for, until there are none or nobody asks any more.
     pub(crate) fn make<T, R>(
         &self,
         tasks: impl Iterator<Item = Result<T, E>>,
-        asked: Receiver<()>,
+        asked: Receiver<usize>,
         events: Sender<Event<T, R>>,
     ) {
         let work = AssertUnwindSafe(|| self.make_all(tasks, &asked, &events));
@@ -61,13 +61,18 @@ impl<E> Made<E> {
     fn make_all<T, R>(
         &self,
         mut tasks: impl Iterator<Item = Result<T, E>>,
-        asked: &Receiver<()>,
+        asked: &Receiver<usize>,
         events: &Sender<Event<T, R>>,
     ) -> Result<(), E> {
-        while asked.recv().is_ok() && !self.quit.load(Ordering::Relaxed) {
-            let Some(task) = tasks.next() else { break };
-            if events.send(Event::Made(task?)).is_err() {
-                break;
+        while let Ok(count) = asked.recv() {
+            for _ in 0..count {
+                if self.quit.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let Some(task) = tasks.next() else { return Ok(()) };
+                if events.send(Event::Made(task?)).is_err() {
+                    return Ok(());
+                }
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use crate::balance::StageCost;
-use crate::strategy::Case;
+use crate::case::Case;
 
 /// Ways to use several devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

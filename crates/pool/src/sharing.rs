@@ -37,8 +37,8 @@ pub(crate) struct Sharing<'a, T, R> {
     faults: Vec<Fault>,
     pub(crate) closing: Option<Closing>,
     start: Instant,
-    /// Asks the maker for a task.
-    asks: Sender<()>,
+    /// Asks the maker for so many tasks.
+    asks: Sender<usize>,
     /// Tasks that it was asked for and that have not come.
     pub(crate) asked: usize,
     pub(crate) made: usize,
@@ -54,7 +54,7 @@ impl<'a, T, R> Sharing<'a, T, R> {
     pub(crate) fn new(
         crew: Vec<Post<T>>,
         inbox: Receiver<Event<T, R>>,
-        asks: Sender<()>,
+        asks: Sender<usize>,
         total: Option<usize>,
         terms: &'a Terms,
     ) -> Self {
@@ -123,10 +123,12 @@ impl<'a, T, R> Sharing<'a, T, R> {
         if self.ended || self.closing.is_some() {
             return;
         }
-        while self.queue.len() + self.asked < self.terms.ahead.max(1) {
+        let has = self.queue.len().saturating_add(self.asked);
+        let lacks = self.terms.ahead.max(1).saturating_sub(has);
+        if lacks > 0 {
             // A maker that is gone has said, or will say, that it ended.
-            let _ = self.asks.send(());
-            self.asked += 1;
+            let _ = self.asks.send(lacks);
+            self.asked += lacks;
         }
     }
 
