@@ -75,6 +75,16 @@ impl<T> Post<T> {
         }
     }
 
+    /// Begins a run: its numbers are counted anew.
+    pub(crate) fn begin(&mut self) {
+        // Nothing is left of a run, unless its sink panicked.
+        self.take_back();
+        self.given.clear();
+        self.tasks = 0;
+        self.making = Duration::ZERO;
+        self.seconds.clear();
+    }
+
     pub(crate) fn alive(&self) -> bool {
         self.dead.is_none()
     }

@@ -2,14 +2,15 @@
 //!
 //! One thread, the caller's, decides who does what; one thread makes tasks as they are needed; each device has a
 //! thread of its own. A device that is idle gets a batch, and the next one while it computes. Near the end the
-//! batches shrink, so that all devices finish together, by what was learnt of their speeds, and a device that runs dry gets what
-//! still waits at another one's side.
+//! batches shrink, so that all devices finish together, by what was learnt of their speeds, and a device that runs
+//! dry gets what still waits at another one's side.
 //!
 //! Every task is in one place at a time: in the queue, or with one device. It goes back to the queue when the
 //! device fails ([`crate::work::Failure`]), and its result counts only if it comes from the device that has it.
 //! So none is lost and none is delivered twice, whatever fails when.
 
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
 
 use crate::crew::Post;
 use crate::maker::{End, Made};
@@ -18,18 +19,26 @@ use crate::sharing::{Closing, Sharing};
 use crate::stats::Report;
 use crate::work::{Member, Terms};
 
-/// Why the tasks were not all done. Results that were there before were delivered.
+/// Why there is no crew.
 #[derive(Debug, thiserror::Error)]
-pub enum PoolError<E> {
+pub enum CrewError {
     /// There are no devices.
     #[error("no device was given to do the tasks: at least one is needed")]
-    NoCrew,
+    Empty,
     /// A member cannot have empty batches.
     #[error("device {0} was given batches of 0 tasks: at least 1 is needed")]
     EmptyBatch(String),
     /// A device's thread could not be started.
     #[error("no thread could be started for device {0}: {1}")]
     Thread(String, #[source] std::io::Error),
+}
+
+/// Why the tasks were not all done. Results that were there before were delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError<E> {
+    /// There is no crew.
+    #[error(transparent)]
+    Crew(#[from] CrewError),
     /// A task could not be made.
     #[error("{0}")]
     Tasks(E),
@@ -60,24 +69,168 @@ pub enum PoolError<E> {
     },
 }
 
-/// Shares tasks among devices.
+/// Devices that share tasks, run after run.
 ///
-/// `tasks` is drawn from on a thread of its own, as the tasks are needed: at most [`Terms::ahead`] wait, and at
-/// most two batches are with each device, so that memory is bounded; no new batches are begun while the sink lags
-/// behind. If its `size_hint` is exact, the end is planned from the start. `sink` gets each result on the caller's
-/// thread with its task's number, counted from 0, in no certain order. Once `stop` says so, nothing new is begun,
-/// and what runs is finished and delivered; it is asked about every 10 ms.
+/// Workers, with their weights, their streams and their memory, live as long as the crew, and what was learnt stays
+/// known: speeds, batches that fit, and which devices are dead.
+pub struct Crew<T, R> {
+    posts: Vec<Post<T>>,
+    /// Batches handed out in all runs, so that each has a number of its own.
+    batches: u64,
+    events: Sender<Event<T, R>>,
+    inbox: Receiver<Event<T, R>>,
+}
+
+impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
+    /// Starts a thread for each device. Workers are made there when they get their first batch.
+    ///
+    /// # Errors
+    ///
+    /// [`CrewError`]: no members, an empty batch, or no more threads.
+    pub fn open(members: Vec<Member<T, R>>) -> Result<Self, CrewError> {
+        if members.is_empty() {
+            return Err(CrewError::Empty);
+        }
+        let (events, inbox) = mpsc::channel();
+        let mut posts = Vec::with_capacity(members.len());
+        for (index, Member { name, batch, make }) in members.into_iter().enumerate() {
+            if batch == 0 {
+                return Err(CrewError::EmptyBatch(name));
+            }
+            match seat::open(index, &name, make, events.clone()) {
+                Ok(seat) => posts.push(Post::new(name, batch, seat)),
+                Err(error) => return Err(CrewError::Thread(name, error)),
+            }
+        }
+        Ok(Self { posts, batches: 0, events, inbox })
+    }
+
+    /// Devices that have not been given up.
+    pub fn alive(&self) -> usize {
+        self.posts.iter().filter(|post| post.alive()).count()
+    }
+
+    /// Shares tasks among the devices.
+    ///
+    /// `tasks` is drawn from on a thread of its own, as the tasks are needed: at most [`Terms::ahead`] wait, and at
+    /// most two batches are with each device, so that memory is bounded; no new batches are begun while the sink
+    /// lags behind. If its `size_hint` is exact, the end is planned from the start. `sink` gets each result on the
+    /// caller's thread with its task's number, counted from 0, in no certain order. Once `stop` says so, nothing
+    /// new is begun, and what runs is finished and delivered; it is asked about every 10 ms.
+    ///
+    /// The call returns when nothing runs any more, save on devices that hang, and when the iterator's last `next`
+    /// has returned.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`]: a task that cannot be made or done, no device left, or what the sink returned. What runs then
+    /// is finished and delivered, as after `stop`; only a sink that failed gets nothing more.
+    ///
+    /// # Panics
+    ///
+    /// If `tasks`, `stop` or `sink` panics; workers' panics are faults.
+    pub fn share<E: Send>(
+        &mut self,
+        tasks: impl Iterator<Item = Result<T, E>> + Send,
+        terms: &Terms,
+        stop: &(dyn Fn() -> bool + Sync),
+        sink: &mut dyn FnMut(usize, R) -> Result<(), E>,
+    ) -> Result<Report, PoolError<E>> {
+        let total = match tasks.size_hint() {
+            (least, Some(most)) if least == most => Some(least),
+            _ => None,
+        };
+        self.posts.iter_mut().for_each(Post::begin);
+        let (asks, asked) = mpsc::channel();
+        let made = Made::new();
+        let events = self.events.clone();
+        let (posts, inbox, batches) = (&mut self.posts, &self.inbox, &mut self.batches);
+        let (sunk, closing, report) = std::thread::scope(|scope| {
+            scope.spawn(|| made.make(tasks, asked, events));
+            let mut sharing = Sharing::new(posts, inbox, batches, asks, total, terms);
+            let sunk = sharing.run(stop, &|| made.failed(), sink);
+            made.quit();
+            let report = sharing.report();
+            (sunk, sharing.closing, report)
+        });
+        // Tasks that were made and not wanted any more.
+        while self.inbox.try_recv().is_ok() {}
+        outcome(sunk, made.end(), closing, report)
+    }
+
+    /// As [`Crew::share`], with the results in the tasks' order.
+    ///
+    /// If the run was stopped ([`Report::stopped`]), they are those before the first that is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Crew::share`].
+    pub fn share_ordered<E: Send>(
+        &mut self,
+        tasks: impl Iterator<Item = Result<T, E>> + Send,
+        terms: &Terms,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Vec<R>, Report), PoolError<E>> {
+        let mut results: Vec<Option<R>> = Vec::new();
+        let report = self.share(tasks, terms, stop, &mut |number, result| {
+            if results.len() <= number {
+                results.resize_with(number + 1, || None);
+            }
+            results[number] = Some(result);
+            Ok(())
+        })?;
+        Ok((results.into_iter().map_while(|result| result).collect(), report))
+    }
+
+    /// Lets the crew go, and waits until its workers are dropped, but no longer than `patience`.
+    ///
+    /// A crew that is dropped instead does not wait. Devices that hang are never waited for.
+    pub fn close(self, patience: Duration) {
+        let mut staying = self.alive();
+        self.posts.iter().for_each(Post::close);
+        let start = Instant::now();
+        while staying > 0 {
+            let left = patience.saturating_sub(start.elapsed());
+            match self.inbox.recv_timeout(left) {
+                Ok(Event::Left(member)) if self.posts[member].alive() => staying -= 1,
+                Ok(_) => (),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// What a run comes to.
+fn outcome<E>(
+    sunk: Option<E>,
+    end: End<E>,
+    closing: Option<Closing>,
+    report: Report,
+) -> Result<Report, PoolError<E>> {
+    if let Some(error) = sunk {
+        return Err(PoolError::Sink(error));
+    }
+    match end {
+        End::Failed(error) => return Err(PoolError::Tasks(error)),
+        End::Panicked(panic) => std::panic::resume_unwind(panic),
+        End::Whole => (),
+    }
+    match closing {
+        Some(Closing::Task { task, tries, device, reason }) => {
+            Err(PoolError::Task { task, tries, device, reason, report: Box::new(report) })
+        }
+        Some(Closing::Dead(reasons)) => Err(PoolError::Dead { reasons, report: Box::new(report) }),
+        _ => Ok(report),
+    }
+}
+
+/// Shares tasks among devices once: [`Crew::share`] by a crew that is opened for it and closed after it.
 ///
-/// The call returns when the iterator's last `next` has returned, and, save for devices that hang, when
-/// every worker is dropped.
+/// It returns when every worker is dropped, save those of devices that hang.
 ///
 /// # Errors
 ///
-/// [`PoolError`]: no crew, a task that cannot be made or done, no device left, or what the sink returned.
-///
-/// # Panics
-///
-/// If `tasks`, `stop` or `sink` panics; workers' panics are faults.
+/// As [`Crew::share`], and [`CrewError`].
 pub fn share<T, R, E>(
     crew: Vec<Member<T, R>>,
     tasks: impl Iterator<Item = Result<T, E>> + Send,
@@ -90,37 +243,10 @@ where
     R: Send + 'static,
     E: Send,
 {
-    let total = match tasks.size_hint() {
-        (least, Some(most)) if least == most => Some(least),
-        _ => None,
-    };
-    let (events, inbox) = mpsc::channel();
-    let posts = seated(crew, &events)?;
-    let (asks, asked) = mpsc::channel();
-    let made = Made::new();
-    let (sunk, closing, report) = std::thread::scope(|scope| {
-        scope.spawn(|| made.make(tasks, asked, events));
-        let mut sharing = Sharing::new(posts, inbox, asks, total, terms);
-        let failed = || made.failed();
-        let sunk = sharing.run(stop, &failed, sink);
-        let report = sharing.report();
-        made.quit();
-        let closing = sharing.leave();
-        (sunk, closing, report)
-    });
-    sunk.map_err(PoolError::Sink)?;
-    match made.end() {
-        End::Failed(error) => return Err(PoolError::Tasks(error)),
-        End::Panicked(panic) => std::panic::resume_unwind(panic),
-        End::Whole => (),
-    }
-    match closing {
-        Some(Closing::Task { task, tries, device, reason }) => {
-            Err(PoolError::Task { task, tries, device, reason, report: Box::new(report) })
-        }
-        Some(Closing::Dead(reasons)) => Err(PoolError::Dead { reasons, report: Box::new(report) }),
-        _ => Ok(report),
-    }
+    let mut crew = Crew::open(crew)?;
+    let outcome = crew.share(tasks, terms, stop, sink);
+    crew.close(terms.least_deadline);
+    outcome
 }
 
 /// As [`share`], with the results in the tasks' order.
@@ -141,36 +267,10 @@ where
     R: Send + 'static,
     E: Send,
 {
-    let mut results: Vec<Option<R>> = Vec::new();
-    let report = share(crew, tasks, terms, stop, &mut |number, result| {
-        if results.len() <= number {
-            results.resize_with(number + 1, || None);
-        }
-        results[number] = Some(result);
-        Ok(())
-    })?;
-    Ok((results.into_iter().map_while(|result| result).collect(), report))
-}
-
-/// Starts the crew's threads.
-fn seated<T: Send + Sync + 'static, R: Send + 'static, E>(
-    crew: Vec<Member<T, R>>,
-    events: &Sender<Event<T, R>>,
-) -> Result<Vec<Post<T>>, PoolError<E>> {
-    if crew.is_empty() {
-        return Err(PoolError::NoCrew);
-    }
-    let mut posts = Vec::with_capacity(crew.len());
-    for (index, Member { name, batch, make }) in crew.into_iter().enumerate() {
-        if batch == 0 {
-            return Err(PoolError::EmptyBatch(name));
-        }
-        match seat::open(index, &name, make, events.clone()) {
-            Ok(seat) => posts.push(Post::new(name, batch, seat)),
-            Err(error) => return Err(PoolError::Thread(name, error)),
-        }
-    }
-    Ok(posts)
+    let mut crew = Crew::open(crew)?;
+    let outcome = crew.share_ordered(tasks, terms, stop);
+    crew.close(terms.least_deadline);
+    outcome
 }
 
 #[cfg(test)]
@@ -252,7 +352,7 @@ mod tests {
     #[test]
     fn a_crew_without_devices_or_batches_is_refused() {
         let none = ordered(Vec::new(), 3, &Terms::default());
-        assert!(matches!(none, Err(PoolError::NoCrew)));
+        assert!(matches!(none, Err(PoolError::Crew(CrewError::Empty))));
         let error = ordered(vec![quick("d", 0)], 3, &Terms::default()).err();
         assert!(error.is_some_and(|error| error.to_string().contains("device d")));
     }
@@ -586,6 +686,57 @@ mod tests {
         };
         let report = share(crew, list(usize::MAX), &terms, &|| ctrl_c.stop(), sink);
         assert!(report.is_ok_and(|report| report.stopped && report.tasks >= 100));
+    }
+
+    #[test]
+    fn a_crew_remembers_its_workers_its_batches_and_its_dead() {
+        let makes = Arc::new(AtomicUsize::new(0));
+        let counted = |member: Member<usize, usize>| {
+            let (makes, make) = (makes.clone(), member.make);
+            let make = move || {
+                makes.fetch_add(1, Ordering::Relaxed);
+                make()
+            };
+            Member { make: Arc::new(make), ..member }
+        };
+        let small = Device { capacity: Some(2), per_task: MS / 10, ..Device::default() };
+        let small = small.member("small", 8, |task| answer(*task));
+        let lost = does("lost", 8, |_: &[usize]| Err(Failure::Lost("cable".into())));
+        let mut crew = Crew::open(vec![counted(small), counted(lost)]).expect("two can be seated");
+        for run in 0..4 {
+            let terms = Terms::default();
+            let report = assert_whole(crew.share_ordered(list(100), &terms, &|| false), 100);
+            assert_eq!((report.members[0].tasks, report.members[0].batch), (100, 2), "{run}");
+            assert!(matches!(&report.members[1].state, State::Dead(why) if why.contains("cable")));
+            assert_eq!((report.faults.is_empty(), crew.alive()), (run > 0, 1), "{report:?}");
+        }
+        assert_eq!(makes.load(Ordering::Relaxed), 2);
+        crew.close(Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_crew_goes_on_after_every_end_of_a_run_and_does_nothing_once_dead() {
+        let work = |tasks: &[usize]| match tasks[0] {
+            666.. => Err(Failure::Lost("cable".into())),
+            _ => Ok(answers(tasks)),
+        };
+        let mut crew = Crew::open(vec![does("a", 3, work)]).expect("one can be seated");
+        let terms = Terms::default();
+        let stopped = crew.share_ordered(list(100), &terms, &|| true);
+        assert!(stopped.is_ok_and(|(_, report)| report.stopped));
+        let sink = &mut |n, _| if n == 5 { Err("disk full") } else { Ok(()) };
+        let outcome = crew.share((0..100).map(Ok), &terms, &|| false, sink);
+        assert!(matches!(outcome, Err(PoolError::Sink("disk full"))));
+        let outcome = crew.share_ordered((0..9).map(|_| Err("no window")), &terms, &|| false);
+        assert!(matches!(outcome, Err(PoolError::Tasks("no window"))));
+        assert_whole(crew.share_ordered(list(100), &terms, &|| false), 100);
+        for _ in 0..2 {
+            let outcome =
+                crew.share_ordered((600..700).map(Ok::<_, Infallible>), &terms, &|| false);
+            assert!(matches!(outcome, Err(PoolError::Dead { .. })), "{outcome:?}");
+        }
+        // Nothing to do needs nobody.
+        assert_whole(crew.share_ordered(list(0), &terms, &|| false), 0);
     }
 
     /// A task that counts how many of its kind there are.

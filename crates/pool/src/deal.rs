@@ -146,7 +146,7 @@ impl<T, R> Sharing<'_, T, R> {
     }
 
     fn give(&mut self, member: usize, items: Vec<Item<T>>) {
-        self.batches += 1;
-        self.crew[member].give(self.batches, items);
+        *self.batches += 1;
+        self.crew[member].give(*self.batches, items);
     }
 }

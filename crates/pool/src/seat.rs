@@ -149,12 +149,14 @@ fn serve<T, R>(
         let id = batch.id;
         // Before the news, so that what is held can be counted by it.
         drop(batch);
-        if matches!(result, Err(Failure::Broken(_) | Failure::Lost(_))) {
+        let lost = matches!(result, Err(Failure::Lost(_)));
+        if lost || matches!(result, Err(Failure::Broken(_))) {
             drop_quietly(worker.take());
         }
         let making = first.then_some(making);
         let done = Done { member, batch: id, result, first, making, unmade, took };
-        if events.send(Event::Done(done)).is_err() {
+        // A lost device must not be touched again, not even by the batch that waits.
+        if events.send(Event::Done(done)).is_err() || lost {
             break;
         }
     }

@@ -24,14 +24,16 @@ pub(crate) enum Closing {
     Task { task: usize, tries: usize, device: String, reason: String },
     /// All devices were given up, for these reasons.
     Dead(Vec<String>),
+    /// The sink takes no more.
+    Sunk,
 }
 
 /// One run, as the caller's thread sees it.
 pub(crate) struct Sharing<'a, T, R> {
-    pub(crate) crew: Vec<Post<T>>,
+    pub(crate) crew: &'a mut [Post<T>],
     terms: &'a Terms,
     pub(crate) queue: Queue<T>,
-    inbox: Receiver<Event<T, R>>,
+    inbox: &'a Receiver<Event<T, R>>,
     /// Results that the sink has not got yet.
     pub(crate) finished: VecDeque<(usize, R)>,
     faults: Vec<Fault>,
@@ -47,13 +49,14 @@ pub(crate) struct Sharing<'a, T, R> {
     held: usize,
     pub(crate) total: Option<usize>,
     pub(crate) ended: bool,
-    pub(crate) batches: u64,
+    pub(crate) batches: &'a mut u64,
 }
 
 impl<'a, T, R> Sharing<'a, T, R> {
     pub(crate) fn new(
-        crew: Vec<Post<T>>,
-        inbox: Receiver<Event<T, R>>,
+        crew: &'a mut [Post<T>],
+        inbox: &'a Receiver<Event<T, R>>,
+        batches: &'a mut u64,
         asks: Sender<usize>,
         total: Option<usize>,
         terms: &'a Terms,
@@ -75,36 +78,55 @@ impl<'a, T, R> Sharing<'a, T, R> {
             held: 0,
             total,
             ended: false,
-            batches: 0,
+            batches,
         }
     }
 
-    /// Shares until all is done or the run closes. An error is the sink's.
+    /// Shares until all is done or the run closes, and nothing runs. Returns the sink's error.
     pub(crate) fn run<E>(
         &mut self,
         stop: &(dyn Fn() -> bool + Sync),
         failed: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(usize, R) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Option<E> {
+        let mut sunk = None;
         loop {
             while let Ok(event) = self.inbox.try_recv() {
                 self.heed(event, failed);
             }
             self.expire();
+            self.close_if_dead();
             if self.closing.is_none() && self.unfinished() && stop() {
                 self.close(Closing::Stopped);
             }
             self.ask();
             self.dispatch();
             if let Some((number, result)) = self.finished.pop_front() {
-                sink(number, result)?;
-                self.delivered += 1;
+                if sunk.is_none() {
+                    sunk = self.deliver(number, result, sink);
+                }
             } else if self.over() {
-                return Ok(());
+                return sunk;
             } else {
                 self.wait(failed);
             }
         }
+    }
+
+    /// Hands a result to the sink. Returns its error.
+    fn deliver<E>(
+        &mut self,
+        number: usize,
+        result: R,
+        sink: &mut dyn FnMut(usize, R) -> Result<(), E>,
+    ) -> Option<E> {
+        let error = sink(number, result).err();
+        if error.is_some() {
+            self.close(Closing::Sunk);
+        } else {
+            self.delivered += 1;
+        }
+        error
     }
 
     /// Whether a task may be left to do.
@@ -275,14 +297,19 @@ impl<'a, T, R> Sharing<'a, T, R> {
         let items = self.crew[member].give_up(reason);
         let had = items.len();
         self.put_back(items);
-        if self.closing.is_none() && self.unfinished() && !self.crew.iter().any(Post::alive) {
+        had
+    }
+
+    /// Without devices nothing can be done.
+    fn close_if_dead(&mut self) {
+        let waits = self.closing.is_none() && self.queue.len() > 0;
+        if waits && !self.crew.iter().any(Post::alive) {
             let reason = |post: &Post<T>| {
                 post.dead.as_ref().map(|reason| format!("{}: {reason}", post.name))
             };
             let reasons = self.crew.iter().filter_map(reason).collect();
             self.close(Closing::Dead(reasons));
         }
-        had
     }
 
     /// Tasks go back to the queue, unless they are not wanted any more.
@@ -304,7 +331,7 @@ impl<'a, T, R> Sharing<'a, T, R> {
             self.closing = Some(closing);
         }
         self.queue.clear();
-        for post in &mut self.crew {
+        for post in self.crew.iter_mut() {
             post.take_back();
         }
     }
@@ -334,23 +361,6 @@ impl<'a, T, R> Sharing<'a, T, R> {
             held: self.held,
             stopped: matches!(self.closing, Some(Closing::Stopped)),
         }
-    }
-
-    /// Lets the crew go, and waits until the workers of those that live are dropped.
-    pub(crate) fn leave(mut self) -> Option<Closing> {
-        let mut staying = self.crew.iter().filter(|post| post.alive()).count();
-        self.crew.iter().for_each(Post::close);
-        let latest = Instant::now().checked_add(self.terms.least_deadline);
-        while staying > 0 {
-            let wait =
-                latest.map_or(POLL, |latest| latest.saturating_duration_since(Instant::now()));
-            match self.inbox.recv_timeout(wait) {
-                Ok(Event::Left(member)) if self.crew[member].alive() => staying -= 1,
-                Ok(_) => (),
-                Err(_) => break,
-            }
-        }
-        self.closing.take()
     }
 }
 

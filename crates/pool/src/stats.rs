@@ -48,7 +48,7 @@ pub struct MemberReport {
 pub enum State {
     /// As it began.
     Fine,
-    /// It ran out of memory, and its batch was halved this many times.
+    /// It ran out of memory, and its batch was halved this many times since the crew was opened.
     Halved(usize),
     /// It was given up, for this reason.
     Dead(String),

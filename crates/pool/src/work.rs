@@ -93,7 +93,8 @@ pub enum Failure {
 ///
 /// Source: `poisons_device` of cubecl-cuda 0.11, `cuGetErrorString`, wgpu-core's `DeviceError`, Vulkan's codes,
 /// and what NVIDIA's driver says of a card that is not there any more.
-const LOST: [&str; 28] = [
+const LOST: [&str; 29] = [
+    "devicepoisoned",
     "device is poisoned",
     "device was poisoned",
     "illegal_address",
@@ -128,13 +129,14 @@ const LOST: [&str; 28] = [
 ///
 /// Source: `IoError` and `LaunchError` of cubecl-runtime 0.11, `CUDA_ERROR_OUT_OF_MEMORY`, wgpu-core's
 /// `DeviceError::OutOfMemory`.
-const OUT_OF_MEMORY: [&str; 7] = [
+const OUT_OF_MEMORY: [&str; 8] = [
     "out of memory",
     "out_of_memory",
     "out-of-memory",
     "outofmemory",
     "out of device memory",
     "can't allocate buffer",
+    "buffertoobig",
     "not enough memory",
 ];
 
@@ -188,6 +190,7 @@ mod tests {
             "An out-of-memory error happened during launch\nCaused by:\n  reason",
             "can't allocate buffer of size: 68719476736",
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "called `Result::unwrap()` on an `Err` value: Io(BufferTooBig { size: 68719476736 })",
             "Memory page 3 doesn't exist",
             "wgpu error: Not enough memory left.",
         ];
@@ -200,6 +203,7 @@ mod tests {
             "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")",
             "DriverError(CUDA_ERROR_LAUNCH_FAILED, \"unspecified launch failure\")",
             "DriverError(CUDA_ERROR_ECC_UNCORRECTABLE, \"uncorrectable ECC error encountered\")",
+            "called `Result::unwrap()` on an `Err` value: Launch(DevicePoisoned(..))",
             "Parent device is lost",
             "ERROR_DEVICE_LOST",
         ];
