@@ -1,13 +1,35 @@
-//! Devices: which are here, which one to use, and where its compiled kernels are kept.
+//! Devices: which are here, which one to use, where its compiled kernels are kept, and how many work as one.
 //!
 //! A device is chosen once, at the edge of the program, by name ([`DeviceName`]). Nothing else in
 //! lithoburn asks Burn for a default device, because that panics where a driver is missing. Every
 //! candidate has to pass a small numeric test before it is used ([`device::choose`]).
+//!
+//! Several devices are a [`data::Crew`]: each has a thread and a [`work::Worker`] of its own, and tasks are shared
+//! among them whatever fails. What is done how is a [`plan::Plan`], decided before a device is touched. The
+//! scheduler knows neither tensors nor lithography; it is tested with faults on purpose ([`fault`]) and measured
+//! with devices that sleep ([`simulated`]).
 
+pub mod balance;
 pub mod cache;
+mod case;
+mod crew;
+pub mod data;
+mod deal;
 pub mod device;
+pub mod fault;
+mod lines;
+mod maker;
+mod pace;
+pub mod plan;
+mod queue;
+mod seat;
+mod sharing;
+pub mod simulated;
 mod smoke;
 mod stack;
+pub mod stats;
+mod strategy;
+pub mod work;
 
 pub use smoke::{answer_probes, quiet_graphics};
 
