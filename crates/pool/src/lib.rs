@@ -4,10 +4,14 @@
 //! lithoburn asks Burn for a default device, because that panics where a driver is missing. Every
 //! candidate has to pass a small numeric test before it is used ([`device::choose`]).
 
+pub mod budget;
 pub mod cache;
+pub mod collective;
 pub mod device;
+pub mod pipeline;
 mod smoke;
 mod stack;
+pub mod team;
 
 pub use smoke::{answer_probes, quiet_graphics};
 
