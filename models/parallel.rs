@@ -26,6 +26,7 @@ pub mod ways;
 use burn::tensor::{Device, Tensor};
 use lithoburn_pool::budget::Budget;
 use lithoburn_pool::pipeline::PipelineError;
+use serde::Serialize;
 
 use crate::head::MaskNetwork;
 
@@ -41,6 +42,43 @@ pub use ways::Speeds;
 pub trait Parallel: MaskNetwork {
     /// Its forward pass. Weights are shared with the network, not copied.
     fn program(&self) -> Program;
+}
+
+/// A network on several devices, or in several steps on one.
+pub trait Distributed: MaskNetwork {
+    /// [`MaskNetwork::logits`], with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// [`ParallelError`].
+    fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError>;
+
+    /// How the last pass went.
+    fn summary(&self) -> Summary;
+}
+
+/// How a pass went, in the same words for all ways.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Of the whole pass.
+    pub wall_seconds: f64,
+    /// What each device worked, its exchanges included.
+    pub busy_seconds: Vec<f64>,
+    /// Bytes that went between devices, or from the host.
+    pub exchanged_bytes: u64,
+    /// Seconds of that: of each rank, or of all stages together. On a GPU that is the time of asking, unless ranks were told to wait
+    /// ([`ShardTerms::timed`]).
+    pub exchange_seconds: Vec<f64>,
+    /// A pipeline's bubble at best, for the seconds that its stages took.
+    pub best_bubble: Option<f64>,
+}
+
+impl Summary {
+    /// Share of the devices' time in which they stood idle.
+    pub fn idle(&self) -> f64 {
+        let whole = self.wall_seconds * self.busy_seconds.len() as f64;
+        if whole > 0.0 { 1.0 - self.busy_seconds.iter().sum::<f64>() / whole } else { 0.0 }
+    }
 }
 
 /// Why a network could not be laid out or run.

@@ -206,8 +206,13 @@ fn doubling(pixels: Range<usize>, n: usize) -> [Vec<f64>; 2] {
 pub(crate) fn enlarged(x: Tensor<4>, offsets: &[Vec<f64>]) -> Tensor<4> {
     let ([a, b, n, c], device, dtype) = (x.dims(), x.device(), x.dtype());
     let part = |start: usize, length: usize| x.clone().narrow(2, start, length);
-    let left = Tensor::cat(vec![part(0, 1), part(0, n - 1)], 2);
-    let right = Tensor::cat(vec![part(1, n - 1), part(n - 1, 1)], 2);
+    let [left, right] = match n {
+        1 => [x.clone(), x.clone()],
+        _ => [
+            Tensor::cat(vec![part(0, 1), part(0, n - 1)], 2),
+            Tensor::cat(vec![part(1, n - 1), part(n - 1, 1)], 2),
+        ],
+    };
     let mixed = offsets.iter().map(|offsets| {
         let neighbour = if offsets.iter().all(|&o| o <= 0.0) { &left } else { &right };
         let share: Vec<f32> = offsets.iter().map(|o| o.abs() as f32).collect();

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::cost::Extent;
 use super::program::{Activations, Kernel, Layer, Program, Step};
 use super::stage::{layer_within, synced};
-use super::{ParallelError, Place, check_image};
+use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::{Head, MaskNetwork};
 
 /// A network whose weights are in host memory. While a layer computes, a second thread brings the next one's weights.
@@ -229,6 +229,23 @@ impl Drop for Bringer {
         if let Some(thread) = self.thread.take() {
             // It catches its panics, so there is nothing to learn here.
             drop(thread.join());
+        }
+    }
+}
+
+impl Distributed for Offloaded {
+    fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
+        Self::try_logits(self, x)
+    }
+
+    fn summary(&self) -> Summary {
+        let OffloadReport { wall_seconds, waited_seconds, weight_bytes } = self.report();
+        Summary {
+            wall_seconds,
+            busy_seconds: vec![wall_seconds - waited_seconds],
+            exchanged_bytes: weight_bytes,
+            exchange_seconds: vec![waited_seconds],
+            best_bubble: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use lithoburn_pool::pipeline::{Make, Pipeline, PipelineReport, Work};
 use super::cost::Extent;
 use super::program::{Activations, Program};
 use super::stage::{Cargo, Stage};
-use super::{ParallelError, Place, check_image};
+use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::{Head, MaskNetwork};
 
 /// How a pipeline works.
@@ -36,7 +36,8 @@ pub struct Pipelined {
     stride: usize,
     pipeline: Pipeline<Cargo>,
     terms: PipelineTerms,
-    report: Mutex<PipelineReport>,
+    /// With bytes and seconds of moving images between stages.
+    report: Mutex<(PipelineReport, (u64, f64))>,
 }
 
 impl Pipelined {
@@ -88,24 +89,64 @@ impl Pipelined {
             let count = size.min(batch - start);
             let state = Activations { x: x.clone().narrow(0, start, count), skips: Vec::new() };
             let extent = Extent::of([count, 1, height, width]);
-            Cargo { state, extent, held: None, home: home.clone() }
+            Cargo { state, extent, held: None, home: home.clone(), moved: (0, 0.0) }
         };
         let mut results = Vec::with_capacity(batch.div_ceil(size));
         let items = (0..batch).step_by(size).map(cargo);
-        let report = self.pipeline.run(items, |_, cargo| results.push(cargo.state.x))?;
+        let mut moved = (0, 0.0);
+        let report = self.pipeline.run(items, |_, cargo| {
+            moved = (moved.0 + cargo.moved.0, moved.1 + cargo.moved.1);
+            results.push(cargo.state.x);
+        })?;
         if let Ok(mut last) = self.report.lock() {
-            *last = report;
+            *last = (report, moved);
         }
         Ok(Tensor::cat(results, 0))
     }
 
     /// How the last run went.
     pub fn report(&self) -> PipelineReport {
-        self.report.lock().map(|report| report.clone()).unwrap_or_default()
+        self.report.lock().map(|last| last.0.clone()).unwrap_or_default()
+    }
+}
+
+impl Distributed for Pipelined {
+    fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
+        Self::try_logits(self, x)
+    }
+
+    fn summary(&self) -> Summary {
+        let (report, moved) = self.report.lock().map(|last| last.clone()).unwrap_or_default();
+        Summary {
+            wall_seconds: report.wall_seconds,
+            best_bubble: Some(report.best_bubble()),
+            busy_seconds: report.busy_seconds,
+            exchanged_bytes: moved.0,
+            exchange_seconds: vec![moved.1],
+        }
     }
 }
 
 impl Program {
+    /// Consecutive stages with about equal numbers of operations: a cut for when nothing has been measured. There are fewer if the
+    /// network has too few convolutions.
+    pub fn even_cuts(&self, stages: usize, images: [usize; 4]) -> Vec<Range<usize>> {
+        let layers = self.layers.len();
+        let mut sums = vec![0.0];
+        for i in 0..layers {
+            sums.push(sums[i] + self.operations(i..i + 1, images));
+        }
+        let nearest = |share: f64| {
+            let off = |i: &usize| (sums[*i] - share * sums[layers]).abs();
+            (1..layers).min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(0)
+        };
+        let mut ends: Vec<usize> = (1..stages).map(|i| nearest(i as f64 / stages as f64)).collect();
+        ends.extend([0, layers]);
+        ends.sort_unstable();
+        ends.dedup();
+        ends.windows(2).map(|pair| pair[0]..pair[1]).collect()
+    }
+
     /// Bytes that a stage needs of its device, for micro-batches `[batch, 1, height, width]`: its weights, the images that it works
     /// on, and those that wait for the next stage.
     pub fn stage_bytes(

@@ -15,7 +15,7 @@ use super::cost::Extent;
 use super::program::{Activations, Kernel, Layer, Program, Step, picked};
 use super::stage::{layer_within, synced};
 use super::ways::{Act, Speeds, Ways, parts, ways};
-use super::{ParallelError, Place, check_image};
+use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::convolution::biased;
 use crate::head::{Head, MaskNetwork};
 
@@ -235,7 +235,10 @@ fn apply(
         Op::Layer(layer) => return layer_within(layer, state, extent, held),
         Op::Sum { layer, whole, relu: active } => {
             let Activations { x, skips } = layer_within(layer, state, extent, held)?;
+            // What comes from others, and the sum.
+            exchanging(&x, extent, held, 2)?;
             let x = peer.all_reduce(x)?;
+            exchanging(&x, extent, held, 0)?;
             let x = match whole.placed_bias() {
                 Some(bias) if bias.dtype() == x.dtype() => biased(x, bias),
                 Some(bias) => {
@@ -249,6 +252,15 @@ fn apply(
         _ => state,
     };
     let (mut x, mut skip) = (x, skips.pop());
+    let gathered = match op {
+        Op::GatherImage => Some(&x),
+        Op::GatherSkip => skip.as_ref(),
+        _ => None,
+    };
+    if let Some(gathered) = gathered {
+        // All parts, and their whole.
+        exchanging(gathered, extent, held, 2 * peer.ranks())?;
+    }
     match op {
         Op::GatherImage => x = peer.all_gather(x, 3)?,
         Op::SliceImage(places) => x = picked(x, 3, places),
@@ -260,6 +272,17 @@ fn apply(
     extent.measure(&x, &skips);
     held.resize((extent.values() * x.dtype().size()) as u64, "a gathered image")?;
     Ok(Activations { x, skips })
+}
+
+/// Reserves memory for copies of an image beside what there is.
+fn exchanging(
+    x: &Tensor<4>,
+    extent: &Extent,
+    held: &mut Reservation,
+    copies: usize,
+) -> Result<(), PipelineError> {
+    let values = extent.values() + copies * x.shape().num_elements();
+    Ok(held.resize((values * x.dtype().size()) as u64, "an exchange")?)
 }
 
 /// Cuts one rank's part out of the program, act by act.
@@ -451,6 +474,28 @@ impl Spread {
         let places = parts(list.len(), ranks);
         let channels = |places: &Vec<usize>| places.iter().map(|&place| list[place]).collect();
         (Self::Split(places.iter().map(channels).collect()), places[rank].clone())
+    }
+}
+
+impl ShardReport {
+    pub(super) fn summary(self) -> Summary {
+        Summary {
+            wall_seconds: self.wall_seconds,
+            exchanged_bytes: self.traffic.iter().map(|traffic| traffic.bytes).sum(),
+            exchange_seconds: self.traffic.iter().map(|traffic| traffic.seconds).collect(),
+            busy_seconds: self.rank_seconds,
+            best_bubble: None,
+        }
+    }
+}
+
+impl Distributed for Sharded {
+    fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
+        Self::try_logits(self, x)
+    }
+
+    fn summary(&self) -> Summary {
+        self.report().summary()
     }
 }
 

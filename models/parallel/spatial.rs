@@ -17,7 +17,7 @@ use super::cost::Extent;
 use super::program::{Activations, Layer, Program, Step};
 use super::sharded::ShardReport;
 use super::stage::{layer_within, synced};
-use super::{ParallelError, Place, check_image};
+use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::{Head, MaskNetwork};
 use crate::unet::doubled_rows;
 
@@ -260,6 +260,16 @@ fn scaled(rows: &Range<usize>, step: &Step) -> Range<usize> {
         Step::Halve | Step::Fold => rows.start / 2..rows.end / 2,
         Step::Double | Step::Unfold => 2 * rows.start..2 * rows.end,
         _ => rows.clone(),
+    }
+}
+
+impl Distributed for Spatial {
+    fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
+        Self::try_logits(self, x)
+    }
+
+    fn summary(&self) -> Summary {
+        self.report().summary()
     }
 }
 

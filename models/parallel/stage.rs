@@ -1,6 +1,7 @@
 //! Some layers on a device, within its budget.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use burn::tensor::{DType, Device};
 use lithoburn_pool::budget::Reservation;
@@ -19,6 +20,8 @@ pub(super) struct Cargo {
     pub(super) held: Option<Reservation>,
     /// Where the result is wanted.
     pub(super) home: Device,
+    /// Bytes and seconds of moving it from stage to stage, so far.
+    pub(super) moved: (u64, f64),
 }
 
 /// Consecutive layers with their weights on a device.
@@ -47,11 +50,14 @@ impl Stage {
 
     /// Fetches the images and computes; the result stays here, and that of the last stage goes home.
     pub(super) fn run(&mut self, cargo: Cargo) -> Result<Cargo, PipelineError> {
-        let Cargo { state, mut extent, held: there, home } = cargo;
+        let Cargo { state, mut extent, held: there, home, moved } = cargo;
+        let start = Instant::now();
         let size = state.x.dtype().size();
-        let mut held = self.place.budget.reserve((extent.values() * size) as u64, "its input")?;
+        let bytes = (extent.values() * size) as u64;
+        let mut held = self.place.budget.reserve(bytes, "its input")?;
         let mut state = state.onto(&self.place.device);
         drop(there);
+        let moved = (moved.0 + bytes, moved.1 + start.elapsed().as_secs_f64());
         for layer in &self.layers {
             state = layer_within(layer, state, &mut extent, &mut held)?;
         }
@@ -61,7 +67,7 @@ impl Stage {
         // Until it is computed, its memory is not given back, and its time is not known.
         synced(&self.place.device)?;
         let held = if self.last { None } else { Some(held) };
-        Ok(Cargo { state, extent, held, home })
+        Ok(Cargo { state, extent, held, home, moved })
     }
 }
 
