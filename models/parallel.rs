@@ -141,4 +141,6 @@ fn check_image(x: &Tensor<4>, stride: usize) -> Result<[usize; 4], ParallelError
 }
 
 #[cfg(test)]
+mod cards;
+#[cfg(test)]
 mod tests;

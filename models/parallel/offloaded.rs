@@ -50,7 +50,7 @@ struct Bringer {
 }
 
 impl Offloaded {
-    /// Copies the program's weights to host memory, in f32; on the device they will have `precision`.
+    /// Copies the program's weights to host memory, in the precision that they will have on the device.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Offloaded {
         let on_host = |layer: &Layer| {
             let step = match &layer.step {
                 Step::Convolve { kernel, relu } => {
-                    let kernel = kernel.on_host().map_err(PipelineError::Failed)?;
+                    let kernel = kernel.on_host(precision).map_err(PipelineError::Failed)?;
                     Step::Convolve { kernel, relu: *relu }
                 }
                 other => other.clone(),

@@ -8,7 +8,7 @@ use lithoburn_pool::pipeline::{Make, Pipeline, PipelineReport, Work};
 
 use super::cost::Extent;
 use super::program::{Activations, Program};
-use super::stage::{Cargo, Stage};
+use super::stage::{Cargo, Stage, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::{Head, MaskNetwork};
 
@@ -85,14 +85,18 @@ impl Pipelined {
     pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
         let [batch, _, height, width] = check_image(&x, self.stride)?;
         let (home, size) = (x.device(), self.terms.micro_batch.max(1));
-        let cargo = |start: usize| {
-            let count = size.min(batch - start);
-            let state = Activations { x: x.clone().narrow(0, start, count), skips: Vec::new() };
+        let part = |start: usize| x.clone().narrow(0, start, size.min(batch - start));
+        let parts: Vec<Tensor<4>> = (0..batch).step_by(size).map(part).collect();
+        // Other threads read them: what this one has asked for has to be done.
+        synced(&home)?;
+        let cargo = |x: Tensor<4>| {
+            let count = x.dims()[0];
+            let state = Activations { x, skips: Vec::new() };
             let extent = Extent::of([count, 1, height, width]);
             Cargo { state, extent, held: None, home: home.clone(), moved: (0, 0.0) }
         };
         let mut results = Vec::with_capacity(batch.div_ceil(size));
-        let items = (0..batch).step_by(size).map(cargo);
+        let items = parts.into_iter().map(cargo);
         let mut moved = (0, 0.0);
         let report = self.pipeline.run(items, |_, cargo| {
             moved = (moved.0 + cargo.moved.0, moved.1 + cargo.moved.1);

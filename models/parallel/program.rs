@@ -255,35 +255,58 @@ impl Kernel {
                 let bias = bias.map(|bias| Tensor::from_data(bias, home));
                 (Tensor::from_data(weight, home), bias)
             }
-            Weights::Random(seed) => {
-                let shape = [self.to, self.from, self.side, self.side];
-                let (fan_in, count) = (self.from * self.side * self.side, self.count());
-                let mut values = random(*seed, count, (6.0 / fan_in as f32).sqrt());
-                let bias = values.split_off(shape.iter().product());
-                let bias = TensorData::new(bias, [count - values.len()]);
-                let bias = self.bias.then(|| Tensor::from_data(bias, home));
-                (Tensor::from_data(TensorData::new(values, shape), home), bias)
-            }
+            Weights::Random(seed) => self.made(*seed, home, DType::F32),
         }
+    }
+
+    /// Makes random weights, some output channels at a time: neither the host nor the device holds all of them in f32.
+    fn made(&self, seed: u64, home: &Device, precision: DType) -> (Tensor<4>, Option<Tensor<1>>) {
+        let row = self.from * self.side * self.side;
+        // The variance of what enters is kept (He et al., ICCV 2015).
+        let most = (6.0 / row as f32).sqrt();
+        let rows = (MOST_AT_ONCE / row).max(1);
+        let block = |start: usize| {
+            let count = rows.min(self.to - start);
+            let values = random(seed, start * row, count * row, most);
+            let data = TensorData::new(values, [count, self.from, self.side, self.side]);
+            in_dtype(Tensor::<4>::from_data(data, home), precision)
+        };
+        let mut blocks: Vec<Tensor<4>> = (0..self.to).step_by(rows).map(block).collect();
+        let weight = match blocks.len() {
+            1 => blocks.swap_remove(0),
+            _ => Tensor::cat(blocks, 0),
+        };
+        let bias = || {
+            let values = random(seed, self.to * row, self.to, most);
+            in_dtype(Tensor::from_data(TensorData::new(values, [self.to]), home), precision)
+        };
+        (weight, self.bias.then(bias))
     }
 
     /// The same on a device, in a precision.
     pub fn placed(&self, device: &Device, precision: DType) -> Self {
+        if let Weights::Random(seed) = &self.weights {
+            let (weight, bias) = self.made(*seed, device, precision);
+            return Self::on_device(weight, bias);
+        }
         let (weight, bias) = self.tensors(device);
         let weight = in_dtype(weight, precision).to_device(device);
         let bias = bias.map(|bias| in_dtype(bias, precision).to_device(device));
         Self::on_device(weight, bias)
     }
 
-    /// The same in host memory, in f32.
+    /// The same in host memory, in a precision.
     ///
     /// # Errors
     ///
     /// What the device says that has the weights.
-    pub fn on_host(&self) -> Result<Self, String> {
-        let (weight, bias) = self.tensors(&Device::flex());
-        let weight = weight.cast(DType::F32).try_into_data().map_err(|e| e.to_string())?;
-        let bias = bias.map(|bias| bias.cast(DType::F32).try_into_data()).transpose();
+    pub fn on_host(&self, precision: DType) -> Result<Self, String> {
+        let (weight, bias) = match &self.weights {
+            Weights::Random(seed) => self.made(*seed, &Device::flex(), precision),
+            _ => self.tensors(&Device::flex()),
+        };
+        let weight = in_dtype(weight, precision).try_into_data().map_err(|e| e.to_string())?;
+        let bias = bias.map(|bias| in_dtype(bias, precision).try_into_data()).transpose();
         let bias = bias.map_err(|e| e.to_string())?;
         Ok(Self { weights: Weights::Host(Arc::new((weight, bias))), ..*self })
     }
@@ -352,17 +375,66 @@ pub(crate) fn picked<const D: usize>(x: Tensor<D>, dim: usize, places: &[usize])
     x.select(dim, places)
 }
 
-/// Numbers between `-most` and `most`, the same for a seed on every machine.
+/// Values that are made at once, on the host and on the device: 256 MiB of f32.
+const MOST_AT_ONCE: usize = 1 << 26;
+
+/// Numbers `start..start + count` of a sequence between `-most` and `most` that is the same for a seed on every machine.
 ///
-/// Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-fn random(seed: u64, count: usize, most: f32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+/// Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. Each number depends on its place
+/// alone, so threads make parts of them.
+fn random(seed: u64, start: usize, count: usize, most: f32) -> Vec<f32> {
+    let number = |i: usize| {
+        let z = seed.wrapping_add((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         // 24 bits, which is what f32 has.
-        ((z ^ (z >> 31)) >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+        most * (((z ^ (z >> 31)) >> 40) as f32 / (1_u32 << 23) as f32 - 1.0)
     };
-    (0..count).map(|_| most * next()).collect()
+    let mut values = vec![0.0; count];
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let part = count.div_ceil(threads).max(1 << 16);
+    std::thread::scope(|scope| {
+        for (j, values) in values.chunks_mut(part).enumerate() {
+            let first = start + j * part;
+            let mut fill = move || {
+                values.iter_mut().enumerate().for_each(|(i, value)| *value = number(first + i));
+            };
+            // A small one is not worth a thread.
+            match count <= part {
+                true => fill(),
+                false => drop(scope.spawn(fill)),
+            }
+        }
+    });
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bounds, mean and variance of the uniform distribution; other seeds are other numbers.
+    #[test]
+    fn random_numbers_are_uniform_and_do_not_depend_on_how_they_are_made() {
+        let all = random(3, 0, 300_000, 2.0);
+        let parts = [random(3, 0, 1000, 2.0), random(3, 1000, 299_000, 2.0)].concat();
+        assert_eq!(all, parts);
+        assert_ne!(all[..9], random(4, 0, 9, 2.0)[..]);
+        let count = all.len() as f64;
+        let mean = all.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+        let square = all.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / count;
+        // Of a uniform distribution on -2..2 the variance is 4/3; deviations of means are 2e-3.
+        assert!(all.iter().all(|v| v.abs() <= 2.0) && mean.abs() < 0.01, "{mean}");
+        assert!((square - 4.0 / 3.0).abs() < 0.01, "{square}");
+    }
+
+    #[test]
+    fn picked_places_are_those_places() {
+        let x = Tensor::<1>::from_floats([0.0, 1.0, 2.0, 3.0], &Device::flex());
+        for places in [vec![0, 1, 2, 3], vec![1, 2], vec![3, 0, 2], vec![2]] {
+            let expected: Vec<f32> = places.iter().map(|&place| place as f32).collect();
+            let found = picked(x.clone(), 0, &places);
+            assert_eq!(found.try_into_vec_as::<f32>().expect("f32"), expected);
+        }
+    }
 }

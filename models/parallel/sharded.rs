@@ -145,6 +145,8 @@ impl Sharded {
     pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
         check_image(&x, self.stride)?;
         let (start, home) = (Instant::now(), x.device());
+        // Other threads read them: what this one has asked for has to be done.
+        synced(&home)?;
         let order = |_| Order { x: x.clone(), home: home.clone() };
         let answers = self.team.call((0..self.team.ranks()).map(order).collect())?;
         let mut report = ShardReport::default();

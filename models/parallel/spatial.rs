@@ -89,7 +89,10 @@ impl Spatial {
             rows: rows.clone(),
             home: home.clone(),
         };
-        let answers = self.team.call(rows.iter().map(order).collect())?;
+        let orders = rows.iter().map(order).collect();
+        // Other threads read them: what this one has asked for has to be done.
+        synced(&home)?;
+        let answers = self.team.call(orders)?;
         let (mut report, mut parts) = (ShardReport::default(), Vec::new());
         for ((logits, traffic), seconds) in answers {
             parts.extend(logits);

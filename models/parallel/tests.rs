@@ -76,7 +76,7 @@ fn terms(link: f64) -> ShardTerms {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// Images do not know of each other, and a stage computes what one device computes.
     #[test]
