@@ -19,7 +19,8 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 
 use crate::onnx::{Graph, OnnxError, Value};
-use crate::parallel::program::{Chain, Kernel, Layer, Step, run};
+use crate::parallel::kernel::Kernel;
+use crate::parallel::program::{Chain, Layer, Step, run};
 use crate::unet::conv3;
 
 /// Shape of an encoder-decoder.

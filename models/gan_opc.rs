@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, folded};
 use crate::head::{Head, MaskNetwork, unscaled};
-use crate::parallel::program::random_kernels;
+use crate::parallel::kernel::random_kernels;
 use crate::parallel::{Kernel, Parallel, Program};
 use crate::unet::{conv3, convolve};
 use crate::weights::{self, WeightsError};

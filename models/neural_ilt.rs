@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 use crate::head::{Head, MaskNetwork, unscaled};
-use crate::parallel::program::random_kernels;
+use crate::parallel::kernel::random_kernels;
 use crate::parallel::{Kernel, Parallel, Program};
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::{self, WeightsError};

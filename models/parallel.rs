@@ -15,6 +15,8 @@
 //! does not fit is refused before it is computed.
 
 pub mod cost;
+mod cutter;
+pub mod kernel;
 mod offloaded;
 mod pipelined;
 pub mod program;
@@ -31,9 +33,10 @@ use serde::Serialize;
 use crate::head::MaskNetwork;
 
 pub use cost::{LayerCost, Need, costs};
+pub use kernel::Kernel;
 pub use offloaded::Offloaded;
 pub use pipelined::{PipelineTerms, Pipelined};
-pub use program::{Kernel, Layer, Program, Step};
+pub use program::{Layer, Program, Step};
 pub use sharded::{ShardTerms, Sharded};
 pub use spatial::Spatial;
 pub use ways::Speeds;

@@ -22,7 +22,8 @@ use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
 use crate::onnx::{Graph, OnnxError, Value};
-use crate::parallel::program::{Chain, Kernel, Layer, Step, run};
+use crate::parallel::kernel::Kernel;
+use crate::parallel::program::{Chain, Layer, Step, run};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use lithoburn_pool::pipeline::{PipelineError, caught};
 use serde::Serialize;
 
 use super::cost::Extent;
-use super::program::{Activations, Kernel, Layer, Program, Step};
+use super::kernel::Kernel;
+use super::program::{Activations, Layer, Program, Step};
 use super::stage::{layer_within, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::{Head, MaskNetwork};

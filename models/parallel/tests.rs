@@ -7,7 +7,7 @@ use lithoburn_pool::collective::Sums;
 use lithoburn_pool::pipeline::PipelineError;
 use proptest::prelude::*;
 
-use super::program::random_kernels;
+use super::kernel::random_kernels;
 use super::*;
 use crate::encoder_decoder::EncoderDecoderConfig;
 use crate::gan_opc::GanOpcConfig;

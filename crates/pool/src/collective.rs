@@ -138,6 +138,7 @@ pub struct Peer {
     devices: Arc<Vec<Device>>,
     board: Post,
     native: bool,
+    timed: bool,
     traffic: Traffic,
 }
 
@@ -186,12 +187,27 @@ pub fn peers(devices: &[Device], sums: Sums) -> (Vec<Peer>, Post) {
         devices: Arc::clone(&devices),
         board: board.clone(),
         native,
+        timed: false,
         traffic: Traffic::default(),
     };
     ((0..devices.len()).map(peer).collect(), board)
 }
 
 impl Peer {
+    /// The same, waiting for its card before and after every exchange if `timed` says so: then [`Traffic::seconds`] is the time of
+    /// exchanges alone, and they take longer.
+    #[must_use]
+    pub fn timed(self, timed: bool) -> Self {
+        Self { timed, ..self }
+    }
+
+    fn wait(&self) -> Result<(), PipelineError> {
+        match self.timed {
+            true => self.device().sync().map_err(|e| PipelineError::Failed(e.to_string())),
+            false => Ok(()),
+        }
+    }
+
     /// Its number, from 0.
     pub fn rank(&self) -> usize {
         self.rank
@@ -223,6 +239,7 @@ impl Peer {
     ///
     /// [`PipelineError::Ended`] if another rank failed.
     pub fn exchange(&mut self, outbox: Outbox) -> Result<Outbox, PipelineError> {
+        self.wait()?;
         let start = Instant::now();
         let all = self.board.meet(self.rank, outbox)?;
         let mut inbox: Outbox = Vec::with_capacity(all.len());
@@ -234,6 +251,7 @@ impl Peer {
         // Nobody goes on before all have what they need: cards see every exchange in the same order. And the board lets go
         // of the tensors.
         self.board.meet(self.rank, Vec::new())?;
+        self.wait()?;
         self.traffic.exchanges += 1;
         self.traffic.seconds += start.elapsed().as_secs_f64();
         Ok(inbox)
@@ -277,11 +295,13 @@ impl Peer {
     }
 
     fn native_sum(&mut self, x: Tensor<4>) -> Result<Tensor<4>, PipelineError> {
+        self.wait()?;
         let (start, ranks) = (Instant::now(), self.ranks() as u64);
         // Once a card waits for the others it cannot be called back, so all have to be here.
         self.board.meet(self.rank, Vec::new())?;
         self.traffic.bytes += 2 * (ranks - 1) * bytes(&x) / ranks;
         let sum = all_reduce(x, ReduceOperation::Sum, self.devices.to_vec()).resolve();
+        self.wait()?;
         self.traffic.exchanges += 1;
         self.traffic.seconds += start.elapsed().as_secs_f64();
         Ok(sum)
