@@ -11,7 +11,7 @@
 //! | [`Offloaded`] | time | one layer's weights and the next one's | nothing | one small card |
 //!
 //! On the CPU, pipelines and offloading give the numbers of one device to the last bit; channels and rows change the order of sums,
-//! which shows after six digits. All of them keep to the [`Budget`](lithoburn_pool::budget::Budget) of their devices, and an image that
+//! which shows after six digits. All of them keep to the [`Budget`] of their devices, and an image that
 //! does not fit is refused before it is computed.
 
 pub mod cost;
