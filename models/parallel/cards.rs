@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::WgpuBackend;
 use burn::tensor::{DType, Device, DeviceKind, DeviceType, Tensor};
-use lithoburn_pool::collective::{Sums, has_transport};
+use lithoburn_pool::collective::{Sums, link};
 
 use super::*;
 use crate::neural_ilt::NeuralIltConfig;
@@ -66,7 +66,7 @@ fn every_way_is_one_device_on_other_devices_too() {
             Box::new(Sharded::new(&program, &mixed[..2], shard(Sums::Fastest)).expect("fits"))
         }),
     ];
-    eprintln!("copies from card to card: {}", has_transport(&card) && has_transport(&other));
+    eprintln!("from card to card: {:?}", link(&card, &other).expect("copies"));
     for (name, network) in ways {
         for home in [&card, &other] {
             let x = x.clone().to_device(home);

@@ -18,7 +18,7 @@ use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use crate::pipeline::PipelineError;
+use crate::pipeline::{PipelineError, caught};
 
 /// Longest that a rank waits for the others: longer than the compilation of all kernels.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -123,6 +123,47 @@ pub fn moved<const D: usize>(x: Tensor<D>, device: &Device) -> Tensor<D> {
     let direct = has_transport(device) && has_transport(&x.device());
     let _order = direct.then(|| ORDER.lock().unwrap_or_else(PoisonError::into_inner));
     x.to_device(device)
+}
+
+/// What a way between two devices carries.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Link {
+    /// Bytes a second.
+    pub bytes_per_second: f64,
+    /// Seconds that even a single value takes.
+    pub latency_seconds: f64,
+    /// Whether the host has no part in it.
+    pub direct: bool,
+}
+
+/// Measures the way from one device to another with 32 MiB, some times; the first time does not count.
+///
+/// # Errors
+///
+/// [`PipelineError`] if a device fails.
+pub fn link(from: &Device, to: &Device) -> Result<Link, PipelineError> {
+    const VALUES: usize = 8 << 20;
+    let failed = |error: String| PipelineError::Failed(format!("a copy failed: {error}"));
+    let seconds = |values: usize| {
+        let x = Tensor::<1>::ones([values], from);
+        let mut best = f64::INFINITY;
+        for _ in 0..4 {
+            from.sync().map_err(|e| failed(e.to_string()))?;
+            let start = Instant::now();
+            let there = moved(x.clone(), to);
+            // Reading one value waits for the copy.
+            there.narrow(0, 0, 1).try_into_data().map_err(|e| failed(e.to_string()))?;
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        Ok::<f64, PipelineError>(best)
+    };
+    caught(|| {
+        let (one, many) = (seconds(1)?, seconds(VALUES)?);
+        // On one device nothing moves, and the two are alike.
+        let bytes_per_second = (4 * VALUES) as f64 / (many - one).max(1e-6);
+        let direct = from == to || (has_transport(from) && has_transport(to));
+        Ok(Link { bytes_per_second, latency_seconds: one, direct })
+    })
 }
 
 /// What a rank has for each of the ranks.
@@ -394,6 +435,12 @@ mod tests {
         for (_, traffic) in on_ranks(4, shape, |peer, x| peer.all_reduce(x)) {
             assert_eq!((traffic.bytes, traffic.exchanges), (2 * 3 * 64, 2));
         }
+    }
+
+    #[test]
+    fn a_link_to_itself_is_fast() {
+        let link = link(&Device::flex(), &Device::flex()).expect("copies");
+        assert!(link.direct && link.bytes_per_second > 1e8 && link.latency_seconds < 1.0);
     }
 
     #[test]

@@ -467,6 +467,6 @@ mod tests {
         assert_eq!((report.items, report.busy_seconds.len()), (16, 4));
         // 4·16/(16+3) = 3.4 at best.
         assert!(report.speedup() > 2.0, "{report:?}");
-        assert!(report.bubble() >= report.best_bubble() - 0.05, "{report:?}");
+        assert!(report.bubble() >= report.best_bubble() - 0.15, "{report:?}");
     }
 }
