@@ -16,11 +16,12 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use crate::onnx::{Graph, OnnxError, Value};
-use crate::unet::{conv3, convolve};
+use crate::parallel::kernel::Kernel;
+use crate::parallel::program::{Chain, Layer, Step, run};
+use crate::unet::conv3;
 
 /// Shape of an encoder-decoder.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -77,9 +78,11 @@ impl EncoderDecoderConfig {
 }
 
 impl Stage {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = relu(convolve(&self.first, x));
-        self.refine.iter().fold(x, |x, conv| relu(convolve(conv, x)))
+    fn chain(&self, chain: &mut Chain, name: &str) {
+        chain.convolve(&format!("{name}.first"), &self.first, true);
+        for (i, conv) in self.refine.iter().enumerate() {
+            chain.convolve(&format!("{name}.refine.{i}"), conv, true);
+        }
     }
 
     fn draw(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value, OnnxError> {
@@ -101,25 +104,38 @@ impl Stage {
 impl EncoderDecoder {
     /// Logits. Input and output are `[batch, 1, height, width]`, in the same precision.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, _, height, width] = x.dims();
-        let mut x = x.reshape([batch, height, width, 1]);
-        let mut seen = Vec::new();
-        for stage in &self.down {
-            x = stage.forward(folded(x));
-            seen.push(x.clone());
+        run(&self.layers("", &mut |conv| Kernel::of(conv)), x)
+    }
+
+    /// The forward pass as a list.
+    pub(crate) fn layers(
+        &self,
+        name: &str,
+        kernel: &mut dyn FnMut(&Conv2d) -> Kernel,
+    ) -> Vec<Layer> {
+        let mut chain = Chain::new(kernel);
+        chain.push("enter", Step::Enter);
+        for (i, stage) in self.down.iter().enumerate() {
+            let path = format!("{name}.down.{i}");
+            chain.push(&format!("{path}.fold"), Step::Fold);
+            stage.chain(&mut chain, &path);
+            // The coarsest image is what the decoder starts from.
+            if i < self.join.len() {
+                chain.push(&format!("{path}.keep"), Step::Push);
+            }
         }
-        seen.pop();
         for (i, up) in self.up.iter().enumerate().rev() {
-            x = unfolded(convolve(up, x));
-            if i > 0 {
-                x = relu(x);
-            }
-            let join = i.checked_sub(1).and_then(|finer| self.join.get(finer));
-            if let (Some(join), Some(skip)) = (join, seen.pop()) {
-                x = join.forward(Tensor::cat(vec![x, skip], 3));
+            // A ReLU does not mind where a pixel is, so it comes before the unfolding.
+            chain.convolve(&format!("{name}.up.{i}"), up, i > 0);
+            chain.push(&format!("{name}.up.{i}.unfold"), Step::Unfold);
+            if let Some(join) = i.checked_sub(1).and_then(|finer| self.join.get(finer)) {
+                let path = format!("{name}.join.{}", i - 1);
+                chain.push(&path, Step::Join);
+                join.chain(&mut chain, &path);
             }
         }
-        x.reshape([batch, 1, height, width])
+        chain.push("leave", Step::Leave);
+        chain.into_layers()
     }
 
     /// Draws what [`EncoderDecoder::forward`] computes.
@@ -206,6 +222,36 @@ mod tests {
             let net = config.init(&Device::flex());
             let y = net.forward(Tensor::ones([2, 1, 16, 24], &Device::flex()));
             assert_eq!((y.dims(), config.stride()), ([2, 1, 16, 24], 8), "{skips} {refine}");
+        }
+    }
+
+    /// Burn's own convolution, channels second, is the second implementation.
+    #[test]
+    fn the_forward_pass_is_the_drawing() {
+        use burn::tensor::activation::relu;
+        let device = Device::flex();
+        let wave: Vec<f32> = (0..2 * 8 * 16).map(|i| (i as f32 * 0.61).sin()).collect();
+        let x = Tensor::<1>::from_floats(wave.as_slice(), &device).reshape([2, 1, 8, 16]);
+        let last = |x: Tensor<4>| x.permute([0, 2, 3, 1]);
+        let second = |x: Tensor<4>| x.permute([0, 3, 1, 2]);
+        for skips in [false, true] {
+            let net = EncoderDecoderConfig::new(vec![3, 4, 5], skips, 1).init(&device);
+            let stage = |stage: &Stage, x| stage.convolutions().fold(x, |x, c| relu(c.forward(x)));
+            let fold = |x: &Tensor<4>| second(folded(last(x.clone())));
+            let unfold = |x: Tensor<4>| second(unfolded(last(x)));
+            let one = stage(&net.down[0], fold(&x));
+            let two = stage(&net.down[1], fold(&one));
+            let three = stage(&net.down[2], fold(&two));
+            let join = |i: usize, x: Tensor<4>, skip: &Tensor<4>| match net.join.get(i) {
+                Some(join) => stage(join, Tensor::cat(vec![x, skip.clone()], 1)),
+                None => x,
+            };
+            let y = join(1, relu(unfold(net.up[2].forward(three))), &two);
+            let y = join(0, relu(unfold(net.up[1].forward(y))), &one);
+            let expected = unfold(net.up[0].forward(y));
+            let scale: f32 = expected.clone().abs().max().into_scalar();
+            let off: f32 = (net.forward(x.clone()) - expected).abs().max().into_scalar();
+            assert!(off <= 1e-5 * scale && scale > 0.0, "{skips}: {off} of {scale}");
         }
     }
 

@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, folded};
 use crate::head::{Head, MaskNetwork, unscaled};
+use crate::parallel::kernel::random_kernels;
+use crate::parallel::{Kernel, Parallel, Program};
 use crate::unet::{conv3, convolve};
 use crate::weights::{self, WeightsError};
 
@@ -128,6 +130,27 @@ impl MaskNetwork for GanOpc {
 
     fn logits(&self, x: Tensor<4>) -> Tensor<4> {
         self.generator.forward(x)
+    }
+}
+
+impl GanOpcConfig {
+    /// The program of a generator with random weights (see
+    /// [`NeuralIltConfig::random_program`](crate::NeuralIltConfig::random_program)).
+    pub fn random_program(&self, seed: u64) -> Program {
+        self.init(&Device::flex()).program_with(&mut random_kernels(seed))
+    }
+}
+
+impl GanOpc {
+    fn program_with(&self, kernel: &mut dyn FnMut(&Conv2d) -> Kernel) -> Program {
+        let layers = self.generator.layers("generator", kernel);
+        Program { head: self.head(), stride: self.stride(), layers }
+    }
+}
+
+impl Parallel for GanOpc {
+    fn program(&self) -> Program {
+        self.program_with(&mut |conv| Kernel::of(conv))
     }
 }
 

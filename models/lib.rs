@@ -9,6 +9,7 @@
 //! | [`head`] | from logits to a mask | – |
 //! | [`truth`] | which true model a surrogate belongs to | – |
 //! | [`surrogate`] | Surrogate-ILT's forward model, learned from masks and images | after Nitho and DOINN |
+//! | [`parallel`] | a network over several devices, or on one that is too small for it | – |
 //! | [`convolution`] | the convolution they are made of | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
 //! | [`onnx`] | networks as ONNX files | – |
@@ -22,6 +23,7 @@ pub mod head;
 pub mod import;
 pub mod neural_ilt;
 pub mod onnx;
+pub mod parallel;
 pub mod pytorch;
 pub mod surrogate;
 pub mod truth;
@@ -32,6 +34,7 @@ pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 pub use gan_opc::{Discriminator, GanOpc, GanOpcConfig};
 pub use head::{Head, MaskNetwork};
 pub use neural_ilt::{NeuralIlt, NeuralIltConfig};
+pub use parallel::{Parallel, ParallelError, Place, Program};
 pub use surrogate::{LearnedModel, Surrogate, SurrogateConfig};
 pub use truth::{Truth, kernels_sha256};
 pub use unet::{UNet, UNetConfig};

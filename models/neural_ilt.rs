@@ -13,11 +13,14 @@
 use std::path::Path;
 
 use burn::module::Module;
+use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 use crate::head::{Head, MaskNetwork, unscaled};
+use crate::parallel::kernel::random_kernels;
+use crate::parallel::{Kernel, Parallel, Program};
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::{self, WeightsError};
 
@@ -155,6 +158,31 @@ impl MaskNetwork for NeuralIlt {
             (None, Some(unet)) => unet.forward(x),
             (None, None) => unreachable!("a network has one of the two"),
         }
+    }
+}
+
+impl NeuralIltConfig {
+    /// The program of a network with random weights, which are made where they are placed: no device, nor the host, ever holds all
+    /// of them. A seed gives the same weights everywhere.
+    pub fn random_program(&self, seed: u64) -> Program {
+        self.init(&Device::flex()).program_with(&mut random_kernels(seed))
+    }
+}
+
+impl NeuralIlt {
+    fn program_with(&self, kernel: &mut dyn FnMut(&Conv2d) -> Kernel) -> Program {
+        let layers = match (&self.fast, &self.unet) {
+            (Some(fast), _) => fast.layers("fast", kernel),
+            (None, Some(unet)) => unet.layers("unet", kernel),
+            (None, None) => unreachable!("a network has one of the two"),
+        };
+        Program { head: self.head(), stride: self.stride(), layers }
+    }
+}
+
+impl Parallel for NeuralIlt {
+    fn program(&self) -> Program {
+        self.program_with(&mut |conv| Kernel::of(conv))
     }
 }
 

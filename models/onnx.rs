@@ -24,8 +24,8 @@ use prost::Message;
 use proto::{ModelProto, OperatorSetIdProto, StringStringEntryProto};
 
 use crate::gan_opc::GanOpc;
-use crate::head::MaskNetwork;
 use crate::neural_ilt::NeuralIlt;
+use crate::parallel::Parallel;
 
 /// Version of the file format.
 const IR_VERSION: i64 = 8;
@@ -49,11 +49,11 @@ pub enum OnnxError {
 }
 
 /// A network that can be written.
-pub trait Exported: MaskNetwork {
+pub trait Exported: Parallel {
     /// The architecture's name.
     fn architecture(&self) -> &str;
 
-    /// Draws what [`MaskNetwork::logits`] computes.
+    /// Draws what [`MaskNetwork::logits`](crate::MaskNetwork::logits) computes.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ fn model(network: &dyn Exported, size: usize) -> Result<ModelProto, OnnxError> {
     })
 }
 
-/// From the network's logits to the mask, as [`MaskNetwork::forward`].
+/// From the network's logits to the mask, as [`MaskNetwork::forward`](crate::MaskNetwork::forward).
 fn draw_head(
     network: &dyn Exported,
     graph: &mut Graph,

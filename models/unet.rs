@@ -11,17 +11,19 @@
 //!
 //! Height and width are multiples of 8. 7,781,761 parameters at width 64.
 
+use std::ops::Range;
+
 use burn::config::Config;
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::convolution::{biased, same_convolution};
 use crate::onnx::{Graph, OnnxError, Value};
+use crate::parallel::kernel::Kernel;
+use crate::parallel::program::{Chain, Layer, Step, run};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -88,23 +90,13 @@ fn conv(from: usize, to: usize, side: usize, device: &Device) -> Conv2d {
 
 /// Convolves in the input's own precision: weights are kept in f32 and cast on the way.
 pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    let dtype = x.dtype();
-    let weight = in_dtype(&conv.weight, dtype).permute([0, 2, 3, 1]);
-    let y = same_convolution(x, weight);
-    match &conv.bias {
-        Some(bias) => biased(y, in_dtype(bias, dtype)),
-        None => y,
-    }
-}
-
-fn in_dtype<const D: usize>(weight: &Param<Tensor<D>>, dtype: burn::tensor::DType) -> Tensor<D> {
-    let value = weight.val();
-    if value.dtype() == dtype { value } else { value.cast(dtype) }
+    Kernel::of(conv).convolved(x)
 }
 
 impl Block {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        relu(convolve(&self.conv2, relu(convolve(&self.conv1, x))))
+    fn chain(&self, chain: &mut Chain, name: &str) {
+        chain.convolve(&format!("{name}.conv1"), &self.conv1, true);
+        chain.convolve(&format!("{name}.conv2"), &self.conv2, true);
     }
 
     fn draw(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value, OnnxError> {
@@ -124,16 +116,33 @@ impl UNet {
     /// Computes in the input's precision (f32, f16 or bf16); the output has it too. Inside, channels
     /// come last, which is what the convolutions read.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, _, height, width] = x.dims();
-        // One channel: moving it is only another name.
-        let one = self.down1.forward(x.reshape([batch, height, width, 1]));
-        let two = self.down2.forward(halved(one.clone()));
-        let three = self.down3.forward(halved(two.clone()));
-        let four = self.down4.forward(halved(three.clone()));
-        let x = self.up3.forward(Tensor::cat(vec![doubled(four), three], 3));
-        let x = self.up2.forward(Tensor::cat(vec![doubled(x), two], 3));
-        let x = self.up1.forward(Tensor::cat(vec![doubled(x), one], 3));
-        convolve(&self.last, x).reshape([batch, 1, height, width])
+        run(&self.layers("unet", &mut |conv| Kernel::of(conv)), x)
+    }
+
+    /// The forward pass as a list.
+    pub(crate) fn layers(
+        &self,
+        name: &str,
+        kernel: &mut dyn FnMut(&Conv2d) -> Kernel,
+    ) -> Vec<Layer> {
+        let mut chain = Chain::new(kernel);
+        let path = |part: &str| format!("{name}.{part}");
+        chain.push("enter", Step::Enter);
+        let downs = [(&self.down1, "down1"), (&self.down2, "down2"), (&self.down3, "down3")];
+        for (down, part) in downs {
+            down.chain(&mut chain, &path(part));
+            chain.push(&path(&format!("{part}.keep")), Step::Push);
+            chain.push(&path(&format!("{part}.halve")), Step::Halve);
+        }
+        self.down4.chain(&mut chain, &path("down4"));
+        for (up, part) in [(&self.up3, "up3"), (&self.up2, "up2"), (&self.up1, "up1")] {
+            chain.push(&path(&format!("{part}.double")), Step::Double);
+            chain.push(&path(&format!("{part}.join")), Step::Join);
+            up.chain(&mut chain, &path(part));
+        }
+        chain.convolve(&path("last"), &self.last, false);
+        chain.push("leave", Step::Leave);
+        chain.into_layers()
     }
 
     /// Draws what [`UNet::forward`] computes.
@@ -162,7 +171,7 @@ impl UNet {
 }
 
 /// The largest of each two by two pixels.
-fn halved(x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn halved(x: Tensor<4>) -> Tensor<4> {
     let pool = MaxPoolOptions::new([2, 2]).with_stride([2, 2]);
     max_pool2d(x.permute([0, 3, 1, 2]), pool).permute([0, 2, 3, 1])
 }
@@ -171,16 +180,25 @@ fn halved(x: Tensor<4>) -> Tensor<4> {
 ///
 /// Output 2k lies at k - k/(2n-1) and output 2k+1 at k + (n-1-k)/(2n-1), so each is a mix of a pixel and
 /// one neighbour. Written out as such, because `interpolate` has no gradient on GPUs in Burn 0.22.
-fn doubled(x: Tensor<4>) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
-    let wide = enlarged(x, &doubling(width)).reshape([batch, 1, height, 2 * width * channels]);
-    enlarged(wide, &doubling(height)).reshape([batch, 2 * height, 2 * width, channels])
+pub(crate) fn doubled(x: Tensor<4>) -> Tensor<4> {
+    let height = x.dims()[1];
+    doubled_rows(x, 0, height)
 }
 
-fn doubling(n: usize) -> [Vec<f64>; 2] {
+/// As [`doubled`], of rows `start..` of an image that is `total` rows high. The outermost rows of the result lack a neighbour, unless
+/// they are the image's own.
+pub(crate) fn doubled_rows(x: Tensor<4>, start: usize, total: usize) -> Tensor<4> {
+    let [batch, height, width, channels] = x.dims();
+    let wide = enlarged(x, &doubling(0..width, width));
+    let wide = wide.reshape([batch, 1, height, 2 * width * channels]);
+    let rows = doubling(start..start + height, total);
+    enlarged(wide, &rows).reshape([batch, 2 * height, 2 * width, channels])
+}
+
+fn doubling(pixels: Range<usize>, n: usize) -> [Vec<f64>; 2] {
     let last = (2 * n - 1) as f64;
-    let even = (0..n).map(|k| -(k as f64) / last).collect();
-    let odd = (0..n).map(|k| (n - 1 - k) as f64 / last).collect();
+    let even = pixels.clone().map(|k| -(k as f64) / last).collect();
+    let odd = pixels.map(|k| (n - 1 - k) as f64 / last).collect();
     [even, odd]
 }
 
@@ -189,8 +207,13 @@ fn doubling(n: usize) -> [Vec<f64>; 2] {
 pub(crate) fn enlarged(x: Tensor<4>, offsets: &[Vec<f64>]) -> Tensor<4> {
     let ([a, b, n, c], device, dtype) = (x.dims(), x.device(), x.dtype());
     let part = |start: usize, length: usize| x.clone().narrow(2, start, length);
-    let left = Tensor::cat(vec![part(0, 1), part(0, n - 1)], 2);
-    let right = Tensor::cat(vec![part(1, n - 1), part(n - 1, 1)], 2);
+    let [left, right] = match n {
+        1 => [x.clone(), x.clone()],
+        _ => [
+            Tensor::cat(vec![part(0, 1), part(0, n - 1)], 2),
+            Tensor::cat(vec![part(1, n - 1), part(n - 1, 1)], 2),
+        ],
+    };
     let mixed = offsets.iter().map(|offsets| {
         let neighbour = if offsets.iter().all(|&o| o <= 0.0) { &left } else { &right };
         let share: Vec<f32> = offsets.iter().map(|o| o.abs() as f32).collect();
@@ -219,6 +242,52 @@ mod tests {
             net.forward(Tensor::ones([2, 1, 24, 40], &Device::flex())).dims(),
             [2, 1, 24, 40]
         );
+    }
+
+    /// Burn's own modules, channels second, are the second implementation.
+    #[test]
+    fn the_forward_pass_is_the_published_drawing() {
+        use burn::tensor::activation::relu;
+        use burn::tensor::module::interpolate;
+        use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+        let device = Device::flex();
+        let net = UNetConfig::new().with_width(3).with_last_side(3).init(&device);
+        let wave: Vec<f32> = (0..2 * 16 * 24).map(|i| (i as f32 * 0.61).sin()).collect();
+        let x = Tensor::<1>::from_floats(wave.as_slice(), &device).reshape([2, 1, 16, 24]);
+        let block = |block: &Block, x| relu(block.conv2.forward(relu(block.conv1.forward(x))));
+        let pool =
+            |x: &Tensor<4>| max_pool2d(x.clone(), MaxPoolOptions::new([2, 2]).with_stride([2, 2]));
+        let up = |x: Tensor<4>| {
+            let options = InterpolateOptions::new(InterpolateMode::Bilinear);
+            interpolate(x, options.with_scale_factor([2.0, 2.0]).with_align_corners(true))
+        };
+        let one = block(&net.down1, x.clone());
+        let two = block(&net.down2, pool(&one));
+        let three = block(&net.down3, pool(&two));
+        let four = block(&net.down4, pool(&three));
+        let y = block(&net.up3, Tensor::cat(vec![up(four), three], 1));
+        let y = block(&net.up2, Tensor::cat(vec![up(y), two], 1));
+        let y = block(&net.up1, Tensor::cat(vec![up(y), one], 1));
+        let expected = net.last.forward(y);
+        let scale: f32 = expected.clone().abs().max().into_scalar();
+        let off: f32 = (net.forward(x) - expected).abs().max().into_scalar();
+        assert!(off <= 1e-5 * scale && scale > 0.0, "{off} of {scale}");
+    }
+
+    /// Rows of a part, with a neighbour on each side, are rows of the whole.
+    #[test]
+    fn doubling_some_rows_is_doubling_all() {
+        let wave: Vec<f32> = (0..9 * 5 * 2).map(|i| (i as f32 * 0.61).sin()).collect();
+        let x = Tensor::<1>::from_floats(wave.as_slice(), &Device::flex()).reshape([1, 9, 5, 2]);
+        let values = |x: Tensor<4>| x.try_into_vec_as::<f32>().expect("f32");
+        let whole = doubled(x.clone());
+        for (start, end) in [(0, 3), (3, 4), (4, 9), (8, 9)] {
+            let (first, last) = (start.max(1) - 1, (end + 1).min(9));
+            let part = doubled_rows(x.clone().narrow(1, first, last - first), first, 9);
+            let part = part.narrow(1, 2 * (start - first), 2 * (end - start));
+            let expected = whole.clone().narrow(1, 2 * start, 2 * (end - start));
+            assert_eq!(values(part), values(expected), "{start}..{end}");
+        }
     }
 
     /// A ramp is linear, so interpolation keeps it exactly.

@@ -9,6 +9,7 @@ use safetensors::SafeTensors;
 use super::*;
 use crate::encoder_decoder::EncoderDecoderConfig;
 use crate::gan_opc::GanOpcConfig;
+use crate::head::MaskNetwork;
 use crate::neural_ilt::NeuralIltConfig;
 use crate::weights;
 

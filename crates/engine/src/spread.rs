@@ -7,11 +7,14 @@ use lithoburn_models::parallel::{
     LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
 };
 use lithoburn_models::{MaskNetwork, ParallelError, Place, Program};
+use lithoburn_pool::balance::{self, Room, StageCost};
 use lithoburn_pool::{Chosen, memory};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 
+/// Bytes a second from device to device that a cut is chosen for: copies through the host.
+const LINK: f64 = 5e9;
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 2;
 
@@ -86,6 +89,21 @@ impl Team {
 ///
 /// [`ParallelError::Cut`] if no cut fits.
 pub fn cuts(costs: &[LayerCost], places: &[Place]) -> Result<Vec<Range<usize>>, ParallelError> {
-    let _ = (costs, places);
-    Err(ParallelError::Cut(String::new()))
+    let stages: Vec<StageCost> = costs
+        .iter()
+        .map(|cost| StageCost {
+            name: cost.name.clone(),
+            seconds: cost.seconds,
+            weight_bytes: cost.weight_bytes,
+            activation_bytes: cost.peak_bytes,
+            transfer_bytes: cost.output_bytes,
+        })
+        .collect();
+    let room = |place: &Place| {
+        let allowed = place.budget.allowed();
+        Room { speed: 1.0, bytes: (allowed < u64::MAX).then_some(allowed) }
+    };
+    let rooms: Vec<Room> = places.iter().map(room).collect();
+    let cut = balance::cut(&stages, &rooms, LINK);
+    Ok(cut.map_err(|e| ParallelError::Cut(e.to_string()))?.ranges)
 }

@@ -1,0 +1,201 @@
+//! Layers on several devices, with several images in flight.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use burn::tensor::{DType, Tensor};
+use lithoburn_pool::pipeline::{Make, Pipeline, PipelineReport, Work};
+
+use super::cost::Extent;
+use super::program::{Activations, Program};
+use super::stage::{Cargo, Stage, synced};
+use super::{Distributed, ParallelError, Place, Summary, check_image};
+use crate::head::{Head, MaskNetwork};
+
+/// How a pipeline works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipelineTerms {
+    /// Images that travel together. More of them fill a card better; fewer make the bubble smaller.
+    pub micro_batch: usize,
+    /// Finished micro-batches that may wait between two stages.
+    pub ahead: usize,
+    /// Precision in which the weights are kept; images have their own.
+    pub precision: DType,
+}
+
+impl Default for PipelineTerms {
+    fn default() -> Self {
+        Self { micro_batch: 1, ahead: 1, precision: DType::F32 }
+    }
+}
+
+/// A network cut into stages, each with its weights on its device.
+#[derive(Debug)]
+pub struct Pipelined {
+    head: Head,
+    stride: usize,
+    pipeline: Pipeline<Cargo>,
+    terms: PipelineTerms,
+    /// With bytes and seconds of moving images between stages.
+    report: Mutex<(PipelineReport, (u64, f64))>,
+}
+
+impl Pipelined {
+    /// Lays the layers of `cuts[i]` on `places[i]`. The weights of a stage go to its device alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ParallelError::Cut`] if the cuts are not consecutive parts of the program, [`ParallelError::Rank`] if weights do not fit
+    /// their place.
+    pub fn new(
+        program: &Program,
+        places: &[Place],
+        cuts: &[Range<usize>],
+        terms: PipelineTerms,
+    ) -> Result<Self, ParallelError> {
+        check_cuts(program.layers.len(), places.len(), cuts)?;
+        let whole = Arc::new(program.clone());
+        let stage = |(i, (place, range)): (usize, (&Place, &Range<usize>))| {
+            let name = format!("stage {i} on {}", place.budget.device());
+            let (program, place, range) = (Arc::clone(&whole), place.clone(), range.clone());
+            let make: Make<Cargo> = Box::new(move || {
+                let mut stage = Stage::new(&program, range, &place, terms.precision)?;
+                drop(program);
+                let work: Work<Cargo> = Box::new(move |cargo| stage.run(cargo));
+                Ok(work)
+            });
+            (name, make)
+        };
+        let stages = places.iter().zip(cuts).enumerate().map(stage).collect();
+        Ok(Self {
+            head: program.head,
+            stride: program.stride,
+            pipeline: Pipeline::new(stages, terms.ahead)?,
+            terms,
+            report: Mutex::default(),
+        })
+    }
+
+    /// Logits of images, on the images' device.
+    ///
+    /// # Errors
+    ///
+    /// [`ParallelError::Image`] for a wrong shape, [`ParallelError::Rank`] if a stage failed: after
+    /// [`Panicked`](lithoburn_pool::pipeline::PipelineError::Panicked) the pipeline has to be made anew.
+    pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
+        let [batch, _, height, width] = check_image(&x, self.stride)?;
+        let (home, size) = (x.device(), self.terms.micro_batch.max(1));
+        let part = |start: usize| x.clone().narrow(0, start, size.min(batch - start));
+        let parts: Vec<Tensor<4>> = (0..batch).step_by(size).map(part).collect();
+        // Other threads read them: what this one has asked for has to be done.
+        synced(&home)?;
+        let cargo = |x: Tensor<4>| {
+            let count = x.dims()[0];
+            let state = Activations { x, skips: Vec::new() };
+            let extent = Extent::of([count, 1, height, width]);
+            Cargo { state, extent, held: None, home: home.clone(), moved: (0, 0.0) }
+        };
+        let mut results = Vec::with_capacity(batch.div_ceil(size));
+        let items = parts.into_iter().map(cargo);
+        let mut moved = (0, 0.0);
+        let report = self.pipeline.run(items, |_, cargo| {
+            moved = (moved.0 + cargo.moved.0, moved.1 + cargo.moved.1);
+            results.push(cargo.state.x);
+        })?;
+        if let Ok(mut last) = self.report.lock() {
+            *last = (report, moved);
+        }
+        Ok(Tensor::cat(results, 0))
+    }
+
+    /// How the last run went.
+    pub fn report(&self) -> PipelineReport {
+        self.report.lock().map(|last| last.0.clone()).unwrap_or_default()
+    }
+}
+
+impl Distributed for Pipelined {
+    fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
+        Self::try_logits(self, x)
+    }
+
+    fn summary(&self) -> Summary {
+        let (report, moved) = self.report.lock().map(|last| last.clone()).unwrap_or_default();
+        Summary {
+            wall_seconds: report.wall_seconds,
+            best_bubble: Some(report.best_bubble()),
+            busy_seconds: report.busy_seconds,
+            exchanged_bytes: moved.0,
+            exchange_seconds: vec![moved.1],
+        }
+    }
+}
+
+impl Program {
+    /// Consecutive stages with about equal numbers of operations: a cut for when nothing has been measured. There are fewer if the
+    /// network has too few convolutions.
+    pub fn even_cuts(&self, stages: usize, images: [usize; 4]) -> Vec<Range<usize>> {
+        let layers = self.layers.len();
+        let mut sums = vec![0.0];
+        for i in 0..layers {
+            sums.push(sums[i] + self.operations(i..i + 1, images));
+        }
+        let nearest = |share: f64| {
+            let off = |i: &usize| (sums[*i] - share * sums[layers]).abs();
+            (1..layers).min_by(|a, b| off(a).total_cmp(&off(b))).unwrap_or(0)
+        };
+        let mut ends: Vec<usize> = (1..stages).map(|i| nearest(i as f64 / stages as f64)).collect();
+        ends.extend([0, layers]);
+        ends.sort_unstable();
+        ends.dedup();
+        ends.windows(2).map(|pair| pair[0]..pair[1]).collect()
+    }
+
+    /// Bytes that a stage needs of its device, for micro-batches `[batch, 1, height, width]`: its weights, the images that it works
+    /// on, and those that wait for the next stage.
+    pub fn stage_bytes(
+        &self,
+        range: Range<usize>,
+        images: [usize; 4],
+        terms: PipelineTerms,
+    ) -> u64 {
+        let last = range.end == self.layers.len();
+        let need = self.need(range, images, terms.precision);
+        // One more than wait is on its way to the next device.
+        let waiting = if last { 0 } else { (terms.ahead as u64 + 1) * need.output };
+        need.weights + need.working + waiting
+    }
+}
+
+fn check_cuts(layers: usize, places: usize, cuts: &[Range<usize>]) -> Result<(), ParallelError> {
+    let wrong = |problem: String| Err(ParallelError::Cut(problem));
+    if cuts.len() != places || cuts.is_empty() {
+        return wrong(format!("{} stages for {places} devices", cuts.len()));
+    }
+    let ends = cuts.iter().map(|cut| cut.end);
+    let starts = cuts.iter().skip(1).map(|cut| cut.start).chain([layers]);
+    let consecutive = cuts[0].start == 0 && ends.eq(starts);
+    match consecutive && cuts.iter().all(|cut| cut.start < cut.end) {
+        true => Ok(()),
+        false => {
+            wrong(format!("{cuts:?} are not consecutive stages of the network's {layers} layers"))
+        }
+    }
+}
+
+impl MaskNetwork for Pipelined {
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// # Panics
+    ///
+    /// Where [`Pipelined::try_logits`] has an error.
+    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
+        self.try_logits(x).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
