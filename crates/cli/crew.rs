@@ -3,14 +3,12 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::chip::{Lane, MaskFormat};
-use lithoburn_pool::{Chosen, DeviceName, choose, choose_all};
+use lithoburn_engine::{Fleet, Wish};
+use lithoburn_pool::budget::readable;
+use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose, choose_all};
 
 use crate::options::DeviceOptions;
 use crate::terminal::{say, table};
-
-/// Tiles that a GPU computes at once, if nothing else is asked for: more hardly raise the rate (26 clips/s at 25 and at 50 on an
-/// H200).
-const GPU_BATCH: usize = 24;
 
 /// The devices of a job.
 #[derive(Args, Debug)]
@@ -31,20 +29,132 @@ impl CrewOptions {
         }
         match self.devices.as_slice() {
             [] => Ok(vec![single.choose()?]),
-            [all] if all == "all" => Ok(choose_all()),
-            names => names.iter().map(|name| named(name)).collect(),
+            names => devices(names),
         }
     }
 
-    /// The devices with the tiles that each computes at once.
+    /// The devices with the tiles that each computes at once, where a tile is small.
     pub(crate) fn lanes(&self, chosen: Vec<Chosen>) -> Vec<Lane> {
         let batch = |device: &Chosen| match self.batch {
             Some(batch) => batch,
             None if device.name == "cpu" => 1,
-            None => GPU_BATCH,
+            None => PRINT_BATCH,
         };
-        chosen.into_iter().map(|device| Lane { batch: batch(&device), device, team: None }).collect()
+        let lane = |device: Chosen| {
+            let lane = Lane { batch: batch(&device), device, team: None };
+            // Two threads a GPU: one traces contours while the other's images are computed.
+            let copies = if lane.device.name == "cpu" { 1 } else { 2 };
+            std::iter::repeat_n(lane, copies)
+        };
+        chosen.into_iter().flat_map(lane).collect()
     }
+}
+
+/// Tiles that a GPU simulates at once.
+const PRINT_BATCH: usize = 8;
+
+/// Devices by name, or all GPUs.
+pub(crate) fn devices(names: &[String]) -> Result<Vec<Chosen>> {
+    match names {
+        [all] if all == "all" => Ok(choose_all()),
+        names => names.iter().map(|name| named(name)).collect(),
+    }
+}
+
+/// How a job uses its devices.
+#[derive(Args, Debug)]
+pub(crate) struct PlanOptions {
+    /// What devices share: auto, data (tiles), pipeline (the network's layers), tensor (its channels), spatial (rows of its images)
+    /// or hybrid (several pipelines). All but data concern the network alone; its mask is corrected on one device.
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub parallel: Strategy,
+    /// Most memory to use of a device, such as cuda:0=8GiB; may be given several times.
+    #[arg(long, value_name = "NAME=SIZE", value_parser = budget)]
+    memory: Vec<(String, u64)>,
+    /// Keep the network's weights in host memory and bring each layer's as it is needed, for a device that cannot hold them all.
+    #[arg(long)]
+    pub offload: bool,
+    /// Try the model on each device, print the plan with its memory, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl PlanOptions {
+    pub(crate) fn wish(&self, crew: &CrewOptions, tiles: usize) -> Wish {
+        Wish {
+            strategy: self.parallel,
+            batch: crew.batch,
+            tiles,
+            budgets: self.memory.clone(),
+            offload: self.offload,
+            probe: self.dry_run,
+        }
+    }
+
+    /// Whether devices shall compute one network together.
+    pub(crate) fn is_joint(&self) -> bool {
+        self.offload || !matches!(self.parallel, Strategy::Auto | Strategy::Data)
+    }
+}
+
+/// `NAME=SIZE`, with a size in B, KiB, MiB or GiB.
+fn budget(text: &str) -> Result<(String, u64), String> {
+    let wrong = || format!("expected NAME=SIZE such as cuda:0=8GiB, got {text:?}");
+    let (name, size) = text.split_once('=').ok_or_else(wrong)?;
+    let digits = size.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(size.len());
+    let number: f64 = size[..digits].parse().map_err(|_| wrong())?;
+    let unit = match &size[digits..] {
+        "" | "B" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1048576.0,
+        "GiB" => 1073741824.0,
+        _ => return Err(wrong()),
+    };
+    Ok((name.to_string(), (number * unit) as u64))
+}
+
+/// The plan as a table, and what it rests on.
+pub(crate) fn say_plan(json: bool, fleet: &Fleet) {
+    let plan = &fleet.plan;
+    let size = |bytes: Option<u64>| bytes.map_or("–".into(), readable);
+    let row = |(i, rank): (usize, &Rank)| {
+        let state = fleet.states.iter().find(|s| s.name == rank.device);
+        vec![
+            rank.device.clone(),
+            state.map_or(String::new(), |s| s.card.clone()),
+            size(state.and_then(|s| s.budget_bytes.or(s.free_bytes))),
+            format!("{}", rank.batches.len()),
+            format!("{}–{}", rank.stages.start, rank.stages.end.saturating_sub(1)),
+            format!("{} of {}", rank.shard.0 + 1, rank.shard.1),
+            plan.batch.get(i).map_or(String::new(), ToString::to_string),
+            match plan.predicted_bytes.get(i) {
+                Some(&bytes) if bytes > 0 => readable(bytes),
+                _ => "–".into(),
+            },
+        ]
+    };
+    let rows: Vec<Vec<String>> = plan.ranks.iter().enumerate().map(row).collect();
+    let header = ["device", "card", "memory", "tiles", "stages", "part", "batch", "will use"];
+    say(json, &table(&header, &rows));
+    for probe in &fleet.probes {
+        if let (Some(pixels), Some(fixed)) = (probe.pixels_per_gib(), probe.fixed_bytes) {
+            let millions = pixels * 1e-6;
+            let line = format!(
+                "{}: {millions:.1} million pixels a GiB, and {} whatever the tiles; a short pass took {:.3} s a tile",
+                probe.device,
+                readable(fixed),
+                probe.seconds
+            );
+            say(json, &line);
+        }
+    }
+    say(
+        json,
+        &format!(
+            "plan     {}, {:.2} times one device predicted: {}",
+            plan.strategy, plan.predicted_speedup, plan.reason
+        ),
+    );
 }
 
 /// Says what each device did, and what went wrong.
@@ -73,7 +183,7 @@ pub(crate) fn say_pool(pool: &lithoburn_pool::Report) {
     }
 }
 
-pub(crate) fn named(name: &str) -> Result<Chosen> {
+fn named(name: &str) -> Result<Chosen> {
     let wanted: DeviceName =
         name.parse().map_err(anyhow::Error::msg).context("--devices lists names, or is all")?;
     Ok(choose(wanted)?)

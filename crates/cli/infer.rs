@@ -6,12 +6,12 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use lithoburn_engine::chip::Chip;
-use lithoburn_engine::{Evaluator, Job, Outcome, Report, probe_directory};
+use lithoburn_engine::{Evaluator, Job, Outcome, Report, fleet, probe_directory};
 use lithoburn_layout::Violation;
 use lithoburn_pool::Chosen;
 
 use crate::Verdict;
-use crate::crew::{CrewOptions, TileOptions};
+use crate::crew::{CrewOptions, PlanOptions, TileOptions, say_plan};
 use crate::options::{
     DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
 };
@@ -28,6 +28,8 @@ pub struct InferArgs {
     device: DeviceOptions,
     #[command(flatten)]
     crew: CrewOptions,
+    #[command(flatten)]
+    plan: PlanOptions,
     #[command(flatten)]
     tiles: TileOptions,
     #[command(flatten)]
@@ -98,9 +100,17 @@ fn field(args: &InferArgs) -> Result<Verdict> {
     let out = directory(args, &layout.name);
     probe_directory(&out)?;
     let devices = args.crew.choose(&args.device)?;
-    let device = devices.into_iter().next().context("no device was named")?;
+    let device = devices.first().context("no device was named")?.clone();
     announce(args.json, &device);
-    let job = job(args, device)?;
+    let mut job = job(args, device)?;
+    if args.plan.is_joint() || args.plan.dry_run {
+        let fleet = fleet(&job, &devices, &args.plan.wish(&args.crew, 1))?;
+        say_plan(args.json, &fleet);
+        if args.plan.dry_run {
+            return Ok(Verdict::Done);
+        }
+        job.team = fleet.lanes.into_iter().next().and_then(|lane| lane.team);
+    }
     let mut progress = Progress::new(args.json);
     let outcome = job.run(&layout, &mut |event| progress.show(event))?;
     drop(progress);
@@ -122,14 +132,24 @@ fn chip(args: &InferArgs, tile_nm: f64) -> Result<Verdict> {
         let ambit_nm = job.kernels.period_nm.min(tile_nm) / 2.0;
         job.kernels = job.kernels.within_ambit(ambit_nm, tile_nm)?;
     }
-    let chip = Chip {
+    let mut chip = Chip {
         job: &job,
         library: &library,
         halo_nm: args.tiles.halo()?,
-        lanes: args.crew.lanes(devices),
+        lanes: Vec::new(),
+        plan: None,
         format: args.tiles.format.into(),
         measure: !args.no_measure,
     };
+    let tiles = chip.grid()?.len();
+    let fleet = fleet(&job, &devices, &args.plan.wish(&args.crew, tiles))?;
+    if devices.len() > 1 || args.plan.dry_run || args.plan.is_joint() {
+        say_plan(args.json, &fleet);
+    }
+    if args.plan.dry_run {
+        return Ok(Verdict::Done);
+    }
+    (chip.lanes, chip.plan) = (fleet.lanes, Some(fleet.plan));
     let mut progress = Progress::new(args.json);
     let report = chip.run(&out, &|| !go_on(), &mut |event| progress.show(event))?;
     drop(progress);

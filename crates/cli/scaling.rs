@@ -7,10 +7,10 @@ use burn::tensor::DType;
 use clap::{Args, ValueEnum};
 use lithoburn_engine::Method;
 use lithoburn_engine::scaling::{Kind, Study};
-use lithoburn_pool::{Chosen, choose_all};
+use lithoburn_pool::Chosen;
 
 use crate::Verdict;
-use crate::crew::named;
+use crate::crew::devices;
 use crate::terminal::{go_on, say};
 
 /// Measure how a network scales over devices: images per second, efficiency, latency, memory, bubbles; table, raw numbers and
@@ -170,11 +170,4 @@ fn study(args: &ScalingArgs) -> Result<Study> {
         seconds: args.seconds,
         price_per_hour: args.price_per_hour,
     })
-}
-
-fn devices(names: &[String]) -> Result<Vec<Chosen>> {
-    match names {
-        [all] if all == "all" => Ok(choose_all()),
-        names => names.iter().map(|name| named(name)).collect(),
-    }
 }

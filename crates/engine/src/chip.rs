@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use lithoburn_layout::{Library, Raster, TileGrid, Violation, png, write_whole};
 use lithoburn_models::kernels_sha256;
-use lithoburn_pool::{Chosen, Terms, memory, share};
+use lithoburn_pool::{Chosen, Plan, Terms, memory, share};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -94,6 +94,8 @@ pub struct Chip<'a> {
     pub halo_nm: Option<f64>,
     /// The devices.
     pub lanes: Vec<Lane>,
+    /// The plan that they come from, for the report.
+    pub plan: Option<Plan>,
     /// Format of the mask.
     pub format: MaskFormat,
     /// Whether tiles are simulated and measured, on the CPU.
@@ -125,6 +127,10 @@ pub struct ChipReport {
     pub host_peak_bytes: Option<u64>,
     /// Side of a pixel of mask.png, in nm.
     pub picture_pixel_nm: f64,
+    /// Who was to do what, and how much memory that should take.
+    pub plan: Option<Plan>,
+    /// Bytes held on each lane's device at the end, where it tells: allocators keep what they once needed.
+    pub held_bytes: Vec<Option<u64>>,
     /// What the devices did.
     pub pool: lithoburn_pool::Report,
 }
@@ -394,6 +400,12 @@ impl Run<'_> {
                 seams: built.seams,
                 host_peak_bytes: memory::host_peak(),
                 picture_pixel_nm: built.picture.pixel_nm,
+                plan: chip.plan.clone(),
+                held_bytes: chip
+                    .lanes
+                    .iter()
+                    .map(|lane| memory::held(&lane.device.name, &lane.device.device))
+                    .collect(),
                 pool,
             }),
             version: env!("CARGO_PKG_VERSION"),

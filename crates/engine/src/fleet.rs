@@ -1,0 +1,234 @@
+//! From devices to lanes: probes, a plan, and who computes with whom.
+
+use burn::tensor::{DType, Device};
+use lithoburn_models::Program;
+use lithoburn_models::parallel::ways::{Act, ways};
+use lithoburn_models::parallel::{Speeds, Step, costs};
+use lithoburn_pool::balance::StageCost;
+use lithoburn_pool::plan::{Parallelisable, Split};
+use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, memory, plan};
+
+use crate::chip::Lane;
+use crate::probe::{Probe, probe};
+use crate::propose::load_network;
+use crate::{EngineError, Job, Model, Team, Way};
+
+/// Bytes a second from device to device that plans count on: copies through the host.
+const LINK: f64 = 5e9;
+/// Runs of each layer when its cost is measured.
+const REPEATS: usize = 2;
+/// Tiles that a GPU computes at once at most: more hardly raise the rate (26 clips/s at 25 and at 50 on an H200).
+const MOST_BATCH: usize = 24;
+
+/// What a job asks of its devices.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// How to use several.
+    pub strategy: Strategy,
+    /// Tiles at once on each device; none chooses.
+    pub batch: Option<usize>,
+    /// Tiles of the job.
+    pub tiles: usize,
+    /// Most bytes that may be used of devices, by name.
+    pub budgets: Vec<(String, u64)>,
+    /// Whether the network's weights stay in host memory.
+    pub offload: bool,
+    /// Whether to try the model on every device even if nothing depends on it.
+    pub probe: bool,
+}
+
+/// A plan, and what it rests on.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Who does what.
+    pub plan: Plan,
+    /// The devices as they were found.
+    pub states: Vec<DeviceState>,
+    /// What the model took of each device that was tried.
+    pub probes: Vec<Probe>,
+    /// Who computes tiles.
+    pub lanes: Vec<Lane>,
+}
+
+/// Plans a job on devices.
+///
+/// # Errors
+///
+/// [`EngineError::Pool`] if nothing fits, with what would be needed; [`EngineError`] if a trial fails.
+pub fn fleet(job: &Job, devices: &[Chosen], wish: &Wish) -> Result<Fleet, EngineError> {
+    let labels = labels(devices);
+    let alone = devices.len() == 1 && matches!(wish.strategy, Strategy::Auto | Strategy::Data);
+    let needed = wish.probe || !alone || (wish.batch.is_none() && devices[0].name != "cpu");
+    let mut probes: Vec<Probe> = Vec::new();
+    if needed && !wish.offload {
+        for device in devices {
+            if !probes.iter().any(|p| p.device == device.name) {
+                probes.push(probe(job, device)?);
+            }
+        }
+    }
+    let states: Vec<DeviceState> =
+        devices.iter().zip(&labels).map(|(d, label)| state(d, label, &probes, wish)).collect();
+    let mut demand = demand(job, devices, &probes, wish);
+    let network = matches!(job.model, Model::Network { .. });
+    let explicit = !matches!(wish.strategy, Strategy::Auto | Strategy::Data);
+    if explicit && !network {
+        let name = job.model.name();
+        return Err(EngineError::Setting(format!(
+            "{name} has no network to cut: use --parallel data, which shares tiles"
+        )));
+    }
+    if explicit {
+        measure(job, &devices[0], devices.len(), &mut demand)?;
+    }
+    let mut found = plan(&demand, &states, wish.strategy);
+    if matches!(found, Err(PlanError::TooBig { .. })) && network && !explicit {
+        measure(job, &devices[0], devices.len(), &mut demand)?;
+        found = plan(&demand, &states, wish.strategy);
+    }
+    let plan = found.map_err(|e| EngineError::Pool(e.to_string()))?;
+    let lanes = lanes(&plan, devices, &labels, wish);
+    Ok(Fleet { plan, states, probes, lanes })
+}
+
+/// Names that differ, where a device is used more than once.
+fn labels(devices: &[Chosen]) -> Vec<String> {
+    let label = |(i, device): (usize, &Chosen)| {
+        let before = devices[..i].iter().filter(|d| d.name == device.name).count();
+        if before == 0 { device.name.clone() } else { format!("{}#{}", device.name, before + 1) }
+    };
+    devices.iter().enumerate().map(label).collect()
+}
+
+fn state(device: &Chosen, label: &str, probes: &[Probe], wish: &Wish) -> DeviceState {
+    let probe = probes.iter().find(|p| p.device == device.name);
+    let budget = wish.budgets.iter().find(|(name, _)| *name == device.name);
+    DeviceState {
+        name: label.to_string(),
+        card: device.card.clone(),
+        free_bytes: memory::free(&device.name),
+        budget_bytes: budget.map(|(_, bytes)| *bytes),
+        speed: probe.map_or(1.0, |p| 1.0 / p.seconds.max(1e-9)),
+    }
+}
+
+fn demand(job: &Job, devices: &[Chosen], probes: &[Probe], wish: &Wish) -> Demand {
+    let most =
+        |value: &dyn Fn(&Probe) -> Option<f64>| probes.iter().filter_map(value).fold(0.0, f64::max);
+    let cpu = devices.iter().all(|d| d.name == "cpu");
+    let own = if cpu { 1 } else { MOST_BATCH.min(wish.tiles) };
+    Demand {
+        model: job.model.name().into(),
+        tile_px: (job.kernels.period_nm / job.pixel_nm).round() as usize,
+        tiles: wish.tiles,
+        batch: wish.batch.unwrap_or(own),
+        fixed_bytes: most(&|p| p.fixed_bytes.map(|b| b as f64)) as u64,
+        bytes_per_pixel: most(&|p| p.bytes_per_pixel),
+        stages: Vec::new(),
+        link_bytes_per_s: LINK,
+        parallelisable: Parallelisable::default(),
+    }
+}
+
+/// Measures the network's layers, and what cutting a tile would cost.
+fn measure(
+    job: &Job,
+    device: &Chosen,
+    devices: usize,
+    demand: &mut Demand,
+) -> Result<(), EngineError> {
+    let Model::Network { method, weights, .. } = &job.model else { return Ok(()) };
+    let (network, _) = load_network(*method, weights.as_deref(), &Device::flex())?;
+    let program = network.program();
+    let side = (job.kernels.period_nm / network.head().pixel_nm).round() as usize;
+    let images = [1, 1, side, side];
+    let costs = costs(&program, &device.device, images, DType::F32, REPEATS)?;
+    demand.stages = costs
+        .into_iter()
+        .map(|cost| StageCost {
+            name: cost.name,
+            seconds: cost.seconds,
+            weight_bytes: cost.weight_bytes,
+            activation_bytes: cost.peak_bytes,
+            transfer_bytes: cost.output_bytes,
+        })
+        .collect();
+    demand.parallelisable = Parallelisable {
+        tensor: Some(by_channels(&program, devices, images)),
+        spatial: Some(by_rows(&program, images)),
+    };
+    Ok(())
+}
+
+/// What splitting channels pays.
+fn by_channels(program: &Program, devices: usize, images: [usize; 4]) -> Split {
+    let speeds = Speeds { link: LINK, ..Speeds::default() };
+    let ways = ways(program, devices.max(2), images, DType::F32, &speeds);
+    let exchange = |act: &&Act| matches!(act, Act::Row(_) | Act::GatherImage | Act::GatherSkip);
+    let exchanges = ways.acts.iter().filter(exchange).count();
+    let waiting = ways.seconds - ways.alone_seconds / devices.max(2) as f64;
+    let sending = (waiting - exchanges as f64 * speeds.latency).max(0.0);
+    let kernels = program.layers.iter().filter_map(|layer| match &layer.step {
+        Step::Convolve { kernel, .. } if kernel.to > 1 => Some(kernel.to),
+        _ => None,
+    });
+    Split {
+        most: kernels.min().unwrap_or(1),
+        divided: 1.0,
+        divides_weights: true,
+        exchanges,
+        exchange_seconds: speeds.latency,
+        exchange_bytes: (sending * speeds.link) as u64,
+    }
+}
+
+/// What splitting rows pays: two neighbours' rows before each convolution.
+fn by_rows(program: &Program, images: [usize; 4]) -> Split {
+    let extents = program.extents(images);
+    let rows =
+        program.layers.iter().zip(&extents).filter_map(|(layer, extent)| match &layer.step {
+            Step::Convolve { kernel, .. } if kernel.side > 1 => {
+                let [_, _, width, channels] = extent.x;
+                Some((2 * (kernel.side / 2) * width * channels * 4) as u64)
+            }
+            _ => None,
+        });
+    let rows: Vec<u64> = rows.collect();
+    Split {
+        most: images[2] / program.stride,
+        divided: 1.0,
+        divides_weights: false,
+        exchanges: rows.len(),
+        exchange_seconds: Speeds::default().latency,
+        exchange_bytes: rows.iter().sum(),
+    }
+}
+
+/// The plan's ranks as lanes: replicas one each, parts of a network together.
+fn lanes(plan: &Plan, devices: &[Chosen], labels: &[String], wish: &Wish) -> Vec<Lane> {
+    let device =
+        |name: &str| labels.iter().position(|label| label == name).map(|i| devices[i].clone());
+    let budget = |device: &Chosen| {
+        wish.budgets.iter().find(|(name, _)| *name == device.name).map(|(_, bytes)| *bytes)
+    };
+    let mut groups: Vec<(usize, Vec<Chosen>)> = Vec::new();
+    for (rank, &batch) in plan.ranks.iter().zip(&plan.batch) {
+        let Some(device) = device(&rank.device) else { continue };
+        let first = rank.stages.start == 0 && rank.shard.0 == 0;
+        match groups.last_mut() {
+            Some((_, group)) if !first => group.push(device),
+            _ => groups.push((batch, vec![device])),
+        }
+    }
+    let way = match plan.strategy {
+        Strategy::Pipeline | Strategy::Hybrid => Some(Way::Pipeline),
+        Strategy::Tensor => Some(Way::Tensor),
+        Strategy::Spatial => Some(Way::Spatial),
+        Strategy::Data | Strategy::Auto => wish.offload.then_some(Way::Offload),
+    };
+    let lane = |(batch, group): (usize, Vec<Chosen>)| {
+        let team = way.map(|way| Team::new(way, &group, budget(&group[0])));
+        Lane { device: group[0].clone(), batch, team }
+    };
+    groups.into_iter().map(lane).collect()
+}
