@@ -1,8 +1,12 @@
 //! Contours: where an image crosses a level, and masks as polygons along it.
 
+mod within;
+
 use std::collections::{HashMap, HashSet};
 
 use crate::{Polygon, Raster};
+
+pub use within::polygons_within;
 
 /// Iso-lines of an image at a level, by marching squares with linear interpolation.
 ///
@@ -10,17 +14,23 @@ use crate::{Polygon, Raster};
 /// open where it meets the border of the image. The side of values of at least `level` is always to
 /// the same hand. Where two lines nearly meet, the mean of the four pixels decides which touch.
 pub fn contours(image: &Raster, level: f64) -> Vec<Vec<[f64; 2]>> {
+    let points = |line: Vec<usize>| {
+        line.into_iter()
+            .map(|edge| crossing(edge, image.width, share(image, level, edge)))
+            .collect()
+    };
+    lines(image, level).into_iter().map(points).collect()
+}
+
+/// The edges that each line crosses.
+fn lines(image: &Raster, level: f64) -> Vec<Vec<usize>> {
     let steps = steps(image, level);
     let mut next: HashMap<usize, usize> = steps.iter().copied().collect();
     let entered: HashSet<usize> = steps.iter().map(|step| step.1).collect();
     let edges = || steps.iter().map(|step| step.0);
     // Open lines first: a line followed from its middle would come out in two parts.
     let starts = edges().filter(|edge| !entered.contains(edge)).chain(edges());
-    let lines = starts.map(|start| follow(start, &mut next)).filter(|line| line.len() > 1);
-    let lines: Vec<Vec<usize>> = lines.collect();
-    let points =
-        |line: &Vec<usize>| line.iter().map(|&edge| crossing(image, level, edge)).collect();
-    lines.iter().map(points).collect()
+    starts.map(|start| follow(start, &mut next)).filter(|line| line.len() > 1).collect()
 }
 
 /// Follows a line from edge to edge, and takes it out of the map.
@@ -77,15 +87,20 @@ fn square(inside: [bool; 4], joined: bool) -> impl Iterator<Item = (usize, usize
     (0..4).filter(move |&i| leaves(i)).filter_map(move |i| Some((i, partner(i)?)))
 }
 
-/// Where a line crosses an edge.
-fn crossing(image: &Raster, level: f64, edge: usize) -> [f64; 2] {
-    let (pixel, down) = (edge / 2, edge % 2 == 1);
-    let other = pixel + if down { image.width } else { 1 };
+/// The share of an edge before a line crosses it.
+fn share(image: &Raster, level: f64, edge: usize) -> f64 {
+    let pixel = edge / 2;
+    let other = pixel + if edge % 2 == 1 { image.width } else { 1 };
     let [from, to] = [pixel, other].map(|p| f64::from(image.data[p]));
     let share = (level - from) / (to - from);
-    let share = if share.is_finite() { share } else { 0.5 }; // next to an infinity or NaN
-    let centre = [pixel % image.width, pixel / image.width].map(|v| v as f64 + 0.5);
-    if down { [centre[0], centre[1] + share] } else { [centre[0] + share, centre[1]] }
+    if share.is_finite() { share } else { 0.5 } // next to an infinity or NaN
+}
+
+/// The point on an edge after a share of it.
+fn crossing(edge: usize, width: usize, share: f64) -> [f64; 2] {
+    let pixel = edge / 2;
+    let centre = [pixel % width, pixel / width].map(|v| v as f64 + 0.5);
+    if edge % 2 == 1 { [centre[0], centre[1] + share] } else { [centre[0] + share, centre[1]] }
 }
 
 /// A mask's shapes as polygons along the contour of one half, in nm, from pixels' middles.
@@ -101,9 +116,13 @@ pub fn polygons(mask: &Raster, tolerance_nm: f64, origin_nm: [f64; 2]) -> Vec<Po
         let ring: Vec<[f64; 2]> = line[..line.len() - 1].iter().map(nm).collect();
         simplified(&ring, tolerance_nm)
     });
-    let (holes, mut outlines): (Vec<Ring>, Vec<Ring>) =
-        rings.filter(|ring| ring.len() >= 3).partition(|ring| signed_area(ring) < 0.0);
-    let mut holes = holes;
+    without_holes(rings.filter(|ring| ring.len() >= 3).collect())
+}
+
+/// Outlines with their holes joined to them.
+fn without_holes(rings: Vec<Ring>) -> Vec<Polygon> {
+    let (mut holes, mut outlines): (Vec<Ring>, Vec<Ring>) =
+        rings.into_iter().partition(|ring| signed_area(ring) < 0.0);
     // From the left, so that a cut to the left meets the outline or a hole that is already joined.
     holes.sort_by(|a, b| leftmost(a).1[0].total_cmp(&leftmost(b).1[0]));
     for hole in holes {

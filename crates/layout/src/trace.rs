@@ -23,6 +23,16 @@ pub fn polygons(raster: &Raster, origin_nm: [f64; 2]) -> Vec<Polygon> {
     out
 }
 
+/// As [`polygons`] of a part of the raster: its pixels `x0..x1`, `y0..y1`, given as `[x0, y0, x1, y1]`. Parts side by side
+/// abut.
+pub fn polygons_within(raster: &Raster, core: [usize; 4], origin_nm: [f64; 2]) -> Vec<Polygon> {
+    let [x0, y0, x1, y1] = core;
+    let part =
+        raster.crop([x0 as isize, y0 as isize], x1.saturating_sub(x0), y1.saturating_sub(y0));
+    let pixels = [x0, y0].map(|v| v as f64);
+    polygons(&part, [0, 1].map(|i| origin_nm[i] + pixels[i] * raster.pixel_nm))
+}
+
 /// One 4-connected shape in its bounding box.
 struct Piece {
     left: usize,
@@ -205,6 +215,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn parts_of_an_image_are_drawn_back_together(
+            bits in proptest::collection::vec(any::<bool>(), 13 * 17),
+            cut in (0..=13_usize, 0..=17_usize),
+        ) {
+            let data = bits.iter().map(|&b| f32::from(u8::from(b))).collect::<Vec<_>>();
+            let raster = Raster { width: 13, height: 17, pixel_nm: 1.0, data };
+            let (x, y) = cut;
+            let cores = [[0, 0, x, y], [x, 0, 13, y], [0, y, x, 17], [x, y, 13, 17]];
+            let parts = cores.iter().flat_map(|&core| polygons_within(&raster, core, [5.0, -2.0]));
+            let layout = Layout::new("parts", parts.collect());
+            let frame = Frame { origin_nm: [5.0, -2.0], pixel_nm: 1.0, width: 13, height: 17 };
+            prop_assert_eq!(layout.rasterize(&frame, Coverage::Exact).data, raster.data);
+        }
+
         #[test]
         fn any_image_is_drawn_back(bits in proptest::collection::vec(any::<bool>(), 13 * 17)) {
             let data = bits.iter().map(|&b| f32::from(u8::from(b))).collect::<Vec<_>>();
