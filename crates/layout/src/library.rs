@@ -14,8 +14,7 @@ mod transform;
 use std::path::{Path, PathBuf};
 
 pub(crate) use builder::{Builder, Placement};
-pub(crate) use index::Index;
-pub(crate) use repetition::Repetition;
+pub(crate) use repetition::{Places, Repetition};
 
 use crate::{Bounds, Layer, Layout, LayoutError, Polygon, ReadOptions, file, gds, glp, oasis, png};
 
@@ -164,7 +163,7 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooMuch`] if they take more than 640 MiB, or can only be found among too many.
+    /// [`LayoutError::TooMuch`] if they take more than 512 MiB, or can only be found among too many.
     pub fn polygons_in(&self, window: Bounds) -> Result<Vec<Polygon>, LayoutError> {
         self.near(window)
     }
@@ -173,7 +172,7 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooMuch`] if they take more than 640 MiB (about 6 million rectangles).
+    /// [`LayoutError::TooMuch`] if they take more than 512 MiB (about 5 million rectangles).
     pub fn flatten(&self) -> Result<Layout, LayoutError> {
         let polygons = self.all()?;
         Ok(Layout { name: self.name.clone(), polygons, window: self.window })

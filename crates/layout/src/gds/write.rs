@@ -34,7 +34,7 @@ impl<W: Write> GdsWriter<W> {
     }
 
     fn begin(&mut self, header: &Header<'_>) -> std::io::Result<()> {
-        let units = [header.unit_nm * 1e-3, header.unit_nm * 1e-9].map(real_bytes);
+        let units = [header.unit_nm / 1e3, header.unit_nm / 1e9].map(real_bytes);
         self.shorts(kind::HEADER, &[3])?;
         self.shorts(kind::BGNLIB, &DATES)?;
         self.string(kind::LIBNAME, "lithoburn")?;

@@ -136,7 +136,7 @@ impl Builder {
     /// Keeps a repetition for shapes and instances to refer to.
     pub(crate) fn repetition(&mut self, repetition: Repetition) -> Result<u32, String> {
         let own = match &repetition {
-            Repetition::List(places) => 8 * places.len() as u64,
+            Repetition::List(places) => places.bytes(),
             Repetition::Grid { .. } => 0,
         };
         self.store(64 + own)?;

@@ -1,6 +1,6 @@
 //! What a cell holds: polygons and instances, close together in memory.
 
-use super::Index;
+use super::index::Index;
 use super::repetition::{Repetition, moved};
 use super::transform::{Transform, Turn};
 use crate::Bounds;

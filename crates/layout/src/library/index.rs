@@ -9,7 +9,7 @@ use crate::Bounds;
 const GROUP: usize = 16;
 
 /// The tree. Small cells have none and are searched whole.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     count: u32,
     /// Items in packed order.

@@ -8,7 +8,7 @@ use super::transform::Transform;
 use crate::{Bounds, LayoutError, Polygon};
 
 /// Bytes that flat polygons may take, so that a small file cannot fill the memory.
-const MOST_BYTES: u64 = 640 << 20;
+const MOST_BYTES: u64 = 512 << 20;
 /// Items that one search may look at: some seconds' work.
 pub(super) const MOST_ITEMS: u64 = 30_000_000;
 

@@ -1,5 +1,6 @@
 //! Repetitions: one shape or instance at many places, kept as what the file says.
 
+use super::index::Index;
 use super::query::Work;
 use crate::{Bounds, LayoutError};
 
@@ -7,7 +8,7 @@ use crate::{Bounds, LayoutError};
 type Found<'a> = &'a mut dyn FnMut([f64; 2], &mut Work) -> Result<(), LayoutError>;
 
 /// Places relative to the first, which is at 0.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Repetition {
     /// Columns and rows: `counts` places along each of the two `steps`.
     Grid {
@@ -16,8 +17,29 @@ pub(crate) enum Repetition {
         /// From one place to the next; in database units, and not always whole ones.
         steps: [[f64; 2]; 2],
     },
-    /// Anywhere. The first is in the list.
-    List(Vec<[i32; 2]>),
+    /// Anywhere.
+    List(Places),
+}
+
+/// Places in any order, the first among them. There may be millions, so they are searched by a tree.
+#[derive(Debug)]
+pub(crate) struct Places {
+    places: Vec<[i32; 2]>,
+    index: Index,
+}
+
+impl Places {
+    pub(crate) fn new(mut places: Vec<[i32; 2]>) -> Self {
+        places.shrink_to_fit();
+        let point = |i: u32| places[i as usize].map(f64::from);
+        let index = Index::new(places.len() as u32, |i| Bounds { min: point(i), max: point(i) });
+        Self { places, index }
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        16 * self.places.len() as u64
+    }
 }
 
 impl Repetition {
@@ -25,7 +47,7 @@ impl Repetition {
     pub(crate) fn count(&self) -> u64 {
         match self {
             Self::Grid { counts, .. } => counts[0].saturating_mul(counts[1]),
-            Self::List(places) => places.len() as u64,
+            Self::List(list) => list.places.len() as u64,
         }
     }
 
@@ -38,8 +60,8 @@ impl Repetition {
                 let corner = |c: f64, r: f64| at(place(steps, c, r));
                 corner(0.0, 0.0).union(corner(c, 0.0)).union(corner(0.0, r)).union(corner(c, r))
             }
-            Self::List(places) => {
-                let all = places.iter().map(|p| at(p.map(f64::from)));
+            Self::List(list) => {
+                let all = list.places.iter().map(|p| at(p.map(f64::from)));
                 all.reduce(Bounds::union).unwrap_or(of)
             }
         }
@@ -68,14 +90,15 @@ impl Repetition {
                     }
                 }
             }
-            Self::List(places) => {
-                for by in places {
-                    let by = by.map(f64::from);
-                    work.spend(1)?;
-                    if window.is_none_or(|w| moved(of, by).touches(w)) {
-                        found(by, work)?;
-                    }
-                }
+            Self::List(list) => {
+                let mut at = |i: usize, work: &mut Work| found(list.places[i].map(f64::from), work);
+                let Some(window) = window else {
+                    return (0..list.places.len()).try_for_each(|i| at(i, work));
+                };
+                let [x, y] = ranges(of, window, [0.0; 2], [0.0; 2]);
+                let near = list.index.near(&Bounds { min: [x[0], y[0]], max: [x[1], y[1]] });
+                work.spend(near.len() as u64)?;
+                near.iter().try_for_each(|&i| at(i as usize, work))?;
             }
         }
         Ok(())
@@ -136,11 +159,11 @@ mod tests {
             corner in proptest::array::uniform2(-30..30_i32),
             size in proptest::array::uniform2(0..12_i32),
         ) {
-            let repetition = Repetition::Grid { counts, steps: steps.map(|s| s.map(f64::from)) };
+            let grid = Repetition::Grid { counts, steps: steps.map(|s| s.map(f64::from)) };
             let of = Bounds { min: [0.0; 2], max: [2.0, 1.0] };
             let min = corner.map(f64::from);
             let window = Bounds { min, max: [0, 1].map(|i| min[i] + f64::from(size[i])) };
-            let places = |window: Option<&Bounds>| {
+            let places = |repetition: &Repetition, window: Option<&Bounds>| {
                 let mut places = Vec::new();
                 let mut add = |by, _: &mut Work| {
                     places.push(by);
@@ -150,12 +173,17 @@ mod tests {
                 places
             };
             let touches = |by: &[f64; 2]| moved(&of, *by).touches(&window);
-            let mut found = places(Some(&window));
-            found.retain(touches);
-            let mut all = places(None);
-            prop_assert_eq!(all.len() as u64, repetition.count());
+            let mut all = places(&grid, None);
+            prop_assert_eq!(all.len() as u64, grid.count());
+            let list = all.iter().map(|by| by.map(|v| v as i32)).collect();
+            let list = Repetition::List(Places::new(list));
+            prop_assert_eq!(&places(&list, None), &all);
             all.retain(touches);
-            prop_assert_eq!(found, all);
+            for repetition in [grid, list] {
+                let mut found = places(&repetition, Some(&window));
+                found.retain(touches);
+                prop_assert_eq!(&found, &all);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@ use std::path::Path;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::repetition::Places;
 use super::*;
 
 const LAYER: Layer = Layer { layer: 7, datatype: 1 };
@@ -45,7 +46,7 @@ fn random(seed: u64, any_angle: bool) -> Library {
 
 fn repetition(rng: &mut ChaCha8Rng, builder: &mut Builder) -> Option<u32> {
     let mut vector = || [0, 1].map(|_| rng.random_range(-60..60));
-    let list = Repetition::List(vec![[0, 0], vector(), vector()]);
+    let list = Repetition::List(Places::new((0..30).map(|_| vector()).collect()));
     let steps = [vector().map(f64::from), vector().map(f64::from)];
     let grid = Repetition::Grid { counts: [0, 1].map(|_| rng.random_range(1..5)), steps };
     match rng.random_range(0..4) {

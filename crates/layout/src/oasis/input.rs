@@ -113,29 +113,23 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// A number of seven bits a byte, the lowest first.
+    /// A number of seven bits a byte, the lowest first. Any number of zeros may follow: KLayout pads with them.
     pub(crate) fn unsigned(&mut self) -> Result<u64, String> {
-        let mut value = 0;
-        for shift in (0..63).step_by(7) {
+        let (mut value, mut shift) = (0, 0);
+        loop {
             let byte = self.byte()?;
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
+            let bits = u64::from(byte & 0x7F);
+            if bits != 0 && (shift > 63 || bits << shift >> shift != bits) {
+                return Err("a number has more than 64 bits".into());
             }
-        }
-        // The tenth byte: only its lowest bit fits. More may follow if they are all zero.
-        for last in 0..8 {
-            let byte = self.byte()?;
-            match (byte & 0x7F, last) {
-                (0, _) => {}
-                (1, 0) => value |= 1 << 63,
-                _ => break,
+            if bits != 0 {
+                value |= bits << shift;
             }
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
+            shift = (shift + 7).min(70);
         }
-        Err("a number has more than 64 bits".into())
     }
 
     /// A number that coordinates can be summed of.
@@ -313,7 +307,8 @@ mod tests {
             Ok(u64::MAX)
         );
         assert!(input(&[0xFF; 30]).unsigned().is_err());
-        assert!(input(&[0x80; 30]).unsigned().is_err());
+        let padded = [[0x85].as_slice(), &[0x80; 30], &[0]].concat();
+        assert_eq!(input(&padded).unsigned(), Ok(5));
         assert!(
             input(&[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1]).signed().is_err()
         );

@@ -2,7 +2,7 @@
 
 use super::input::Input;
 use super::modal::PointList;
-use crate::library::Repetition;
+use crate::library::{Places, Repetition};
 
 /// More points of one shape, or places of one repetition, are refused: compressed files can ask for any number.
 const MOST_POINTS: u64 = 1 << 22;
@@ -111,5 +111,5 @@ fn list(
         at = sum(at, [x, y])?;
         places.push(narrow(at)?);
     }
-    Ok(Repetition::List(places))
+    Ok(Repetition::List(Places::new(places)))
 }
