@@ -430,7 +430,7 @@ mod tests {
             let injector = Injector::new(seed);
             // Hanging costs real time; one run in sixteen has it.
             let hangs = seed % 16 == 0;
-            let deadline = if hangs { 250 * MS } else { Duration::from_secs(60) };
+            let deadline = if hangs { 500 * MS } else { Duration::from_secs(60) };
             let terms = Terms {
                 ahead: 1 + seed as usize % 32,
                 first_deadline: deadline,
@@ -475,7 +475,7 @@ mod tests {
             capacity: Some(6),
             lost: 0.05,
             hang: if hangs { 0.05 } else { 0.0 },
-            hang_for: 400 * MS,
+            hang_for: 800 * MS,
             ..unlucky.clone()
         };
         let fate = |i: usize| if i == 0 { unlucky.clone() } else { doomed.clone() };
@@ -585,20 +585,20 @@ mod tests {
     #[test]
     fn a_device_that_hangs_is_left_behind_and_its_late_results_count_for_nothing() {
         let late = does("late", 2, |tasks: &[usize]| {
-            std::thread::sleep(500 * MS);
+            std::thread::sleep(5000 * MS);
             Ok(tasks.iter().map(|_| 0).collect())
         });
         let slow = Device { per_task: 2 * MS, ..Device::default() };
         let good = slow.member("good", 2, |task: &usize| answer(*task));
         let terms = Terms {
-            first_deadline: 200 * MS,
-            least_deadline: 200 * MS,
+            first_deadline: 400 * MS,
+            least_deadline: 400 * MS,
             ahead: 8,
             ..Terms::default()
         };
         let start = Instant::now();
         let report = assert_whole(ordered(vec![late, good], 30, &terms), 30);
-        assert!(start.elapsed() < 450 * MS, "it was waited for: {:?}", start.elapsed());
+        assert!(start.elapsed() < 4000 * MS, "it was waited for: {:?}", start.elapsed());
         assert!(matches!(&report.members[0].state, State::Dead(why) if why.contains("hung")));
         assert_eq!(report.faults[0].kind, FaultKind::Hung);
     }
@@ -628,8 +628,8 @@ mod tests {
         let report = report.expect("to stop is no error");
         assert!(report.stopped);
         assert_eq!((report.tasks, begun.load(Ordering::Relaxed)), (delivered, delivered));
-        // Four devices with two batches of two each may be under way.
-        assert!((20..=60).contains(&delivered), "{delivered}");
+        // 16 may be under way, and as many results may lie before the sink, or twice as many if it lags.
+        assert!((20..=70).contains(&delivered), "{delivered}");
     }
 
     #[test]
