@@ -8,7 +8,7 @@ use super::{Growth, Kind, Measurement, Study};
 
 /// Time of a task, and of a batch whatever its size.
 const PER_TASK: Duration = Duration::from_millis(5);
-const PER_BATCH: Duration = Duration::from_millis(2);
+const PER_BATCH: Duration = Duration::from_millis(10);
 
 pub(super) fn measure(study: &Study, growth: Growth, devices: usize) -> Measurement {
     let most = study.counts.iter().copied().max().unwrap_or(devices);
