@@ -117,6 +117,13 @@ fn any_number_of_devices_gives_the_mask_of_one_and_a_killed_run_goes_on() {
     assert!(kills >= 1 && resumed >= 1, "{kills} kills, {resumed} with something to go on from");
     assert_eq!(numbers(&report_of_last), numbers(&report));
     assert_eq!(std::fs::read(killed.join("mask.gds")).expect("mask.gds"), mask);
+    let mut left: Vec<String> = std::fs::read_dir(&killed)
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["mask.gds", "mask.png", "overview.png", "report.json"]);
 }
 
 #[test]

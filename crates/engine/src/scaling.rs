@@ -35,7 +35,7 @@ pub struct Study {
     pub kinds: Vec<Kind>,
     /// Whose network.
     pub method: Method,
-    /// A U-Net of this width with random weights instead, to measure models of any size.
+    /// An encoder-decoder of six stages of this width with random weights instead, to measure models of any size.
     pub width: Option<usize>,
     /// Its precision.
     pub precision: DType,
@@ -164,7 +164,7 @@ impl Study {
             command: std::env::args().skip(1).fold("lithoburn".into(), |l, word| l + " " + &word),
             cards: self.devices.iter().map(|d| format!("{} ({})", d.name, d.card)).collect(),
             network: match self.width {
-                Some(width) => format!("a U-Net of width {width}"),
+                Some(width) => format!("an encoder-decoder of six stages of width {width}"),
                 None => self.method.name().into(),
             },
             precision: format!("{:?}", self.precision).to_lowercase(),

@@ -40,15 +40,48 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
 
 /// A temporary file in the same folder, which is made if need be.
 pub(crate) fn beside(path: &Path) -> Result<NamedTempFile, LayoutError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let make = || {
         std::fs::create_dir_all(folder)?;
         NamedTempFile::new_in(folder)
     };
     make().map_err(|e| LayoutError::Write(path.to_path_buf(), e))
+}
+
+/// As [`beside`], with a name that [`sweep`] knows: for files that take long to write.
+pub(crate) fn part_of(path: &Path) -> Result<NamedTempFile, LayoutError> {
+    sweep(path);
+    let folder = folder_of(path);
+    let make = || {
+        std::fs::create_dir_all(folder)?;
+        tempfile::Builder::new().prefix(&part_prefix(path)).suffix(PART).tempfile_in(folder)
+    };
+    make().map_err(|e| LayoutError::Write(path.to_path_buf(), e))
+}
+
+/// Ending of files that are being written.
+const PART: &str = ".part";
+
+fn part_prefix(path: &Path) -> String {
+    format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Takes away what a program that was killed had begun to write. What cannot be taken away does no harm.
+fn sweep(path: &Path) {
+    let prefix = part_prefix(path);
+    for entry in std::fs::read_dir(folder_of(path)).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&prefix) && name.ends_with(PART) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Gives a temporary file its name.

@@ -13,7 +13,7 @@ use crate::{Layer, LayoutError, Polygon, file};
 /// Writes polygons of one cell and layer to a GDSII or OASIS file, as its name says.
 ///
 /// Little is kept in memory. The file is written beside and renamed by [`PolygonWriter::finish`]; without that,
-/// nothing is left of it. The same polygons make the same bytes. Corners are rounded to database units; what has
+/// nothing is left of it, and what a killed program leaves is taken away by the next one. The same polygons make the same bytes. Corners are rounded to database units; what has
 /// no inside then is left out.
 ///
 /// ```no_run
@@ -57,7 +57,7 @@ impl PolygonWriter {
         unit_nm: f64,
     ) -> Result<Self, LayoutError> {
         let header = Header::new(path, cell, layer, unit_nm)?;
-        let output = || file::beside(path).map(|file| BufWriter::with_capacity(1 << 16, file));
+        let output = || file::part_of(path).map(|file| BufWriter::with_capacity(1 << 16, file));
         let sink = match Format::of(path) {
             Some(Format::Gds) => Sink::Gds(GdsWriter::new(output()?, &header)?),
             Some(Format::Oasis) => Sink::Oasis(OasisWriter::new(output()?, &header)?),

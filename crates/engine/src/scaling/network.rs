@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_models::parallel::{
     Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
 };
-use lithoburn_models::{MaskNetwork, NeuralIltConfig, ParallelError, Place, Program};
+use lithoburn_models::{EncoderDecoderConfig, MaskNetwork, NeuralIltConfig, ParallelError, Place, Program};
 use lithoburn_pool::stats::Latency;
 use lithoburn_pool::{Chosen, memory};
 
@@ -20,6 +20,8 @@ use crate::spread::cuts;
 const REPEATS: usize = 3;
 /// Passes before the clock runs.
 const WARM: usize = 2;
+/// Stages of networks with random weights.
+const STAGES: usize = 6;
 /// Seed of networks with random weights.
 const SEED: u64 = 1;
 
@@ -61,7 +63,9 @@ impl<'a> Bench<'a> {
     fn new(study: &'a Study, devices: usize) -> Result<Self, EngineError> {
         let program = match study.width {
             Some(width) => {
-                NeuralIltConfig { width, ..NeuralIltConfig::default() }.random_program(SEED)
+                let fast = EncoderDecoderConfig::new(vec![width; STAGES], true, 1);
+                let config = NeuralIltConfig { fast: Some(fast), ..NeuralIltConfig::fast() };
+                config.random_program(SEED)
             }
             None => load_network(study.method, None, &Device::flex())?.0.program(),
         };
