@@ -4,10 +4,14 @@
 //! if they respect the space rule. The ten contest clips have widths of 54 to 140 nm, spaces of 50 to
 //! 150 nm and extents of 200 to 1050 nm; the ranges here are drawn around these.
 
+mod chip;
+
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{Bounds, Layout, Polygon};
+
+pub use chip::Chip;
 
 /// Rules and sizes of synthetic clips, all in nm.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -4,7 +4,7 @@
 //! polygons of 64 sides around them. Names may be given before or after they are used. Repetitions stay repetitions.
 //! A validation (CRC32 or checksum) is checked if it is there.
 //!
-//! Written is one cell with rectangles and polygons, in compressed blocks.
+//! Written are cells with rectangles, polygons and placements, in compressed blocks.
 
 mod input;
 mod modal;

@@ -10,7 +10,7 @@ use crate::library::Format;
 use crate::oasis::OasisWriter;
 use crate::{Layer, LayoutError, Polygon, file};
 
-/// Writes polygons of one cell and layer to a GDSII or OASIS file, as its name says.
+/// Writes polygons of one layer to a GDSII or OASIS file, as its name says: into one cell, or several.
 ///
 /// Little is kept in memory. The file is written beside and renamed by [`PolygonWriter::finish`]; without that,
 /// nothing is left of it, and what a killed program leaves is taken away by the next one. The same polygons make the same bytes. Corners are rounded to database units; what has
@@ -79,6 +79,37 @@ impl PolygonWriter {
         }
     }
 
+    /// Begins another cell, into which polygons go from now on. No polygons go into those before.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Write`] if the disk is full.
+    pub fn begin_cell(&mut self, cell: &str) -> Result<(), LayoutError> {
+        let cell = cell_name(cell);
+        match &mut self.sink {
+            Sink::Gds(sink) => sink.begin_cell(&cell),
+            Sink::Oasis(sink) => sink.begin_cell(&cell),
+        }
+    }
+
+    /// Places a cell with its origin at a point, in nm, mirrored about the x axis or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`PolygonWriter::add`].
+    pub fn place(
+        &mut self,
+        cell: &str,
+        at_nm: [f64; 2],
+        mirrored: bool,
+    ) -> Result<(), LayoutError> {
+        let cell = cell_name(cell);
+        match &mut self.sink {
+            Sink::Gds(sink) => sink.place(&cell, at_nm, mirrored),
+            Sink::Oasis(sink) => sink.place(&cell, at_nm, mirrored),
+        }
+    }
+
     /// Ends the file and gives it its name.
     ///
     /// # Errors
@@ -136,14 +167,18 @@ impl Grid {
     /// The corners, without those that repeat the one before; `None` if nothing is left inside.
     pub(crate) fn corners(&self, polygon: &Polygon) -> Result<Option<Vec<[i32; 2]>>, LayoutError> {
         let mut corners = Vec::with_capacity(polygon.points.len());
-        for p in &polygon.points {
-            corners.push([self.units(p[0])?, self.units(p[1])?]);
+        for &p in &polygon.points {
+            corners.push(self.point(p)?);
         }
         corners.dedup();
         while corners.len() > 1 && corners.first() == corners.last() {
             corners.pop();
         }
         Ok((corners.len() > 2).then_some(corners))
+    }
+
+    pub(crate) fn point(&self, p: [f64; 2]) -> Result<[i32; 2], LayoutError> {
+        Ok([self.units(p[0])?, self.units(p[1])?])
     }
 
     fn units(&self, nm: f64) -> Result<i32, LayoutError> {

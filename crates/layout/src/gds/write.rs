@@ -10,6 +10,7 @@ use crate::{Layer, LayoutError, Polygon};
 const MOST_CORNERS: usize = 8190;
 /// Data types of records.
 const NONE: u8 = 0;
+const BITS: u8 = 1;
 const SHORTS: u8 = 2;
 const LONGS: u8 = 3;
 const REALS: u8 = 5;
@@ -17,7 +18,7 @@ const STRING: u8 = 6;
 /// The first of January 2000, twice: the same mask is the same file.
 const DATES: [u16; 12] = [100, 1, 1, 0, 0, 0, 100, 1, 1, 0, 0, 0];
 
-/// Writes one cell.
+/// Writes cells one after the other.
 pub(crate) struct GdsWriter<W> {
     output: W,
     grid: Grid,
@@ -52,6 +53,37 @@ impl<W: Write> GdsWriter<W> {
             }
         }
         Ok(())
+    }
+
+    /// Begins another cell.
+    pub(crate) fn begin_cell(&mut self, cell: &str) -> Result<(), LayoutError> {
+        let mut begin = || {
+            self.record(kind::ENDSTR, NONE, &[])?;
+            self.shorts(kind::BGNSTR, &DATES)?;
+            self.string(kind::STRNAME, cell)
+        };
+        begin().map_err(|e| self.grid.failed(e))
+    }
+
+    /// Places a cell.
+    pub(crate) fn place(
+        &mut self,
+        cell: &str,
+        at_nm: [f64; 2],
+        mirrored: bool,
+    ) -> Result<(), LayoutError> {
+        let at = self.grid.point(at_nm)?;
+        let bytes: Vec<u8> = at.iter().flat_map(|v| v.to_be_bytes()).collect();
+        let mut place = || {
+            self.record(kind::SREF, NONE, &[])?;
+            self.string(kind::SNAME, cell)?;
+            if mirrored {
+                self.record(kind::STRANS, BITS, &[0x80, 0])?;
+            }
+            self.record(kind::XY, LONGS, &bytes)?;
+            self.record(kind::ENDEL, NONE, &[])
+        };
+        place().map_err(|e| self.grid.failed(e))
     }
 
     /// Ends the file.

@@ -13,7 +13,7 @@ const LEVEL: u8 = 6;
 /// Length of the record END, by the standard.
 const END_BYTES: usize = 256;
 
-/// Writes one cell.
+/// Writes cells one after the other.
 pub(crate) struct OasisWriter<W> {
     output: W,
     grid: Grid,
@@ -21,8 +21,9 @@ pub(crate) struct OasisWriter<W> {
     /// Bytes written, and their CRC.
     written: u64,
     crc: crc32fast::Hasher,
-    /// Where the table of cell names begins.
+    /// Where the table of cell names begins, and whether it has the names of all cells.
     names: u64,
+    all_named: bool,
     /// Records that are not written yet.
     block: Records,
     last: Last,
@@ -35,6 +36,7 @@ struct Last {
     size: [Option<i64>; 2],
     at: [i64; 2],
     points: Vec<u8>,
+    placed: [i64; 2],
 }
 
 /// Records in the making.
@@ -95,6 +97,7 @@ impl<W: Write> OasisWriter<W> {
             written: 0,
             crc: crc32fast::Hasher::new(),
             names: 0,
+            all_named: true,
             block: Records::default(),
             last: Last::default(),
         };
@@ -133,9 +136,7 @@ impl<W: Write> OasisWriter<W> {
                 Some([min, max]) => self.rectangle(min, max),
                 None => self.polygon(&corners),
             }
-            if self.block.0.len() >= BLOCK {
-                self.flush().map_err(|e| self.grid.failed(e))?;
-            }
+            self.flush_if_long()?;
         }
         Ok(())
     }
@@ -202,6 +203,42 @@ impl<W: Write> OasisWriter<W> {
         info
     }
 
+    /// Begins another cell.
+    pub(crate) fn begin_cell(&mut self, cell: &str) -> Result<(), LayoutError> {
+        let mut records = Records::default();
+        records.unsigned(record::CELL_NAME);
+        records.string(cell.as_bytes());
+        records.unsigned(record::XYRELATIVE);
+        (self.last, self.all_named) = (Last::default(), false);
+        let written = self.flush().and_then(|()| self.put(&records.0));
+        written.map_err(|e| self.grid.failed(e))
+    }
+
+    /// Places a cell.
+    pub(crate) fn place(
+        &mut self,
+        cell: &str,
+        at_nm: [f64; 2],
+        mirrored: bool,
+    ) -> Result<(), LayoutError> {
+        let at = self.grid.point(at_nm)?.map(i64::from);
+        self.block.unsigned(record::PLACEMENT);
+        self.block.0.push(0x80 | 0x30 | u8::from(mirrored));
+        self.block.string(cell.as_bytes());
+        for axis in 0..2 {
+            self.block.signed(at[axis] - self.last.placed[axis]);
+        }
+        self.last.placed = at;
+        self.flush_if_long()
+    }
+
+    fn flush_if_long(&mut self) -> Result<(), LayoutError> {
+        match self.block.0.len() < BLOCK {
+            true => Ok(()),
+            false => self.flush().map_err(|e| self.grid.failed(e)),
+        }
+    }
+
     /// Writes the records that have been made, compressed if that is shorter.
     fn flush(&mut self) -> std::io::Result<()> {
         let records = std::mem::take(&mut self.block.0);
@@ -226,10 +263,12 @@ impl<W: Write> OasisWriter<W> {
     fn end(&mut self) -> std::io::Result<()> {
         let mut end = Records::default();
         end.unsigned(record::END);
-        // Names of cells are in one table; there is no other table.
-        for offset in [self.names, 0, 0, 0, 0, 0] {
+        // All names of cells are in one table, if there is one cell; there is no other table.
+        end.unsigned(u64::from(self.all_named));
+        end.unsigned(self.names);
+        for _ in 0..5 {
             end.unsigned(1);
-            end.unsigned(offset);
+            end.unsigned(0);
         }
         // Two bytes of length, the padding, one byte of scheme, four of signature.
         end.string(&vec![0; END_BYTES - end.0.len() - 7]);
