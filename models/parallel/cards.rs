@@ -6,8 +6,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::WgpuBackend;
-use burn::tensor::{DType, Device, DeviceKind, DeviceType, Tensor};
+use burn::tensor::{DType, Device, DeviceKind, Tensor};
 use lithoburn_pool::collective::{Sums, link};
+use lithoburn_pool::{DeviceName, choose};
 
 use super::*;
 use crate::neural_ilt::NeuralIltConfig;
@@ -16,10 +17,10 @@ use crate::neural_ilt::NeuralIltConfig;
 fn devices() -> Option<([Device; 2], f32)> {
     let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
         Ok("cuda") => {
-            let cards = Device::enumerate(DeviceType::Cuda).into_vec();
-            let second = cards.get(1).cloned().unwrap_or_else(Device::flex);
+            let card = |i| choose(DeviceName::Cuda(Some(i))).ok().map(|chosen| chosen.device);
+            let second = card(1).unwrap_or_else(Device::flex);
             // Cards multiply in TF32.
-            Some(([cards.into_iter().next()?, second], 2e-2))
+            Some(([card(0)?, second], 2e-2))
         }
         Ok("vulkan") => Some(([Device::vulkan(DeviceKind::DefaultDevice), Device::flex()], 1e-4)),
         _ => {
