@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lithoburn_layout::{Library, Raster, TileGrid, Violation, png, write_whole};
+use lithoburn_layout::{Bounds, Library, Raster, TileGrid, Violation, png, write_whole};
 use lithoburn_models::kernels_sha256;
 use lithoburn_pool::{Chosen, Plan, Terms, memory, share};
 use serde::{Deserialize, Serialize};
@@ -141,6 +141,14 @@ pub fn auto_halo_nm(field_nm: f64) -> f64 {
     (field_nm / 4.0 / STRIDE_NM).ceil() * STRIDE_NM
 }
 
+/// What a mask may need around its design, in nm: edges that move outwards, and assist features.
+const EDGE_NM: f64 = 256.0;
+
+/// An extent with room around it.
+pub(crate) fn around(extent: Bounds) -> Bounds {
+    Bounds { min: extent.min.map(|v| v - EDGE_NM), max: extent.max.map(|v| v + EDGE_NM) }
+}
+
 /// What the parts of a run share.
 struct Run<'a> {
     chip: &'a Chip<'a>,
@@ -175,7 +183,7 @@ impl Chip<'_> {
                 field_nm - 2.0 * halo_nm
             )));
         }
-        Ok(TileGrid::cover(self.library.extent(), field_nm, halo_nm, self.job.pixel_nm)?)
+        Ok(TileGrid::cover(around(self.library.extent()), field_nm, halo_nm, self.job.pixel_nm)?)
     }
 
     /// What two runs must have in common for one to go on from the other's journal.

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::chip::{Lane, MaskFormat};
+use crate::chip::{Lane, MaskFormat, around};
 use crate::job::{Event, Stage};
 use crate::write::{MASK_LAYER, probe_directory};
 use crate::{EngineError, write};
@@ -154,7 +154,12 @@ impl Printing<'_> {
     ///
     /// [`EngineError::Layout`] if tile, halo and pixels do not fit each other.
     pub fn grid(&self) -> Result<TileGrid, EngineError> {
-        Ok(TileGrid::cover(self.library.extent(), self.tile_nm, self.halo(), self.pixel_nm)?)
+        Ok(TileGrid::cover(
+            around(self.library.extent()),
+            self.tile_nm,
+            self.halo(),
+            self.pixel_nm,
+        )?)
     }
 
     /// Simulates the mask and leaves `printed_nominal`, `printed_outer` and `printed_inner` with the report in `out`.

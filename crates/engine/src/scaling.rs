@@ -164,6 +164,7 @@ impl Study {
             command: std::env::args().skip(1).fold("lithoburn".into(), |l, word| l + " " + &word),
             cards: self.devices.iter().map(|d| format!("{} ({})", d.name, d.card)).collect(),
             network: match self.width {
+                _ if self.kinds == [Kind::Simulated] => "the scheduler".into(),
                 Some(width) => format!("an encoder-decoder of six stages of width {width}"),
                 None => self.method.name().into(),
             },

@@ -7,7 +7,9 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_models::parallel::{
     Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
 };
-use lithoburn_models::{EncoderDecoderConfig, MaskNetwork, NeuralIltConfig, ParallelError, Place, Program};
+use lithoburn_models::{
+    EncoderDecoderConfig, MaskNetwork, NeuralIltConfig, ParallelError, Place, Program,
+};
 use lithoburn_pool::stats::Latency;
 use lithoburn_pool::{Chosen, memory};
 

@@ -61,14 +61,16 @@ impl Findings {
 
     /// The report for people.
     pub fn markdown(&self) -> String {
+        let what = match self.cards.is_empty() {
+            true => "on devices that sleep".into(),
+            false => format!("{} images of {1} x {1} pixels", self.precision, self.size),
+        };
         let mut text = format!(
-            "# Scaling of {}, {} images of {size} x {size} pixels\n\n`{}`\n\nlithoburn {}; {}\n",
+            "# Scaling of {}, {what}\n\n`{}`\n\nlithoburn {}; {}\n",
             self.network,
-            self.precision,
             self.command,
             self.version,
-            self.cards.join(", "),
-            size = self.size,
+            if self.cards.is_empty() { "no card".into() } else { self.cards.join(", ") },
         );
         for kind in KINDS {
             let rows: Vec<&Measurement> =
