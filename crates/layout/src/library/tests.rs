@@ -153,3 +153,20 @@ fn images_and_clips_are_libraries_of_one_cell() -> Result<(), LayoutError> {
     assert_eq!(library.database_unit_nm(), 2.5);
     Ok(())
 }
+
+/// Several threads look for their windows in one library.
+#[test]
+fn a_library_is_shared_by_threads() -> Result<(), LayoutError> {
+    let library = random(3, false);
+    let windows = || {
+        std::thread::scope(|s| {
+            let search = || library.polygons_in(library.extent());
+            let threads = [s.spawn(search), s.spawn(search)];
+            threads.map(|thread| thread.join().expect("no panic"))
+        })
+    };
+    for found in windows() {
+        assert_eq!(found?.len() as u64, library.count());
+    }
+    Ok(())
+}
