@@ -16,7 +16,7 @@ fn random(seed: u64, any_angle: bool) -> Library {
     let cells: Vec<u32> = (0..4).map(|i| builder.number(&format!("CELL{i}"))).collect();
     for (level, &cell) in cells.iter().enumerate() {
         builder.define(cell).expect("once");
-        for _ in 0..rng.random_range(1..25) {
+        for _ in 0..rng.random_range(1..12) {
             let repetition = repetition(&mut rng, &mut builder);
             let [x, y] = [0, 1].map(|_| rng.random_range(-500..500));
             let [w, h] = [0, 1].map(|_| rng.random_range(1..40));
@@ -46,7 +46,7 @@ fn random(seed: u64, any_angle: bool) -> Library {
 
 fn repetition(rng: &mut ChaCha8Rng, builder: &mut Builder) -> Option<u32> {
     let mut vector = || [0, 1].map(|_| rng.random_range(-60..60));
-    let list = Repetition::List(Places::new((0..30).map(|_| vector()).collect()));
+    let list = Repetition::List(Places::new((0..18).map(|_| vector()).collect()));
     let steps = [vector().map(f64::from), vector().map(f64::from)];
     let grid = Repetition::Grid { counts: [0, 1].map(|_| rng.random_range(1..5)), steps };
     match rng.random_range(0..4) {
