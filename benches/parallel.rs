@@ -83,5 +83,5 @@ fn forward(bencher: Bencher, way: &str) {
     };
     pass().expect("a value");
     bencher.counter(ItemsCount::new(images[0])).bench_local(&pass);
-    println!("{way}: {:?}", network.summary());
+    eprintln!("\n{way}: {:?}", network.summary());
 }

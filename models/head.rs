@@ -36,6 +36,11 @@ pub trait MaskNetwork: Send {
     /// Logits `[batch, 1, n, n]` for targets of that shape, in the input's precision.
     fn logits(&self, x: Tensor<4>) -> Tensor<4>;
 
+    /// Logits of several inputs, which may differ in shape. What computes several at once does so here.
+    fn all_logits(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+        inputs.into_iter().map(|x| self.logits(x)).collect()
+    }
+
     /// Side of a pixel of the mask, in nm.
     fn mask_pixel_nm(&self) -> f64 {
         self.head().pixel_nm / self.head().upsample as f64
@@ -55,8 +60,10 @@ pub trait MaskNetwork: Send {
     /// equally right and their mean is better; it costs eight passes.
     fn forward_symmetric(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
         let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
-        let answer = |code: usize| turned_back(self.logits(turned(input.clone(), code)), code);
-        let sum = (1..SYMMETRIES).fold(answer(0), |sum, code| sum + answer(code));
+        let inputs = (0..SYMMETRIES).map(|code| turned(input.clone(), code)).collect();
+        let answers = self.all_logits(inputs).into_iter().enumerate();
+        let sum = answers.map(|(code, y)| turned_back(y, code)).reduce(|sum, y| sum + y);
+        let sum = sum.unwrap_or_else(|| unreachable!("there are eight"));
         self.head().mask(target, sum / SYMMETRIES as f64)
     }
 }

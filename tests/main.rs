@@ -6,6 +6,7 @@ mod cli;
 mod golden;
 mod import;
 mod invariance;
+mod layouts;
 mod optics;
 mod reference;
 mod surrogate;

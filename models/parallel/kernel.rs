@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use lithoburn_pool::collective::moved;
 
 use crate::convolution::{biased, same_convolution};
 
@@ -66,8 +67,9 @@ impl Kernel {
             Weights::Placed(both) => both.as_ref().clone(),
             Weights::Host(both) => {
                 let (weight, bias) = both.as_ref().clone();
-                let bias = bias.map(|bias| Tensor::from_data(bias, home));
-                (Tensor::from_data(weight, home), bias)
+                let dtype = weight.dtype();
+                let bias = bias.map(|bias| Tensor::from_data(bias, (home, dtype)));
+                (Tensor::from_data(weight, (home, dtype)), bias)
             }
             Weights::Random(seed) => self.made(*seed, home, DType::F32),
         }
@@ -104,8 +106,8 @@ impl Kernel {
             return Self::on_device(weight, bias);
         }
         let (weight, bias) = self.tensors(device);
-        let weight = in_dtype(weight, precision).to_device(device);
-        let bias = bias.map(|bias| in_dtype(bias, precision).to_device(device));
+        let weight = moved(in_dtype(weight, precision), device);
+        let bias = bias.map(|bias| moved(in_dtype(bias, precision), device));
         Self::on_device(weight, bias)
     }
 
@@ -119,8 +121,8 @@ impl Kernel {
             Weights::Random(seed) => self.made(*seed, &Device::flex(), precision),
             _ => self.tensors(&Device::flex()),
         };
-        let weight = in_dtype(weight, precision).try_into_data().map_err(|e| e.to_string())?;
-        let bias = bias.map(|bias| in_dtype(bias, precision).try_into_data()).transpose();
+        let weight = own(in_dtype(weight, precision).try_into_data()).map_err(|e| e.to_string())?;
+        let bias = bias.map(|bias| own(in_dtype(bias, precision).try_into_data())).transpose();
         let bias = bias.map_err(|e| e.to_string())?;
         Ok(Self { weights: Weights::Host(Arc::new((weight, bias))), ..*self })
     }
@@ -137,9 +139,9 @@ impl Kernel {
     ) -> Self {
         let (weight, all) = self.tensors(&Device::flex());
         let weight = picked(picked(weight, 0, to), 1, from);
-        let weight = in_dtype(weight, precision).to_device(device);
+        let weight = moved(in_dtype(weight, precision), device);
         let all = all.filter(|_| bias);
-        let bias = all.map(|all| in_dtype(picked(all, 0, to), precision).to_device(device));
+        let bias = all.map(|all| moved(in_dtype(picked(all, 0, to), precision), device));
         Self::on_device(weight, bias)
     }
 
@@ -169,6 +171,14 @@ impl Kernel {
             _ => self.clone(),
         }
     }
+}
+
+/// What was read, in memory of our own: a device may use its own again (see [`moved`]).
+fn own<E>(read: Result<TensorData, E>) -> Result<TensorData, E> {
+    read.map(|data| {
+        let bytes = data.as_bytes().to_vec();
+        TensorData::from_bytes_vec(bytes, data.shape().clone(), data.dtype())
+    })
 }
 
 fn in_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {

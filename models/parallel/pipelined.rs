@@ -192,6 +192,20 @@ impl MaskNetwork for Pipelined {
         self.stride
     }
 
+    /// Inputs of one shape as one batch: the pipeline is filled once.
+    ///
+    /// # Panics
+    ///
+    /// Where [`Pipelined::try_logits`] has an error.
+    fn all_logits(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+        match inputs.first().map(Tensor::dims) {
+            Some(shape) if inputs.iter().all(|x| x.dims() == shape) => {
+                self.logits(Tensor::cat(inputs, 0)).split(shape[0], 0)
+            }
+            _ => inputs.into_iter().map(|x| self.logits(x)).collect(),
+        }
+    }
+
     /// # Panics
     ///
     /// Where [`Pipelined::try_logits`] has an error.

@@ -128,6 +128,25 @@ proptest! {
     }
 }
 
+/// A convolution's sums hardly depend on how many rows there are.
+#[test]
+fn rows_are_nearer_than_channels() {
+    let (mut rows, mut channels) = (0.0_f32, 0.0_f32);
+    for (_, network) in networks() {
+        let side = network.stride();
+        let x = wave([2, 1, 4 * side, 3 * side], 0.71);
+        let (program, expected) = (network.program(), network.logits(x.clone()));
+        for ranks in 2..=4 {
+            let spatial = Spatial::new(&program, &places(ranks), DType::F32).expect("fits");
+            rows = rows.max(off(&spatial.try_logits(x.clone()).expect("runs"), &expected));
+            let sharded = Sharded::new(&program, &places(ranks), terms(1e16)).expect("fits");
+            channels = channels.max(off(&sharded.try_logits(x.clone()).expect("runs"), &expected));
+        }
+    }
+    eprintln!("off by {rows:e} in rows, {channels:e} in channels");
+    assert!(rows <= 1e-6 && channels <= 1e-5, "{rows} {channels}");
+}
+
 /// The property above would hold if nothing were ever cut.
 #[test]
 fn channels_are_cut_and_the_parts_are_small() {
@@ -409,6 +428,11 @@ fn a_pipeline_is_a_network() {
     let pipelined =
         Pipelined::new(&program, &places(3), &cuts, PipelineTerms::default()).expect("fits");
     let target = wave([4, 1, 16, 16], 0.9).squeeze_dim::<3>(1);
+    // Eight symmetries are one batch of 32 there.
+    let found = pipelined.forward_symmetric(target.clone(), DType::F32);
+    let expected = network.forward_symmetric(target.clone(), DType::F32);
+    assert_eq!(found.try_into_vec_as::<f32>().ok(), expected.try_into_vec_as::<f32>().ok());
+    assert_eq!(pipelined.report().items, 32);
     let found = pipelined.forward(target.clone(), DType::F32);
     let expected = network.forward(target, DType::F32);
     assert_eq!(found.try_into_vec_as::<f32>().ok(), expected.try_into_vec_as::<f32>().ok());

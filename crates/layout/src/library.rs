@@ -112,7 +112,7 @@ impl Library {
         // Boxes of turned boxes are too large; looking at each polygon is exact, where that is possible.
         if !library.tables.turns.iter().all(transform::is_orthogonal) {
             let mut exact: Option<Bounds> = None;
-            let looked = library.search(None, query::MOST_ITEMS / 4, |polygon, _| {
+            let looked = library.search(None, query::MOST_ITEMS, |polygon, _| {
                 let bounds = polygon.bounds();
                 exact = Some(exact.map_or(bounds, |e| e.union(bounds)));
                 Ok(())

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use burn::backend::DispatchDevice;
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
 use crate::pipeline::{PipelineError, caught};
@@ -113,16 +113,56 @@ pub fn has_transport(device: &Device) -> bool {
 
 /// A tensor on another device.
 ///
-/// NCCL's copies wait for each other on both cards, so two that are given to two cards in different orders wait for ever: only one thread
-/// gives orders at a time.
+/// # Panics
+///
+/// If a device fails, as Burn's own `to_device`.
 pub fn moved<const D: usize>(x: Tensor<D>, device: &Device) -> Tensor<D> {
-    static ORDER: Mutex<()> = Mutex::new(());
-    if x.device() == *device {
+    let from = x.device();
+    if from == *device {
         return x;
     }
-    let direct = has_transport(device) && has_transport(&x.device());
-    let _order = direct.then(|| ORDER.lock().unwrap_or_else(PoisonError::into_inner));
-    x.to_device(device)
+    if from == Device::flex() {
+        return x.to_device(device);
+    }
+    if has_transport(device) && has_transport(&from) {
+        // NCCL's copies wait for each other on both cards, so two that are given to two cards in different orders wait for
+        // ever: only one thread gives orders at a time.
+        static ORDER: Mutex<()> = Mutex::new(());
+        let _order = ORDER.lock().unwrap_or_else(PoisonError::into_inner);
+        return x.to_device(device);
+    }
+    through_host(x, &from, device)
+}
+
+/// A copy by way of memory of our own.
+///
+/// What CubeCL 0.11 reads lies in a buffer of the device's runtime that a later read of the same device can overwrite while the first
+/// one's bytes are still in use: seen on OpenGL, in one of ten sums of a card and the CPU. So one thread reads a device at a time,
+/// and copies before the next one does.
+fn through_host<const D: usize>(x: Tensor<D>, from: &Device, to: &Device) -> Tensor<D> {
+    let (shape, dtype) = (x.shape(), x.dtype());
+    let bytes = {
+        let door = door(from);
+        let _one = door.lock().unwrap_or_else(PoisonError::into_inner);
+        match x.try_into_data() {
+            Ok(data) => data.as_bytes().to_vec(),
+            Err(error) => panic!("cannot read a tensor off {from:?}: {error}"),
+        }
+    };
+    Tensor::from_data(TensorData::from_bytes_vec(bytes, shape, dtype), (to, dtype))
+}
+
+/// A device's lock for reading.
+fn door(device: &Device) -> Arc<Mutex<()>> {
+    type Door = (Device, Arc<Mutex<()>>);
+    static DOORS: Mutex<Vec<Door>> = Mutex::new(Vec::new());
+    let mut doors = DOORS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, door)) = doors.iter().find(|(known, _)| known == device) {
+        return Arc::clone(door);
+    }
+    let door = Arc::new(Mutex::new(()));
+    doors.push((device.clone(), Arc::clone(&door)));
+    door
 }
 
 /// What a way between two devices carries.

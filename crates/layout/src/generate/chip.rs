@@ -17,6 +17,8 @@ const WIDER: u32 = 20;
 const LENGTHS: [u32; 2] = [400, 11_000];
 /// How much longer than the least space a gap at a wire's end may be, in nm.
 const GAP: u32 = 400;
+/// Widths, spaces and grids beyond are mistakes.
+const MOST_NM: u32 = 100_000;
 /// Share of wires that change their track.
 const JOGS: f64 = 0.25;
 /// Different cells of a chip that is made of cells.
@@ -40,7 +42,7 @@ impl Chip {
     ///
     /// # Errors
     ///
-    /// As [`PolygonWriter::add`].
+    /// As [`PolygonWriter::add`]; [`LayoutError::Grid`] if the rules leave no room for a wire.
     pub fn write(&self, to: &mut PolygonWriter) -> Result<u64, LayoutError> {
         self.fill(self.side_nm, 0, |wires| to.add(wires))
     }
@@ -50,7 +52,7 @@ impl Chip {
     ///
     /// # Errors
     ///
-    /// As [`PolygonWriter::add`]; [`LayoutError::Grid`] if not one cell fits.
+    /// As [`PolygonWriter::add`]; [`LayoutError::Grid`] if not one cell or wire fits.
     pub fn write_cells(&self, to: &mut PolygonWriter, name: &str) -> Result<u64, LayoutError> {
         let across = (self.side_nm / CELL_NM).floor() as u64;
         if across == 0 {
@@ -97,6 +99,23 @@ impl Chip {
         f64::from(sum.next_multiple_of(2 * self.rules.grid_nm))
     }
 
+    /// Whether there is a wire that fits.
+    fn check(&self) -> Result<(), LayoutError> {
+        let ClipRules { least_width_nm: width, least_space_nm: space, grid_nm: grid, .. } =
+            self.rules;
+        let known = (1..=MOST_NM).contains(&grid) && width <= MOST_NM && space <= MOST_NM;
+        if known
+            && self.side_nm.is_finite()
+            && self.side_nm > self.pitch().max(2.0 * f64::from(LENGTHS[0]))
+        {
+            return Ok(());
+        }
+        Err(LayoutError::Grid(format!(
+            "a chip of {} nm has no room for wires of {width} nm, spaces of {space} nm and a grid of {grid} nm",
+            self.side_nm
+        )))
+    }
+
     /// Fills a square, band by band.
     fn fill(
         &self,
@@ -104,6 +123,7 @@ impl Chip {
         stream: u64,
         mut add: impl FnMut(&[Polygon]) -> Result<(), LayoutError>,
     ) -> Result<u64, LayoutError> {
+        self.check()?;
         let tracks = (side / self.pitch()).floor() as usize;
         let mut count = 0;
         for first in (0..tracks).step_by(BAND) {
@@ -218,6 +238,20 @@ mod tests {
             let found: Vec<_> = rules.check(&raster).into_iter().filter(inner).collect();
             assert!(found.is_empty(), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_chip_without_room_is_refused() {
+        let none = |side_nm: f64, least_width_nm: u32, grid_nm: u32| {
+            let rules = ClipRules { least_width_nm, grid_nm, ..ClipRules::default() };
+            Chip { side_nm, rules, seed: 0 }
+                .fill(side_nm, 0, |_| Ok(()))
+                .expect_err("no room")
+                .to_string()
+        };
+        assert!(none(500.0, 54, 2).contains("chip of 500 nm has no room"));
+        assert!(none(1e6, u32::MAX, 2).contains("wires of 4294967295 nm"));
+        assert!(none(1e6, 54, 0).contains("grid of 0 nm"));
     }
 
     #[test]

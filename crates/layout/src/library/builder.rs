@@ -167,7 +167,7 @@ impl Builder {
         points: &[[f64; 2]],
         repetition: Option<u32>,
     ) -> Result<(), String> {
-        if points.iter().flatten().any(|v| v.abs() > f64::from(i32::MAX)) {
+        if !points.iter().flatten().all(|v| v.abs() <= f64::from(i32::MAX)) {
             return Err("a shape reaches beyond 32 bits of database units".into());
         }
         if points.iter().flatten().all(|v| v.fract() == 0.0) {

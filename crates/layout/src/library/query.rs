@@ -9,8 +9,8 @@ use crate::{Bounds, LayoutError, Polygon};
 
 /// Bytes that flat polygons may take, so that a small file cannot fill the memory.
 const MOST_BYTES: u64 = 512 << 20;
-/// Items that one search may look at: some seconds' work.
-pub(super) const MOST_ITEMS: u64 = 30_000_000;
+/// Items that one search may look at: about a second's work.
+pub(super) const MOST_ITEMS: u64 = 12_000_000;
 
 /// What a search may still do.
 pub(crate) struct Work {

@@ -16,7 +16,7 @@ fn random(seed: u64, any_angle: bool) -> Library {
     let cells: Vec<u32> = (0..4).map(|i| builder.number(&format!("CELL{i}"))).collect();
     for (level, &cell) in cells.iter().enumerate() {
         builder.define(cell).expect("once");
-        for _ in 0..rng.random_range(1..25) {
+        for _ in 0..rng.random_range(1..12) {
             let repetition = repetition(&mut rng, &mut builder);
             let [x, y] = [0, 1].map(|_| rng.random_range(-500..500));
             let [w, h] = [0, 1].map(|_| rng.random_range(1..40));
@@ -46,7 +46,7 @@ fn random(seed: u64, any_angle: bool) -> Library {
 
 fn repetition(rng: &mut ChaCha8Rng, builder: &mut Builder) -> Option<u32> {
     let mut vector = || [0, 1].map(|_| rng.random_range(-60..60));
-    let list = Repetition::List(Places::new((0..30).map(|_| vector()).collect()));
+    let list = Repetition::List(Places::new((0..18).map(|_| vector()).collect()));
     let steps = [vector().map(f64::from), vector().map(f64::from)];
     let grid = Repetition::Grid { counts: [0, 1].map(|_| rng.random_range(1..5)), steps };
     match rng.random_range(0..4) {
@@ -151,5 +151,22 @@ fn images_and_clips_are_libraries_of_one_cell() -> Result<(), LayoutError> {
     assert_eq!(library.extent(), Bounds { min: [0.0, 0.0], max: [50.0, 25.0] });
     assert_eq!(library.flatten()?.polygons, [Polygon::rectangle(17.5, 7.5, 20.0, 10.0)]);
     assert_eq!(library.database_unit_nm(), 2.5);
+    Ok(())
+}
+
+/// Several threads look for their windows in one library.
+#[test]
+fn a_library_is_shared_by_threads() -> Result<(), LayoutError> {
+    let library = random(3, false);
+    let windows = || {
+        std::thread::scope(|s| {
+            let search = || library.polygons_in(library.extent());
+            let threads = [s.spawn(search), s.spawn(search)];
+            threads.map(|thread| thread.join().expect("no panic"))
+        })
+    };
+    for found in windows() {
+        assert_eq!(found?.len() as u64, library.count());
+    }
     Ok(())
 }

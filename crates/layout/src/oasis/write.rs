@@ -41,10 +41,10 @@ struct Last {
 
 /// Records in the making.
 #[derive(Default)]
-struct Records(Vec<u8>);
+pub(super) struct Records(pub(super) Vec<u8>);
 
 impl Records {
-    fn unsigned(&mut self, mut value: u64) {
+    pub(super) fn unsigned(&mut self, mut value: u64) {
         while value > 0x7F {
             self.0.push(value as u8 | 0x80);
             value >>= 7;
@@ -52,16 +52,16 @@ impl Records {
         self.0.push(value as u8);
     }
 
-    fn signed(&mut self, value: i64) {
+    pub(super) fn signed(&mut self, value: i64) {
         self.unsigned(value.unsigned_abs() << 1 | u64::from(value < 0));
     }
 
-    fn string(&mut self, text: &[u8]) {
+    pub(super) fn string(&mut self, text: &[u8]) {
         self.unsigned(text.len() as u64);
         self.0.extend_from_slice(text);
     }
 
-    fn real(&mut self, value: f64) {
+    pub(super) fn real(&mut self, value: f64) {
         if value >= 0.0 && value.fract() == 0.0 && value < 2.0_f64.powi(53) {
             self.unsigned(0);
             self.unsigned(value as u64);
@@ -225,8 +225,8 @@ impl<W: Write> OasisWriter<W> {
         self.block.unsigned(record::PLACEMENT);
         self.block.0.push(0x80 | 0x30 | u8::from(mirrored));
         self.block.string(cell.as_bytes());
-        for axis in 0..2 {
-            self.block.signed(at[axis] - self.last.placed[axis]);
+        for (to, from) in at.iter().zip(self.last.placed) {
+            self.block.signed(to - from);
         }
         self.last.placed = at;
         self.flush_if_long()
