@@ -307,3 +307,39 @@ fn a_study_of_the_scheduler_leaves_its_files() {
         assert!(std::fs::metadata(out.join(file)).expect(file).len() > 500, "{file}");
     }
 }
+
+/// The optics themselves, with kernels made for half as large again a period, are the judge.
+#[test]
+fn kernels_of_a_finite_reach_are_near_to_the_optics() {
+    use lithoburn::engine::default_kernels;
+    use lithoburn::litho::{KernelSet, Simulator};
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/layouts/metal_clip.glp");
+    let clip = Layout::read(Path::new(example), &ReadOptions::default()).expect("ours");
+    let kernels = default_kernels().expect("built in");
+    let mut optics = kernels.recipe.clone().expect("they were made here").optics;
+    (optics.period_nm, optics.half) = (3072.0, 26);
+    let judge = optics.kernels().expect("they can be made");
+    let device = burn::tensor::Device::flex();
+    // The middle of the field.
+    let image = |kernels: &KernelSet| {
+        let frame = Frame::centred(&clip, kernels.period_nm, 8.0).expect("it fits");
+        let mask = clip.rasterize(&frame, Coverage::Exact);
+        let simulator = Simulator::new(kernels, &device);
+        let grid = simulator.sampling(8.0, 1).expect("it fits");
+        let data = burn::tensor::TensorData::new(mask.data, [1, frame.height, frame.width]);
+        let mask = burn::tensor::Tensor::from_data(data, &device);
+        let image = simulator.aerial(mask, &grid, &grid).best;
+        let edge = (frame.width - 160) / 2;
+        let middle = image.narrow(1, edge, 160).narrow(2, edge, 160);
+        middle.try_into_vec_as::<f32>().expect("f32")
+    };
+    let truth = image(&judge);
+    let off = |kernels: &KernelSet| {
+        let image = image(kernels);
+        truth.iter().zip(&image).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    let cut = |ambit: f64| kernels.within_ambit(ambit, 2048.0).expect("it fits");
+    let [repeated, far, near] = [off(&kernels), off(&cut(1024.0)), off(&cut(512.0))];
+    println!("off by {repeated} (repeated), {far} (ambit 1024 nm), {near} (ambit 512 nm)");
+    assert!(far < 1e-3 && far < near, "{repeated}, {far}, {near}");
+}

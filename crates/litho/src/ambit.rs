@@ -15,9 +15,9 @@ use std::f64::consts::PI;
 use crate::{KernelSet, Kernels, LithoError};
 
 /// Shape of the bump: its spectrum's side lobes are `β / sinh β` of its peak at most.
-const BETA: f64 = 16.0;
+const BETA: f64 = 13.0;
 /// Half width of the bump, as a share of the ambit; the box has the rest.
-const BUMP: f64 = 3.0 / 8.0;
+const BUMP: f64 = 0.25;
 
 /// A window on `−ambit..ambit`.
 struct Window {
@@ -57,8 +57,8 @@ impl Window {
 }
 
 impl KernelSet {
-    /// The same optics for a field of another period, with kernels that end at `ambit_nm`. The clear field keeps its
-    /// intensity.
+    /// The same optics for a field of another period, with kernels that end at `ambit_nm`. Images of patterns change by about
+    /// 2e-4 at an ambit of 1024 nm; a wholly open mask, of which the far tails matter most, becomes 2 % darker.
     ///
     /// # Errors
     ///
@@ -98,17 +98,8 @@ fn resampled(kernels: &Kernels, window: &Window, from_nm: f64, to_nm: f64) -> Ke
             .flat_map(|plane| spread_twice(plane, &spread, kernels.side, side))
             .collect()
     };
-    let scales = kernels.scales.clone();
-    let found = Kernels {
-        side,
-        re: plane(&kernels.re),
-        im: plane(&kernels.im),
-        scales,
-        kept: kernels.kept,
-    };
-    let factor = (kernels.clear_field() / found.clear_field()) as f32;
-    let scales = kernels.scales.iter().map(|s| s * factor).collect();
-    Kernels { scales, ..found }
+    let (re, im) = (plane(&kernels.re), plane(&kernels.im));
+    Kernels { side, re, im, scales: kernels.scales.clone(), kept: kernels.kept }
 }
 
 /// `A X Aᵀ` for a square X of side `n` and an A of `m` rows.
@@ -209,11 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn the_clear_field_stays_and_a_reach_beyond_the_period_is_refused() {
-        let set = optics();
-        let cut = set.within_ambit(256.0, 2048.0).expect("it fits");
-        assert!((cut.focus.clear_field() / set.focus.clear_field() - 1.0).abs() < 1e-5);
-        let error = set.within_ambit(300.0, 2048.0).expect_err("half of 512 is 256").to_string();
+    fn a_reach_beyond_the_period_is_refused() {
+        let error =
+            optics().within_ambit(300.0, 2048.0).expect_err("half of 512 is 256").to_string();
         assert!(error.contains("at most 256"), "{error}");
     }
 }
