@@ -14,10 +14,10 @@ use crate::terminal::{print_json, say, table};
 /// A mask, the target that it is for, and how both are read.
 #[derive(Args, Debug)]
 pub(crate) struct PairOptions {
-    /// Mask: .gds, .glp or .png.
+    /// Mask: .gds, .oas, .glp or .png.
     #[arg(long, short, value_name = "FILE")]
     pub mask: PathBuf,
-    /// Target: .gds, .glp or .png.
+    /// Target: .gds, .oas, .glp or .png.
     #[arg(long, short, value_name = "FILE")]
     pub target: PathBuf,
     #[command(flatten)]

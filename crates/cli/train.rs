@@ -81,7 +81,7 @@ pub struct TrainArgs {
     /// Leave out the adversarial phase: the simulator teaches to the end.
     #[arg(long)]
     no_adversary: bool,
-    /// A folder of layouts (.glp, .gds, .png with pixels of 1 nm) to train on instead of generated clips; every eighth
+    /// A folder of layouts (.glp, .gds, .oas, .png with pixels of 1 nm) to train on instead of generated clips; every eighth
     /// is kept for validation.
     #[arg(long, value_name = "DIR")]
     layouts: Option<PathBuf>,

@@ -11,10 +11,9 @@ use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, mem
 use crate::chip::Lane;
 use crate::probe::{Probe, probe};
 use crate::propose::load_network;
+use crate::spread::link_speed;
 use crate::{EngineError, Job, Model, Team, Way};
 
-/// Bytes a second from device to device that plans count on: copies through the host.
-const LINK: f64 = 5e9;
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 2;
 /// Tiles that a GPU computes at once at most: more hardly raise the rate (26 clips/s at 25 and at 50 on an H200).
@@ -79,11 +78,11 @@ pub fn fleet(job: &Job, devices: &[Chosen], wish: &Wish) -> Result<Fleet, Engine
         )));
     }
     if explicit {
-        measure(job, &devices[0], devices.len(), &mut demand)?;
+        measure(job, devices, &mut demand)?;
     }
     let mut found = plan(&demand, &states, wish.strategy);
     if matches!(found, Err(PlanError::TooBig { .. })) && network && !explicit {
-        measure(job, &devices[0], devices.len(), &mut demand)?;
+        measure(job, devices, &mut demand)?;
         found = plan(&demand, &states, wish.strategy);
     }
     let plan = found.map_err(|e| EngineError::Pool(e.to_string()))?;
@@ -125,24 +124,20 @@ fn demand(job: &Job, devices: &[Chosen], probes: &[Probe], wish: &Wish) -> Deman
         fixed_bytes: most(&|p| p.fixed_bytes.map(|b| b as f64)) as u64,
         bytes_per_pixel: most(&|p| p.bytes_per_pixel),
         stages: Vec::new(),
-        link_bytes_per_s: LINK,
+        link_bytes_per_s: f64::MAX,
         parallelisable: Parallelisable::default(),
     }
 }
 
 /// Measures the network's layers, and what cutting a tile would cost.
-fn measure(
-    job: &Job,
-    device: &Chosen,
-    devices: usize,
-    demand: &mut Demand,
-) -> Result<(), EngineError> {
+fn measure(job: &Job, devices: &[Chosen], demand: &mut Demand) -> Result<(), EngineError> {
     let Model::Network { method, weights, .. } = &job.model else { return Ok(()) };
     let (network, _) = load_network(*method, weights.as_deref(), &Device::flex())?;
     let program = network.program();
     let side = (job.kernels.period_nm / network.head().pixel_nm).round() as usize;
     let images = [1, 1, side, side];
-    let costs = costs(&program, &device.device, images, DType::F32, REPEATS)?;
+    let costs = costs(&program, &devices[0].device, images, DType::F32, REPEATS)?;
+    demand.link_bytes_per_s = link_speed(&Team::new(Way::Pipeline, devices, None).places)?;
     demand.stages = costs
         .into_iter()
         .map(|cost| StageCost {
@@ -154,15 +149,15 @@ fn measure(
         })
         .collect();
     demand.parallelisable = Parallelisable {
-        tensor: Some(by_channels(&program, devices, images)),
+        tensor: Some(by_channels(&program, devices.len(), images, demand.link_bytes_per_s)),
         spatial: Some(by_rows(&program, images)),
     };
     Ok(())
 }
 
 /// What splitting channels pays.
-fn by_channels(program: &Program, devices: usize, images: [usize; 4]) -> Split {
-    let speeds = Speeds { link: LINK, ..Speeds::default() };
+fn by_channels(program: &Program, devices: usize, images: [usize; 4], link: f64) -> Split {
+    let speeds = Speeds { link: link.min(Speeds::default().link), ..Speeds::default() };
     let ways = ways(program, devices.max(2), images, DType::F32, &speeds);
     let exchange = |act: &&Act| matches!(act, Act::Row(_) | Act::GatherImage | Act::GatherSkip);
     let exchanges = ways.acts.iter().filter(exchange).count();

@@ -175,7 +175,7 @@ impl Study {
             version: env!("CARGO_PKG_VERSION"),
         };
         for &kind in &self.kinds {
-            let mut alone: Option<f64> = None;
+            let (mut alone, mut costs) = (None, Vec::new());
             for (growth, devices) in self.runs(kind) {
                 if kind != Kind::Simulated && devices > self.devices.len() {
                     let have = self.devices.len();
@@ -189,7 +189,7 @@ impl Study {
                 let mut found = match kind {
                     Kind::Data => data::measure(self, growth, devices)?,
                     Kind::Simulated => simulated::measure(self, growth, devices),
-                    _ => match network::measure(self, kind, devices)? {
+                    _ => match network::measure(self, kind, devices, &mut costs)? {
                         Ok(found) => found,
                         Err(error) if error.is_out_of_memory() => {
                             let line = format!("{} on {devices} devices: {error}", kind.name());

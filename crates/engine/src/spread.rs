@@ -7,14 +7,14 @@ use lithoburn_models::parallel::{
     LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
 };
 use lithoburn_models::{MaskNetwork, ParallelError, Place, Program};
-use lithoburn_pool::balance::{self, Room, StageCost};
+use lithoburn_pool::balance::{self, BalanceError, Room, StageCost};
+use lithoburn_pool::collective::link;
+use lithoburn_pool::pipeline::PipelineError;
 use lithoburn_pool::{Chosen, memory};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 
-/// Bytes a second from device to device that a cut is chosen for: copies through the host.
-const LINK: f64 = 5e9;
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 2;
 
@@ -78,8 +78,20 @@ impl Team {
         let first = self.places.first().map(|place| place.device.clone());
         let device = first.unwrap_or_else(Device::flex);
         let costs = costs(program, &device, shape, DType::F32, REPEATS)?;
-        let cuts = cuts(&costs, &self.places)?;
+        let cuts = cuts(&costs, &self.places, link_speed(&self.places)?)?;
         Ok(Pipelined::new(program, &self.places, &cuts, PipelineTerms::default())?)
+    }
+}
+
+/// Bytes a second from the first of some devices to the next; without a next one, more than any.
+///
+/// # Errors
+///
+/// [`ParallelError::Rank`] if a device fails.
+pub fn link_speed(places: &[Place]) -> Result<f64, ParallelError> {
+    match places {
+        [first, second, ..] => Ok(link(&first.device, &second.device)?.bytes_per_second),
+        _ => Ok(f64::MAX),
     }
 }
 
@@ -88,7 +100,11 @@ impl Team {
 /// # Errors
 ///
 /// [`ParallelError::Cut`] if no cut fits.
-pub fn cuts(costs: &[LayerCost], places: &[Place]) -> Result<Vec<Range<usize>>, ParallelError> {
+pub fn cuts(
+    costs: &[LayerCost],
+    places: &[Place],
+    bytes_per_second: f64,
+) -> Result<Vec<Range<usize>>, ParallelError> {
     let stages: Vec<StageCost> = costs
         .iter()
         .map(|cost| StageCost {
@@ -104,6 +120,11 @@ pub fn cuts(costs: &[LayerCost], places: &[Place]) -> Result<Vec<Range<usize>>, 
         Room { speed: 1.0, bytes: (allowed < u64::MAX).then_some(allowed) }
     };
     let rooms: Vec<Room> = places.iter().map(room).collect();
-    let cut = balance::cut(&stages, &rooms, LINK);
-    Ok(cut.map_err(|e| ParallelError::Cut(e.to_string()))?.ranges)
+    let cut = balance::cut(&stages, &rooms, bytes_per_second).map_err(|error| match error {
+        BalanceError::Memory { .. } => {
+            ParallelError::Rank(PipelineError::OutOfMemory(error.to_string()))
+        }
+        other => ParallelError::Cut(other.to_string()),
+    })?;
+    Ok(cut.ranges)
 }

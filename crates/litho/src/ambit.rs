@@ -15,7 +15,7 @@ use std::f64::consts::PI;
 use crate::{KernelSet, Kernels, LithoError};
 
 /// Shape of the bump: its spectrum's side lobes are `β / sinh β` of its peak at most.
-const BETA: f64 = 13.0;
+const BETA: f64 = 14.5;
 /// Half width of the bump, as a share of the ambit; the box has the rest.
 const BUMP: f64 = 0.25;
 

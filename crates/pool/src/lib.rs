@@ -45,7 +45,7 @@ pub mod work;
 
 pub use smoke::{answer_probes, quiet_graphics};
 
-pub use data::{PoolError, share, share_ordered};
+pub use data::{Crew, CrewError, PoolError, share, share_ordered};
 pub use device::{Candidate, Chosen, DeviceError, DeviceName, Kind, choose, choose_all, survey};
 pub use plan::{Demand, DeviceState, Plan, PlanError, Rank, Strategy, plan};
 pub use stats::{MemberReport, Report};

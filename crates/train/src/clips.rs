@@ -62,7 +62,7 @@ pub enum ClipSource {
 }
 
 impl ClipSource {
-    /// Clips by rules, or the layouts of a folder (.glp, .gds, .png with pixels of 1 nm), every eighth of which is
+    /// Clips by rules, or the layouts of a folder (.glp, .gds, .oas, .png with pixels of 1 nm), every eighth of which is
     /// only used for validation.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl ClipSource {
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         let known = |p: &PathBuf| {
             let ending = p.extension().and_then(|e| e.to_str()).unwrap_or_default();
-            ["glp", "gds", "png"].contains(&ending.to_lowercase().as_str())
+            ["glp", "gds", "oas", "png"].contains(&ending.to_lowercase().as_str())
         };
         paths.retain(known);
         paths.sort();
@@ -94,9 +94,10 @@ impl ClipSource {
             layouts[usize::from(held_out)].push(layout);
         }
         match layouts.iter().any(Vec::is_empty) {
-            true => {
-                Err(wrong(format!("expected two or more .glp, .gds or .png, got {}", paths.len())))
-            }
+            true => Err(wrong(format!(
+                "expected two or more .glp, .gds, .oas or .png, got {}",
+                paths.len()
+            ))),
             false => Ok(Self::Layouts(Arc::new(layouts))),
         }
     }

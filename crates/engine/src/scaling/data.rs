@@ -1,11 +1,11 @@
 //! Replicas of a network that share tiles.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_models::onnx::Exported;
-use lithoburn_pool::{Failure, Member, Report, Terms, Worker, memory, share};
+use lithoburn_pool::{Crew, Failure, Member, Report, Terms, Worker, memory};
 
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
@@ -13,42 +13,13 @@ use crate::propose::{Method, load_network};
 
 /// Different tiles; more would only be more memory.
 const DIFFERENT: usize = 32;
-/// Passes before a device counts as warm.
-const WARM: usize = 3;
+/// Batches of each device before it counts as warm.
+const WARM: usize = 8;
 /// Devices that are busy for more of the time than this are what limits a run.
 const BUSY: f64 = 0.97;
 
 /// A tile's target in host memory.
 type Tile = Arc<Vec<f32>>;
-
-/// Opens when every device is warm.
-#[derive(Default)]
-struct Gate {
-    warm: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn pass(&self) {
-        *self.warm.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_all();
-    }
-
-    fn wait(&self, devices: usize) {
-        let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
-        let cold = |warm: &mut usize| *warm < devices;
-        drop(self.changed.wait_while(warm, cold));
-    }
-}
-
-/// Opens the gate also if the device fails.
-struct Ticket(Arc<Gate>);
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.0.pass();
-    }
-}
 
 /// A network on a device.
 struct Replica {
@@ -77,20 +48,16 @@ impl Worker<Tile, f32> for Replica {
     }
 }
 
-/// What a run took.
-struct Took {
-    seconds: f64,
-    report: Report,
-}
-
 pub(super) fn measure(
     study: &Study,
     growth: Growth,
     devices: usize,
 ) -> Result<Measurement, EngineError> {
-    // How much one device does in the time tells how much there is to do.
-    let trial = run(study, devices, 4 * devices * study.batch)?;
-    let rate = (4 * devices * study.batch) as f64 / trial.seconds;
+    let mut crew = crew(study, devices)?;
+    // Loads the networks and compiles their kernels; then how much one device does tells how much there is to do.
+    run(&mut crew, study, WARM * devices * study.batch)?;
+    let trial = run(&mut crew, study, WARM * devices * study.batch)?;
+    let rate = (WARM * devices * study.batch) as f64 / trial.seconds;
     let most = study.counts.iter().copied().max().unwrap_or(devices);
     let one = rate / devices as f64 * study.seconds;
     let each = (one.ceil() as usize).next_multiple_of(study.batch * most);
@@ -98,13 +65,13 @@ pub(super) fn measure(
         Growth::Strong => each * most,
         Growth::Weak => each * devices,
     };
-    let took = run(study, devices, images)?;
-    let rate = images as f64 / took.seconds;
-    let members = &took.report.members;
+    let report = run(&mut crew, study, images)?;
+    let rate = report.rate();
+    let members = &report.members;
     let worst = members.iter().map(|m| m.latency).fold([0.0_f64; 3], |worst, l| {
         [worst[0].max(l.p50), worst[1].max(l.p95), worst[2].max(l.p99)]
     });
-    let utilisation: Vec<f64> = members.iter().map(|m| m.busy_seconds / took.seconds).collect();
+    let utilisation: Vec<f64> = members.iter().map(|m| m.utilisation).collect();
     let held = |d: &lithoburn_pool::Chosen| memory::held(&d.name, &d.device);
     Ok(Measurement {
         kind: Kind::Data,
@@ -112,7 +79,7 @@ pub(super) fn measure(
         devices,
         batch: study.batch,
         images,
-        seconds: took.seconds,
+        seconds: report.seconds,
         rate,
         // Of the first measurement, which is the reference.
         speedup: devices as f64,
@@ -122,7 +89,7 @@ pub(super) fn measure(
         memory: study.devices[..devices].iter().map(held).collect(),
         bubble: None,
         traffic: None,
-        bottleneck: bottleneck(&utilisation, &took.report),
+        bottleneck: bottleneck(&utilisation, &report),
         utilisation,
         price_per_1000: None,
     })
@@ -140,45 +107,31 @@ fn bottleneck(utilisation: &[f64], report: &Report) -> String {
     }
 }
 
-fn run(study: &Study, devices: usize, images: usize) -> Result<Took, EngineError> {
-    let gate = Arc::new(Gate::default());
-    let tiles = tiles(study.size);
+/// A crew of replicas.
+fn crew(study: &Study, devices: usize) -> Result<Crew<Tile, f32>, EngineError> {
     let member = |chosen: &lithoburn_pool::Chosen| {
-        let (gate, device) = (gate.clone(), chosen.device.clone());
+        let device = chosen.device.clone();
         let (method, precision, size) = (study.method, study.precision, study.size);
-        let (warm, batch) = (tiles[0].clone(), study.batch);
         let make = move || {
-            let _ticket = Ticket(gate.clone());
             let replica = replica(method, precision, size, &device)?;
-            let several: Vec<&[f32]> = vec![warm.as_slice(); batch];
-            for _ in 0..WARM {
-                replica.run(&several)?;
-            }
             Ok(Box::new(replica) as Box<dyn Worker<Tile, f32>>)
         };
         Member { name: chosen.name.clone(), batch: study.batch, make: Arc::new(make) }
     };
-    let crew: Vec<_> = study.devices[..devices].iter().map(member).collect();
-    let start = Mutex::new(None);
-    let tasks = (0..images).map(|i| {
-        if i == 0 {
-            gate.wait(devices);
-            *start.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
-        Ok::<Tile, EngineError>(tiles[i % tiles.len()].clone())
-    });
+    let members = study.devices[..devices].iter().map(member).collect();
+    Crew::open(members).map_err(|e| EngineError::Pool(e.to_string()))
+}
+
+/// Has a crew compute images.
+fn run(crew: &mut Crew<Tile, f32>, study: &Study, images: usize) -> Result<Report, EngineError> {
+    let tiles = tiles(study.size);
+    let tasks = (0..images).map(|i| Ok::<Tile, EngineError>(tiles[i % tiles.len()].clone()));
     let terms = Terms {
-        ahead: 3 * devices * study.batch,
+        ahead: 3 * study.devices.len() * study.batch,
         first_deadline: Duration::from_secs(900),
         ..Terms::default()
     };
-    let mut last = Instant::now();
-    let report = share(crew, tasks, &terms, &|| false, &mut |_, _: f32| {
-        last = Instant::now();
-        Ok(())
-    })?;
-    let start = start.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or(last);
-    Ok(Took { seconds: (last - start).as_secs_f64(), report })
+    Ok(crew.share(tasks, &terms, &|| false, &mut |_, _: f32| Ok(()))?)
 }
 
 fn replica(

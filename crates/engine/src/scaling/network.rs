@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_models::parallel::{
-    Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
+    LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
 };
 use lithoburn_models::{
     EncoderDecoderConfig, MaskNetwork, NeuralIltConfig, ParallelError, Place, Program,
@@ -16,7 +16,7 @@ use lithoburn_pool::{Chosen, memory};
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
 use crate::propose::load_network;
-use crate::spread::cuts;
+use crate::spread::{cuts, link_speed};
 
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 3;
@@ -31,10 +31,11 @@ pub(super) fn measure(
     study: &Study,
     kind: Kind,
     devices: usize,
+    costs: &mut Vec<LayerCost>,
 ) -> Result<Result<Measurement, ParallelError>, EngineError> {
     let bench = Bench::new(study, devices)?;
     Ok(match kind {
-        Kind::Pipeline => bench.pipeline(),
+        Kind::Pipeline => bench.pipeline(costs),
         Kind::Tensor => bench.tensor(),
         Kind::Spatial => bench.spatial(),
         _ => bench.offload(),
@@ -131,12 +132,15 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Layers: cut where measured costs say.
-    fn pipeline(&self) -> Result<Measurement, ParallelError> {
+    /// Layers: cut where measured costs say, which are the same for any number of devices.
+    fn pipeline(&self, known: &mut Vec<LayerCost>) -> Result<Measurement, ParallelError> {
         let Study { batch, precision, micro_batches, .. } = *self.study;
         let shape = self.shape(batch);
-        let costs = costs(&self.program, &self.chosen[0].device, shape, precision, REPEATS)?;
-        let cuts = cuts(&costs, &self.places)?;
+        if known.is_empty() {
+            *known = costs(&self.program, &self.chosen[0].device, shape, precision, REPEATS)?;
+        }
+        let costs = &*known;
+        let cuts = cuts(costs, &self.places, link_speed(&self.places)?)?;
         let stage = |cut: &Range<usize>| costs[cut.clone()].iter().map(|c| c.seconds).sum::<f64>();
         let stages: Vec<f64> = cuts.iter().map(stage).collect();
         let (sum, most) = (stages.iter().sum::<f64>(), stages.iter().copied().fold(0.0, f64::max));
