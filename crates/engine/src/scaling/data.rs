@@ -9,7 +9,7 @@ use lithoburn_pool::{Crew, Failure, Member, Report, Terms, Worker, memory};
 
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
-use crate::propose::{Method, load_network};
+use crate::propose::load_network;
 
 /// Different tiles; more would only be more memory.
 const DIFFERENT: usize = 32;
@@ -27,6 +27,7 @@ struct Replica {
     device: Device,
     precision: DType,
     size: usize,
+    batch: usize,
 }
 
 impl Replica {
@@ -42,9 +43,13 @@ impl Replica {
 
 impl Worker<Tile, f32> for Replica {
     fn run(&mut self, batch: &[Arc<Tile>]) -> Result<Vec<f32>, Failure> {
-        let tiles: Vec<&[f32]> = batch.iter().map(|tile| tile.as_slice()).collect();
+        // The last batches are smaller; computed as whole ones, they need no kernels of their own.
+        let last = batch.last().into_iter().cycle();
+        let whole = batch.iter().chain(last).take(self.batch);
+        let tiles: Vec<&[f32]> = whole.map(|tile| tile.as_slice()).collect();
         let logits = Self::run(self, &tiles)?;
-        Ok(logits.chunks_exact(self.size * self.size).map(|logits| logits[0]).collect())
+        let images = logits.chunks_exact(self.size * self.size);
+        Ok(images.take(batch.len()).map(|logits| logits[0]).collect())
     }
 }
 
@@ -111,9 +116,13 @@ fn bottleneck(utilisation: &[f64], report: &Report) -> String {
 fn crew(study: &Study, devices: usize) -> Result<Crew<Tile, f32>, EngineError> {
     let member = |chosen: &lithoburn_pool::Chosen| {
         let device = chosen.device.clone();
-        let (method, precision, size) = (study.method, study.precision, study.size);
+        let (method, precision) = (study.method, study.precision);
+        let (size, batch) = (study.size, study.batch);
         let make = move || {
-            let replica = replica(method, precision, size, &device)?;
+            let network = load_network(method, None, &device);
+            let (network, _) = network.map_err(|e| Failure::Task(e.to_string()))?;
+            let device = device.clone();
+            let replica = Replica { network, device, precision, size, batch };
             Ok(Box::new(replica) as Box<dyn Worker<Tile, f32>>)
         };
         Member { name: chosen.name.clone(), batch: study.batch, make: Arc::new(make) }
@@ -132,17 +141,6 @@ fn run(crew: &mut Crew<Tile, f32>, study: &Study, images: usize) -> Result<Repor
         ..Terms::default()
     };
     Ok(crew.share(tasks, &terms, &|| false, &mut |_, _: f32| Ok(()))?)
-}
-
-fn replica(
-    method: Method,
-    precision: DType,
-    size: usize,
-    device: &Device,
-) -> Result<Replica, Failure> {
-    let network = load_network(method, None, device);
-    let (network, _) = network.map_err(|e| Failure::Task(e.to_string()))?;
-    Ok(Replica { network, device: device.clone(), precision, size })
 }
 
 /// Bars of many widths.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_models::parallel::{
-    LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
+    LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, Speeds, costs,
 };
 use lithoburn_models::{
     EncoderDecoderConfig, MaskNetwork, NeuralIltConfig, ParallelError, Place, Program,
@@ -136,6 +136,9 @@ impl<'a> Bench<'a> {
     fn pipeline(&self, known: &mut Vec<LayerCost>) -> Result<Measurement, ParallelError> {
         let Study { batch, precision, micro_batches, .. } = *self.study;
         let shape = self.shape(batch);
+        if known.is_empty() && self.study.width.is_some() {
+            *known = self.estimated(shape);
+        }
         if known.is_empty() {
             *known = costs(&self.program, &self.chosen[0].device, shape, precision, REPEATS)?;
         }
@@ -143,13 +146,19 @@ impl<'a> Bench<'a> {
         let cuts = cuts(costs, &self.places, link_speed(&self.places)?)?;
         let stage = |cut: &Range<usize>| costs[cut.clone()].iter().map(|c| c.seconds).sum::<f64>();
         let stages: Vec<f64> = cuts.iter().map(stage).collect();
-        let (sum, most) = (stages.iter().sum::<f64>(), stages.iter().copied().fold(0.0, f64::max));
         let many = micro_batches as f64;
-        let predicted = many * sum / (sum + (many - 1.0) * most);
         let terms = PipelineTerms { micro_batch: batch, precision, ..PipelineTerms::default() };
         let network = Pipelined::new(&self.program, &self.places, &cuts, terms)?;
         let passes = self.passes(&network, batch * micro_batches)?;
         let report = network.report();
+        // Where costs were not measured before, the stages' own times are what the formula is about.
+        let each = |busy: &f64| busy / report.items.max(1) as f64;
+        let stages: Vec<f64> = match self.study.width {
+            Some(_) => report.busy_seconds.iter().map(each).collect(),
+            None => stages,
+        };
+        let (sum, most) = (stages.iter().sum::<f64>(), stages.iter().copied().fold(0.0, f64::max));
+        let predicted = many * sum / (sum + (many - 1.0) * most);
         let mut found = self.found(Kind::Pipeline, &passes, predicted, sum / batch as f64);
         found.utilisation =
             report.busy_seconds.iter().map(|busy| busy / report.wall_seconds).collect();
@@ -160,10 +169,26 @@ impl<'a> Bench<'a> {
         found.bottleneck = format!(
             "the slowest stage, {:.2} ms of {:.2} a micro-batch; of an even pipeline {:.1} % would be bubble",
             slowest / many * 1e3,
-            sum * 1e3,
+            report.busy_seconds.iter().sum::<f64>() / many * 1e3,
             100.0 * (cuts.len() - 1) as f64 / (many + cuts.len() as f64 - 1.0),
         );
         Ok(found)
+    }
+
+    /// Costs by arithmetic: to measure every layer of a network that fits no card, all its weights would have to be made twice.
+    fn estimated(&self, shape: [usize; 4]) -> Vec<LayerCost> {
+        let (program, precision) = (&self.program, self.study.precision);
+        let layer = |i: usize| {
+            let need = program.need(i..i + 1, shape, precision);
+            LayerCost {
+                name: program.layers[i].name.clone(),
+                seconds: program.operations(i..i + 1, shape) / Speeds::default().operations,
+                weight_bytes: need.weights,
+                output_bytes: need.output,
+                peak_bytes: need.working,
+            }
+        };
+        (0..program.layers.len()).map(layer).collect()
     }
 
     /// Channels.
