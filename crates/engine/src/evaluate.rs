@@ -36,9 +36,10 @@ pub struct Metrics {
     pub epe_max_nm: f64,
     /// Rectangles of the mask on a 4 nm grid, fractured deterministically.
     pub shots: usize,
-    /// Rectangles the way adabox counts them (random, seed 0); for comparison with published counts.
+    /// Rectangles the way adabox counts them (random, seed 0); for comparison with published counts. 0 of a layout of many
+    /// tiles, where they are not counted.
     pub shots_adabox: usize,
-    /// Area of the mask's smallest shape; none if the mask is empty or too large to search.
+    /// Area of the mask's smallest shape; none if the mask is empty, too large to search, or of many tiles.
     pub min_shape_area_nm2: Option<f64>,
     /// Gap between the mask's two nearest shapes; none if it has fewer than two.
     pub min_shape_distance_nm: Option<f64>,

@@ -32,6 +32,6 @@ pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_windo
 pub use job::{Event, Job, MaskStyle, Outcome, Report, Stage};
 pub use probe::{Probe, probe};
 pub use propose::{Kept, Method, Model, Proposer, load_network};
-pub use spread::{Team, Way, cuts, link_speed};
+pub use spread::{Team, Way, balanced, cuts, link_speed};
 pub use surrogate::{CORRECT_EVERY, Compared, Comparison, Run, TrueModel};
 pub use write::{MASK_LAYER, probe_directory};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Tensor};
 use lithoburn_models::parallel::{
     LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
 };
@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 
+/// Times that a pipeline is cut again, and the micro-batches of a trial.
+const TRIALS: usize = 3;
+const MICRO_BATCHES: usize = 4;
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 2;
 
@@ -77,10 +80,53 @@ impl Team {
         let shape = [1, images[1], images[2], images[3]];
         let first = self.places.first().map(|place| place.device.clone());
         let device = first.unwrap_or_else(Device::flex);
-        let costs = costs(program, &device, shape, DType::F32, REPEATS)?;
-        let cuts = cuts(&costs, &self.places, link_speed(&self.places)?)?;
-        Ok(Pipelined::new(program, &self.places, &cuts, PipelineTerms::default())?)
+        let mut costs = costs(program, &device, shape, DType::F32, REPEATS)?;
+        Ok(balanced(program, &self.places, &mut costs, PipelineTerms::default(), shape)?.0)
     }
+}
+
+/// A pipeline whose stages take alike: cut by the layers' costs, tried with images `[micro-batch, 1, height, width]`, and cut again
+/// where a stage took longer than its layers had alone. Costs become what the trials say.
+///
+/// # Errors
+///
+/// [`ParallelError`] if no cut fits or a device fails.
+pub fn balanced(
+    program: &Program,
+    places: &[Place],
+    costs: &mut [LayerCost],
+    terms: PipelineTerms,
+    images: [usize; 4],
+) -> Result<(Pipelined, Vec<Range<usize>>), ParallelError> {
+    let speed = link_speed(places)?;
+    let mut ranges = cuts(costs, places, speed)?;
+    let mut network = Pipelined::new(program, places, &ranges, terms)?;
+    for _ in 0..TRIALS {
+        if places.len() < 2 {
+            break;
+        }
+        let shape = [MICRO_BATCHES * images[0], images[1], images[2], images[3]];
+        let x = Tensor::<4>::ones(shape, &places[0].device).cast(terms.precision);
+        // The first pass compiles.
+        network.try_logits(x.clone())?;
+        network.try_logits(x)?;
+        let report = network.report();
+        for (range, busy) in ranges.iter().zip(&report.busy_seconds) {
+            let layers = &mut costs[range.clone()];
+            let alone: f64 = layers.iter().map(|layer| layer.seconds).sum();
+            let factor = busy / report.items.max(1) as f64 / alone.max(1e-9);
+            layers.iter_mut().for_each(|layer| layer.seconds *= factor);
+        }
+        let next = cuts(costs, places, speed)?;
+        if next == ranges {
+            break;
+        }
+        // Two networks at once might not fit.
+        drop(network);
+        ranges = next;
+        network = Pipelined::new(program, places, &ranges, terms)?;
+    }
+    Ok((network, ranges))
 }
 
 /// Bytes a second from the first of some devices to the next; without a next one, more than any.

@@ -16,7 +16,7 @@ use lithoburn_pool::{Chosen, memory};
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
 use crate::propose::load_network;
-use crate::spread::{cuts, link_speed};
+use crate::spread::{balanced, cuts, link_speed};
 
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 3;
@@ -142,13 +142,19 @@ impl<'a> Bench<'a> {
         if known.is_empty() {
             *known = costs(&self.program, &self.chosen[0].device, shape, precision, REPEATS)?;
         }
-        let costs = &*known;
-        let cuts = cuts(costs, &self.places, link_speed(&self.places)?)?;
-        let stage = |cut: &Range<usize>| costs[cut.clone()].iter().map(|c| c.seconds).sum::<f64>();
-        let stages: Vec<f64> = cuts.iter().map(stage).collect();
+        let mut costs = known.clone();
         let many = micro_batches as f64;
         let terms = PipelineTerms { micro_batch: batch, precision, ..PipelineTerms::default() };
-        let network = Pipelined::new(&self.program, &self.places, &cuts, terms)?;
+        let (network, cuts) = match self.study.width {
+            None => balanced(&self.program, &self.places, &mut costs, terms, shape)?,
+            // Its weights take minutes to make: no trials.
+            Some(_) => {
+                let cuts = cuts(&costs, &self.places, link_speed(&self.places)?)?;
+                (Pipelined::new(&self.program, &self.places, &cuts, terms)?, cuts)
+            }
+        };
+        let stage = |cut: &Range<usize>| costs[cut.clone()].iter().map(|c| c.seconds).sum::<f64>();
+        let stages: Vec<f64> = cuts.iter().map(stage).collect();
         let passes = self.passes(&network, batch * micro_batches)?;
         let report = network.report();
         // Where costs were not measured before, the stages' own times are what the formula is about.
