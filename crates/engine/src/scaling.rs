@@ -147,6 +147,8 @@ pub struct Findings {
     pub size: usize,
     /// The measurements.
     pub measurements: Vec<Measurement>,
+    /// What else was found.
+    pub notes: Vec<String>,
     /// What was left out, and why.
     pub left_out: Vec<String>,
     /// Version of the program.
@@ -171,6 +173,7 @@ impl Study {
             precision: format!("{:?}", self.precision).to_lowercase(),
             size: self.size,
             measurements: Vec::new(),
+            notes: Vec::new(),
             left_out: Vec::new(),
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -206,6 +209,9 @@ impl Study {
                 found.price_per_1000 = hourly.map(|price| price * 1000.0 / found.rate / 3600.0);
                 findings.measurements.push(found);
             }
+        }
+        if self.kinds.contains(&Kind::Simulated) {
+            findings.notes = simulated::notes();
         }
         Ok(findings)
     }

@@ -10,6 +10,26 @@ use super::{Growth, Kind, Measurement, Study};
 const PER_TASK: Duration = Duration::from_millis(5);
 const PER_BATCH: Duration = Duration::from_millis(10);
 
+/// What more the scheduler is asked: few requests over idle devices, and devices of different speed.
+pub(super) fn notes() -> Vec<String> {
+    let ms = Duration::from_millis;
+    let spread = |devices| {
+        let found = simulated::spread(devices, 8, ms(100), ms(50));
+        format!(
+            "8 requests at once over {devices} idle devices took {:.3} times the best spread",
+            found.seconds / found.ideal_seconds
+        )
+    };
+    let device =
+        |per_task| simulated::Device { per_task, per_batch: PER_BATCH, ..Default::default() };
+    let uneven = simulated::uneven(&[(device(PER_TASK), 16), (device(4 * PER_TASK), 4)], 1000);
+    let sum = format!(
+        "a device and one of a quarter of its speed did {:.3} of the sum of what each does alone",
+        uneven.efficiency
+    );
+    vec![spread(4), spread(8), sum]
+}
+
 pub(super) fn measure(study: &Study, growth: Growth, devices: usize) -> Measurement {
     let most = study.counts.iter().copied().max().unwrap_or(devices);
     let each = (study.seconds / PER_TASK.as_secs_f64()).ceil() as usize;

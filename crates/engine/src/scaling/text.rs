@@ -79,6 +79,10 @@ impl Findings {
                 text += &section(kind, &rows);
             }
         }
+        if !self.notes.is_empty() {
+            text += "\n";
+            self.notes.iter().for_each(|line| text += &format!("- {line}\n"));
+        }
         if !self.left_out.is_empty() {
             text += "\n## Left out\n\n";
             self.left_out.iter().for_each(|line| text += &format!("- {line}\n"));
