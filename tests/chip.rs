@@ -251,6 +251,8 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
         assert_eq!(small.status.code(), Some(2));
         assert!(text(&small.stderr).contains("does not fit"), "{}", text(&small.stderr));
     }
+    let other = dry(&["--device", "cpu", "--memory", "cuda:7=1GiB"]);
+    assert!(text(&other.stderr).contains("the devices are cpu"), "{}", text(&other.stderr));
     let wrong = dry(&["--device", "cpu", "--memory", "much"]);
     assert!(text(&wrong.stderr).contains("NAME=SIZE"), "{}", text(&wrong.stderr));
 }

@@ -4,11 +4,11 @@
 //!
 //! | crate | what |
 //! |---|---|
-//! | [`layout`] | polygons, rasters, GDSII, GLP, PNG, fracturing, synthetic clips |
+//! | [`layout`] | polygons, rasters, GDSII, OASIS, GLP, PNG, libraries read by window, fracturing, synthetic clips and chips |
 //! | [`litho`] | optics, aerial image, resist, loss, inverse lithography, metrics |
-//! | [`pool`] | devices and their kernel cache |
-//! | [`models`] | networks that propose masks |
-//! | [`engine`] | the main job |
+//! | [`pool`] | devices, their kernel cache, plans, tasks shared among many |
+//! | [`models`] | networks that propose masks, on one device or several |
+//! | [`engine`] | the main job, and its form for layouts of any size ([`engine::chip`]) |
 //! | [`train`] | training through the simulator |
 //!
 //! Simulate a mask:

@@ -55,6 +55,13 @@ pub struct Fleet {
 ///
 /// [`EngineError::Pool`] if nothing fits, with what would be needed; [`EngineError`] if a trial fails.
 pub fn fleet(job: &Job, devices: &[Chosen], wish: &Wish) -> Result<Fleet, EngineError> {
+    let stranger = wish.budgets.iter().find(|(name, _)| devices.iter().all(|d| d.name != *name));
+    if let Some((name, _)) = stranger {
+        let names: Vec<&str> = devices.iter().map(|d| d.name.as_str()).collect();
+        let used = names.join(", ");
+        let problem = format!("memory is given for {name:?}, but the devices are {used}");
+        return Err(EngineError::Setting(problem));
+    }
     let labels = labels(devices);
     let alone = devices.len() == 1 && matches!(wish.strategy, Strategy::Auto | Strategy::Data);
     let needed = wish.probe || !alone || (wish.batch.is_none() && devices[0].name != "cpu");
