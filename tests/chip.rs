@@ -310,7 +310,7 @@ fn a_study_of_the_scheduler_leaves_its_files() {
     assert_eq!(csv.lines().count(), 1 + rows.len());
     let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
     assert!(columns.iter().all(|&count| count == columns[0]), "{columns:?}");
-    for file in ["README.md", "scaling.png"] {
+    for file in ["README.md", "scaling.png", "devices.png"] {
         assert!(std::fs::metadata(out.join(file)).expect(file).len() > 500, "{file}");
     }
 }

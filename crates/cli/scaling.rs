@@ -60,7 +60,7 @@ pub struct ScalingArgs {
     /// Price of a device and hour, for the price of 1000 images.
     #[arg(long, value_name = "PRICE")]
     price_per_hour: Option<f64>,
-    /// Directory for README.md, raw.csv, findings.json and scaling.png.
+    /// Directory for README.md, raw.csv, findings.json, scaling.png and devices.png.
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -119,7 +119,7 @@ pub fn scaling(args: &ScalingArgs) -> Result<Verdict> {
     say(false, &format!("\n{}", findings.markdown()));
     if let Some(out) = &args.out {
         findings.write(out)?;
-        let files = "{README.md, raw.csv, findings.json, scaling.png}";
+        let files = "{README.md, raw.csv, findings.json, scaling.png, devices.png}";
         say(false, &format!("wrote {}/{files}", out.display()));
     }
     Ok(Verdict::Done)

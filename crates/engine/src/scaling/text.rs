@@ -1,4 +1,4 @@
-//! A study as text and pictures: raw.csv, README.md, scaling.png.
+//! A study as text and pictures: raw.csv, README.md, scaling.png, devices.png.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const KINDS: [Kind; 6] =
     [Kind::Data, Kind::Pipeline, Kind::Tensor, Kind::Spatial, Kind::Offload, Kind::Simulated];
 
 impl Findings {
-    /// Leaves raw.csv, README.md, findings.json and scaling.png in a directory.
+    /// Leaves raw.csv, README.md, findings.json, scaling.png and devices.png in a directory.
     ///
     /// # Errors
     ///
@@ -21,6 +21,7 @@ impl Findings {
         write_whole(&directory.join("raw.csv"), self.csv().as_bytes())?;
         write_whole(&directory.join("README.md"), self.markdown().as_bytes())?;
         write_whole(&directory.join("scaling.png"), &self.charts())?;
+        write_whole(&directory.join("devices.png"), &self.device_charts())?;
         let json = serde_json::to_vec_pretty(self)
             .map_err(|e| EngineError::Setting(format!("the findings have no JSON: {e}")))?;
         Ok(write_whole(&directory.join("findings.json"), &json)?)
@@ -87,29 +88,47 @@ impl Findings {
             text += "\n## Left out\n\n";
             self.left_out.iter().for_each(|line| text += &format!("- {line}\n"));
         }
-        text + "\n![charts](scaling.png)\n"
+        text + "\n![speedup, efficiency, latency](scaling.png)\n\n![utilisation, memory, bubble](devices.png)\n"
+    }
+
+    /// A line for each kind that has values.
+    fn series(&self, growth: Growth, value: &dyn Fn(&Measurement) -> f64) -> Vec<Series> {
+        let of = |kind: Kind| {
+            let ours = self.measurements.iter().filter(|m| m.kind == kind && m.growth == growth);
+            let points = ours.map(|m| [m.devices as f64, value(m)]).filter(|p| p[1].is_finite());
+            let name = format!("{} {}", kind.name(), format!("{growth:?}").to_lowercase());
+            Series { name, points: points.collect(), labels: Vec::new(), joined: true }
+        };
+        KINDS.map(of).into_iter().filter(|series| !series.points.is_empty()).collect()
+    }
+
+    /// What the devices did: how busy the least busy one was, what the fullest one held, how long stages stood idle.
+    fn device_charts(&self) -> Vec<u8> {
+        let least = |m: &Measurement| m.utilisation.iter().copied().fold(f64::INFINITY, f64::min);
+        let fullest = |m: &Measurement| {
+            let most = m.memory.iter().flatten().max();
+            most.map_or(f64::NAN, |&bytes| bytes as f64 / f64::from(1 << 30))
+        };
+        let bubble = |i: usize| move |m: &Measurement| m.bubble.map_or(f64::NAN, |b| b[i]);
+        let mut bubbles = self.series(Growth::Strong, &bubble(0));
+        let mut best = self.series(Growth::Strong, &bubble(1));
+        best.iter_mut().for_each(|series| series.name = "at best".into());
+        bubbles.append(&mut best);
+        let mut charts = vec![
+            chart("Least busy device", "share of the time", self.series(Growth::Strong, &least)),
+            chart("Memory of the fullest", "GiB", self.series(Growth::Strong, &fullest)),
+            chart("Bubble", "share of the stages' time", bubbles),
+        ];
+        charts.retain(|chart| !chart.series.is_empty());
+        draw(&charts)
     }
 
     /// Speedup and efficiency against devices, and the latency of a batch.
     fn charts(&self) -> Vec<u8> {
-        let series = |growth: Growth, value: &dyn Fn(&Measurement) -> f64| -> Vec<Series> {
-            let of = |kind: Kind| {
-                let ours =
-                    self.measurements.iter().filter(|m| m.kind == kind && m.growth == growth);
-                let points: Vec<[f64; 2]> = ours.map(|m| [m.devices as f64, value(m)]).collect();
-                let name = format!("{} {}", kind.name(), format!("{growth:?}").to_lowercase());
-                Series { name, points, labels: Vec::new(), joined: true }
-            };
-            KINDS.map(of).into_iter().filter(|series| !series.points.is_empty()).collect()
-        };
+        let series =
+            |growth: Growth, value: &dyn Fn(&Measurement) -> f64| self.series(growth, value);
         let both = |value: &dyn Fn(&Measurement) -> f64| {
             [series(Growth::Strong, value), series(Growth::Weak, value)].concat()
-        };
-        let chart = |title: &str, y: &str, series| Chart {
-            title: title.into(),
-            x: "devices".into(),
-            y: y.into(),
-            series,
         };
         let most = self.measurements.iter().map(|m| m.devices).max().unwrap_or(1) as f64;
         let ideal = Series {
@@ -118,18 +137,26 @@ impl Findings {
             labels: Vec::new(),
             joined: true,
         };
+        let latency =
+            ["half", "95 of 100", "99 of 100"].into_iter().enumerate().flat_map(|(i, name)| {
+                let mut lines = series(Growth::Strong, &|m: &Measurement| m.latency[i] * 1e3);
+                lines.iter_mut().for_each(|l| l.name = l.name.replace("strong", name));
+                lines
+            });
+        let latency: Vec<Series> = latency.collect();
         let mut speedups = series(Growth::Strong, &|m| m.speedup);
         speedups.push(ideal);
         draw(&[
             chart("Speedup", "times one device", speedups),
             chart("Efficiency", "speedup / devices", both(&|m| m.efficiency)),
-            chart(
-                "Latency of a batch, 95 of 100",
-                "milliseconds",
-                series(Growth::Strong, &|m| m.latency[1] * 1e3),
-            ),
+            chart("Latency of a batch", "milliseconds", latency),
         ])
     }
+}
+
+/// A chart over numbers of devices.
+fn chart(title: &str, y: &str, series: Vec<Series>) -> Chart {
+    Chart { title: title.into(), x: "devices".into(), y: y.into(), series }
 }
 
 /// A kind's table.
