@@ -350,3 +350,50 @@ fn kernels_of_a_finite_reach_are_near_to_the_optics() {
     println!("off by {repeated} (repeated), {far} (ambit 1024 nm), {near} (ambit 512 nm)");
     assert!(far < 1e-3 && far < near, "{repeated}, {far}, {near}");
 }
+
+/// Wires at random, imaged in one tile and in nine: one image, but for f32's rounding of sums over a million pixels. With fields of 256²
+/// pixels `litho::ambit` is held to 1e-6.
+#[test]
+fn images_of_tiles_are_the_image_of_the_whole() {
+    use lithoburn::engine::chip::{Lane, MaskFormat};
+    use lithoburn::engine::default_kernels;
+    use lithoburn::engine::print::{Printing, images};
+    use lithoburn::layout::generate::{Chip, ClipRules};
+    use lithoburn::layout::{Library, PolygonWriter};
+    let file = folder("image").join("wires.oas");
+    let wires = Chip { side_nm: 5000.0, rules: ClipRules::default(), seed: 7 };
+    let mut writer = PolygonWriter::create(&file, "WIRES", LAYER, 1.0).expect("a file");
+    wires.write(&mut writer).expect("written");
+    writer.finish().expect("whole");
+    let library = Library::read(&file, &ReadOptions::default()).expect("ours");
+    let kernels = default_kernels().expect("built in");
+    let device = lithoburn::pool::choose(lithoburn::pool::DeviceName::Cpu).expect("always here");
+    let printing = |tile_nm: f64| Printing {
+        library: &library,
+        kernels: &kernels,
+        kernels_name: String::new(),
+        process: lithoburn::litho::Process::default(),
+        tile_nm,
+        halo_nm: Some(1024.0),
+        pixel_nm: 8.0,
+        coverage: Coverage::Exact,
+        lanes: vec![Lane { device: device.clone(), batch: 1, team: None }],
+        format: MaskFormat::Gds,
+    };
+    let (whole, tiled) = (printing(8192.0), printing(4096.0));
+    assert_eq!(whole.grid().expect("it fits").len(), 1);
+    let at_once = images(&whole, 0).expect("imaged");
+    let grid = tiled.grid().expect("it fits");
+    let (mut most, mut brightest) = (0.0_f32, 0.0_f32);
+    for tile in 0..grid.len() {
+        let at = [tile % grid.columns, tile / grid.columns].map(|i| (i * grid.core()) as isize);
+        for (one, part) in at_once.iter().zip(images(&tiled, tile).expect("imaged")) {
+            let same = one.crop(at, grid.core(), grid.core());
+            for (a, b) in same.data.iter().zip(&part.data) {
+                (most, brightest) = (most.max((a - b).abs()), brightest.max(*a));
+            }
+        }
+    }
+    println!("largest difference {most} of intensities up to {brightest}");
+    assert!(grid.len() == 9 && brightest > 0.2 && most <= 5e-6, "{most} of {brightest}");
+}

@@ -7,7 +7,7 @@
 //! a period of 2048 nm could know.
 //!
 //! The cut is a box convolved with a Kaiser-Bessel bump: flat in the middle, zero beyond the ambit, and with a spectrum that
-//! ends, to 1e-7, a few frequencies after the lens's. Times that window, the kernel of frequencies `H(m)`, `m` multiples of
+//! ends, to 4e-6 of the window's height, a few frequencies after the lens's. Times that window, the kernel of frequencies `H(m)`, `m` multiples of
 //! `1/P`, has at a frequency `f` the value `Σ_m H(m) ŵ(f − m/P) / P`, by the convolution theorem.
 
 use std::f64::consts::PI;
