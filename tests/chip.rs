@@ -397,3 +397,25 @@ fn images_of_tiles_are_the_image_of_the_whole() {
     println!("largest difference {most} of intensities up to {brightest}");
     assert!(grid.len() == 9 && brightest > 0.2 && most <= 5e-6, "{most} of {brightest}");
 }
+
+/// Ctrl-C while tiles are solved and measured: an end in words, nothing half written, and something to go on from.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_that_can_go_on() {
+    let folder = folder("interrupted");
+    let layout = bars(&folder, [8, 8], 8);
+    let out = folder.join("out");
+    let mut child = infer(&layout, &out, &["--device", "cpu"]).spawn().expect("starts");
+    while std::fs::metadata(out.join("tiles.journal")).map_or(0, |m| m.len()) < 2000 {
+        assert!(child.try_wait().expect("it is ours").is_none(), "too quick to be stopped");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(told.expect("kill is everywhere").success());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(error.contains("interrupted") && error.contains("goes on from there"), "{error}");
+    let left: Vec<_> = std::fs::read_dir(&out).expect("a folder").flatten().collect();
+    assert!(left.len() == 1 && left[0].file_name() == "tiles.journal", "{left:?}");
+}

@@ -72,7 +72,7 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "NAME=SIZE", value_parser = budget)]
     memory: Vec<(String, u64)>,
     /// Keep the network's weights in host memory and bring each layer's as it is needed, for a device that cannot hold them all.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "parallel")]
     pub offload: bool,
     /// Try the model on each device, print the plan with its memory, and stop.
     #[arg(long)]

@@ -34,7 +34,9 @@ use crate::job::{Event, Job, MaskStyle, Report, Seconds, Shown, Stage};
 use crate::write::{MASK_LAYER, picture, unit_nm};
 use crate::{EngineError, Team, write};
 use assemble::Assembler;
-use journal::{Journal, Key, Kind};
+pub(crate) use journal::Key;
+use journal::{Journal, Kind};
+pub(crate) use scan::digest;
 use scan::{Board, Scan};
 
 /// The file that a run goes on from.

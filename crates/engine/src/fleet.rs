@@ -4,14 +4,13 @@ use burn::tensor::{DType, Device};
 use lithoburn_models::Program;
 use lithoburn_models::parallel::ways::{Act, ways};
 use lithoburn_models::parallel::{Speeds, Step, costs};
-use lithoburn_pool::balance::StageCost;
 use lithoburn_pool::plan::{Parallelisable, Split};
 use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, memory, plan};
 
 use crate::chip::Lane;
 use crate::probe::{Probe, probe};
 use crate::propose::load_network;
-use crate::spread::link_speed;
+use crate::spread::{link_speed, places, stage_costs};
 use crate::{EngineError, Job, Model, Team, Way};
 
 /// Runs of each layer when its cost is measured.
@@ -144,17 +143,8 @@ fn measure(job: &Job, devices: &[Chosen], demand: &mut Demand) -> Result<(), Eng
     let side = (job.kernels.period_nm / network.head().pixel_nm).round() as usize;
     let images = [1, 1, side, side];
     let costs = costs(&program, &devices[0].device, images, DType::F32, REPEATS)?;
-    demand.link_bytes_per_s = link_speed(&Team::new(Way::Pipeline, devices, None).places)?;
-    demand.stages = costs
-        .into_iter()
-        .map(|cost| StageCost {
-            name: cost.name,
-            seconds: cost.seconds,
-            weight_bytes: cost.weight_bytes,
-            activation_bytes: cost.peak_bytes,
-            transfer_bytes: cost.output_bytes,
-        })
-        .collect();
+    demand.link_bytes_per_s = link_speed(&places(devices, None))?;
+    demand.stages = stage_costs(&costs);
     demand.parallelisable = Parallelisable {
         tensor: Some(by_channels(&program, devices.len(), images, demand.link_bytes_per_s)),
         spatial: Some(by_rows(&program, images)),

@@ -19,9 +19,8 @@ use lithoburn_litho::{
 use lithoburn_pool::{Failure, Member, Terms, Worker, memory, share};
 use rayon::prelude::*;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use crate::chip::{Lane, MaskFormat, around};
+use crate::chip::{Key, Lane, MaskFormat, around, digest};
 use crate::job::{Event, Stage};
 use crate::write::{MASK_LAYER, probe_directory};
 use crate::{EngineError, write};
@@ -111,8 +110,6 @@ pub struct PrintReport {
     /// Version of the program.
     pub version: &'static str,
 }
-
-type Key = [u8; 32];
 
 struct Tile {
     key: Key,
@@ -230,6 +227,13 @@ impl Printing<'_> {
         Ok(report)
     }
 
+    /// A tile of the mask.
+    fn mask(&self, grid: &TileGrid, tile: usize) -> Result<Raster, EngineError> {
+        let frame = grid.frame(tile);
+        let polygons = self.library.polygons_in(frame.bounds())?;
+        Ok(Layout::new("tile", polygons).rasterize(&frame, self.coverage))
+    }
+
     fn crew(&self, kernels: &KernelSet, grid: &TileGrid) -> Vec<Member<Tile, (Key, Printed)>> {
         let kernels = Arc::new(kernels.clone());
         let (process, pixel_nm, grid) = (self.process, self.pixel_nm, *grid);
@@ -296,11 +300,8 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     fn tile(&self, index: usize) -> Result<Tile, EngineError> {
-        let frame = self.grid.frame(index);
-        let polygons = self.printing.library.polygons_in(frame.bounds())?;
-        let mask = Layout::new("tile", polygons).rasterize(&frame, self.printing.coverage);
-        let bytes: Vec<u8> = mask.data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Ok(Tile { key: Sha256::digest(bytes).into(), mask })
+        let mask = self.printing.mask(&self.grid, index)?;
+        Ok(Tile { key: digest(&mask), mask })
     }
 }
 
@@ -471,9 +472,7 @@ pub fn images(printing: &Printing, tile: usize) -> Result<[Raster; 2], EngineErr
     let device = &printing.lanes.first().ok_or_else(none)?.device.device;
     let simulator = Simulator::new(&kernels, device).with_diffusion(printing.process.diffusion_nm);
     let sampling = simulator.sampling(printing.pixel_nm, 1)?;
-    let frame = grid.frame(tile);
-    let polygons = printing.library.polygons_in(frame.bounds())?;
-    let mask = Layout::new("tile", polygons).rasterize(&frame, printing.coverage);
+    let mask = printing.mask(&grid, tile)?;
     let data = TensorData::new(mask.data, [1, grid.field, grid.field]);
     let aerial = simulator.aerial(Tensor::from_data(data, device), &sampling, &sampling);
     let read = |focus: Focus| -> Result<Raster, EngineError> {

@@ -47,11 +47,7 @@ pub struct Team {
 impl Team {
     /// A team of these devices, with all of their memory or `budget` bytes of each.
     pub fn new(way: Way, devices: &[Chosen], budget: Option<u64>) -> Self {
-        let place = |d: &Chosen| match budget.or_else(|| memory::free(&d.name)) {
-            Some(bytes) => Place::limited(&d.name, &d.device, bytes),
-            None => Place::unlimited(&d.name, &d.device),
-        };
-        Self { way, places: devices.iter().map(place).collect() }
+        Self { way, places: places(devices, budget) }
     }
 
     /// Lays a network, whose weights are on the host, on the devices. `images` is the shape that comes most.
@@ -83,6 +79,27 @@ impl Team {
         let mut costs = costs(program, &device, shape, DType::F32, REPEATS)?;
         Ok(balanced(program, &self.places, &mut costs, PipelineTerms::default(), shape)?.0)
     }
+}
+
+/// Devices with all of their free memory, or `budget` bytes of each.
+pub(crate) fn places(devices: &[Chosen], budget: Option<u64>) -> Vec<Place> {
+    let place = |d: &Chosen| match budget.or_else(|| memory::free(&d.name)) {
+        Some(bytes) => Place::limited(&d.name, &d.device, bytes),
+        None => Place::unlimited(&d.name, &d.device),
+    };
+    devices.iter().map(place).collect()
+}
+
+/// Layers' costs as the pool's planner wants them.
+pub(crate) fn stage_costs(costs: &[LayerCost]) -> Vec<StageCost> {
+    let stage = |cost: &LayerCost| StageCost {
+        name: cost.name.clone(),
+        seconds: cost.seconds,
+        weight_bytes: cost.weight_bytes,
+        activation_bytes: cost.peak_bytes,
+        transfer_bytes: cost.output_bytes,
+    };
+    costs.iter().map(stage).collect()
 }
 
 /// A pipeline whose stages take alike: cut by the layers' costs, tried with images `[micro-batch, 1, height, width]`, and cut again
@@ -151,26 +168,19 @@ pub fn cuts(
     places: &[Place],
     bytes_per_second: f64,
 ) -> Result<Vec<Range<usize>>, ParallelError> {
-    let stages: Vec<StageCost> = costs
-        .iter()
-        .map(|cost| StageCost {
-            name: cost.name.clone(),
-            seconds: cost.seconds,
-            weight_bytes: cost.weight_bytes,
-            activation_bytes: cost.peak_bytes,
-            transfer_bytes: cost.output_bytes,
-        })
-        .collect();
     let room = |place: &Place| {
         let allowed = place.budget.allowed();
         Room { speed: 1.0, bytes: (allowed < u64::MAX).then_some(allowed) }
     };
     let rooms: Vec<Room> = places.iter().map(room).collect();
-    let cut = balance::cut(&stages, &rooms, bytes_per_second).map_err(|error| match error {
-        BalanceError::Memory { .. } => {
-            ParallelError::Rank(PipelineError::OutOfMemory(error.to_string()))
-        }
-        other => ParallelError::Cut(other.to_string()),
-    })?;
+    let cut =
+        balance::cut(&stage_costs(costs), &rooms, bytes_per_second).map_err(
+            |error| match error {
+                BalanceError::Memory { .. } => {
+                    ParallelError::Rank(PipelineError::OutOfMemory(error.to_string()))
+                }
+                other => ParallelError::Cut(other.to_string()),
+            },
+        )?;
     Ok(cut.ranges)
 }

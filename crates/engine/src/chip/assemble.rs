@@ -90,6 +90,10 @@ impl<'a> Assembler<'a> {
     /// [`EngineError`] if the mask cannot be written or measured.
     pub(super) fn all(mut self) -> Result<Option<Built>, EngineError> {
         for row in 0..self.run.grid.rows {
+            // All masks may be there while the user wants to stop: measuring takes longer than solving.
+            if self.run.ended.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
             let reach = self.reach();
             for near in row.saturating_sub(reach)..=(row + reach).min(self.run.grid.rows - 1) {
                 if !self.keep(near)? {

@@ -152,6 +152,18 @@ impl Iterator for Scan<'_> {
     }
 }
 
+/// The SHA-256 of a raster's pixels, row by row, so that no second copy of them is made.
+pub(crate) fn digest(raster: &Raster) -> Key {
+    let mut hash = Sha256::new();
+    let mut bytes = Vec::with_capacity(4 * raster.width);
+    for row in raster.data.chunks_exact(raster.width) {
+        bytes.clear();
+        row.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+        hash.update(&bytes);
+    }
+    hash.finalize().into()
+}
+
 impl Run<'_> {
     /// A tile's target on the layout's pixels.
     ///
@@ -167,13 +179,6 @@ impl Run<'_> {
     /// A tile's target on the solver's pixels, which are all that its mask depends on.
     fn tile(&self, index: usize) -> Result<Tile, EngineError> {
         let target = on_pixels(&self.target(index)?, self.chip.job.model.finest_nm());
-        let mut hash = Sha256::new();
-        let mut bytes = Vec::with_capacity(4 * target.width);
-        for row in target.data.chunks_exact(target.width) {
-            bytes.clear();
-            row.iter().for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
-            hash.update(&bytes);
-        }
-        Ok(Tile { key: hash.finalize().into(), target })
+        Ok(Tile { key: digest(&target), target })
     }
 }

@@ -16,7 +16,7 @@ use lithoburn_pool::{Chosen, memory};
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
 use crate::propose::load_network;
-use crate::spread::{balanced, cuts, link_speed};
+use crate::spread::{balanced, cuts, link_speed, places};
 
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 3;
@@ -73,11 +73,7 @@ impl<'a> Bench<'a> {
             None => load_network(study.method, None, &Device::flex())?.0.program(),
         };
         let chosen = &study.devices[..devices];
-        let place = |d: &Chosen| match memory::free(&d.name) {
-            Some(free) => Place::limited(&d.name, &d.device, free),
-            None => Place::unlimited(&d.name, &d.device),
-        };
-        Ok(Self { study, chosen, program, places: chosen.iter().map(place).collect() })
+        Ok(Self { study, chosen, program, places: places(chosen, None) })
     }
 
     fn shape(&self, batch: usize) -> [usize; 4] {
