@@ -83,29 +83,42 @@ impl Pipelined {
     /// [`ParallelError::Image`] for a wrong shape, [`ParallelError::Rank`] if a stage failed: after
     /// [`Panicked`](lithoburn_pool::pipeline::PipelineError::Panicked) the pipeline has to be made anew.
     pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        let [batch, _, height, width] = check_image(&x, self.stride)?;
-        let (home, size) = (x.device(), self.terms.micro_batch.max(1));
+        let ([batch, ..], size) = (check_image(&x, self.stride)?, self.terms.micro_batch.max(1));
         let part = |start: usize| x.clone().narrow(0, start, size.min(batch - start));
-        let parts: Vec<Tensor<4>> = (0..batch).step_by(size).map(part).collect();
-        // Other threads read them: what this one has asked for has to be done.
-        synced(&home)?;
-        let cargo = |x: Tensor<4>| {
-            let count = x.dims()[0];
-            let state = Activations { x, skips: Vec::new() };
-            let extent = Extent::of([count, 1, height, width]);
-            Cargo { state, extent, held: None, home: home.clone(), moved: (0, 0.0) }
-        };
         let mut results = Vec::with_capacity(batch.div_ceil(size));
-        let items = parts.into_iter().map(cargo);
+        self.stream((0..batch).step_by(size).map(part), |logits| results.push(logits))?;
+        Ok(Tensor::cat(results, 0))
+    }
+
+    /// Logits of micro-batches as they come: the next one is asked for when the first stage has room, and `sink` is given logits in
+    /// order, on their images' device, while later ones are in flight. So reading images and writing masks hide behind the stages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipelined::try_logits`].
+    pub fn stream(
+        &self,
+        images: impl IntoIterator<Item = Tensor<4>>,
+        mut sink: impl FnMut(Tensor<4>),
+    ) -> Result<(), ParallelError> {
+        let mut refused = None;
+        let cargo = |x: Tensor<4>| -> Result<Cargo, ParallelError> {
+            let (extent, home) = (Extent::of(check_image(&x, self.stride)?), x.device());
+            // Another thread reads it: what this one has asked for has to be done.
+            synced(&home)?;
+            let state = Activations { x, skips: Vec::new() };
+            Ok(Cargo { state, extent, held: None, home, moved: (0, 0.0) })
+        };
+        let items = images.into_iter().map_while(|x| cargo(x).map_err(|e| refused = Some(e)).ok());
         let mut moved = (0, 0.0);
         let report = self.pipeline.run(items, |_, cargo| {
             moved = (moved.0 + cargo.moved.0, moved.1 + cargo.moved.1);
-            results.push(cargo.state.x);
+            sink(cargo.state.x);
         })?;
         if let Ok(mut last) = self.report.lock() {
             *last = (report, moved);
         }
-        Ok(Tensor::cat(results, 0))
+        refused.map_or(Ok(()), Err)
     }
 
     /// How the last run went.

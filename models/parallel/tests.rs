@@ -242,6 +242,31 @@ fn an_image_that_does_not_fit_is_refused_and_a_smaller_one_runs() {
     }
 }
 
+/// Micro-batches of different sizes come out in order, while later ones go in; one that is refused ends the stream, and what went in
+/// before it comes out.
+#[test]
+fn a_stream_gives_logits_in_order_and_ends_at_what_it_refuses() {
+    let program =
+        NeuralIltConfig { width: 4, ..NeuralIltConfig::default() }.init(&Device::flex()).program();
+    let (layers, terms) = (program.layers.len(), PipelineTerms { ahead: 0, ..Default::default() });
+    let pipelined = Pipelined::new(&program, &places(3), &even(layers, 3), terms).expect("fits");
+    let image = |i: usize| wave([1 + i % 2, 1, 8 * (1 + i % 3), 16], 0.1 + i as f32);
+    let expected: Vec<Vec<f32>> = (0..9).map(|i| values(program.run(image(i)))).collect();
+    let mut found = Vec::new();
+    pipelined.stream((0..9).map(image), |x| found.push(values(x))).expect("runs");
+    assert_eq!(found, expected);
+
+    let asked = std::cell::Cell::new(0);
+    let some = (0..9).map(|i| {
+        asked.set(i);
+        if i == 4 { wave([1, 1, 9, 16], 0.4) } else { image(i) }
+    });
+    found.clear();
+    let refused = pipelined.stream(some, |x| found.push(values(x))).expect_err("9 is no stride");
+    assert!(matches!(refused, ParallelError::Image { found: [1, 1, 9, 16], .. }), "{refused}");
+    assert_eq!((found, asked.get()), (expected[..4].to_vec(), 4));
+}
+
 #[test]
 fn weights_in_host_memory_give_the_same_bits_in_less_memory() {
     for (name, network) in networks() {

@@ -10,6 +10,7 @@ use lithoburn_models::parallel::{
 use lithoburn_models::{
     EncoderDecoderConfig, MaskNetwork, NeuralIltConfig, ParallelError, Place, Program,
 };
+use lithoburn_pool::pipeline::{PipelineError, PipelineReport};
 use lithoburn_pool::stats::Latency;
 use lithoburn_pool::{Chosen, memory};
 
@@ -80,28 +81,59 @@ impl<'a> Bench<'a> {
         [batch, 1, self.study.size, self.study.size]
     }
 
-    /// Times passes of a network over images that come from host memory, and whose logits go there.
-    fn passes(&self, network: &dyn MaskNetwork, batch: usize) -> Result<Passes, ParallelError> {
+    /// Targets of a batch, in host memory.
+    fn targets(&self, batch: usize) -> TensorData {
         let size = self.study.size;
         let inside = |i: usize| (i % size) / 7 % 3 < 1 && (i / size) / 23 % 4 != 1;
         let data: Vec<f32> =
             (0..batch * size * size).map(|i| f32::from(u8::from(inside(i)))).collect();
-        let pass = || {
+        TensorData::new(data, self.shape(batch))
+    }
+
+    /// Targets on the first device.
+    fn placed(&self, targets: &TensorData) -> Tensor<4> {
+        Tensor::<4>::from_data(targets.clone(), &self.chosen[0].device).cast(self.study.precision)
+    }
+
+    /// Times passes over images that come from host memory, and whose logits go there.
+    fn passes(
+        &self,
+        images: usize,
+        pass: impl Fn() -> Result<(), ParallelError>,
+    ) -> Result<Passes, ParallelError> {
+        let timed = || {
             let start = Instant::now();
-            let data = TensorData::new(data.clone(), self.shape(batch));
-            let x = Tensor::<4>::from_data(data, &self.chosen[0].device).cast(self.study.precision);
-            let logits = network.logits(x).cast(DType::F32).try_into_data();
-            logits.map_err(|e| failed(e.to_string()))?;
-            Ok::<f64, ParallelError>(start.elapsed().as_secs_f64())
+            pass().map(|()| start.elapsed().as_secs_f64())
         };
         for _ in 0..WARM {
-            pass()?;
+            timed()?;
         }
         let (start, mut seconds) = (Instant::now(), Vec::new());
         while seconds.len() < 3 || start.elapsed().as_secs_f64() < self.study.seconds {
-            seconds.push(pass()?);
+            seconds.push(timed()?);
         }
-        Ok(Passes { images: batch, seconds })
+        Ok(Passes { images, seconds })
+    }
+
+    /// Times passes over one batch.
+    fn batches(&self, network: &dyn MaskNetwork) -> Result<Passes, ParallelError> {
+        let targets = self.targets(self.study.batch);
+        self.passes(self.study.batch, || fetched(network.logits(self.placed(&targets))))
+    }
+
+    /// Times passes over micro-batches, of which several are in flight.
+    fn streams(&self, network: &Pipelined) -> Result<Passes, ParallelError> {
+        let Study { batch, micro_batches, .. } = *self.study;
+        let targets = self.targets(batch);
+        self.passes(batch * micro_batches, || {
+            let mut result = Ok(());
+            let images = (0..micro_batches).map(|_| self.placed(&targets));
+            network.stream(images, |logits| {
+                let found = fetched(logits);
+                result = result.clone().and(found);
+            })?;
+            result
+        })
     }
 
     fn found(&self, kind: Kind, passes: &Passes, predicted: f64, alone: f64) -> Measurement {
@@ -141,6 +173,7 @@ impl<'a> Bench<'a> {
         let mut costs = known.clone();
         let many = micro_batches as f64;
         let terms = PipelineTerms { micro_batch: batch, precision, ..PipelineTerms::default() };
+        let start = Instant::now();
         let (network, cuts) = match self.study.width {
             None => balanced(&self.program, &self.places, &mut costs, terms, shape)?,
             // Its weights take minutes to make: no trials.
@@ -149,9 +182,10 @@ impl<'a> Bench<'a> {
                 (Pipelined::new(&self.program, &self.places, &cuts, terms)?, cuts)
             }
         };
+        let laid = start.elapsed().as_secs_f64();
         let stage = |cut: &Range<usize>| costs[cut.clone()].iter().map(|c| c.seconds).sum::<f64>();
         let stages: Vec<f64> = cuts.iter().map(stage).collect();
-        let passes = self.passes(&network, batch * micro_batches)?;
+        let passes = self.streams(&network)?;
         let report = network.report();
         // Where costs were not measured before, the stages' own times are what the formula is about.
         let each = |busy: &f64| busy / report.items.max(1) as f64;
@@ -167,13 +201,7 @@ impl<'a> Bench<'a> {
         found.bubble = Some([report.bubble(), report.best_bubble()]);
         let bytes = |cut: &Range<usize>| costs[cut.end - 1].output_bytes;
         found.traffic = Some(cuts[..cuts.len() - 1].iter().map(bytes).sum());
-        let slowest = report.busy_seconds.iter().copied().fold(0.0, f64::max);
-        found.bottleneck = format!(
-            "the slowest stage, {:.2} ms of {:.2} a micro-batch; of an even pipeline {:.1} % would be bubble",
-            slowest / many * 1e3,
-            report.busy_seconds.iter().sum::<f64>() / many * 1e3,
-            100.0 * (cuts.len() - 1) as f64 / (many + cuts.len() as f64 - 1.0),
-        );
+        found.bottleneck = limits(&report, laid);
         Ok(found)
     }
 
@@ -198,7 +226,7 @@ impl<'a> Bench<'a> {
         let Study { batch, precision, .. } = *self.study;
         let terms = ShardTerms { images: self.shape(batch), precision, ..ShardTerms::default() };
         let network = Sharded::new(&self.program, &self.places, terms)?;
-        let passes = self.passes(&network, batch)?;
+        let passes = self.batches(&network)?;
         let (ways, report) = (network.ways(), network.report());
         let predicted = ways.alone_seconds / ways.seconds;
         let mut found = self.found(Kind::Tensor, &passes, predicted, f64::NAN);
@@ -211,7 +239,7 @@ impl<'a> Bench<'a> {
     /// Rows.
     fn spatial(&self) -> Result<Measurement, ParallelError> {
         let network = Spatial::new(&self.program, &self.places, self.study.precision)?;
-        let passes = self.passes(&network, self.study.batch)?;
+        let passes = self.batches(&network)?;
         let predicted = self.places.len() as f64;
         let mut found = self.found(Kind::Spatial, &passes, predicted, f64::NAN);
         self.exchanged(&mut found, &network.report());
@@ -242,7 +270,7 @@ impl<'a> Bench<'a> {
     /// Weights from host memory.
     fn offload(&self) -> Result<Measurement, ParallelError> {
         let network = Offloaded::new(&self.program, &self.places[0], self.study.precision)?;
-        let passes = self.passes(&network, self.study.batch)?;
+        let passes = self.batches(&network)?;
         let report = network.report();
         let mut found = self.found(Kind::Offload, &passes, 1.0, f64::NAN);
         found.traffic = Some(report.weight_bytes);
@@ -256,6 +284,27 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// What limits a pipeline whose weights were laid on its devices in some seconds.
+fn limits(report: &PipelineReport, laid: f64) -> String {
+    let (stages, items) = (report.busy_seconds.len() as f64, report.items as f64);
+    let each: Vec<String> =
+        report.busy_seconds.iter().map(|busy| format!("{:.2}", busy / items * 1e3)).collect();
+    let even = stages * items / (items + stages - 1.0);
+    format!(
+        "stages of {} ms a micro-batch; together {:.3} times one after the other, {:.3} of the {even:.3} of an even pipeline; \
+         laid on the devices in {laid:.1} s",
+        each.join(", "),
+        report.speedup(),
+        report.speedup() / even,
+    )
+}
+
+/// Logits in host memory.
+fn fetched(logits: Tensor<4>) -> Result<(), ParallelError> {
+    let data = logits.cast(DType::F32).try_into_data();
+    data.map(drop).map_err(|error| failed(error.to_string()))
+}
+
 fn failed(text: String) -> ParallelError {
-    ParallelError::Rank(lithoburn_pool::pipeline::PipelineError::Failed(text))
+    ParallelError::Rank(PipelineError::Failed(text))
 }
