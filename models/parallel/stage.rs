@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device};
 use lithoburn_pool::budget::Reservation;
-use lithoburn_pool::collective::moved;
+use lithoburn_pool::collective::{computed, moved};
 use lithoburn_pool::pipeline::PipelineError;
 
 use super::Place;
@@ -64,8 +64,9 @@ impl Stage {
         if self.last {
             state = state.onto(&home);
         }
-        // Until it is computed, its memory is not given back, and its time is not known.
-        synced(&self.place.device)?;
+        // Until it is computed, its memory is not given back, and its time is not known. Reading a value tells of a failure too: a card
+        // that waits for a tensor which another one could not make waits for ever.
+        computed(&state.x)?;
         let held = if self.last { None } else { Some(held) };
         Ok(Cargo { state, extent, held, home, moved })
     }

@@ -127,7 +127,9 @@ fn demand(job: &Job, devices: &[Chosen], probes: &[Probe], wish: &Wish) -> Deman
         tile_px: (job.kernels.period_nm / job.pixel_nm).round() as usize,
         tiles: wish.tiles,
         batch: wish.batch.unwrap_or(own),
-        fixed_bytes: most(&|p| p.fixed_bytes.map(|b| b as f64)) as u64,
+        fixed_bytes: most(&|p| {
+            p.fixed_bytes.map(|bytes| bytes as f64 * Lane::hands(&p.device) as f64)
+        }) as u64,
         bytes_per_pixel: most(&|p| p.bytes_per_pixel),
         stages: Vec::new(),
         link_bytes_per_s: f64::MAX,

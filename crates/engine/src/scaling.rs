@@ -35,7 +35,7 @@ pub struct Study {
     pub kinds: Vec<Kind>,
     /// Whose network.
     pub method: Method,
-    /// An encoder-decoder of six stages of this width with random weights instead, to measure models of any size.
+    /// An encoder-decoder of this width, some fifty convolutions deep, with random weights instead, to measure models of any size.
     pub width: Option<usize>,
     /// Its precision.
     pub precision: DType,
@@ -167,7 +167,7 @@ impl Study {
             cards: self.devices.iter().map(|d| format!("{} ({})", d.name, d.card)).collect(),
             network: match self.width {
                 _ if self.kinds == [Kind::Simulated] => "the scheduler".into(),
-                Some(width) => format!("an encoder-decoder of six stages of width {width}"),
+                Some(width) => format!("an encoder-decoder of width {width}, random weights"),
                 None => self.method.name().into(),
             },
             precision: format!("{:?}", self.precision).to_lowercase(),

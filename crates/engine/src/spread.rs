@@ -45,7 +45,7 @@ pub struct Team {
 }
 
 impl Team {
-    /// A team of these devices, with all of their memory or `budget` bytes of each.
+    /// A team of these devices, with their free memory or `budget` bytes of each.
     pub fn new(way: Way, devices: &[Chosen], budget: Option<u64>) -> Self {
         Self { way, places: places(devices, budget) }
     }
@@ -81,9 +81,10 @@ impl Team {
     }
 }
 
-/// Devices with all of their free memory, or `budget` bytes of each.
+/// Devices with their free memory, less what allocators lose between their pages, or `budget` bytes of each.
 pub(crate) fn places(devices: &[Chosen], budget: Option<u64>) -> Vec<Place> {
-    let place = |d: &Chosen| match budget.or_else(|| memory::free(&d.name)) {
+    let free = |d: &Chosen| memory::free(&d.name).map(|bytes| bytes / 16 * 15);
+    let place = |d: &Chosen| match budget.or_else(|| free(d)) {
         Some(bytes) => Place::limited(&d.name, &d.device, bytes),
         None => Place::unlimited(&d.name, &d.device),
     };

@@ -403,7 +403,7 @@ fn read_bits(image: Tensor<3>, doing: &'static str) -> Result<Vec<bool>, LithoEr
     Ok(match bits.dtype() {
         // A byte each, as most devices keep them: a million at a time is worth a faster way.
         DType::Bool(BoolStore::Native | BoolStore::U8) => {
-            bits.as_bytes().iter().map(|&byte| byte != 0).collect()
+            bits.as_bytes().par_iter().with_min_len(1 << 16).map(|&byte| byte != 0).collect()
         }
         _ => bits.iter::<bool>().collect(),
     })

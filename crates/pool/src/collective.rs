@@ -19,6 +19,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
 use crate::pipeline::{PipelineError, caught};
+use crate::work::Failure;
 
 /// Longest that a rank waits for the others: longer than the compilation of all kernels.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -132,6 +133,21 @@ pub fn moved<const D: usize>(x: Tensor<D>, device: &Device) -> Tensor<D> {
         return x.to_device(device);
     }
     through_host(x, &from, device)
+}
+
+/// Waits for a tensor by reading one of its values. It has to live on: one that is dropped may never be computed.
+///
+/// # Errors
+///
+/// [`PipelineError`] if its device could not make it, which waiting for the device does not tell.
+pub fn computed<const D: usize>(x: &Tensor<D>) -> Result<(), PipelineError> {
+    let value = x.clone().slice(std::array::from_fn::<_, D, _>(|_| 0..1));
+    let door = door(&x.device());
+    let _one = door.lock().unwrap_or_else(PoisonError::into_inner);
+    value.try_into_data().map(drop).map_err(|error| match Failure::of_message(&error.to_string()) {
+        Failure::OutOfMemory(text) => PipelineError::OutOfMemory(text),
+        _ => PipelineError::Failed(error.to_string()),
+    })
 }
 
 /// A copy by way of memory of our own.

@@ -1,5 +1,6 @@
 //! Tiles as tasks: read, drawn, hashed; each different target once.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -178,7 +179,10 @@ impl Run<'_> {
 
     /// A tile's target on the solver's pixels, which are all that its mask depends on.
     fn tile(&self, index: usize) -> Result<Tile, EngineError> {
-        let target = on_pixels(&self.target(index)?, self.chip.job.model.finest_nm());
+        let mut target = self.target(index)?;
+        if let Cow::Owned(small) = on_pixels(&target, self.chip.job.model.finest_nm()) {
+            target = small;
+        }
         Ok(Tile { key: digest(&target), target })
     }
 }

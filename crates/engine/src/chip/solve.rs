@@ -47,19 +47,27 @@ impl Core {
     }
 }
 
-/// The devices of a chip's run. Each loads the model on a thread of its own.
+/// The devices of a chip's run. Each loads the model on a thread of its own, or on two ([`super::Lane::hands`]) that share its batch.
 pub(super) fn crew(chip: &Chip, grid: &TileGrid) -> Vec<Member<Tile, Solved>> {
     let job = Arc::new(chip.job.clone());
     let halo_nm = grid.halo as f64 * grid.pixel_nm;
-    let member = |lane: &super::Lane| {
+    let member = |lane: &super::Lane, batch: usize| {
         let (job, device, team) = (job.clone(), lane.device.device.clone(), lane.team.clone());
         let make = move || {
             let proposer = proposer(&job, &device, team.as_ref()).map_err(|e| failure(&e))?;
             Ok(Box::new(Corrector { proposer, halo_nm }) as Box<dyn Worker<Tile, Solved>>)
         };
-        Member { name: lane.device.name.clone(), batch: lane.batch, make: Arc::new(make) }
+        Member { name: lane.device.name.clone(), batch, make: Arc::new(make) }
     };
-    chip.lanes.iter().map(member).collect()
+    let members = |lane: &super::Lane| {
+        let hands = match lane.team {
+            Some(_) => 1,
+            None => super::Lane::hands(&lane.device.name).min(lane.batch),
+        };
+        let batch = |hand: usize| (lane.batch + hand) / hands;
+        (0..hands).map(|hand| member(lane, batch(hand))).collect::<Vec<_>>()
+    };
+    chip.lanes.iter().flat_map(members).collect()
 }
 
 fn proposer(job: &Job, device: &Device, team: Option<&Team>) -> Result<Proposer, EngineError> {

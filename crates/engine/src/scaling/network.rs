@@ -23,8 +23,9 @@ use crate::spread::{balanced, cuts, link_speed, places};
 const REPEATS: usize = 3;
 /// Passes before the clock runs.
 const WARM: usize = 2;
-/// Stages of networks with random weights.
-const STAGES: usize = 6;
+/// Halvings of networks with random weights, and convolutions at the coarse size: enough of them that stages of a pipeline can be even.
+const HALVINGS: usize = 2;
+const DEPTH: usize = 48;
 /// Seed of networks with random weights.
 const SEED: u64 = 1;
 
@@ -67,7 +68,7 @@ impl<'a> Bench<'a> {
     fn new(study: &'a Study, devices: usize) -> Result<Self, EngineError> {
         let program = match study.width {
             Some(width) => {
-                let fast = EncoderDecoderConfig::new(vec![width; STAGES], true, 1);
+                let fast = EncoderDecoderConfig::new(vec![width; HALVINGS], true, DEPTH);
                 let config = NeuralIltConfig { fast: Some(fast), ..NeuralIltConfig::fast() };
                 config.random_program(SEED)
             }
