@@ -6,8 +6,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::{Raster, fracture, shapes};
 use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
-use lithoburn_litho::window::{EdgeErrors, Image};
-use lithoburn_litho::{Aerial, KernelSet, LithoError, Process, ProcessWindow, Resist, Simulator};
+use lithoburn_litho::window::{EDGE_SEARCH_NM, EdgeErrors, Image};
+use lithoburn_litho::{
+    Aerial, KernelSet, LithoError, Process, ProcessWindow, Resist, Sampling, Simulator,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
@@ -122,7 +124,11 @@ impl Evaluator {
     ///
     /// [`EngineError`] if the mask is not one field, or a pixel size does not fit it.
     pub fn aerial(&self, mask: &Raster, pixel_nm: f64) -> Result<[Raster; 2], EngineError> {
-        let points = (mask.pixel_nm / pixel_nm).round().max(1.0) as usize;
+        self.images(mask, &self.simulator.sampling(pixel_nm, 1)?)
+    }
+
+    fn images(&self, mask: &Raster, image: &Sampling) -> Result<[Raster; 2], EngineError> {
+        let points = (mask.pixel_nm / image.pixel_nm).round().max(1.0) as usize;
         let grid = self.simulator.sampling(mask.pixel_nm, points)?;
         if mask.width != grid.size || mask.height != grid.size {
             return Err(EngineError::Setting(format!(
@@ -135,11 +141,10 @@ impl Evaluator {
                 self.simulator.period_nm()
             )));
         }
-        let image = self.simulator.sampling(pixel_nm, 1)?;
         let data = TensorData::new(mask.data.clone(), [1, mask.height, mask.width]);
         let mask = Tensor::from_data(data, self.simulator.device());
-        let Aerial { best, defocus } = self.simulator.aerial(mask, &grid, &image);
-        Ok([raster(best, pixel_nm)?, raster(defocus, pixel_nm)?])
+        let Aerial { best, defocus } = self.simulator.aerial(mask, &grid, image);
+        Ok([raster(best, image.pixel_nm)?, raster(defocus, image.pixel_nm)?])
     }
 
     /// Simulates a mask and compares its prints with the target, leaving out `halo` pixels of the
@@ -154,56 +159,99 @@ impl Evaluator {
         target: &Raster,
         halo: usize,
     ) -> Result<Evaluation, EngineError> {
-        let [best, defocus] = self.aerial(&mask.binarized(), target.pixel_nm)?;
+        self.compare(mask, &Design::new(target, halo, 0))
+    }
+
+    /// Simulates a mask and compares its prints with a design.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evaluator::aerial`].
+    pub(crate) fn compare(
+        &self,
+        mask: &Raster,
+        design: &Design,
+    ) -> Result<Evaluation, EngineError> {
+        let Design { pixel_nm, first, width, .. } = *design;
+        let image = self.simulator.sampling(pixel_nm, 1)?.part(first, width - 2 * first);
+        let [best, defocus] = self.images(&mask.binarized(), &image)?;
         let prints =
             Prints::develop(&best.data, &defocus.data, best.width, &self.window, &self.resist);
-        let (inside, pixel_nm) = (target.binary(), target.pixel_nm);
-        let core = Core { width: target.width, height: target.height, halo };
-        let sites = epe_sites(Bitmap { data: &inside, width: target.width }, pixel_nm);
-        let sites: Vec<EpeSite> = sites.into_iter().filter(|s| core.holds(s.at)).collect();
+        let seen: Vec<EpeSite> = design.sites.iter().map(|site| design.seen(site)).collect();
         let nominal = Bitmap { data: &prints.nominal, width: prints.width };
-        let findings = check_epe(nominal, &sites, pixel_nm);
+        let findings = check_epe(nominal, &seen, pixel_nm);
         let image = Image { data: &best.data, width: best.width, pixel_nm };
         let level = self.resist.threshold / self.window.nominal.dose;
-        let edges = EdgeErrors::measure(image, level, &sites);
+        let edges = EdgeErrors::measure(image, level, &seen);
+        let area = pixel_nm * pixel_nm;
         let metrics = Metrics {
             epe_missing: edges.missing,
             epe_mean_nm: edges.mean_nm,
             epe_three_sigma_nm: edges.three_sigma_nm,
             epe_max_nm: edges.max_nm,
-            l2_nm2: core.count(&prints.nominal, &inside) as f64 * pixel_nm * pixel_nm,
-            pvb_nm2: core.count(&prints.outer, &prints.inner) as f64 * pixel_nm * pixel_nm,
+            l2_nm2: design.count(&prints.nominal, |y| design.row(y)) as f64 * area,
+            pvb_nm2: design.count(&prints.outer, |y| design.row_of(&prints.inner, y)) as f64 * area,
             epe_violations: findings.iter().map(|f| f.violations()).sum(),
-            epe_sites: sites.len(),
+            epe_sites: design.sites.len(),
             ..Metrics::default()
         };
-        let sites = sites.into_iter().zip(findings).collect();
+        let sites = design.sites.iter().copied().zip(findings).collect();
         Ok(Evaluation { metrics, best, defocus, prints, sites })
     }
 }
 
-/// The part of a field that counts.
-struct Core {
+/// A target as masks are compared with it: what counts of it, and what has to be seen for that.
+pub(crate) struct Design {
     width: usize,
     height: usize,
+    pixel_nm: f64,
+    /// Pixels on each side that do not count.
     halo: usize,
+    /// Pixels on each side that are not simulated.
+    first: usize,
+    inside: Vec<bool>,
+    /// EPE sites that count.
+    sites: Vec<EpeSite>,
 }
 
-impl Core {
-    fn holds(&self, [x, y]: [isize; 2]) -> bool {
-        let within =
-            |v: isize, size: usize| v >= self.halo as isize && v < (size - self.halo) as isize;
-        within(x, self.width) && within(y, self.height)
+impl Design {
+    /// A target of which `halo` pixels on each side do not count, and the outer `first` of them are not simulated.
+    fn new(target: &Raster, halo: usize, first: usize) -> Self {
+        let (width, height, pixel_nm) = (target.width, target.height, target.pixel_nm);
+        let inside = target.binary();
+        let within = |v: isize, size: usize| v >= halo as isize && v < (size - halo) as isize;
+        let mut sites = epe_sites(Bitmap { data: &inside, width }, pixel_nm);
+        sites.retain(|site| within(site.at[0], width) && within(site.at[1], height));
+        Self { width, height, pixel_nm, halo, first, inside, sites }
     }
 
-    /// Pixels of the core where two images differ.
-    fn count(&self, a: &[bool], b: &[bool]) -> usize {
-        let rows = self.halo..self.height - self.halo;
-        let differing = |y: usize| {
-            let row = y * self.width + self.halo..(y + 1) * self.width - self.halo;
-            a[row.clone()].iter().zip(&b[row]).filter(|(a, b)| a != b).count()
-        };
-        rows.map(differing).sum()
+    /// A target of which nothing is simulated that does not matter for what counts.
+    pub(crate) fn core(target: &Raster, halo: usize) -> Self {
+        let reach = (EDGE_SEARCH_NM / target.pixel_nm).ceil() as usize + 1;
+        Self::new(target, halo, halo.saturating_sub(reach))
+    }
+
+    /// A site in the image.
+    fn seen(&self, site: &EpeSite) -> EpeSite {
+        EpeSite { at: site.at.map(|v| v - self.first as isize), ..*site }
+    }
+
+    /// A row of what counts of the target.
+    fn row(&self, y: usize) -> &[bool] {
+        &self.inside[y * self.width..][self.halo..self.width - self.halo]
+    }
+
+    /// A row of what counts of an image.
+    fn row_of<'a>(&self, image: &'a [bool], y: usize) -> &'a [bool] {
+        let (width, halo) = (self.width - 2 * self.first, self.halo - self.first);
+        &image[(y - self.first) * width..][halo..width - halo]
+    }
+
+    /// Pixels that count in which an image differs from another one's rows.
+    fn count<'a>(&self, image: &[bool], other: impl Fn(usize) -> &'a [bool]) -> usize {
+        let differing =
+            |y: usize| self.row_of(image, y).iter().zip(other(y)).filter(|(a, b)| a != b).count();
+        (self.halo..self.height - self.halo).map(differing).sum()
     }
 }
 
@@ -219,6 +267,35 @@ fn raster(image: Tensor<3>, pixel_nm: f64) -> Result<Raster, LithoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A core's numbers do not need what is far from it.
+    #[test]
+    fn a_core_is_measured_as_in_its_whole_field() -> Result<(), EngineError> {
+        let kernels = crate::assets::default_kernels()?;
+        let evaluator = Evaluator::new(&kernels, &Process::default());
+        let (size, pixel_nm) = (512, 4.0);
+        let mut target = Raster::new(size, size, pixel_nm);
+        for (i, value) in target.data.iter_mut().enumerate() {
+            let (x, y) = (i % size, i / size);
+            *value =
+                f32::from(u8::from((x / 16) % 3 == 0 && (y / 90) % 2 == 0 || (y / 20) % 9 == 4));
+        }
+        let halo = 128;
+        let whole = evaluator.evaluate(&target, &target, halo)?;
+        let core = evaluator.compare(&target, &Design::core(&target, halo))?;
+        assert!(whole.metrics.epe_violations > 0 && whole.metrics.l2_nm2 > 0.0);
+        assert!(core.best.width < size * 3 / 4 && whole.best.width == size);
+        let exact = |m: &Metrics| (m.epe_sites, m.epe_violations, m.epe_missing);
+        assert_eq!(exact(&core.metrics), exact(&whole.metrics));
+        assert_eq!(
+            (core.metrics.l2_nm2, core.metrics.pvb_nm2),
+            (whole.metrics.l2_nm2, whole.metrics.pvb_nm2)
+        );
+        assert!((core.metrics.epe_mean_nm - whole.metrics.epe_mean_nm).abs() < 1e-3);
+        assert_eq!(core.sites.len(), whole.sites.len());
+        assert!(core.sites.iter().zip(&whole.sites).all(|(a, b)| a.0.at == b.0.at && a.1 == b.1));
+        Ok(())
+    }
 
     /// Errors of 1, 3 and 5 nm at one field, 7 nm at another: mean 4 nm, variance 5 nm².
     #[test]

@@ -65,6 +65,21 @@ pub struct Sampling {
     interpolate: Tensor<2>,
 }
 
+impl Sampling {
+    /// The pixels `first..first + size` of each axis: images of that part alone, at its share of the work, and masks that are dark
+    /// elsewhere.
+    #[must_use]
+    pub fn part(&self, first: usize, size: usize) -> Self {
+        Self {
+            size,
+            pixel_nm: self.pixel_nm,
+            columns: self.columns.clone().narrow(0, first, size),
+            rows: self.rows.clone().narrow(0, first, size),
+            interpolate: self.interpolate.clone().narrow(1, first, size),
+        }
+    }
+}
+
 /// Intensity in focus and out of it, relative to the clear field. `[batch, height, width]`.
 #[derive(Clone, Debug)]
 pub struct Aerial {
@@ -409,6 +424,31 @@ mod tests {
 
     fn mask(n: usize) -> Vec<f32> {
         (0..n * n).map(|i| ((i * i + 3 * i) % 11) as f32 / 10.0).collect()
+    }
+
+    /// A part of an image is that part, and a mask that is dark outside a part is its part.
+    #[test]
+    fn parts_of_a_grid_are_parts_of_its_images() {
+        let (n, first, size) = (32, 5, 11);
+        let simulator = Simulator::new(&set(2), &Device::flex());
+        let grid = simulator.sampling(1.0, 1).expect("fits");
+        let part = grid.part(first, size);
+        let crop = |x: Tensor<3>| x.narrow(1, first, size).narrow(2, first, size);
+        let off = |a: Tensor<3>, b: Tensor<3>| (a - b).abs().max().into_scalar::<f32>();
+        let whole = Tensor::<1>::from_floats(mask(n).as_slice(), &Device::flex());
+        let whole = whole.reshape([1, n, n]);
+        let all = simulator.aerial(whole.clone(), &grid, &grid);
+        let some = simulator.aerial(whole.clone(), &grid, &part);
+        assert!(off(crop(all.best), some.best) < 1e-6);
+        assert!(off(crop(all.defocus), some.defocus) < 1e-6);
+        let edge = |n: usize| (first..first + size).contains(&n);
+        let inside: Vec<f32> =
+            (0..n * n).map(|i| f32::from(u8::from(edge(i % n) && edge(i / n)))).collect();
+        let inside = Tensor::<1>::from_floats(inside.as_slice(), &Device::flex());
+        let framed = whole.clone() * inside.reshape([1, n, n]);
+        let framed = simulator.aerial(framed, &grid, &grid);
+        let alone = simulator.aerial(crop(whole), &part, &grid);
+        assert!(off(framed.best, alone.best) < 1e-6);
     }
 
     /// The definition, term by term in f64: the second implementation.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::metrics::EpeSite;
 
 /// How far from the design's edge a printed one is looked for, in nm.
-const SEARCH_NM: f64 = 60.0;
+pub const EDGE_SEARCH_NM: f64 = 60.0;
 /// Distance between looks, in nm.
 const STEP_NM: f64 = 0.5;
 
@@ -52,7 +52,7 @@ impl Image<'_> {
     ///
     /// `level` is the threshold over the dose.
     pub fn edge_error_nm(&self, site: &EpeSite, level: f64) -> Option<f64> {
-        let steps = (SEARCH_NM / STEP_NM) as i64;
+        let steps = (EDGE_SEARCH_NM / STEP_NM) as i64;
         let at = |i: i64| i as f64 * STEP_NM;
         let crossing = |i: i64| {
             let (inner, outer) = (self.beside(site, at(i)), self.beside(site, at(i + 1)));

@@ -21,7 +21,7 @@ use super::packed::Packed;
 use super::solve::Core;
 use super::{Built, Run, Seams, file_grid};
 use crate::EngineError;
-use crate::evaluate::{Evaluation, Evaluator, Metrics};
+use crate::evaluate::{Design, Evaluation, Evaluator, Metrics};
 use crate::job::{MaskStyle, Shown};
 use crate::write::rescaled;
 
@@ -233,8 +233,9 @@ impl<'a> Assembler<'a> {
             return Ok(known);
         }
         let halo = self.run.grid.halo;
-        let before = self.evaluator.evaluate(&target, &target, halo)?.metrics;
-        let evaluation = self.evaluator.evaluate(window, &target, halo)?;
+        let design = Design::core(&target, halo);
+        let before = self.evaluator.compare(&target, &design)?.metrics;
+        let evaluation = self.evaluator.compare(window, &design)?;
         let margin = halo as f64 * self.run.grid.pixel_nm / window.pixel_nm;
         let inner = |raster: &Raster, halo: f64| {
             let side = raster.width - 2 * halo as usize;
