@@ -65,6 +65,15 @@ impl Lane {
     pub(crate) fn hands(device: &str) -> usize {
         if device.starts_with("cuda") { 2 } else { 1 }
     }
+
+    /// Tiles that each of its threads computes at once.
+    fn batches(&self) -> Vec<usize> {
+        let hands = match self.team {
+            Some(_) => 1,
+            None => Self::hands(&self.device.name).min(self.batch),
+        };
+        (0..hands).map(|hand| (self.batch + hand) / hands).collect()
+    }
 }
 
 /// Format of the mask's polygons.
@@ -451,4 +460,32 @@ impl Run<'_> {
 /// Database unit of a mask's file, and its layer.
 fn file_grid(chip: &Chip, grid: &TileGrid) -> (f64, lithoburn_layout::Layer) {
     (unit_nm(chip.job.style, &grid.whole()), MASK_LAYER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No tile of a batch is lost or added, and a thread without tiles is none.
+    #[test]
+    fn threads_of_a_card_share_its_batch() {
+        let lane = |name: &str, batch, team| {
+            let (name, card, reason) = (name.to_string(), String::new(), String::new());
+            let device = Chosen { name, card, reason, device: burn::tensor::Device::flex() };
+            Lane { device, batch, team }.batches()
+        };
+        assert_eq!(lane("cuda:1", 24, None), [12, 12]);
+        assert_eq!(lane("cuda:0", 5, None), [2, 3]);
+        assert_eq!(lane("cuda:0", 1, None), [1]);
+        assert_eq!(lane("cpu", 4, None), [4]);
+        let team = Team { way: crate::spread::Way::Pipeline, places: Vec::new() };
+        assert_eq!(lane("cuda:0", 4, Some(team)), [4]);
+    }
+
+    /// What was measured on fields of 2048 nm is a length, not a share of larger fields.
+    #[test]
+    fn halos_are_whole_strides_and_no_wider_than_was_measured() {
+        let halos = [1024.0, 2048.0, 4096.0, 8192.0].map(auto_halo_nm);
+        assert_eq!(halos, [384.0, 640.0, 640.0, 640.0]);
+    }
 }

@@ -59,15 +59,10 @@ pub(super) fn crew(chip: &Chip, grid: &TileGrid) -> Vec<Member<Tile, Solved>> {
         };
         Member { name: lane.device.name.clone(), batch, make: Arc::new(make) }
     };
-    let members = |lane: &super::Lane| {
-        let hands = match lane.team {
-            Some(_) => 1,
-            None => super::Lane::hands(&lane.device.name).min(lane.batch),
-        };
-        let batch = |hand: usize| (lane.batch + hand) / hands;
-        (0..hands).map(|hand| member(lane, batch(hand))).collect::<Vec<_>>()
-    };
-    chip.lanes.iter().flat_map(members).collect()
+    let lanes = chip.lanes.iter();
+    lanes
+        .flat_map(|lane| lane.batches().into_iter().map(move |batch| member(lane, batch)))
+        .collect()
 }
 
 fn proposer(job: &Job, device: &Device, team: Option<&Team>) -> Result<Proposer, EngineError> {
