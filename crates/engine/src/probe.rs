@@ -1,6 +1,6 @@
 //! What a model takes of a device: a short trial, so that a plan rests on measurements.
 //!
-//! The trial runs one step of every level on one tile and on several. What the second reserves more than the first is the
+//! The trial runs a few steps of every level on one tile and on several. What the second reserves more than the first is the
 //! memory of a tile; the rest is weights, constants and the allocator's pages. It runs on a thread of its own, which on CUDA has
 //! a memory pool of its own that is given back afterwards.
 

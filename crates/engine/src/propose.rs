@@ -21,6 +21,9 @@ use crate::assets::shipped_weights;
 use crate::spread::Team;
 use crate::surrogate::TrueModel;
 
+/// Steps of a trial's last level, of which two are tried as hard masks.
+const TRIAL_STEPS: usize = 6;
+
 /// How a mask is found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case")]
@@ -204,9 +207,12 @@ impl Proposer {
         })
     }
 
-    /// One step of every level: for a trial of time and memory.
+    /// A few steps of every level: for a trial of time and memory. Of the last one so many that a mask is compared with a better one.
     pub(crate) fn short(mut self) -> Self {
-        self.descent.levels.iter_mut().for_each(|level| level.iterations = 1);
+        let mut steps = [TRIAL_STEPS].into_iter().chain(std::iter::repeat(1));
+        for (level, steps) in self.descent.levels.iter_mut().rev().zip(&mut steps) {
+            level.iterations = level.iterations.min(steps);
+        }
         self
     }
 
