@@ -120,26 +120,26 @@ pub fn balanced(
     let mut ranges = cuts(costs, places, speed)?;
     let mut network = Pipelined::new(program, places, &ranges, terms)?;
     let mut tried: Vec<(f64, Vec<Range<usize>>)> = Vec::new();
-    while places.len() > 1 {
+    if places.len() == 1 {
+        return Ok((network, ranges));
+    }
+    loop {
         let slowest = trial(&network, &ranges, &places[0].device, costs, images, terms.precision)?;
         tried.push((slowest, ranges.clone()));
-        let mut next = cuts(costs, places, speed)?;
-        let known = tried.iter().any(|(_, ranges)| *ranges == next);
-        if known || tried.len() > TRIALS {
-            let best = tried.iter().min_by(|a, b| a.0.total_cmp(&b.0));
-            next = best.map_or(ranges.clone(), |best| best.1.clone());
-        }
+        let next = cuts(costs, places, speed)?;
+        let enough = tried.len() > TRIALS || tried.iter().any(|(_, known)| *known == next);
+        let best = tried.iter().min_by(|a, b| a.0.total_cmp(&b.0)).map(|best| best.1.clone());
+        let next = best.filter(|_| enough).unwrap_or(next);
         if next != ranges {
             // Two networks at once might not fit.
             drop(network);
             network = Pipelined::new(program, places, &next, terms)?;
             ranges = next;
         }
-        if known || tried.len() > TRIALS {
-            break;
+        if enough {
+            return Ok((network, ranges));
         }
     }
-    Ok((network, ranges))
 }
 
 /// Runs some images through a pipeline, sets its layers' costs to what their stages took, and gives the seconds of the slowest.

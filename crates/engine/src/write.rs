@@ -148,10 +148,27 @@ pub(crate) fn picture(
     })
 }
 
+/// Areas from here on are in µm² for people.
+const MOST_NM2: f64 = 1e7;
+/// Of so many sites, violations are a share for people.
+const MOST_SITES: usize = 10_000;
+
 impl Metrics {
     /// Rows of name, before and after, as people read them.
     pub fn table(&self, after: &Self) -> Vec<[String; 3]> {
-        let area = |v: f64| format!("{v:.0} nm²");
+        // Numbers of whole layouts are too long for a column.
+        let area = |v: f64| match v < MOST_NM2 {
+            true => format!("{v:.0} nm²"),
+            false => format!("{:.2} µm²", v * 1e-6),
+        };
+        let violations = |m: &Self| match m.epe_sites < MOST_SITES {
+            true => format!("{} of {} sites", m.epe_violations, m.epe_sites),
+            false => {
+                let share = 100.0 * m.epe_violations as f64 / m.epe_sites as f64;
+                let digits = if share < 10.0 { 2 } else { 0 };
+                format!("{} ({share:.digits$} %)", m.epe_violations)
+            }
+        };
         let some =
             |v: Option<f64>, unit: &str| v.map_or("–".into(), |v| format!("{v:.0} {unit}"));
         let row =
@@ -159,7 +176,7 @@ impl Metrics {
         vec![
             row("L2", &|m| area(m.l2_nm2)),
             row("PV band", &|m| area(m.pvb_nm2)),
-            row("EPE violations", &|m| format!("{} of {} sites", m.epe_violations, m.epe_sites)),
+            row("EPE violations", &violations),
             row("EPE mean ± 3σ", &|m| {
                 format!("{:.1} ± {:.1} nm", m.epe_mean_nm, m.epe_three_sigma_nm)
             }),
@@ -167,5 +184,27 @@ impl Metrics {
             row("Smallest shape", &|m| some(m.min_shape_area_nm2, "nm²")),
             row("Smallest gap", &|m| some(m.min_shape_distance_nm, "nm")),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_clip_and_of_a_chip_fit_their_columns() {
+        let metrics = |l2_nm2, epe_violations, epe_sites| Metrics {
+            l2_nm2,
+            epe_violations,
+            epe_sites,
+            ..Metrics::default()
+        };
+        let cells = |m: Metrics| {
+            let table = m.table(&m);
+            [table[0][1].clone(), table[2][2].clone()]
+        };
+        assert_eq!(cells(metrics(24_542.4, 2, 85)), ["24542 nm²", "2 of 85 sites"]);
+        assert_eq!(cells(metrics(95_539_486.0, 66_990, 135_786)), ["95.54 µm²", "66990 (49 %)"]);
+        assert_eq!(cells(metrics(2.2e7, 237, 135_786)), ["22.00 µm²", "237 (0.17 %)"]);
     }
 }

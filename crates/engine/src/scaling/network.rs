@@ -177,7 +177,7 @@ impl<'a> Bench<'a> {
         let start = Instant::now();
         let (network, cuts) = match self.study.width {
             None => balanced(&self.program, &self.places, &mut costs, terms, shape)?,
-            // Its weights take minutes to make: no trials.
+            // Its weights are many: no trials.
             Some(_) => {
                 let cuts = cuts(&costs, &self.places, link_speed(&self.places)?)?;
                 (Pipelined::new(&self.program, &self.places, &cuts, terms)?, cuts)
@@ -290,10 +290,12 @@ fn limits(report: &PipelineReport, laid: f64) -> String {
     let (stages, items) = (report.busy_seconds.len() as f64, report.items as f64);
     let each: Vec<String> =
         report.busy_seconds.iter().map(|busy| format!("{:.2}", busy / items * 1e3)).collect();
+    let most = report.busy_seconds.iter().copied().fold(0.0, f64::max);
+    let slowest = report.busy_seconds.iter().position(|&busy| busy >= most).unwrap_or(0) + 1;
     let even = stages * items / (items + stages - 1.0);
     format!(
-        "stages of {} ms a micro-batch; together {:.3} times one after the other, {:.3} of the {even:.3} of an even pipeline; \
-         laid on the devices in {laid:.1} s",
+        "stage {slowest}, of stages that take {} ms a micro-batch; together they are {:.3} times as fast as one after the other, {:.3} \
+         of the {even:.3} of an even pipeline; weights were laid in {laid:.1} s",
         each.join(", "),
         report.speedup(),
         report.speedup() / even,
