@@ -30,7 +30,7 @@ use lithoburn_pool::budget::Budget;
 use lithoburn_pool::pipeline::PipelineError;
 use serde::Serialize;
 
-use crate::head::MaskNetwork;
+use crate::head::{Head, MaskNetwork};
 
 pub use cost::{LayerCost, Need, costs};
 pub use kernel::Kernel;
@@ -47,17 +47,49 @@ pub trait Parallel: MaskNetwork {
     fn program(&self) -> Program;
 }
 
-/// A network on several devices, or in several steps on one.
-pub trait Distributed: MaskNetwork {
-    /// [`MaskNetwork::logits`], with an error instead of a panic.
+/// A network on several devices, or in several steps on one: a [`MaskNetwork`] that can fail.
+pub trait Distributed: Send {
+    /// How its logits become a mask, and what sides of images must be multiples of.
+    fn form(&self) -> (Head, usize);
+
+    /// Logits of images, on the images' device.
     ///
     /// # Errors
     ///
-    /// [`ParallelError`].
+    /// [`ParallelError::Image`] for a wrong shape, [`ParallelError::Rank`] if a device's part failed: after
+    /// [`Panicked`](PipelineError::Panicked) the network has to be made anew.
     fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError>;
+
+    /// Logits of several inputs, which may differ in shape.
+    ///
+    /// # Errors
+    ///
+    /// As [`Distributed::try_logits`].
+    fn try_all(&self, inputs: Vec<Tensor<4>>) -> Result<Vec<Tensor<4>>, ParallelError> {
+        inputs.into_iter().map(|x| self.try_logits(x)).collect()
+    }
 
     /// How the last pass went.
     fn summary(&self) -> Summary;
+}
+
+/// Its methods panic where those of [`Distributed`] have an error.
+impl<T: Distributed> MaskNetwork for T {
+    fn head(&self) -> Head {
+        self.form().0
+    }
+
+    fn stride(&self) -> usize {
+        self.form().1
+    }
+
+    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
+        self.try_logits(x).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn all_logits(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+        self.try_all(inputs).unwrap_or_else(|error| panic!("{error}"))
+    }
 }
 
 /// How a pass went, in the same words for all ways.

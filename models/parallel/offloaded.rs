@@ -16,7 +16,7 @@ use super::kernel::Kernel;
 use super::program::{Activations, Layer, Program, Step};
 use super::stage::{layer_within, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
-use crate::head::{Head, MaskNetwork};
+use crate::head::Head;
 
 /// A network whose weights are in host memory. While a layer computes, a second thread brings the next one's weights.
 #[derive(Debug)]
@@ -76,27 +76,6 @@ impl Offloaded {
             bringer: Mutex::new(bringer),
             report: Mutex::default(),
         })
-    }
-
-    /// Logits of images, on the images' device.
-    ///
-    /// # Errors
-    ///
-    /// [`ParallelError::Image`] for a wrong shape, [`ParallelError::Rank`] if the device failed or its budget is too small.
-    pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        let images = check_image(&x, self.program.stride)?;
-        let ended = |_| PipelineError::Ended("an earlier pass panicked".into());
-        let bringer = self.bringer.lock().map_err(ended)?;
-        let mut report = OffloadReport::default();
-        let start = Instant::now();
-        bringer.begin()?;
-        let result = caught(|| self.pass(&bringer, x, images, &mut report));
-        bringer.end();
-        report.wall_seconds = start.elapsed().as_secs_f64();
-        if let Ok(mut last) = self.report.lock() {
-            *last = report;
-        }
-        Ok(result?)
     }
 
     fn pass(
@@ -235,8 +214,24 @@ impl Drop for Bringer {
 }
 
 impl Distributed for Offloaded {
+    fn form(&self) -> (Head, usize) {
+        (self.program.head, self.program.stride)
+    }
+
     fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        Self::try_logits(self, x)
+        let images = check_image(&x, self.program.stride)?;
+        let ended = |_| PipelineError::Ended("an earlier pass panicked".into());
+        let bringer = self.bringer.lock().map_err(ended)?;
+        let mut report = OffloadReport::default();
+        let start = Instant::now();
+        bringer.begin()?;
+        let result = caught(|| self.pass(&bringer, x, images, &mut report));
+        bringer.end();
+        report.wall_seconds = start.elapsed().as_secs_f64();
+        if let Ok(mut last) = self.report.lock() {
+            *last = report;
+        }
+        Ok(result?)
     }
 
     fn summary(&self) -> Summary {
@@ -248,22 +243,5 @@ impl Distributed for Offloaded {
             exchange_seconds: vec![waited_seconds],
             best_bubble: None,
         }
-    }
-}
-
-impl MaskNetwork for Offloaded {
-    fn head(&self) -> Head {
-        self.program.head
-    }
-
-    fn stride(&self) -> usize {
-        self.program.stride
-    }
-
-    /// # Panics
-    ///
-    /// Where [`Offloaded::try_logits`] has an error.
-    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
-        self.try_logits(x).unwrap_or_else(|error| panic!("{error}"))
     }
 }

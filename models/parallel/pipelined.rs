@@ -10,7 +10,7 @@ use super::cost::Extent;
 use super::program::{Activations, Program};
 use super::stage::{Cargo, Stage, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
-use crate::head::{Head, MaskNetwork};
+use crate::head::Head;
 
 /// How a pipeline works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,26 +76,12 @@ impl Pipelined {
         })
     }
 
-    /// Logits of images, on the images' device.
-    ///
-    /// # Errors
-    ///
-    /// [`ParallelError::Image`] for a wrong shape, [`ParallelError::Rank`] if a stage failed: after
-    /// [`Panicked`](lithoburn_pool::pipeline::PipelineError::Panicked) the pipeline has to be made anew.
-    pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        let ([batch, ..], size) = (check_image(&x, self.stride)?, self.terms.micro_batch.max(1));
-        let part = |start: usize| x.clone().narrow(0, start, size.min(batch - start));
-        let mut results = Vec::with_capacity(batch.div_ceil(size));
-        self.stream((0..batch).step_by(size).map(part), |logits| results.push(logits))?;
-        Ok(Tensor::cat(results, 0))
-    }
-
     /// Logits of micro-batches as they come: the next one is asked for when the first stage has room, and `sink` is given logits in
     /// order, on their images' device, while later ones are in flight. So reading images and writing masks hide behind the stages.
     ///
     /// # Errors
     ///
-    /// As [`Pipelined::try_logits`].
+    /// As [`Distributed::try_logits`].
     pub fn stream(
         &self,
         images: impl IntoIterator<Item = Tensor<4>>,
@@ -128,8 +114,28 @@ impl Pipelined {
 }
 
 impl Distributed for Pipelined {
+    fn form(&self) -> (Head, usize) {
+        (self.head, self.stride)
+    }
+
     fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        Self::try_logits(self, x)
+        self.try_all(vec![x]).map(|mut logits| logits.swap_remove(0))
+    }
+
+    /// The pipeline is filled once for all inputs.
+    fn try_all(&self, inputs: Vec<Tensor<4>>) -> Result<Vec<Tensor<4>>, ParallelError> {
+        let size = self.terms.micro_batch.max(1);
+        let mut parts = Vec::new();
+        for x in &inputs {
+            let [batch, ..] = check_image(x, self.stride)?;
+            parts.push(batch.div_ceil(size));
+        }
+        let mut logits = Vec::with_capacity(parts.iter().sum());
+        let micro_batches = inputs.into_iter().flat_map(|x| x.split(size, 0));
+        self.stream(micro_batches, |part| logits.push(part))?;
+        let mut logits = logits.into_iter();
+        let whole = |count| Tensor::cat(logits.by_ref().take(count).collect(), 0);
+        Ok(parts.into_iter().map(whole).collect())
     }
 
     fn summary(&self) -> Summary {
@@ -193,36 +199,5 @@ fn check_cuts(layers: usize, places: usize, cuts: &[Range<usize>]) -> Result<(),
         false => {
             wrong(format!("{cuts:?} are not consecutive stages of the network's {layers} layers"))
         }
-    }
-}
-
-impl MaskNetwork for Pipelined {
-    fn head(&self) -> Head {
-        self.head
-    }
-
-    fn stride(&self) -> usize {
-        self.stride
-    }
-
-    /// Inputs of one shape as one batch: the pipeline is filled once.
-    ///
-    /// # Panics
-    ///
-    /// Where [`Pipelined::try_logits`] has an error.
-    fn all_logits(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
-        match inputs.first().map(Tensor::dims) {
-            Some(shape) if inputs.iter().all(|x| x.dims() == shape) => {
-                self.logits(Tensor::cat(inputs, 0)).split(shape[0], 0)
-            }
-            _ => inputs.into_iter().map(|x| self.logits(x)).collect(),
-        }
-    }
-
-    /// # Panics
-    ///
-    /// Where [`Pipelined::try_logits`] has an error.
-    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
-        self.try_logits(x).unwrap_or_else(|error| panic!("{error}"))
     }
 }

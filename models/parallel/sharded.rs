@@ -19,7 +19,7 @@ use super::stage::{layer_within, synced};
 use super::ways::{Act, Speeds, Ways, ways};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::convolution::biased;
-use crate::head::{Head, MaskNetwork};
+use crate::head::Head;
 
 /// How channels are cut.
 #[derive(Clone, Copy, Debug)]
@@ -113,33 +113,6 @@ impl Sharded {
         let team = Team::new(ranks, &board)?;
         let (head, stride) = (program.head, program.stride);
         Ok(Self { head, stride, team, ways, native, report: Mutex::default() })
-    }
-
-    /// Logits of images, on the images' device.
-    ///
-    /// # Errors
-    ///
-    /// [`ParallelError::Image`] for a wrong shape, [`ParallelError::Rank`] if a rank failed: after that, the network has to be made
-    /// anew.
-    pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        check_image(&x, self.stride)?;
-        let (start, home) = (Instant::now(), x.device());
-        // Other threads read them: what this one has asked for has to be done.
-        synced(&home)?;
-        let order = |_| Order { x: x.clone(), home: home.clone() };
-        let answers = self.team.call((0..self.team.ranks()).map(order).collect())?;
-        let mut report = ShardReport::default();
-        let mut result = None;
-        for ((logits, traffic), seconds) in answers {
-            result = result.or(logits);
-            report.rank_seconds.push(seconds);
-            report.traffic.push(traffic);
-        }
-        report.wall_seconds = start.elapsed().as_secs_f64();
-        if let Ok(mut last) = self.report.lock() {
-            *last = report;
-        }
-        Ok(result.ok_or_else(|| PipelineError::Ended("no rank gave a result".into()))?)
     }
 
     /// What was decided, and predicted.
@@ -278,28 +251,32 @@ impl ShardReport {
 }
 
 impl Distributed for Sharded {
+    fn form(&self) -> (Head, usize) {
+        (self.head, self.stride)
+    }
+
     fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        Self::try_logits(self, x)
+        check_image(&x, self.stride)?;
+        let (start, home) = (Instant::now(), x.device());
+        // Other threads read them: what this one has asked for has to be done.
+        synced(&home)?;
+        let order = |_| Order { x: x.clone(), home: home.clone() };
+        let answers = self.team.call((0..self.team.ranks()).map(order).collect())?;
+        let mut report = ShardReport::default();
+        let mut result = None;
+        for ((logits, traffic), seconds) in answers {
+            result = result.or(logits);
+            report.rank_seconds.push(seconds);
+            report.traffic.push(traffic);
+        }
+        report.wall_seconds = start.elapsed().as_secs_f64();
+        if let Ok(mut last) = self.report.lock() {
+            *last = report;
+        }
+        Ok(result.ok_or_else(|| PipelineError::Ended("no rank gave a result".into()))?)
     }
 
     fn summary(&self) -> Summary {
         self.report().summary()
-    }
-}
-
-impl MaskNetwork for Sharded {
-    fn head(&self) -> Head {
-        self.head
-    }
-
-    fn stride(&self) -> usize {
-        self.stride
-    }
-
-    /// # Panics
-    ///
-    /// Where [`Sharded::try_logits`] has an error.
-    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
-        self.try_logits(x).unwrap_or_else(|error| panic!("{error}"))
     }
 }

@@ -18,7 +18,7 @@ use super::program::{Activations, Layer, Program, Step};
 use super::sharded::ShardReport;
 use super::stage::{layer_within, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
-use crate::head::{Head, MaskNetwork};
+use crate::head::Head;
 use crate::unet::doubled_rows;
 
 /// A network that gives each device some rows of every image.
@@ -72,38 +72,6 @@ impl Spatial {
         let ranks = peers.into_iter().zip(places).map(rank).collect();
         let (head, stride) = (program.head, program.stride);
         Ok(Self { head, stride, team: Team::new(ranks, &board)?, report: Mutex::default() })
-    }
-
-    /// Logits of images, on the images' device.
-    ///
-    /// # Errors
-    ///
-    /// [`ParallelError::Image`] for a wrong shape, [`ParallelError::Rank`] if a rank failed: after that, the network has to be made
-    /// anew.
-    pub fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        let [_, _, height, _] = check_image(&x, self.stride)?;
-        let (start, home) = (Instant::now(), x.device());
-        let rows = rows_of(height, self.stride, self.team.ranks());
-        let order = |own: &Range<usize>| Order {
-            x: (!own.is_empty()).then(|| x.clone().narrow(2, own.start, own.len())),
-            rows: rows.clone(),
-            home: home.clone(),
-        };
-        let orders = rows.iter().map(order).collect();
-        // Other threads read them: what this one has asked for has to be done.
-        synced(&home)?;
-        let answers = self.team.call(orders)?;
-        let (mut report, mut parts) = (ShardReport::default(), Vec::new());
-        for ((logits, traffic), seconds) in answers {
-            parts.extend(logits);
-            report.rank_seconds.push(seconds);
-            report.traffic.push(traffic);
-        }
-        report.wall_seconds = start.elapsed().as_secs_f64();
-        if let Ok(mut last) = self.report.lock() {
-            *last = report;
-        }
-        Ok(Tensor::cat(parts, 2))
     }
 
     /// How the last pass went.
@@ -267,29 +235,38 @@ fn scaled(rows: &Range<usize>, step: &Step) -> Range<usize> {
 }
 
 impl Distributed for Spatial {
+    fn form(&self) -> (Head, usize) {
+        (self.head, self.stride)
+    }
+
     fn try_logits(&self, x: Tensor<4>) -> Result<Tensor<4>, ParallelError> {
-        Self::try_logits(self, x)
+        let [_, _, height, _] = check_image(&x, self.stride)?;
+        let (start, home) = (Instant::now(), x.device());
+        let rows = rows_of(height, self.stride, self.team.ranks());
+        let order = |own: &Range<usize>| Order {
+            x: (!own.is_empty()).then(|| x.clone().narrow(2, own.start, own.len())),
+            rows: rows.clone(),
+            home: home.clone(),
+        };
+        let orders = rows.iter().map(order).collect();
+        // Other threads read them: what this one has asked for has to be done.
+        synced(&home)?;
+        let answers = self.team.call(orders)?;
+        let (mut report, mut parts) = (ShardReport::default(), Vec::new());
+        for ((logits, traffic), seconds) in answers {
+            parts.extend(logits);
+            report.rank_seconds.push(seconds);
+            report.traffic.push(traffic);
+        }
+        report.wall_seconds = start.elapsed().as_secs_f64();
+        if let Ok(mut last) = self.report.lock() {
+            *last = report;
+        }
+        Ok(Tensor::cat(parts, 2))
     }
 
     fn summary(&self) -> Summary {
         self.report().summary()
-    }
-}
-
-impl MaskNetwork for Spatial {
-    fn head(&self) -> Head {
-        self.head
-    }
-
-    fn stride(&self) -> usize {
-        self.stride
-    }
-
-    /// # Panics
-    ///
-    /// Where [`Spatial::try_logits`] has an error.
-    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
-        self.try_logits(x).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 

@@ -61,12 +61,13 @@ impl Stage {
         for layer in &self.layers {
             state = layer_within(layer, state, &mut extent, &mut held)?;
         }
-        if self.last {
-            state = state.onto(&home);
-        }
         // Until it is computed, its memory is not given back, and its time is not known. Reading a value tells of a failure too: a card
         // that waits for a tensor which another one could not make waits for ever.
         computed(&state.x)?;
+        if self.last && home != self.place.device {
+            state = state.onto(&home);
+            computed(&state.x)?;
+        }
         let held = if self.last { None } else { Some(held) };
         Ok(Cargo { state, extent, held, home, moved })
     }

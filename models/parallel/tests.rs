@@ -255,6 +255,9 @@ fn a_stream_gives_logits_in_order_and_ends_at_what_it_refuses() {
     let mut found = Vec::new();
     pipelined.stream((0..9).map(image), |x| found.push(values(x))).expect("runs");
     assert_eq!(found, expected);
+    // Inputs of two images are two micro-batches, and come back as one.
+    let all = pipelined.try_all((0..9).map(image).collect()).expect("runs");
+    assert_eq!(all.into_iter().map(values).collect::<Vec<_>>(), expected);
 
     let asked = std::cell::Cell::new(0);
     let some = (0..9).map(|i| {

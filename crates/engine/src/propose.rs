@@ -209,9 +209,8 @@ impl Proposer {
 
     /// A few steps of every level: for a trial of time and memory. Of the last one so many that a mask is compared with a better one.
     pub(crate) fn short(mut self) -> Self {
-        let mut steps = [TRIAL_STEPS].into_iter().chain(std::iter::repeat(1));
-        for (level, steps) in self.descent.levels.iter_mut().rev().zip(&mut steps) {
-            level.iterations = level.iterations.min(steps);
+        for (before_last, level) in self.descent.levels.iter_mut().rev().enumerate() {
+            level.iterations = level.iterations.min(if before_last == 0 { TRIAL_STEPS } else { 1 });
         }
         self
     }

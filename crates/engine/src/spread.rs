@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor};
 use lithoburn_models::parallel::{
-    LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial, costs,
+    Distributed, LayerCost, Offloaded, PipelineTerms, Pipelined, ShardTerms, Sharded, Spatial,
+    costs,
 };
 use lithoburn_models::{MaskNetwork, ParallelError, Place, Program};
 use lithoburn_pool::balance::{self, BalanceError, Room, StageCost};
