@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use burn::tensor::DType;
 use clap::{Args, ValueEnum};
 use lithoburn_engine::Method;
-use lithoburn_engine::scaling::{Kind, Study};
+use lithoburn_engine::study::{Kind, Study};
 use lithoburn_pool::Chosen;
 
 use crate::Verdict;

@@ -13,8 +13,6 @@
 //! * Memory holds some rows of packed cores and the tiles in flight, whatever the layout's size.
 
 mod assemble;
-mod journal;
-mod packed;
 mod scan;
 mod solve;
 
@@ -30,12 +28,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::evaluate::{Evaluator, Metrics};
-use crate::job::{Event, Job, MaskStyle, Report, Seconds, Shown, Stage};
-use crate::write::{MASK_LAYER, picture, unit_nm};
-use crate::{EngineError, Team, write};
+use crate::field::{Event, Job, MaskStyle, Report, Seconds, Shown, Stage};
+use crate::files::{MASK_LAYER, picture, unit_nm};
+pub(crate) use crate::tiles::journal::Key;
+use crate::tiles::journal::{Journal, Kind};
+use crate::{EngineError, Team, files};
 use assemble::Assembler;
-pub(crate) use journal::Key;
-use journal::{Journal, Kind};
 pub(crate) use scan::digest;
 use scan::{Board, Scan};
 
@@ -242,7 +240,7 @@ impl Chip<'_> {
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Report, EngineError> {
         let grid = self.grid()?;
-        write::probe_directory(out)?;
+        files::probe_directory(out)?;
         let journal = Journal::open(&out.join(JOURNAL), &self.fingerprint(&grid)?)?;
         let resumed = journal.count(Kind::Mask);
         let run = Run {
@@ -453,7 +451,7 @@ impl Run<'_> {
             let image = picture(report, worst, self.grid.origin_nm, &evaluator);
             write_whole(&out.join("overview.png"), &image)?;
         }
-        write::report(report, out)
+        files::report(report, out)
     }
 }
 
@@ -478,7 +476,7 @@ mod tests {
         assert_eq!(lane("cuda:0", 5, None), [2, 3]);
         assert_eq!(lane("cuda:0", 1, None), [1]);
         assert_eq!(lane("cpu", 4, None), [4]);
-        let team = Team { way: crate::spread::Way::Pipeline, places: Vec::new() };
+        let team = Team { way: crate::devices::Way::Pipeline, places: Vec::new() };
         assert_eq!(lane("cuda:0", 4, Some(team)), [4]);
     }
 

@@ -271,7 +271,7 @@ mod tests {
     /// A core's numbers do not need what is far from it.
     #[test]
     fn a_core_is_measured_as_in_its_whole_field() -> Result<(), EngineError> {
-        let kernels = crate::assets::default_kernels()?;
+        let kernels = crate::built_in::default_kernels()?;
         let evaluator = Evaluator::new(&kernels, &Process::default());
         let (size, pixel_nm) = (512, 4.0);
         let mut target = Raster::new(size, size, pixel_nm);

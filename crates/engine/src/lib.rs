@@ -7,31 +7,28 @@
 //!
 //! [`Job`] is everything a run depends on, [`Job::run`] runs it, [`Outcome::write`] leaves whole files.
 
-mod assets;
+mod built_in;
 pub mod chip;
+mod devices;
 mod error;
 mod evaluate;
-mod fleet;
+mod field;
+mod files;
 mod focus;
-mod job;
 pub mod overview;
 pub mod print;
-mod probe;
-mod propose;
-pub mod scaling;
+mod proposer;
 mod shots;
-mod spread;
+pub mod study;
 mod surrogate;
-mod write;
+mod tiles;
 
-pub use assets::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};
+pub use built_in::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};
+pub use devices::{Fleet, Probe, Team, Way, Wish, balanced, cuts, fleet, link_speed, probe};
 pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
-pub use fleet::{Fleet, Wish, fleet};
+pub use field::{Event, Job, MaskStyle, Outcome, Report, Stage};
+pub use files::{MASK_LAYER, probe_directory};
 pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
-pub use job::{Event, Job, MaskStyle, Outcome, Report, Stage};
-pub use probe::{Probe, probe};
-pub use propose::{Kept, Method, Model, Proposer, load_network};
-pub use spread::{Team, Way, balanced, cuts, link_speed};
+pub use proposer::{Kept, Method, Model, Proposer, load_network};
 pub use surrogate::{CORRECT_EVERY, Compared, Comparison, Run, TrueModel};
-pub use write::{MASK_LAYER, probe_directory};

@@ -21,9 +21,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::chip::{Key, Lane, MaskFormat, around, digest};
-use crate::job::{Event, Stage};
-use crate::write::{MASK_LAYER, probe_directory};
-use crate::{EngineError, write};
+use crate::field::{Event, Stage};
+use crate::files::{MASK_LAYER, probe_directory};
+use crate::{EngineError, files};
 
 /// Pixels around a core that its contours are traced on.
 const MARGIN: usize = 4;
@@ -223,7 +223,7 @@ impl Printing<'_> {
             pool,
             version: env!("CARGO_PKG_VERSION"),
         };
-        write::report(&report, out)?;
+        files::report(&report, out)?;
         Ok(report)
     }
 

@@ -13,7 +13,7 @@ use lithoburn_models::{LearnedModel, Surrogate, Truth, kernels_sha256, weights};
 use serde::Serialize;
 
 use crate::EngineError;
-use crate::assets::shipped_surrogates;
+use crate::built_in::shipped_surrogates;
 
 /// Steps between two looks at the true model, by default: 12 looks in the default descent of 240 steps.
 pub const CORRECT_EVERY: usize = 20;

@@ -16,14 +16,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::journal::{Key, Kind};
-use super::packed::Packed;
 use super::solve::Core;
 use super::{Built, Run, Seams, file_grid};
 use crate::EngineError;
 use crate::evaluate::{Design, Evaluation, Evaluator, Metrics};
-use crate::job::{MaskStyle, Shown};
-use crate::write::rescaled;
+use crate::field::{MaskStyle, Shown};
+use crate::files::rescaled;
+use crate::tiles::journal::{Key, Kind};
+use crate::tiles::packed::Packed;
 
 /// How far rules see across a border, in nm: several times their widths.
 const RULES_REACH_NM: f64 = 256.0;

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::Run;
-use super::journal::{Key, Kind};
 use crate::EngineError;
-use crate::propose::on_pixels;
+use crate::proposer::on_pixels;
+use crate::tiles::journal::{Key, Kind};
 
 /// A target that has to be solved.
 pub(super) struct Tile {

@@ -8,10 +8,10 @@ use lithoburn_litho::LithoError;
 use lithoburn_pool::{Failure, Member, Worker};
 
 use super::Chip;
-use super::journal::Key;
-use super::packed::Packed;
 use super::scan::Tile;
-use crate::propose::Proposer;
+use crate::proposer::Proposer;
+use crate::tiles::journal::Key;
+use crate::tiles::packed::Packed;
 use crate::{EngineError, Job, Team};
 
 /// The core of a target's mask.

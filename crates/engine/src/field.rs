@@ -14,11 +14,11 @@ use serde::Serialize;
 
 use crate::EngineError;
 use crate::chip::ChipReport;
+use crate::devices::Team;
 use crate::evaluate::{Evaluation, Evaluator, Metrics};
-use crate::propose::{Model, Proposer};
+use crate::files::rescaled;
+use crate::proposer::{Model, Proposer};
 use crate::shots::{self, Fitter};
-use crate::spread::Team;
-use crate::write::rescaled;
 
 /// What kind of polygons the mask is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -9,7 +9,7 @@ use lithoburn_litho::metrics::EpeFinding;
 
 use crate::EngineError;
 use crate::evaluate::{Evaluator, Metrics};
-use crate::job::{MaskStyle, Outcome, Report, Shown, default_directory};
+use crate::field::{MaskStyle, Outcome, Report, Shown, default_directory};
 use crate::overview::{Scene, SiteMark, draw};
 
 /// Layer of the mask's polygons in `mask.gds`.

@@ -22,7 +22,7 @@ use lithoburn_pool::Chosen;
 use serde::Serialize;
 
 use crate::EngineError;
-use crate::propose::Method;
+use crate::proposer::Method;
 
 /// What is measured.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use lithoburn_litho::{KernelSet, LithoError};
 
 use crate::EngineError;
-use crate::propose::Method;
+use crate::proposer::Method;
 
 const KERNELS: &[u8] = include_bytes!("../../../weights/optics/cross_quad_2048.safetensors");
 

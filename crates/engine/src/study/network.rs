@@ -16,8 +16,8 @@ use lithoburn_pool::{Chosen, memory};
 
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
-use crate::propose::load_network;
-use crate::spread::{balanced, cuts, link_speed, places};
+use crate::devices::{balanced, cuts, link_speed, places};
+use crate::proposer::load_network;
 
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 3;

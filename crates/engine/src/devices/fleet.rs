@@ -8,9 +8,9 @@ use lithoburn_pool::plan::{Parallelisable, Split};
 use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, memory, plan};
 
 use crate::chip::Lane;
-use crate::probe::{Probe, probe};
-use crate::propose::load_network;
-use crate::spread::{link_speed, places, stage_costs};
+use crate::devices::{Probe, probe};
+use crate::devices::{link_speed, places, stage_costs};
+use crate::proposer::load_network;
 use crate::{EngineError, Job, Model, Team, Way};
 
 /// Runs of each layer when its cost is measured.

@@ -17,8 +17,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
-use crate::assets::shipped_weights;
-use crate::spread::Team;
+use crate::built_in::shipped_weights;
+use crate::devices::Team;
 use crate::surrogate::TrueModel;
 
 /// Steps of a trial's last level, of which two are tried as hard masks.

@@ -9,7 +9,7 @@ use lithoburn_pool::{Crew, Failure, Member, Report, Terms, Worker, memory};
 
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
-use crate::propose::load_network;
+use crate::proposer::load_network;
 
 /// Different tiles; more would only be more memory.
 const DIFFERENT: usize = 32;
