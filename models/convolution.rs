@@ -10,20 +10,26 @@
 //! Kernels are square with an odd side, `[to, side, side, from]`; the stride is 1, and beyond the
 //! border the image is zero, so the output has the input's size.
 
+#[cfg(feature = "gpu")]
+mod cube;
+
 use burn::backend::ops::{ConvOptions, FloatTensorOps, ModuleOps};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, Dispatch, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Shape, Slice, Tensor};
+use burn::tensor::{Shape, Tensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
-use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::conv::{ConvStrategy, conv_forward_nhwc};
 
 /// The same-size convolution as an operation of a backend.
-#[backend_extension(Cube, Flex, Autodiff, Fusion)]
+#[backend_extension(
+    Cube: cfg(feature = "gpu"),
+    Flex,
+    Autodiff,
+    Fusion: cfg(feature = "gpu")
+)]
 pub trait SameConvolution: Backend {
     /// Convolves `[batch, height, width, from]` with `[to, side, side, from]`.
     #[fusion(dtype = x, shape = output_shape(x, weight))]
@@ -62,36 +68,6 @@ const TO_NCHW: [usize; 4] = [0, 3, 1, 2];
 /// Channels last again.
 const TO_NHWC: [usize; 4] = [0, 2, 3, 1];
 
-impl SameConvolution for CubeBackend {
-    fn same_convolution(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let convolve = |strategy| {
-            let options = options(weight.shape()[1]);
-            conv_forward_nhwc::<2>(x.clone(), weight.clone(), None, options, strategy)
-        };
-        // A device without matrix units, or a shape they do not take, is told before anything runs.
-        convolve(ConvStrategy::ImplicitGemm)
-            .or_else(|_| convolve(ConvStrategy::Direct))
-            .unwrap_or_else(|e| panic!("no kernel convolves {:?}: {e:?}", x.shape()))
-    }
-
-    fn same_convolution_weight(
-        x: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        side: usize,
-    ) -> FloatTensor<Self> {
-        let ([to, from], pixels) = ([gradient.shape()[3], x.shape()[3]], pixels(&x.shape()));
-        let size = side * side * from;
-        let [parts, part] = parted(pixels);
-        let columns = neighbourhoods::<Self>(x, side);
-        let columns = Self::float_reshape(columns, Shape::from([parts, part, size]));
-        let gradient = Self::float_reshape(gradient, Shape::from([parts, part, to]));
-        let products = Self::float_matmul(Self::float_swap_dims(columns, 1, 2), gradient);
-        let weight = Self::float_sum_dim(products, 0);
-        let weight = Self::float_reshape(weight, Shape::from([side, side, from, to]));
-        Self::float_permute(weight, &[3, 0, 1, 2])
-    }
-}
-
 /// Pixels whose products with the gradient are summed by one kernel.
 ///
 /// The weight's gradient is a product over all pixels of a batch, a million or more, of matrices of a
@@ -107,23 +83,6 @@ fn pixels(image: &Shape) -> usize {
 fn parted(pixels: usize) -> [usize; 2] {
     let part = (1..=MOST_PIXELS).rev().find(|&n| pixels.is_multiple_of(n)).unwrap_or(1);
     [pixels / part, part]
-}
-
-/// The `side * side` shifted copies of an image, zero outside, along its last dimension.
-fn neighbourhoods<B: Backend>(x: FloatTensor<B>, side: usize) -> FloatTensor<B> {
-    if side == 1 {
-        return x;
-    }
-    let ([batch, height, width, from], edge) = (x.shape().dims::<4>(), side / 2);
-    let framed = Shape::from([batch, height + 2 * edge, width + 2 * edge, from]);
-    let zeros = B::float_zeros(framed, &x.device(), x.dtype().into());
-    let window = |top: usize, left: usize| -> [Slice; 4] {
-        let (rows, columns) = (top..top + height, left..left + width);
-        [(0..batch).into(), rows.into(), columns.into(), (0..from).into()]
-    };
-    let framed = B::float_slice_assign(zeros, &window(edge, edge), x);
-    let shifted = |i: usize| B::float_slice(framed.clone(), &window(i / side, i % side));
-    B::float_cat((0..side * side).map(shifted).collect(), 3)
 }
 
 impl SameConvolution for Flex {

@@ -175,7 +175,7 @@ fn check_image(x: &Tensor<4>, stride: usize) -> Result<[usize; 4], ParallelError
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "wgpu", feature = "cuda"))]
 mod cards;
 #[cfg(test)]
 mod tests;

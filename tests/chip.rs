@@ -320,7 +320,7 @@ fn a_study_of_the_scheduler_leaves_its_files() {
 fn kernels_of_a_finite_reach_are_near_to_the_optics() {
     use lithoburn::engine::default_kernels;
     use lithoburn::litho::{KernelSet, Simulator};
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/layouts/metal_clip.glp");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
     let clip = Layout::read(Path::new(example), &ReadOptions::default()).expect("ours");
     let kernels = default_kernels().expect("built in");
     let mut optics = kernels.recipe.clone().expect("they were made here").optics;

@@ -13,7 +13,7 @@ use crate::reference;
 
 /// Small checkpoints that PyTorch wrote, with an input and its output; `make_checkpoints.py` made them.
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("{name}.pth"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(format!("{name}.pth"))
 }
 
 const NETWORKS: [(&str, Published); 3] = [
@@ -214,7 +214,7 @@ fn folder(name: &str) -> PathBuf {
 /// From a checkpoint to a mask, and to an ONNX file.
 #[test]
 fn an_imported_network_proposes_masks_and_is_exported() {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/layouts/metal_clip.glp");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
     let path = |p: &Path| p.to_str().expect("UTF-8").to_string();
     for (name, model) in [
         ("neural-ilt", "neural-ilt"),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// A file of the reference data, if it is here.
 pub(crate) fn file(name: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let root = std::env::var_os("LITHOBURN_REFERENCE").map_or_else(beside, PathBuf::from);
     let path = root.join(name);
     if path.exists() {

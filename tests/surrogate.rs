@@ -10,7 +10,7 @@ use lithoburn::litho::{KernelSet, ProcessWindow};
 
 use crate::reference;
 
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/layouts/metal_clip.glp");
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
 
 fn model(kernels: KernelSet, bake: Option<BakeConfig>) -> TrueModel {
     TrueModel { kernels, diffusion_nm: 0.0, bake, window: ProcessWindow::default() }
@@ -98,7 +98,7 @@ fn a_surrogate_of_other_optics_is_refused_with_what_to_do() {
         let found = model.surrogate(directory.map(str::as_ref), &device);
         found.expect_err("refused").to_string()
     };
-    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/surrogate-ilt");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../weights/surrogate-ilt");
     let problem = refused(&model(kernels.clone(), None), Some(shipped));
     assert!(
         problem.contains("optical kernels") && problem.contains("lithoburn train"),

@@ -8,7 +8,9 @@
 use std::path::PathBuf;
 
 use burn::tensor::Device;
+#[cfg(feature = "gpu")]
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+#[cfg(feature = "gpu")]
 use cubecl::environment;
 
 /// The variable that moves the cache or turns it off.
@@ -27,17 +29,25 @@ pub fn directory() -> Option<PathBuf> {
 /// Prepares the cache. Call it before any device is touched; a later call changes nothing.
 pub fn prepare() {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let mut config = CubeClRuntimeConfig::default();
-        config.compilation.cache = directory().is_some();
-        CubeClRuntimeConfig::set(config);
-        // Even with the cache off, nothing may be written into the working folder.
-        let off = || std::env::temp_dir().join(format!("lithoburn-{}", std::process::id()));
-        environment::set_root(directory().unwrap_or_else(off));
-    });
+    ONCE.call_once(configure);
 }
 
+#[cfg(feature = "gpu")]
+fn configure() {
+    let mut config = CubeClRuntimeConfig::default();
+    config.compilation.cache = directory().is_some();
+    CubeClRuntimeConfig::set(config);
+    // Even with the cache off, nothing may be written into the working folder.
+    let off = || std::env::temp_dir().join(format!("lithoburn-{}", std::process::id()));
+    environment::set_root(directory().unwrap_or_else(off));
+}
+
+/// The CPU compiles nothing as it runs.
+#[cfg(not(feature = "gpu"))]
+fn configure() {}
+
 /// Switches to the file of a device's card. Its name and what code is compiled for are the key.
+#[cfg(feature = "gpu")]
 pub fn activate(device: &Device) {
     if let Some(identity) = device.identity() {
         let key =
@@ -46,11 +56,19 @@ pub fn activate(device: &Device) {
     }
 }
 
+/// The CPU keeps nothing.
+#[cfg(not(feature = "gpu"))]
+pub fn activate(_device: &Device) {}
+
 /// The file in use, if anything is kept.
 pub fn file() -> Option<PathBuf> {
-    directory().map(|_| environment::path())
+    #[cfg(feature = "gpu")]
+    return directory().map(|_| environment::path());
+    #[cfg(not(feature = "gpu"))]
+    None
 }
 
+#[cfg(any(feature = "gpu", test))]
 fn slug(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let mut words = text.chars().map(keep).collect::<String>();

@@ -13,6 +13,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "cuda")]
 use burn::backend::DispatchDevice;
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -103,6 +104,7 @@ impl<G> Board<G> {
 }
 
 /// Whether a device is a CUDA card that copies to others without the host.
+#[cfg(feature = "cuda")]
 pub fn has_transport(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Cube(device @ cubecl::Device::Cuda(_)) => {
@@ -110,6 +112,12 @@ pub fn has_transport(device: &Device) -> bool {
         }
         _ => false,
     }
+}
+
+/// Only CUDA cards copy to others without the host.
+#[cfg(not(feature = "cuda"))]
+pub fn has_transport(_device: &Device) -> bool {
+    false
 }
 
 /// A tensor on another device.

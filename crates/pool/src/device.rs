@@ -4,10 +4,15 @@
 //! what wgpu finds: Metal, DX12), then the CPU. Software rasterisers are slower than the CPU backend
 //! and are used only by name.
 
+#[cfg(feature = "wgpu")]
 use burn::backend::WgpuBackend;
-use burn::tensor::{Device, DeviceType};
+use burn::tensor::Device;
+#[cfg(feature = "gpu")]
+use burn::tensor::DeviceType;
 
-use crate::{cache, smoke, stack};
+#[cfg(feature = "cuda")]
+use crate::stack;
+use crate::{cache, smoke};
 
 /// A device as a user names it: `auto`, `cuda`, `cuda:1`, `vulkan`, `vulkan:0`, `wgpu`, `gl`, `cpu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +158,11 @@ pub enum DeviceError {
 /// Every device that this machine offers, best first. Nothing is tested.
 pub fn survey() -> Vec<Candidate> {
     cache::prepare();
-    let mut found = family(DeviceType::Cuda, DeviceName::Cuda);
-    found.extend(family(DeviceType::Vulkan, DeviceName::Vulkan));
+    let mut found = cuda();
+    found.extend(vulkan());
     // Where Vulkan is missing (macOS, a GL-only machine) wgpu may know another API.
     if found.is_empty() {
-        found.extend(family(DeviceType::Wgpu, DeviceName::Wgpu));
+        found.extend(wgpu());
     }
     found.push(cpu());
     found.sort_by_key(|candidate| candidate.kind);
@@ -171,7 +176,57 @@ fn cpu() -> Candidate {
     Candidate { name: DeviceName::Cpu, kind: Kind::Cpu, card, device: Device::flex() }
 }
 
+/// What the families offer that this program was built with.
+#[cfg(feature = "cuda")]
+fn cuda() -> Vec<Candidate> {
+    family(DeviceType::Cuda, DeviceName::Cuda)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Vec<Candidate> {
+    Vec::new()
+}
+
+#[cfg(feature = "wgpu")]
+fn vulkan() -> Vec<Candidate> {
+    family(DeviceType::Vulkan, DeviceName::Vulkan)
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Vec<Candidate> {
+    family(DeviceType::Wgpu, DeviceName::Wgpu)
+}
+
+/// OpenGL's device, if there is one.
+#[cfg(feature = "wgpu")]
+fn gl() -> Vec<Candidate> {
+    let open = || Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok();
+    let device = smoke::guarded(open).ok().flatten();
+    device.into_iter().map(|device| candidate(DeviceName::Gl, device)).collect()
+}
+
+#[cfg(not(feature = "wgpu"))]
+use no_graphics::{gl, vulkan, wgpu};
+
+#[cfg(not(feature = "wgpu"))]
+mod no_graphics {
+    use super::Candidate;
+
+    pub(super) fn vulkan() -> Vec<Candidate> {
+        Vec::new()
+    }
+
+    pub(super) fn wgpu() -> Vec<Candidate> {
+        Vec::new()
+    }
+
+    pub(super) fn gl() -> Vec<Candidate> {
+        Vec::new()
+    }
+}
+
 /// The devices of one family. A driver that fails to load offers none.
+#[cfg(feature = "gpu")]
 fn family(device_type: DeviceType, name: fn(Option<usize>) -> DeviceName) -> Vec<Candidate> {
     let list =
         smoke::guarded(move || Device::enumerate(device_type).into_vec()).unwrap_or_default();
@@ -179,13 +234,7 @@ fn family(device_type: DeviceType, name: fn(Option<usize>) -> DeviceName) -> Vec
     list.into_iter().enumerate().map(numbered).collect()
 }
 
-/// OpenGL's device, if there is one.
-fn gl() -> Vec<Candidate> {
-    let open = || Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok();
-    let device = smoke::guarded(open).ok().flatten();
-    device.into_iter().map(|device| candidate(DeviceName::Gl, device)).collect()
-}
-
+#[cfg(feature = "gpu")]
 fn candidate(name: DeviceName, device: Device) -> Candidate {
     let opened = device.clone();
     let identity =
@@ -195,6 +244,7 @@ fn candidate(name: DeviceName, device: Device) -> Candidate {
 }
 
 /// Burn tells an adapter's sort only in its `Debug` text.
+#[cfg(feature = "gpu")]
 fn kind_of(name: &DeviceName, device: &Device, physical: bool) -> Kind {
     let text = format!("{device:?}");
     match name {
@@ -241,9 +291,9 @@ pub fn choose_all() -> Vec<Chosen> {
 /// The candidates that a name could mean, and which of them it does.
 fn named(wanted: DeviceName) -> Option<Candidate> {
     let (list, index) = match wanted {
-        DeviceName::Cuda(index) => (family(DeviceType::Cuda, DeviceName::Cuda), index),
-        DeviceName::Vulkan(index) => (family(DeviceType::Vulkan, DeviceName::Vulkan), index),
-        DeviceName::Wgpu(index) => (family(DeviceType::Wgpu, DeviceName::Wgpu), index),
+        DeviceName::Cuda(index) => (cuda(), index),
+        DeviceName::Vulkan(index) => (vulkan(), index),
+        DeviceName::Wgpu(index) => (wgpu(), index),
         DeviceName::Gl => (gl(), None),
         DeviceName::Auto | DeviceName::Cpu => (vec![cpu()], None),
     };
@@ -268,11 +318,25 @@ fn chosen(candidate: Candidate, reason: String) -> Chosen {
     }
 }
 
+/// What to say of a device whose family this program was built without.
+fn left_out(wanted: DeviceName) -> &'static str {
+    match wanted {
+        DeviceName::Cuda(_) if !cfg!(feature = "cuda") => {
+            ", and the program was built without CUDA (feature `cuda`)"
+        }
+        DeviceName::Vulkan(_) | DeviceName::Wgpu(_) | DeviceName::Gl if !cfg!(feature = "wgpu") => {
+            ", and the program was built without graphics APIs (feature `wgpu`)"
+        }
+        _ => "",
+    }
+}
+
 fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     let missing = || {
         let names: Vec<String> =
             survey().iter().map(|c| format!("{} ({})", c.name, c.card)).collect();
-        DeviceError::Missing { wanted: wanted.to_string(), found: names.join(", ") }
+        let found = format!("{}{}", names.join(", "), left_out(wanted));
+        DeviceError::Missing { wanted: wanted.to_string(), found }
     };
     let candidate = named(wanted).ok_or_else(missing)?;
     check(&candidate).map_err(|reason| DeviceError::Broken {
@@ -290,6 +354,7 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
 fn check(candidate: &Candidate) -> Result<(), String> {
     let device = candidate.device.clone();
     smoke::guarded(move || cache::activate(&device))?;
+    #[cfg(feature = "cuda")]
     if let DeviceName::Cuda(card) = candidate.name {
         stack::shrink(card.unwrap_or(0));
     }

@@ -37,6 +37,7 @@ mod seat;
 mod sharing;
 pub mod simulated;
 mod smoke;
+#[cfg(feature = "cuda")]
 mod stack;
 pub mod stats;
 mod strategy;

@@ -3,16 +3,20 @@
 //! CUDA's driver tells what is free on a card; the kernel tells it of the host where it can (Linux). What we hold is what
 //! Burn's allocator has reserved on a card, and the process's resident pages on the host. What nobody tells is `None`, never a
 //! guess.
-#![allow(unsafe_code, reason = "the CUDA driver is a C library")]
+#![cfg_attr(feature = "cuda", allow(unsafe_code, reason = "the CUDA driver is a C library"))]
 
 use burn::tensor::Device;
+#[cfg(feature = "cuda")]
 use cudarc::driver::{result, sys};
 
-use crate::{DeviceName, smoke};
+use crate::DeviceName;
+#[cfg(feature = "cuda")]
+use crate::smoke;
 
 /// Bytes that could still be allocated on a device.
 pub fn free(device: &str) -> Option<u64> {
     match device.parse().ok()? {
+        #[cfg(feature = "cuda")]
         DeviceName::Cuda(card) => {
             smoke::guarded(move || card_free(card.unwrap_or(0) as i32)).ok()?
         }
@@ -34,6 +38,7 @@ pub fn host_peak() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
+#[cfg(feature = "cuda")]
 fn card_free(card: i32) -> Option<u64> {
     result::init().ok()?;
     let device = result::device::get(card).ok()?;

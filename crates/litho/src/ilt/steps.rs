@@ -4,19 +4,25 @@
 //! Here it is 19 kernels of our own, and many steps are one operation. The numbers are those of
 //! [`Simulator`], [`PrintLoss`] and `Descent` in Burn, which stay the reference and the way of the CPU.
 
+#[cfg(feature = "gpu")]
 mod kernels;
+#[cfg(feature = "gpu")]
 mod launch;
-#[cfg(test)]
+#[cfg(all(test, feature = "wgpu", feature = "cuda"))]
 mod tests;
 
+#[cfg(feature = "gpu")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{
-    Backend, Dispatch, DispatchDevice, ExtensionType, TensorMetadata, backend_extension,
-};
-use burn::tensor::{Device, Shape, Tensor};
-use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::into_contiguous;
+use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
+#[cfg(feature = "gpu")]
+use burn::backend::{DispatchDevice, TensorMetadata};
+#[cfg(feature = "gpu")]
+use burn::tensor::Shape;
+use burn::tensor::{Device, Tensor};
+#[cfg(feature = "gpu")]
+use burn_cubecl::{CubeBackend, kernel::into_contiguous};
+#[cfg(feature = "gpu")]
 use launch::Bench;
 
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
@@ -24,7 +30,7 @@ use crate::{Corner, Focus, Sampling, Simulator};
 
 /// What steps change: `[batch, n, n]` each.
 #[derive(ExtensionType)]
-#[extension_type(fusion)]
+#[extension_type(fusion: cfg(feature = "gpu"))]
 pub(crate) struct State<B: Backend> {
     pub(crate) parameters: FloatTensor<B>,
     /// Adam's means of the gradient and of its square.
@@ -34,7 +40,7 @@ pub(crate) struct State<B: Backend> {
 
 /// A goal's images, `[batch, n, n]` each.
 #[derive(ExtensionType)]
-#[extension_type(fusion)]
+#[extension_type(fusion: cfg(feature = "gpu"))]
 pub(crate) struct GoalImages<B: Backend> {
     pub(crate) target: FloatTensor<B>,
     pub(crate) design: FloatTensor<B>,
@@ -43,7 +49,7 @@ pub(crate) struct GoalImages<B: Backend> {
 
 /// A simulator's constants and a grid's, as they are there.
 #[derive(ExtensionType)]
-#[extension_type(fusion)]
+#[extension_type(fusion: cfg(feature = "gpu"))]
 pub(crate) struct Optics<B: Backend> {
     pub(crate) kernels_re: FloatTensor<B>,
     pub(crate) kernels_im: FloatTensor<B>,
@@ -122,7 +128,7 @@ pub(crate) struct Plan {
 }
 
 /// The solver's steps as operations of a backend.
-#[backend_extension(Cube, Fusion)]
+#[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
 pub(crate) trait Steps: Backend {
     /// Takes the plan's steps; `window`, `[batch, n, n]`, is where the mask may be open. The second output is the soft
     /// mask of the last step.
@@ -146,6 +152,7 @@ pub(crate) trait Steps: Backend {
     ) -> FloatTensor<Self>;
 }
 
+#[cfg(feature = "gpu")]
 fn error_spec(
     mask: &TensorSpec,
     _goal: &GoalImagesMetadata,
@@ -157,6 +164,7 @@ fn error_spec(
     TensorSpec::new(Shape::from([batch, n.div_ceil(kernels::TILE), n]), mask.dtype)
 }
 
+#[cfg(feature = "gpu")]
 impl Steps for CubeBackend {
     fn descend(
         state: State<Self>,
@@ -182,6 +190,7 @@ impl Steps for CubeBackend {
     }
 }
 
+#[cfg(feature = "gpu")]
 impl GoalImages<CubeBackend> {
     fn contiguous(self) -> Self {
         Self {
@@ -193,8 +202,15 @@ impl GoalImages<CubeBackend> {
 }
 
 /// Whether a device has these operations.
+#[cfg(feature = "gpu")]
 pub(super) fn are_on(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Cube(_))
+}
+
+/// A program without GPUs does not have them.
+#[cfg(not(feature = "gpu"))]
+pub(super) fn are_on(_device: &Device) -> bool {
+    false
 }
 
 /// Where a descent stands, as tensors.
