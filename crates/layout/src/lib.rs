@@ -26,33 +26,27 @@ pub mod contour;
 pub mod distance;
 mod error;
 mod file;
+mod formats;
 pub mod fracture;
-pub mod gds;
 pub mod generate;
-pub mod glp;
 mod library;
 pub mod manhattan;
-pub mod oasis;
 mod path;
-pub mod png;
 mod polygon;
 mod raster;
 pub mod rules;
 mod runs;
 pub mod shapes;
-mod stream;
 mod tile;
 pub mod trace;
 
-use std::path::Path;
-
 pub use error::LayoutError;
 pub use file::write_whole;
+pub use formats::{PolygonWriter, gds, glp, oasis, png};
 pub use library::Library;
 pub use polygon::{Bounds, Polygon};
 pub use raster::{Coverage, Frame, Raster};
 pub use rules::{MaskRules, Rule, Violation};
-pub use stream::PolygonWriter;
 pub use tile::TileGrid;
 
 /// A layer and datatype, as GDSII and OASIS number them.
@@ -115,15 +109,6 @@ impl Layout {
     /// A layout without a window of its own.
     pub fn new(name: impl Into<String>, polygons: Vec<Polygon>) -> Self {
         Self { name: name.into(), polygons, window: None }
-    }
-
-    /// Reads a `.gds`, `.oas`, `.glp` or `.png` file, flat. [`Library`] is for those that are large.
-    ///
-    /// # Errors
-    ///
-    /// As [`Library::read`] and [`Library::flatten`].
-    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, LayoutError> {
-        Library::read(path, options)?.flatten()
     }
 
     /// The smallest rectangle that holds every polygon, if there is one.

@@ -10,13 +10,14 @@ mod index;
 mod query;
 mod repetition;
 mod transform;
+mod work;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use builder::{Builder, Placement};
 pub(crate) use repetition::{Places, Repetition};
 
-use crate::{Bounds, Layer, Layout, LayoutError, Polygon, ReadOptions, file, gds, glp, oasis, png};
+use crate::{Bounds, Layer, Layout, LayoutError, Polygon, ReadOptions};
 
 /// One layer of a layout file, with its hierarchy.
 ///
@@ -45,51 +46,11 @@ pub struct Library {
 }
 
 impl Library {
-    /// Reads a `.gds`, `.oas`, `.glp` or `.png` file.
-    ///
-    /// # Errors
-    ///
-    /// [`LayoutError`], naming the file and what was expected of it: it is missing, empty or
-    /// truncated, its format is unknown, its cell or layer is not there, or it has no polygon.
-    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, LayoutError> {
-        if Format::of(path) == Some(Format::Gds) {
-            let (input, bytes) = file::open(path)?;
-            return gds::read(path, input, bytes, options);
-        }
-        Self::from_bytes(path, &file::read(path)?, options)
-    }
-
-    /// Reads a file's content; its name says which format it has.
-    ///
-    /// # Errors
-    ///
-    /// As [`Library::read`].
-    pub fn from_bytes(
-        path: &Path,
-        bytes: &[u8],
-        options: &ReadOptions,
-    ) -> Result<Self, LayoutError> {
-        match Format::of(path) {
-            Some(Format::Gds) => gds::read(path, bytes, bytes.len() as u64, options),
-            Some(Format::Oasis) => oasis::read(path, bytes, options),
-            Some(Format::Glp) => Self::flat(path, "GLP", glp::parse(path, bytes)?, 1.0),
-            Some(Format::Png) => {
-                // In pixels, which are whole numbers.
-                let mut image = png::parse(path, bytes, 1.0)?;
-                let nm = |p: [f64; 2]| p.map(|v| v * options.pixel_nm);
-                let window = image.window.take().map(|w| Bounds { min: nm(w.min), max: nm(w.max) });
-                png::check_pixel(options.pixel_nm)?;
-                Ok(Self { window, ..Self::flat(path, "PNG", image, options.pixel_nm)? })
-            }
-            None => Err(LayoutError::UnknownFormat(path.to_path_buf())),
-        }
-    }
-
-    /// A library of one cell.
-    fn flat(
+    /// A library of one cell and no layers, of a layout in multiples of `unit_nm`.
+    pub(crate) fn flat(
         path: &Path,
         format: &'static str,
-        layout: Layout,
+        layout: &Layout,
         unit_nm: f64,
     ) -> Result<Self, LayoutError> {
         let layer = Layer { layer: 0, datatype: 0 };
@@ -100,7 +61,9 @@ impl Library {
         for polygon in &layout.polygons {
             builder.fine(cell, layer, &polygon.points, None).map_err(damaged)?;
         }
-        Ok(Self { layer: None, ..builder.finish(unit_nm)? })
+        let nm = |p: [f64; 2]| p.map(|v| v * unit_nm);
+        let window = layout.window.map(|w| Bounds { min: nm(w.min), max: nm(w.max) });
+        Ok(Self { layer: None, window, ..builder.finish(unit_nm)? })
     }
 
     /// Checks that there is something, and finds out how far it reaches.
@@ -112,7 +75,7 @@ impl Library {
         // Boxes of turned boxes are too large; looking at each polygon is exact, where that is possible.
         if !library.tables.turns.iter().all(transform::is_orthogonal) {
             let mut exact: Option<Bounds> = None;
-            let looked = library.search(None, query::MOST_ITEMS, |polygon, _| {
+            let looked = library.search(None, work::MOST_ITEMS, |polygon, _| {
                 let bounds = polygon.bounds();
                 exact = Some(exact.map_or(bounds, |e| e.union(bounds)));
                 Ok(())
@@ -176,28 +139,6 @@ impl Library {
     pub fn flatten(&self) -> Result<Layout, LayoutError> {
         let polygons = self.all()?;
         Ok(Layout { name: self.name.clone(), polygons, window: self.window })
-    }
-}
-
-/// What a file's name says that it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Gds,
-    Oasis,
-    Glp,
-    Png,
-}
-
-impl Format {
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_lowercase();
-        match extension.as_str() {
-            "gds" | "gds2" | "gdsii" => Some(Self::Gds),
-            "oas" | "oasis" => Some(Self::Oasis),
-            "glp" => Some(Self::Glp),
-            "png" => Some(Self::Png),
-            _ => None,
-        }
     }
 }
 

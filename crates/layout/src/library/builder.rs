@@ -1,6 +1,9 @@
 //! From what a reader finds to a [`Library`]: cells by name, layers, the top cell, bounds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod choose;
+mod order;
+
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::Library;
@@ -9,8 +12,6 @@ use super::repetition::Repetition;
 use super::transform::{Turn, turn};
 use crate::{Layer, LayoutError, ReadOptions};
 
-/// References nested deeper than this are a cycle or a mistake.
-const DEEPEST: usize = 64;
 /// Bytes that a library of a small file may take, and how many more for each byte of the file. Compressed
 /// files can ask for thousands of times their size.
 const LEAST_BYTES: u64 = 256 << 20;
@@ -262,10 +263,7 @@ impl Builder {
             }
         }
         let top = self.choose_cell()?;
-        let mut order =
-            Order { builder: &self, heights: vec![None; self.drafts.len()], order: vec![] };
-        order.visit(top, 0)?;
-        let order = order.order;
+        let order = order::below(&self, top)?;
         let layer = self.choose_layer(&order)?;
         let cells = self.close(&order, layer)?;
         let name = self.path.file_stem().and_then(|s| s.to_str()).unwrap_or("layout").to_string();
@@ -284,50 +282,6 @@ impl Builder {
             window: None,
             extent: None,
         })
-    }
-
-    /// The wanted cell, else the only one that no other refers to.
-    fn choose_cell(&self) -> Result<u32, LayoutError> {
-        let path = self.path.clone();
-        let defined = || (0..self.drafts.len()).filter(|&i| self.drafts[i].defined);
-        let names = |cells: &mut dyn Iterator<Item = usize>| {
-            let names: BTreeSet<&str> = cells.map(|i| self.drafts[i].name.as_str()).collect();
-            names.into_iter().collect::<Vec<_>>().join(", ")
-        };
-        if let Some(wanted) = &self.cell {
-            let found = self.numbers.get(wanted).copied().filter(|&i| self.is_defined(i));
-            let cell = wanted.clone();
-            return found.ok_or_else(|| LayoutError::NoCell {
-                path,
-                cell,
-                found: names(&mut defined()),
-            });
-        }
-        let mut inside = vec![false; self.drafts.len()];
-        for instance in self.drafts.iter().flat_map(|draft| &draft.instances) {
-            inside[instance.cell as usize] = true;
-        }
-        let tops: Vec<usize> = defined().filter(|&i| !inside[i]).collect();
-        match tops.as_slice() {
-            [only] => Ok(*only as u32),
-            [] => Err(LayoutError::Empty(path)),
-            _ => Err(LayoutError::ManyCells { path, found: names(&mut tops.into_iter()) }),
-        }
-    }
-
-    fn choose_layer(&self, order: &[u32]) -> Result<Option<Layer>, LayoutError> {
-        let layers = order.iter().flat_map(|&cell| self.drafts[cell as usize].layers.keys());
-        let layers: BTreeSet<Layer> = layers.copied().collect();
-        let found = layers.iter().map(Layer::to_string).collect::<Vec<_>>().join(", ");
-        let path = self.path.clone();
-        match self.layer {
-            Some(layer) if !layers.contains(&layer) => {
-                Err(LayoutError::NoLayer { path, layer, found })
-            }
-            Some(layer) => Ok(Some(layer)),
-            None if layers.len() > 1 => Err(LayoutError::ManyLayers { path, found }),
-            None => Ok(layers.first().copied()),
-        }
     }
 
     /// The cells by number, those inside of others first; what is not in `order` stays empty.
@@ -363,48 +317,5 @@ fn open<T: PartialEq>(points: &[T]) -> &[T] {
     match points {
         [first, middle @ .., last] if first == last => &points[..=middle.len()],
         _ => points,
-    }
-}
-
-/// Cells in the order in which they can be computed.
-struct Order<'a> {
-    builder: &'a Builder,
-    /// Levels of cells below; 0 while that is not known yet, which only a cycle sees.
-    heights: Vec<Option<usize>>,
-    order: Vec<u32>,
-}
-
-impl Order<'_> {
-    /// The number of levels from this cell down.
-    fn visit(&mut self, cell: u32, depth: usize) -> Result<usize, LayoutError> {
-        let draft = &self.builder.drafts[cell as usize];
-        let name = &draft.name;
-        if let Some(height) = self.heights[cell as usize] {
-            return match height {
-                0 => Err(self.builder.damaged(format!("cell {name:?} is inside itself: a cycle"))),
-                _ => Ok(height),
-            };
-        }
-        if !draft.defined {
-            let problem = format!("it refers to cell {name:?}, which it does not have");
-            return Err(self.builder.damaged(problem));
-        }
-        self.heights[cell as usize] = Some(0);
-        let mut height = 1;
-        for instance in &draft.instances {
-            height = height.max(
-                1 + match depth < DEEPEST {
-                    true => self.visit(instance.cell, depth + 1)?,
-                    false => DEEPEST,
-                },
-            );
-        }
-        if height > DEEPEST {
-            let problem = format!("cell {name:?} has more than {DEEPEST} levels of cells inside");
-            return Err(self.builder.damaged(problem));
-        }
-        self.heights[cell as usize] = Some(height);
-        self.order.push(cell);
-        Ok(height)
     }
 }

@@ -1,7 +1,7 @@
 //! Repetitions: one shape or instance at many places, kept as what the file says.
 
 use super::index::Index;
-use super::query::Work;
+use super::work::Work;
 use crate::{Bounds, LayoutError};
 
 /// What is done with each place.

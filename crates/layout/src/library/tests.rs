@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::repetition::Places;
 use super::*;
+use crate::png;
 
 const LAYER: Layer = Layer { layer: 7, datatype: 1 };
 

@@ -1,13 +1,14 @@
 //! From OASIS records to a library.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use super::input::Input;
-use super::modal::{Modal, PointList, move_to, set};
-use super::points::{narrow, points, sum};
+use super::modal::{Modal, move_to, set};
+use super::names::Names;
+use super::points::{narrow, sum};
+use super::shape::Shape;
 use super::validation::Scheme;
-use super::{MAGIC, record, trapezoid};
+use super::{MAGIC, record};
 use crate::library::{Builder, Library, Placement};
 use crate::path::{Wide, disk};
 use crate::{Layer, LayoutError, ReadOptions};
@@ -50,45 +51,6 @@ struct Reader<'a> {
     modal: Modal,
     cell: Option<u32>,
     names: Names,
-}
-
-/// Cell names by number. A number may be used before its name is known.
-#[derive(Default)]
-struct Names {
-    names: HashMap<u64, String>,
-    next: u64,
-    cells: HashMap<u64, u32>,
-}
-
-impl Names {
-    fn add(&mut self, number: Option<u64>, name: String) -> Result<(), String> {
-        let number = number.unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
-        });
-        match self.names.insert(number, name.clone()) {
-            Some(other) if other != name => {
-                Err(format!("cell number {number} has two names, {other:?} and {name:?}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn cell(&mut self, number: u64, builder: &mut Builder) -> u32 {
-        *self.cells.entry(number).or_insert_with(|| builder.nameless())
-    }
-
-    /// Gives all cells their names.
-    fn give(&self, builder: &mut Builder) -> Result<(), String> {
-        let mut cells: Vec<_> = self.cells.iter().collect();
-        cells.sort();
-        for (number, &cell) in cells {
-            let name = self.names.get(number);
-            let name = name.ok_or_else(|| format!("no CELLNAME has the number {number}"))?;
-            builder.name(cell, name)?;
-        }
-        Ok(())
-    }
 }
 
 impl Reader<'_> {
@@ -336,7 +298,7 @@ impl Reader<'_> {
         let cell = self.in_cell()?;
         let info = self.input.byte()?;
         let layer = self.layer(info)?;
-        let shape = self.shape_of(id, info)?;
+        let shape = self.modal.shape(id, info, &mut self.input)?;
         let (at, repeated) = self.position(info)?;
         if !self.builder.wants(layer) {
             return self.builder.unwanted(cell, layer);
@@ -364,97 +326,4 @@ impl Reader<'_> {
         };
         outlines.iter().try_for_each(|points| self.builder.fine(cell, layer, points, repetition))
     }
-
-    /// The shape without its position.
-    fn shape_of(&mut self, id: u64, info: u8) -> Result<Shape, String> {
-        let corners = |points: Vec<[i64; 2]>| Shape::Corners(points.into());
-        match id {
-            record::RECTANGLE => self.rectangle(info).map(corners),
-            record::PATH => self.path(info),
-            record::CTRAPEZOID => self.trapezoid_of_kind(info).map(corners),
-            record::POLYGON => {
-                let (modal, input) = (&mut self.modal, &mut self.input);
-                let read = || points(input, true);
-                set(&mut modal.polygon, "a point list", info & 0x20 != 0, read).map(Shape::Corners)
-            }
-            record::CIRCLE => {
-                let (modal, input) = (&mut self.modal, &mut self.input);
-                let read = || input.length();
-                set(&mut modal.radius, "a radius", info & 0x20 != 0, read).map(Shape::Circle)
-            }
-            _ => self.trapezoid(id, info).map(corners),
-        }
-    }
-
-    fn size(&mut self, info: u8, needed: [bool; 2]) -> Result<[i64; 2], String> {
-        let (modal, input) = (&mut self.modal, &mut self.input);
-        let mut size = [0, 0];
-        if info & 0x40 != 0 || needed[0] {
-            size[0] = set(&mut modal.width, "a width", info & 0x40 != 0, || input.length())?;
-        }
-        if info & 0x20 != 0 || needed[1] {
-            size[1] = set(&mut modal.height, "a height", info & 0x20 != 0, || input.length())?;
-        }
-        Ok(size)
-    }
-
-    fn rectangle(&mut self, info: u8) -> Result<Vec<[i64; 2]>, String> {
-        let square = info & 0x80 != 0;
-        if square && info & 0x20 != 0 {
-            return Err("a RECTANGLE is a square and has a height".into());
-        }
-        let [w, mut h] = self.size(info, [true, !square])?;
-        if square {
-            h = w;
-            self.modal.height = Some(w);
-        }
-        Ok(vec![[0, 0], [w, 0], [w, h], [0, h]])
-    }
-
-    fn trapezoid(&mut self, id: u64, info: u8) -> Result<Vec<[i64; 2]>, String> {
-        let size = self.size(info, [true, true])?;
-        let [a, b] = match id {
-            record::TRAPEZOID => [self.input.signed()?, self.input.signed()?],
-            record::TRAPEZOID_A => [self.input.signed()?, 0],
-            _ => [0, self.input.signed()?],
-        };
-        Ok(trapezoid::slanted(info & 0x80 != 0, size, a, b))
-    }
-
-    fn trapezoid_of_kind(&mut self, info: u8) -> Result<Vec<[i64; 2]>, String> {
-        let (modal, input) = (&mut self.modal, &mut self.input);
-        let read = || input.unsigned();
-        let kind = set(&mut modal.trapezoid, "a trapezoid's type", info & 0x80 != 0, read)?;
-        let size = self.size(info, trapezoid::needs(kind))?;
-        trapezoid::of_kind(kind, size)
-    }
-
-    fn path(&mut self, info: u8) -> Result<Shape, String> {
-        let (modal, input) = (&mut self.modal, &mut self.input);
-        let half = set(&mut modal.half_width, "a half-width", info & 0x40 != 0, || input.length())?;
-        if info & 0x80 != 0 {
-            let scheme = input.unsigned()?;
-            for (end, shift) in [(0, 2), (1, 0)] {
-                match scheme >> shift & 3 {
-                    0 => {}
-                    1 => modal.extensions[end] = Some(0),
-                    2 => modal.extensions[end] = Some(half),
-                    _ => modal.extensions[end] = Some(input.signed()?),
-                }
-            }
-        }
-        let read = || points(input, false);
-        let line = set(&mut modal.path, "a point list", info & 0x20 != 0, read)?;
-        let [Some(start), Some(end)] = modal.extensions else {
-            return Err("a PATH takes its extensions from before, but there are none".into());
-        };
-        Ok(Shape::Path { line, half, ends: [start, end] })
-    }
-}
-
-/// A shape as a record has it.
-enum Shape {
-    Corners(PointList),
-    Path { line: PointList, half: i64, ends: [i64; 2] },
-    Circle(i64),
 }

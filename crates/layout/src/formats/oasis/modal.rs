@@ -1,13 +1,8 @@
 //! Modal variables: what a record leaves out is what the last one said.
 
-use std::rc::Rc;
-
 use super::input::Input;
-use super::points::{self, sum};
+use super::points::{self, PointList, sum};
 use crate::library::{Builder, Repetition};
-
-/// Points that many shapes may share.
-pub(crate) type PointList = Rc<[[i64; 2]]>;
 
 /// The variables. None of them is known at the beginning of a cell, but positions are 0.
 #[derive(Default)]

@@ -13,7 +13,8 @@ use std::path::Path;
 pub(crate) use read::read;
 pub(crate) use write::GdsWriter;
 
-use crate::{Layer, Layout, LayoutError, stream};
+use super::header::Header;
+use crate::{Layer, Layout, LayoutError};
 
 /// Encodes polygons as a library with one cell, one layer and a database unit of `unit_nm`.
 ///
@@ -27,8 +28,8 @@ pub fn encode(
     unit_nm: f64,
 ) -> Result<Vec<u8>, LayoutError> {
     let mut bytes = Vec::new();
-    let mut writer =
-        GdsWriter::new(&mut bytes, &stream::Header::new(path, &layout.name, layer, unit_nm)?)?;
+    let header = Header::new(path, &layout.name, layer, unit_nm)?;
+    let mut writer = GdsWriter::new(&mut bytes, &header)?;
     writer.add(&layout.polygons)?;
     writer.finish()?;
     Ok(bytes)

@@ -8,9 +8,11 @@
 
 mod input;
 mod modal;
+mod names;
 mod points;
 mod read;
 mod record;
+mod shape;
 mod trapezoid;
 mod validation;
 mod write;
@@ -20,7 +22,8 @@ use std::path::Path;
 pub(crate) use read::read;
 pub(crate) use write::OasisWriter;
 
-use crate::{Layer, Layout, LayoutError, stream};
+use super::header::Header;
+use crate::{Layer, Layout, LayoutError};
 
 /// What every file begins with.
 const MAGIC: &[u8] = b"%SEMI-OASIS\r\n";
@@ -37,7 +40,7 @@ pub fn encode(
     unit_nm: f64,
 ) -> Result<Vec<u8>, LayoutError> {
     let mut bytes = Vec::new();
-    let header = stream::Header::new(path, &layout.name, layer, unit_nm)?;
+    let header = Header::new(path, &layout.name, layer, unit_nm)?;
     let mut writer = OasisWriter::new(&mut bytes, &header)?;
     writer.add(&layout.polygons)?;
     writer.finish()?;

@@ -1,8 +1,12 @@
 //! Point lists and repetitions.
 
+use std::rc::Rc;
+
 use super::input::Input;
-use super::modal::PointList;
 use crate::library::{Places, Repetition};
+
+/// Points that many shapes may share.
+pub(crate) type PointList = Rc<[[i64; 2]]>;
 
 /// More points of one shape, or places of one repetition, are refused: compressed files can ask for any number.
 const MOST_POINTS: u64 = 1 << 22;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{MAGIC, record};
-use crate::stream::{Grid, Header};
+use crate::formats::header::{Grid, Header};
 use crate::{LayoutError, Polygon};
 
 /// Bytes that make a compressed block.

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::records::{kind, real_bytes};
-use crate::stream::{Grid, Header};
+use crate::formats::header::{Grid, Header};
 use crate::{Layer, LayoutError, Polygon};
 
 /// Corners that a record of coordinates holds, less one that closes the polygon.

@@ -1,0 +1,45 @@
+//! How much a search of a library may do.
+
+use std::path::{Path, PathBuf};
+
+use crate::LayoutError;
+
+/// Bytes that flat polygons may take, so that a small file cannot fill the memory.
+const MOST_BYTES: u64 = 512 << 20;
+/// Items that one search may look at: about a second's work.
+pub(crate) const MOST_ITEMS: u64 = 12_000_000;
+
+/// What a search may still do.
+pub(crate) struct Work {
+    path: PathBuf,
+    items: u64,
+    bytes: u64,
+}
+
+impl Work {
+    pub(crate) fn new(path: impl AsRef<Path>, items: u64) -> Self {
+        Self { path: path.as_ref().to_path_buf(), items, bytes: MOST_BYTES }
+    }
+
+    /// Looks at so many items.
+    pub(crate) fn spend(&mut self, items: u64) -> Result<(), LayoutError> {
+        self.items = self.items.checked_sub(items).ok_or_else(|| LayoutError::TooMuch {
+            path: self.path.clone(),
+            problem: "a window lies on more repeated cells than can be searched".into(),
+        })?;
+        Ok(())
+    }
+
+    /// Keeps so many polygons with so many corners.
+    pub(crate) fn keep(&mut self, polygons: u64, corners: u64) -> Result<(), LayoutError> {
+        let bytes = polygons.saturating_mul(40).saturating_add(corners.saturating_mul(16));
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| LayoutError::TooMuch {
+            path: self.path.clone(),
+            problem: format!(
+                "its flat polygons take more than {} MiB: take a smaller window of it",
+                MOST_BYTES >> 20
+            ),
+        })?;
+        Ok(())
+    }
+}
