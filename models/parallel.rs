@@ -26,8 +26,8 @@ mod stage;
 pub mod ways;
 
 use burn::tensor::{Device, Tensor};
-use lithoburn_pool::budget::Budget;
-use lithoburn_pool::pipeline::PipelineError;
+use lithoburn_ranks::PipelineError;
+use lithoburn_ranks::budget::Budget;
 use serde::Serialize;
 
 use crate::head::{Head, MaskNetwork};

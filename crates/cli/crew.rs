@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::chip::{Lane, MaskFormat};
 use lithoburn_engine::{Fleet, Wish};
-use lithoburn_pool::budget::readable;
+use lithoburn_pool::memory::readable;
 use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose, choose_all};
 
 use crate::options::DeviceOptions;

@@ -7,6 +7,7 @@
 //! | [`layout`] | polygons, rasters, GDSII, OASIS, GLP, PNG, libraries read by window, fracturing, synthetic clips and chips |
 //! | [`litho`] | optics, aerial image, resist, loss, inverse lithography, metrics |
 //! | [`pool`] | devices, their kernel cache, plans, tasks shared among many |
+//! | [`ranks`] | several devices that compute parts of one network |
 //! | [`models`] | networks that propose masks, on one device or several |
 //! | [`engine`] | the main job, and its form for layouts of any size ([`engine::chip`]) |
 //! | [`train`] | training through the simulator |
@@ -35,4 +36,5 @@ pub use lithoburn_layout as layout;
 pub use lithoburn_litho as litho;
 pub use lithoburn_models as models;
 pub use lithoburn_pool as pool;
+pub use lithoburn_ranks as ranks;
 pub use lithoburn_train as train;

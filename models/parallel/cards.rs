@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::WgpuBackend;
 use burn::tensor::{DType, Device, DeviceKind, Tensor};
-use lithoburn_pool::collective::{Sums, link};
 use lithoburn_pool::{DeviceName, choose};
+use lithoburn_ranks::collective::Sums;
+use lithoburn_ranks::transfer::link;
 
 use super::*;
 use crate::neural_ilt::NeuralIltConfig;

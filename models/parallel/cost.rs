@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Instant;
 
 use burn::tensor::{DType, Device, Tensor};
-use lithoburn_pool::collective::computed;
-use lithoburn_pool::pipeline::{PipelineError, caught};
+use lithoburn_ranks::transfer::computed;
+use lithoburn_ranks::{PipelineError, caught};
 use serde::Serialize;
 
 use super::ParallelError;

@@ -1,9 +1,9 @@
 //! One rank's part of a program: which channels of which weights.
 
 use burn::tensor::DType;
-use lithoburn_pool::budget::Reservation;
-use lithoburn_pool::collective::Peer;
-use lithoburn_pool::pipeline::PipelineError;
+use lithoburn_ranks::PipelineError;
+use lithoburn_ranks::budget::Reservation;
+use lithoburn_ranks::collective::Peer;
 
 use super::Place;
 use super::kernel::Kernel;

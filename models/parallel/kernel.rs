@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::nn::conv::Conv2d;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lithoburn_pool::collective::moved;
+use lithoburn_ranks::transfer::moved;
 
 use crate::convolution::{biased, same_convolution};
 

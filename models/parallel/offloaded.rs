@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use burn::tensor::{DType, Tensor};
-use lithoburn_pool::budget::Reservation;
-use lithoburn_pool::pipeline::{PipelineError, caught};
+use lithoburn_ranks::budget::Reservation;
+use lithoburn_ranks::{PipelineError, caught};
 use serde::Serialize;
 
 use super::cost::Extent;

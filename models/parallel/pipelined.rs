@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::{DType, Tensor};
-use lithoburn_pool::pipeline::{Make, Pipeline, PipelineReport, Work};
+use lithoburn_ranks::pipeline::{Pipeline, PipelineReport};
+use lithoburn_ranks::{Make, Work};
 
 use super::cost::Extent;
 use super::program::{Activations, Program};

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use burn::tensor::activation::relu;
 use burn::tensor::{DType, Device, Tensor};
-use lithoburn_pool::budget::Reservation;
-use lithoburn_pool::collective::{Peer, Sums, Traffic, moved, peers};
-use lithoburn_pool::pipeline::{Make, PipelineError, Work};
-use lithoburn_pool::team::Team;
+use lithoburn_ranks::budget::Reservation;
+use lithoburn_ranks::collective::{Peer, Sums, Traffic, peers};
+use lithoburn_ranks::team::Team;
+use lithoburn_ranks::transfer::moved;
+use lithoburn_ranks::{Make, PipelineError, Work};
 use serde::Serialize;
 
 use super::cost::Extent;

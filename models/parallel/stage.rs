@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::time::Instant;
 
 use burn::tensor::{DType, Device};
-use lithoburn_pool::budget::Reservation;
-use lithoburn_pool::collective::{computed, moved};
-use lithoburn_pool::pipeline::PipelineError;
+use lithoburn_ranks::PipelineError;
+use lithoburn_ranks::budget::Reservation;
+use lithoburn_ranks::transfer::{computed, moved};
 
 use super::Place;
 use super::cost::Extent;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor};
-use lithoburn_pool::collective::Sums;
-use lithoburn_pool::pipeline::PipelineError;
+use lithoburn_ranks::PipelineError;
+use lithoburn_ranks::collective::Sums;
 use proptest::prelude::*;
 
 use super::kernel::random_kernels;

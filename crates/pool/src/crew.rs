@@ -1,237 +1,294 @@
-//! A member of the crew at work: what it has, how fast it is, what it did.
+//! Data parallel: many devices share a stream of tasks.
+//!
+//! One thread, the caller's, decides who does what; one thread makes tasks as they are needed; each device has a
+//! thread of its own. A device that is idle gets a batch, and the next one while it computes. Near the end the
+//! batches shrink, so that all devices finish together, by what was learnt of their speeds, and a device that runs
+//! dry gets what still waits at another one's side.
+//!
+//! Every task is in one place at a time: in the queue, or with one device. It goes back to the queue when the
+//! device fails ([`Failure`]), and its result counts only if it comes from the device that has it.
+//! So none is lost and none is delivered twice, whatever fails when.
 
-use std::cmp::Reverse;
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crate::pace::{Cost, Pace};
-use crate::queue::Item;
-use crate::seat::{Batch, Seat};
-use crate::stats::{Latency, MemberReport, State};
-use crate::work::Terms;
+pub(crate) use self::allotment::{Hand, allot};
+use self::event::CrewEvent;
+pub use self::failure::Failure;
+use self::member::ActiveMember;
+use self::producer::{Producer, TasksEnd};
+pub use self::report::{Fault, FaultKind, Latency, MemberReport, MemberState, Report, percentile};
+use self::scheduler::{Closing, Scheduler};
+pub(crate) use self::speed::Cost;
+pub use self::worker::{MakeWorker, Member, Terms, Worker};
 
-/// A batch that a member has.
-pub(crate) struct Given<T> {
-    id: u64,
-    /// Its tasks.
-    pub items: Vec<Item<T>>,
+mod allotment;
+mod event;
+mod failure;
+pub mod fault_injection;
+mod member;
+mod producer;
+mod queue;
+mod report;
+mod scheduler;
+pub mod simulated;
+mod speed;
+mod thread;
+mod worker;
+
+/// Why there is no crew.
+#[derive(Debug, thiserror::Error)]
+pub enum CrewError {
+    /// There are no devices.
+    #[error("no device was given to do the tasks: at least one is needed")]
+    Empty,
+    /// A member cannot have empty batches.
+    #[error("device {0} was given batches of 0 tasks: at least 1 is needed")]
+    EmptyBatch(String),
+    /// A device's thread could not be started.
+    #[error("no thread could be started for device {0}: {1}")]
+    Thread(String, #[source] std::io::Error),
 }
 
-/// A member at its seat.
-pub(crate) struct Post<T> {
-    /// Name.
-    pub name: String,
-    /// Most tasks in a batch, now.
-    pub batch: usize,
-    /// Why it was given up, if it was.
-    pub dead: Option<String>,
-    /// How often its worker broke since it last did a batch.
-    pub breaks: usize,
-    /// What it has: the first runs, the second waits.
-    given: VecDeque<Given<T>>,
-    seat: Arc<Seat<T>>,
-    pace: Pace,
-    /// Whether its worker has not done a batch yet.
-    fresh: bool,
-    halved: usize,
-    tasks: usize,
-    making: Duration,
-    seconds: Vec<f64>,
+/// Why the tasks were not all done. Results that were there before were delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError<E> {
+    /// There is no crew.
+    #[error(transparent)]
+    Crew(#[from] CrewError),
+    /// A task could not be made.
+    #[error("{0}")]
+    Tasks(E),
+    /// A result could not be taken.
+    #[error("{0}")]
+    Sink(E),
+    /// A task cannot be done.
+    #[error("task {task} cannot be done: {reason} (tried {tries} times, last on {device})")]
+    Task {
+        /// Its number.
+        task: usize,
+        /// How often it was tried.
+        tries: usize,
+        /// Where it failed last.
+        device: String,
+        /// Why.
+        reason: String,
+        /// What had happened until then.
+        report: Box<Report>,
+    },
+    /// All devices were given up.
+    #[error("no device is left after {} tasks: {}", report.tasks, reasons.join("; "))]
+    Dead {
+        /// Each device's reason.
+        reasons: Vec<String>,
+        /// What had happened until then.
+        report: Box<Report>,
+    },
 }
 
-/// The tasks had their part in a failure of `member`; tells the one that was tried most, and how often.
-pub(crate) fn suspect<T>(items: &mut [Item<T>], member: usize) -> Option<(usize, usize)> {
-    for item in items.iter_mut() {
-        item.tries += 1;
-        item.avoid = Some(member);
-    }
-    let worst = items.iter().max_by_key(|item| (item.tries, Reverse(item.number)))?;
-    Some((worst.number, worst.tries))
+/// Devices that share tasks, run after run.
+///
+/// Workers, with their weights, their streams and their memory, live as long as the crew, and what was learnt stays
+/// known: speeds, batches that fit, and which devices are dead.
+pub struct Crew<T, R> {
+    members: Vec<ActiveMember<T>>,
+    /// Batches handed out in all runs, so that each has a number of its own.
+    batches: u64,
+    events: Sender<CrewEvent<T, R>>,
+    inbox: Receiver<CrewEvent<T, R>>,
 }
 
-/// A worker whose sharer is gone must not wait for ever.
-impl<T> Drop for Post<T> {
-    fn drop(&mut self) {
-        self.seat.close();
-    }
-}
-
-impl<T> Post<T> {
-    pub(crate) fn new(name: String, batch: usize, seat: Arc<Seat<T>>) -> Self {
-        Self {
-            name,
-            batch,
-            dead: None,
-            breaks: 0,
-            given: VecDeque::new(),
-            seat,
-            pace: Pace::default(),
-            fresh: true,
-            halved: 0,
-            tasks: 0,
-            making: Duration::ZERO,
-            seconds: Vec::new(),
+impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
+    /// Starts a thread for each device. Workers are made there when they get their first batch.
+    ///
+    /// # Errors
+    ///
+    /// [`CrewError`]: no members, an empty batch, or no more threads.
+    pub fn open(members: Vec<Member<T, R>>) -> Result<Self, CrewError> {
+        if members.is_empty() {
+            return Err(CrewError::Empty);
         }
-    }
-
-    /// Begins a run: its numbers are counted anew.
-    pub(crate) fn begin(&mut self) {
-        // Nothing is left of a run, unless its sink panicked.
-        self.take_back();
-        self.given.clear();
-        self.tasks = 0;
-        self.making = Duration::ZERO;
-        self.seconds.clear();
-    }
-
-    pub(crate) fn alive(&self) -> bool {
-        self.dead.is_none()
-    }
-
-    /// Whether it has nothing to do.
-    pub(crate) fn idle(&self) -> bool {
-        self.alive() && self.given.is_empty()
-    }
-
-    /// Whether one batch runs and no other waits.
-    pub(crate) fn could_prefetch(&self) -> bool {
-        self.alive() && self.given.len() == 1
-    }
-
-    /// Whether a batch runs, or is about to.
-    pub(crate) fn busy(&self) -> bool {
-        !self.given.is_empty()
-    }
-
-    /// Whether a batch waits behind another.
-    pub(crate) fn prefetched(&self) -> bool {
-        self.given.len() > 1
-    }
-
-    /// Hands it a batch.
-    pub(crate) fn give(&mut self, id: u64, items: Vec<Item<T>>) {
-        let tasks = items.iter().map(|item| item.task.clone()).collect();
-        self.given.push_back(Given { id, items });
-        self.seat.give(Batch { id, tasks });
-    }
-
-    /// Takes back what was not begun.
-    pub(crate) fn take_back(&mut self) -> Vec<Item<T>> {
-        let kept = self.given.len().saturating_sub(self.seat.take_back());
-        self.given.drain(kept..).flat_map(|given| given.items).collect()
-    }
-
-    /// The batch `id` came back. `None` if it is not expected, because the member was given up.
-    pub(crate) fn returned(&mut self, id: u64) -> Option<Given<T>> {
-        if self.given.front()?.id == id { self.given.pop_front() } else { None }
-    }
-
-    /// It did a batch of `n` tasks.
-    pub(crate) fn did(&mut self, n: usize, took: Duration, first: bool) {
-        self.breaks = 0;
-        self.fresh = false;
-        self.tasks += n;
-        self.seconds.push(took.as_secs_f64());
-        self.pace.learn(n, took.as_secs_f64(), first);
-    }
-
-    /// Its worker was made, or was tried to be.
-    pub(crate) fn made(&mut self, took: Duration) {
-        self.making += took;
-    }
-
-    /// Its worker broke, and will be made anew.
-    pub(crate) fn broke(&mut self) {
-        self.breaks += 1;
-        self.fresh = true;
-    }
-
-    /// A batch of `n` did not fit. `false` if there is no smaller one.
-    pub(crate) fn halve(&mut self, n: usize) -> bool {
-        if n <= 1 {
-            return false;
+        let (events, inbox) = mpsc::channel();
+        let mut active = Vec::with_capacity(members.len());
+        for (index, Member { name, batch, make }) in members.into_iter().enumerate() {
+            if batch == 0 {
+                return Err(CrewError::EmptyBatch(name));
+            }
+            match thread::start(index, &name, make, events.clone()) {
+                Ok(mailbox) => active.push(ActiveMember::new(name, batch, mailbox)),
+                Err(error) => return Err(CrewError::Thread(name, error)),
+            }
         }
-        // The next batch, begun before this was known, may fail at the same size: that is not news.
-        if n / 2 < self.batch {
-            self.batch = n / 2;
-            self.halved += 1;
-        }
-        true
+        Ok(Self { members: active, batches: 0, events, inbox })
     }
 
-    /// One of the tasks that run may be at fault; tells the one that was tried most, and how often.
-    pub(crate) fn suspect(&mut self, member: usize) -> Option<(usize, usize)> {
-        let front = self.given.front_mut()?;
-        suspect(&mut front.items, member)
+    /// Devices that have not been given up.
+    pub fn alive(&self) -> usize {
+        self.members.iter().filter(|member| member.alive()).count()
     }
 
-    /// Gives it up; what it had comes back.
-    pub(crate) fn give_up(&mut self, reason: String) -> Vec<Item<T>> {
-        self.dead = Some(reason);
-        self.seat.close();
-        self.given.drain(..).flat_map(|given| given.items).collect()
-    }
-
-    /// What a batch costs it, if that is known.
-    pub(crate) fn cost(&self) -> Option<Cost> {
-        self.pace.cost()
-    }
-
-    /// Seconds until it has done what it has, at this cost.
-    pub(crate) fn free_in(&self, cost: Cost) -> f64 {
-        let seconds = |given: &Given<T>| cost.of(given.items.len());
-        let waiting: f64 = self.given.iter().skip(1).map(seconds).sum();
-        let Some(front) = self.given.front() else { return 0.0 };
-        let expected = seconds(front);
-        let elapsed = self.since().map_or(0.0, |since| since.elapsed().as_secs_f64());
-        // One that is late is likely to be later the later it is.
-        waiting + (expected - elapsed).abs()
-    }
-
-    /// When the batch that runs was begun.
-    fn since(&self) -> Option<Instant> {
-        let (id, since) = self.seat.running()?;
-        (self.given.front()?.id == id).then_some(since)
-    }
-
-    /// When the batch that runs has to be done.
-    pub(crate) fn deadline(&self, terms: &Terms) -> Option<Instant> {
-        self.since()?.checked_add(self.allowed(terms))
-    }
-
-    /// How long the batch that runs may take.
-    fn allowed(&self, terms: &Terms) -> Duration {
-        let (Some(cost), Some(front), false) = (self.cost(), self.given.front(), self.fresh) else {
-            return terms.first_deadline;
+    /// Shares tasks among the devices.
+    ///
+    /// `tasks` is drawn from on a thread of its own, as the tasks are needed: at most [`Terms::ahead`] wait, and at
+    /// most two batches are with each device, so that memory is bounded; no new batches are begun while the sink
+    /// lags behind. If its `size_hint` is exact, the end is planned from the start. `sink` gets each result on the
+    /// caller's thread with its task's number, counted from 0, in no certain order. Once `stop` says so, nothing
+    /// new is begun, and what runs is finished and delivered; it is asked about every 10 ms.
+    ///
+    /// The call returns when nothing runs any more, save on devices that hang, and when the iterator's last `next`
+    /// has returned.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`]: a task that cannot be made or done, no device left, or what the sink returned. What runs then
+    /// is finished and delivered, as after `stop`; only a sink that failed gets nothing more.
+    ///
+    /// # Panics
+    ///
+    /// If `tasks`, `stop` or `sink` panics; workers' panics are faults.
+    pub fn share<E: Send>(
+        &mut self,
+        tasks: impl Iterator<Item = Result<T, E>> + Send,
+        terms: &Terms,
+        stop: &(dyn Fn() -> bool + Sync),
+        sink: &mut dyn FnMut(usize, R) -> Result<(), E>,
+    ) -> Result<Report, PoolError<E>> {
+        let total = match tasks.size_hint() {
+            (least, Some(most)) if least == most => Some(least),
+            _ => None,
         };
-        let seconds = terms.patience * cost.of(front.items.len());
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).max(terms.least_deadline)
+        self.members.iter_mut().for_each(ActiveMember::begin);
+        let (asks, asked) = mpsc::channel();
+        let made = Producer::new();
+        let events = self.events.clone();
+        let (members, inbox, batches) = (&mut self.members, &self.inbox, &mut self.batches);
+        let (sunk, closing, report) = std::thread::scope(|scope| {
+            scope.spawn(|| made.make(tasks, asked, events));
+            let mut sharing = Scheduler::new(members, inbox, batches, asks, total, terms);
+            let sunk = sharing.run(stop, &|| made.failed(), sink);
+            made.quit();
+            let report = sharing.report();
+            (sunk, sharing.closing, report)
+        });
+        // Tasks that were made and not wanted any more.
+        while self.inbox.try_recv().is_ok() {}
+        outcome(sunk, made.end(), closing, report)
     }
 
-    /// Lets its thread go when it is done.
-    pub(crate) fn close(&self) {
-        self.seat.close();
+    /// As [`Crew::share`], with the results in the tasks' order.
+    ///
+    /// If the run was stopped ([`Report::stopped`]), they are those before the first that is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Crew::share`].
+    pub fn share_ordered<E: Send>(
+        &mut self,
+        tasks: impl Iterator<Item = Result<T, E>> + Send,
+        terms: &Terms,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Vec<R>, Report), PoolError<E>> {
+        let mut results: Vec<Option<R>> = Vec::new();
+        let report = self.share(tasks, terms, stop, &mut |number, result| {
+            if results.len() <= number {
+                results.resize_with(number + 1, || None);
+            }
+            results[number] = Some(result);
+            Ok(())
+        })?;
+        Ok((results.into_iter().map_while(|result| result).collect(), report))
     }
 
-    /// What it did in a run of `wall` seconds.
-    pub(crate) fn report(&self, wall: f64) -> MemberReport {
-        let busy_seconds: f64 = self.seconds.iter().sum();
-        let state = match (&self.dead, self.halved) {
-            (Some(reason), _) => State::Dead(reason.clone()),
-            (None, 0) => State::Fine,
-            (None, times) => State::Halved(times),
-        };
-        MemberReport {
-            name: self.name.clone(),
-            tasks: self.tasks,
-            batches: self.seconds.len(),
-            busy_seconds,
-            making_seconds: self.making.as_secs_f64(),
-            utilisation: if wall > 0.0 { busy_seconds / wall } else { 0.0 },
-            batch: self.batch,
-            state,
-            latency: Latency::of(&self.seconds),
+    /// Lets the crew go, and waits until its workers are dropped, but no longer than `patience`.
+    ///
+    /// A crew that is dropped instead does not wait. Devices that hang are never waited for.
+    pub fn close(self, patience: Duration) {
+        let mut staying = self.alive();
+        self.members.iter().for_each(ActiveMember::close);
+        let start = Instant::now();
+        while staying > 0 {
+            let left = patience.saturating_sub(start.elapsed());
+            match self.inbox.recv_timeout(left) {
+                Ok(CrewEvent::Left(member)) if self.members[member].alive() => staying -= 1,
+                Ok(_) => (),
+                Err(_) => return,
+            }
         }
     }
 }
+
+/// What a run comes to.
+fn outcome<E>(
+    sunk: Option<E>,
+    end: TasksEnd<E>,
+    closing: Option<Closing>,
+    report: Report,
+) -> Result<Report, PoolError<E>> {
+    if let Some(error) = sunk {
+        return Err(PoolError::Sink(error));
+    }
+    match end {
+        TasksEnd::Failed(error) => return Err(PoolError::Tasks(error)),
+        TasksEnd::Panicked(panic) => std::panic::resume_unwind(panic),
+        TasksEnd::Whole => (),
+    }
+    match closing {
+        Some(Closing::Task { task, tries, device, reason }) => {
+            Err(PoolError::Task { task, tries, device, reason, report: Box::new(report) })
+        }
+        Some(Closing::Dead(reasons)) => Err(PoolError::Dead { reasons, report: Box::new(report) }),
+        _ => Ok(report),
+    }
+}
+
+/// Shares tasks among devices once: [`Crew::share`] by a crew that is opened for it and closed after it.
+///
+/// It returns when every worker is dropped, save those of devices that hang.
+///
+/// # Errors
+///
+/// As [`Crew::share`], and [`CrewError`].
+pub fn share<T, R, E>(
+    crew: Vec<Member<T, R>>,
+    tasks: impl Iterator<Item = Result<T, E>> + Send,
+    terms: &Terms,
+    stop: &(dyn Fn() -> bool + Sync),
+    sink: &mut dyn FnMut(usize, R) -> Result<(), E>,
+) -> Result<Report, PoolError<E>>
+where
+    T: Send + Sync + 'static,
+    R: Send + 'static,
+    E: Send,
+{
+    let mut crew = Crew::open(crew)?;
+    let outcome = crew.share(tasks, terms, stop, sink);
+    crew.close(terms.least_deadline);
+    outcome
+}
+
+/// As [`share`], with the results in the tasks' order.
+///
+/// If the run was stopped ([`Report::stopped`]), they are those before the first that is missing.
+///
+/// # Errors
+///
+/// As [`share`].
+pub fn share_ordered<T, R, E>(
+    crew: Vec<Member<T, R>>,
+    tasks: impl Iterator<Item = Result<T, E>> + Send,
+    terms: &Terms,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<(Vec<R>, Report), PoolError<E>>
+where
+    T: Send + Sync + 'static,
+    R: Send + 'static,
+    E: Send,
+{
+    let mut crew = Crew::open(crew)?;
+    let outcome = crew.share_ordered(tasks, terms, stop);
+    crew.close(terms.least_deadline);
+    outcome
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,118 +4,23 @@
 //! what wgpu finds: Metal, DX12), then the CPU. Software rasterisers are slower than the CPU backend
 //! and are used only by name.
 
-#[cfg(feature = "wgpu")]
-use burn::backend::WgpuBackend;
 use burn::tensor::Device;
-#[cfg(feature = "gpu")]
-use burn::tensor::DeviceType;
 
+pub use self::apart::{answer_probes, quiet_graphics};
+use self::guard::guarded;
+pub use self::name::{DeviceName, Kind};
+pub use self::survey::{Candidate, survey};
+use self::survey::{cpu, named};
+
+mod apart;
+pub mod cache;
+mod guard;
+pub mod memory;
+mod name;
+mod self_test;
 #[cfg(feature = "cuda")]
-use crate::stack;
-use crate::{cache, smoke};
-
-/// A device as a user names it: `auto`, `cuda`, `cuda:1`, `vulkan`, `vulkan:0`, `wgpu`, `gl`, `cpu`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceName {
-    /// The best one that works.
-    Auto,
-    /// An NVIDIA card through CUDA, by index.
-    Cuda(Option<usize>),
-    /// A card through Vulkan, by index.
-    Vulkan(Option<usize>),
-    /// A card through whatever graphics API wgpu prefers here.
-    Wgpu(Option<usize>),
-    /// OpenGL: slow, for machines whose Vulkan driver fails.
-    Gl,
-    /// The CPU.
-    Cpu,
-}
-
-impl std::str::FromStr for DeviceName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "{text:?} is no device: expected auto, cuda, cuda:N, vulkan, vulkan:N, wgpu, gl or cpu"
-            )
-        };
-        let (family, index) = match text.split_once(':') {
-            Some((family, index)) => (family, Some(index.parse().map_err(|_| wrong())?)),
-            None => (text, None),
-        };
-        match (family, index) {
-            ("auto", None) => Ok(Self::Auto),
-            ("cuda", index) => Ok(Self::Cuda(index)),
-            ("vulkan", index) => Ok(Self::Vulkan(index)),
-            ("wgpu", index) => Ok(Self::Wgpu(index)),
-            ("gl", None) => Ok(Self::Gl),
-            ("cpu", None) => Ok(Self::Cpu),
-            _ => Err(wrong()),
-        }
-    }
-}
-
-impl std::fmt::Display for DeviceName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let numbered = |family: &str, index: &Option<usize>| match index {
-            Some(index) => format!("{family}:{index}"),
-            None => family.to_string(),
-        };
-        f.write_str(&match self {
-            Self::Auto => "auto".to_string(),
-            Self::Cuda(index) => numbered("cuda", index),
-            Self::Vulkan(index) => numbered("vulkan", index),
-            Self::Wgpu(index) => numbered("wgpu", index),
-            Self::Gl => "gl".to_string(),
-            Self::Cpu => "cpu".to_string(),
-        })
-    }
-}
-
-/// Sorts of device, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// NVIDIA through CUDA.
-    Cuda,
-    /// A card of its own.
-    Discrete,
-    /// Part of the processor.
-    Integrated,
-    /// A share of another machine's card, or one whose sort is not told.
-    Virtual,
-    /// Burn's CPU backend.
-    Cpu,
-    /// A graphics driver that computes on the CPU.
-    Software,
-}
-
-impl Kind {
-    /// As a user would say it.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Cuda => "NVIDIA GPU through CUDA",
-            Self::Discrete => "discrete GPU",
-            Self::Integrated => "integrated GPU",
-            Self::Virtual => "GPU",
-            Self::Cpu => "CPU",
-            Self::Software => "software rasteriser",
-        }
-    }
-}
-
-/// A device that could be used.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// Name that chooses it.
-    pub name: DeviceName,
-    /// Sort.
-    pub kind: Kind,
-    /// The card's own name.
-    pub card: String,
-    /// The device.
-    pub device: Device,
-}
+mod stack;
+mod survey;
 
 /// A device that was chosen, and why.
 #[derive(Clone, Debug)]
@@ -155,108 +60,6 @@ pub enum DeviceError {
     },
 }
 
-/// Every device that this machine offers, best first. Nothing is tested.
-pub fn survey() -> Vec<Candidate> {
-    cache::prepare();
-    let mut found = cuda();
-    found.extend(vulkan());
-    // Where Vulkan is missing (macOS, a GL-only machine) wgpu may know another API.
-    if found.is_empty() {
-        found.extend(wgpu());
-    }
-    found.push(cpu());
-    found.sort_by_key(|candidate| candidate.kind);
-    found
-}
-
-/// The CPU, which is always here.
-fn cpu() -> Candidate {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let card = format!("{threads} threads");
-    Candidate { name: DeviceName::Cpu, kind: Kind::Cpu, card, device: Device::flex() }
-}
-
-/// What the families offer that this program was built with.
-#[cfg(feature = "cuda")]
-fn cuda() -> Vec<Candidate> {
-    family(DeviceType::Cuda, DeviceName::Cuda)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cuda() -> Vec<Candidate> {
-    Vec::new()
-}
-
-#[cfg(feature = "wgpu")]
-fn vulkan() -> Vec<Candidate> {
-    family(DeviceType::Vulkan, DeviceName::Vulkan)
-}
-
-#[cfg(feature = "wgpu")]
-fn wgpu() -> Vec<Candidate> {
-    family(DeviceType::Wgpu, DeviceName::Wgpu)
-}
-
-/// OpenGL's device, if there is one.
-#[cfg(feature = "wgpu")]
-fn gl() -> Vec<Candidate> {
-    let open = || Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok();
-    let device = smoke::guarded(open).ok().flatten();
-    device.into_iter().map(|device| candidate(DeviceName::Gl, device)).collect()
-}
-
-#[cfg(not(feature = "wgpu"))]
-use no_graphics::{gl, vulkan, wgpu};
-
-#[cfg(not(feature = "wgpu"))]
-mod no_graphics {
-    use super::Candidate;
-
-    pub(super) fn vulkan() -> Vec<Candidate> {
-        Vec::new()
-    }
-
-    pub(super) fn wgpu() -> Vec<Candidate> {
-        Vec::new()
-    }
-
-    pub(super) fn gl() -> Vec<Candidate> {
-        Vec::new()
-    }
-}
-
-/// The devices of one family. A driver that fails to load offers none.
-#[cfg(feature = "gpu")]
-fn family(device_type: DeviceType, name: fn(Option<usize>) -> DeviceName) -> Vec<Candidate> {
-    let list =
-        smoke::guarded(move || Device::enumerate(device_type).into_vec()).unwrap_or_default();
-    let numbered = |(index, device)| candidate(name(Some(index)), device);
-    list.into_iter().enumerate().map(numbered).collect()
-}
-
-#[cfg(feature = "gpu")]
-fn candidate(name: DeviceName, device: Device) -> Candidate {
-    let opened = device.clone();
-    let identity =
-        smoke::guarded(move || opened.identity().map(|i| (i.name, i.physical.is_some())));
-    let (card, physical) = identity.ok().flatten().unwrap_or(("unknown card".into(), true));
-    Candidate { name, kind: kind_of(&name, &device, physical), card, device }
-}
-
-/// Burn tells an adapter's sort only in its `Debug` text.
-#[cfg(feature = "gpu")]
-fn kind_of(name: &DeviceName, device: &Device, physical: bool) -> Kind {
-    let text = format!("{device:?}");
-    match name {
-        DeviceName::Cuda(_) => Kind::Cuda,
-        DeviceName::Cpu => Kind::Cpu,
-        _ if text.contains("DiscreteGpu") => Kind::Discrete,
-        _ if text.contains("IntegratedGpu") => Kind::Integrated,
-        _ if text.contains("Cpu") || !physical => Kind::Software,
-        _ => Kind::Virtual,
-    }
-}
-
 /// Chooses a device and tests it.
 ///
 /// # Errors
@@ -286,27 +89,6 @@ pub fn choose_all() -> Vec<Chosen> {
         true => vec![chosen(cpu(), "no GPU works".into())],
         false => working,
     }
-}
-
-/// The candidates that a name could mean, and which of them it does.
-fn named(wanted: DeviceName) -> Option<Candidate> {
-    let (list, index) = match wanted {
-        DeviceName::Cuda(index) => (cuda(), index),
-        DeviceName::Vulkan(index) => (vulkan(), index),
-        DeviceName::Wgpu(index) => (wgpu(), index),
-        DeviceName::Gl => (gl(), None),
-        DeviceName::Auto | DeviceName::Cpu => (vec![cpu()], None),
-    };
-    list.into_iter().nth(index.unwrap_or(0))
-}
-
-/// Tests a named device in this process.
-pub(crate) fn probe(wanted: DeviceName) -> Result<(), String> {
-    cache::prepare();
-    let candidate = named(wanted).ok_or("it is not here")?;
-    let device = candidate.device.clone();
-    smoke::guarded(move || cache::activate(&device))?;
-    smoke::test(&candidate.device)
 }
 
 fn chosen(candidate: Candidate, reason: String) -> Chosen {
@@ -353,14 +135,14 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
 /// be caught. CUDA reports its failures.
 fn check(candidate: &Candidate) -> Result<(), String> {
     let device = candidate.device.clone();
-    smoke::guarded(move || cache::activate(&device))?;
+    guarded(move || cache::activate(&device))?;
     #[cfg(feature = "cuda")]
     if let DeviceName::Cuda(card) = candidate.name {
         stack::shrink(card.unwrap_or(0));
     }
     match candidate.kind {
-        Kind::Cuda | Kind::Cpu => smoke::test(&candidate.device),
-        _ => smoke::test_apart(candidate.name, &candidate.device),
+        Kind::Cuda | Kind::Cpu => self_test::test(&candidate.device),
+        _ => apart::test(candidate.name, &candidate.device),
     }
 }
 
@@ -395,16 +177,6 @@ fn with_rejects(reason: String, passed_over: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_read_and_written() {
-        for text in ["auto", "cuda", "cuda:3", "vulkan", "vulkan:1", "wgpu", "gl", "cpu"] {
-            assert_eq!(text.parse::<DeviceName>().map(|d| d.to_string()), Ok(text.to_string()));
-        }
-        for text in ["", "gpu", "cuda:x", "cuda:", "cpu:1", "auto:0"] {
-            assert!(text.parse::<DeviceName>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_card_that_is_not_here_is_missing() {

@@ -8,10 +8,10 @@ use lithoburn_models::parallel::{
     costs,
 };
 use lithoburn_models::{MaskNetwork, ParallelError, Place, Program};
-use lithoburn_pool::balance::{self, BalanceError, Room, StageCost};
-use lithoburn_pool::collective::link;
-use lithoburn_pool::pipeline::PipelineError;
+use lithoburn_pool::plan::balance::{self, BalanceError, Room, StageCost};
 use lithoburn_pool::{Chosen, memory};
+use lithoburn_ranks::PipelineError;
+use lithoburn_ranks::transfer::link;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;

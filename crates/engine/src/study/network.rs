@@ -10,9 +10,10 @@ use lithoburn_models::parallel::{
 use lithoburn_models::{
     EncoderDecoderConfig, MaskNetwork, NeuralIltConfig, ParallelError, Place, Program,
 };
-use lithoburn_pool::pipeline::{PipelineError, PipelineReport};
-use lithoburn_pool::stats::Latency;
+use lithoburn_pool::Latency;
 use lithoburn_pool::{Chosen, memory};
+use lithoburn_ranks::PipelineError;
+use lithoburn_ranks::pipeline::PipelineReport;
 
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;

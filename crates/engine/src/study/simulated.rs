@@ -20,8 +20,11 @@ pub(super) fn notes() -> Vec<String> {
             found.seconds / found.ideal_seconds
         )
     };
-    let device =
-        |per_task| simulated::Device { per_task, per_batch: PER_BATCH, ..Default::default() };
+    let device = |per_task| simulated::SimulatedDevice {
+        per_task,
+        per_batch: PER_BATCH,
+        ..Default::default()
+    };
     let uneven = simulated::uneven(&[(device(PER_TASK), 16), (device(4 * PER_TASK), 4)], 1000);
     let sum = format!(
         "a device and one of a quarter of its speed did {:.3} of the sum of what each does alone",

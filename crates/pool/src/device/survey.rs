@@ -1,0 +1,137 @@
+//! What is here: every device that this machine offers, untested.
+
+#[cfg(feature = "wgpu")]
+use burn::backend::WgpuBackend;
+use burn::tensor::Device;
+#[cfg(feature = "gpu")]
+use burn::tensor::DeviceType;
+
+use super::cache;
+#[cfg(feature = "gpu")]
+use super::guard::guarded;
+use super::name::{DeviceName, Kind};
+
+/// A device that could be used.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Name that chooses it.
+    pub name: DeviceName,
+    /// Sort.
+    pub kind: Kind,
+    /// The card's own name.
+    pub card: String,
+    /// The device.
+    pub device: Device,
+}
+
+/// Every device that this machine offers, best first. Nothing is tested.
+pub fn survey() -> Vec<Candidate> {
+    cache::prepare();
+    let mut found = cuda();
+    found.extend(vulkan());
+    // Where Vulkan is missing (macOS, a GL-only machine) wgpu may know another API.
+    if found.is_empty() {
+        found.extend(wgpu());
+    }
+    found.push(cpu());
+    found.sort_by_key(|candidate| candidate.kind);
+    found
+}
+
+/// The CPU, which is always here.
+pub(super) fn cpu() -> Candidate {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let card = format!("{threads} threads");
+    Candidate { name: DeviceName::Cpu, kind: Kind::Cpu, card, device: Device::flex() }
+}
+
+/// What the families offer that this program was built with.
+#[cfg(feature = "cuda")]
+fn cuda() -> Vec<Candidate> {
+    family(DeviceType::Cuda, DeviceName::Cuda)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Vec<Candidate> {
+    Vec::new()
+}
+
+#[cfg(feature = "wgpu")]
+fn vulkan() -> Vec<Candidate> {
+    family(DeviceType::Vulkan, DeviceName::Vulkan)
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Vec<Candidate> {
+    family(DeviceType::Wgpu, DeviceName::Wgpu)
+}
+
+/// OpenGL's device, if there is one.
+#[cfg(feature = "wgpu")]
+fn gl() -> Vec<Candidate> {
+    let open = || Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok();
+    let device = guarded(open).ok().flatten();
+    device.into_iter().map(|device| candidate(DeviceName::Gl, device)).collect()
+}
+
+#[cfg(not(feature = "wgpu"))]
+use no_graphics::{gl, vulkan, wgpu};
+
+#[cfg(not(feature = "wgpu"))]
+mod no_graphics {
+    use super::Candidate;
+
+    pub(super) fn vulkan() -> Vec<Candidate> {
+        Vec::new()
+    }
+
+    pub(super) fn wgpu() -> Vec<Candidate> {
+        Vec::new()
+    }
+
+    pub(super) fn gl() -> Vec<Candidate> {
+        Vec::new()
+    }
+}
+
+/// The devices of one family. A driver that fails to load offers none.
+#[cfg(feature = "gpu")]
+fn family(device_type: DeviceType, name: fn(Option<usize>) -> DeviceName) -> Vec<Candidate> {
+    let list = guarded(move || Device::enumerate(device_type).into_vec()).unwrap_or_default();
+    let numbered = |(index, device)| candidate(name(Some(index)), device);
+    list.into_iter().enumerate().map(numbered).collect()
+}
+
+#[cfg(feature = "gpu")]
+fn candidate(name: DeviceName, device: Device) -> Candidate {
+    let opened = device.clone();
+    let identity = guarded(move || opened.identity().map(|i| (i.name, i.physical.is_some())));
+    let (card, physical) = identity.ok().flatten().unwrap_or(("unknown card".into(), true));
+    Candidate { name, kind: kind_of(&name, &device, physical), card, device }
+}
+
+/// Burn tells an adapter's sort only in its `Debug` text.
+#[cfg(feature = "gpu")]
+fn kind_of(name: &DeviceName, device: &Device, physical: bool) -> Kind {
+    let text = format!("{device:?}");
+    match name {
+        DeviceName::Cuda(_) => Kind::Cuda,
+        DeviceName::Cpu => Kind::Cpu,
+        _ if text.contains("DiscreteGpu") => Kind::Discrete,
+        _ if text.contains("IntegratedGpu") => Kind::Integrated,
+        _ if text.contains("Cpu") || !physical => Kind::Software,
+        _ => Kind::Virtual,
+    }
+}
+
+/// The candidates that a name could mean, and which of them it does.
+pub(super) fn named(wanted: DeviceName) -> Option<Candidate> {
+    let (list, index) = match wanted {
+        DeviceName::Cuda(index) => (cuda(), index),
+        DeviceName::Vulkan(index) => (vulkan(), index),
+        DeviceName::Wgpu(index) => (wgpu(), index),
+        DeviceName::Gl => (gl(), None),
+        DeviceName::Auto | DeviceName::Cpu => (vec![cpu()], None),
+    };
+    list.into_iter().nth(index.unwrap_or(0))
+}
