@@ -431,7 +431,7 @@ mod tests {
     use lithoburn_litho::Simulator;
     use lithoburn_litho::bake::BakeConfig;
     use lithoburn_litho::forward::{ThinMask, Tracked};
-    use lithoburn_litho::tcc::Optics;
+    use lithoburn_litho::optics::Optics;
 
     fn kernels() -> KernelSet {
         Optics { count: 3, source_step: 0.1, ..Optics::default() }.kernels().expect("optics")

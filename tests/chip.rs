@@ -352,7 +352,7 @@ fn kernels_of_a_finite_reach_are_near_to_the_optics() {
 }
 
 /// Wires at random, imaged in one tile and in nine: one image, but for f32's rounding of sums over a million pixels. With fields of 256²
-/// pixels `litho::ambit` is held to 1e-6.
+/// pixels `litho::optics::ambit` is held to 1e-6.
 #[test]
 fn images_of_tiles_are_the_image_of_the_whole() {
     use lithoburn::engine::chip::{Lane, MaskFormat};

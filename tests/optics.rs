@@ -4,7 +4,7 @@ use lithoburn::burn::tensor::{Device, Tensor, TensorData};
 use lithoburn::engine::default_kernels;
 use lithoburn::litho::ilt::{Ilt, IltConfig, Level, Start};
 use lithoburn::litho::loss::PrintLoss;
-use lithoburn::litho::tcc::Optics;
+use lithoburn::litho::optics::Optics;
 use lithoburn::litho::{KernelSet, Simulator};
 
 use crate::reference;

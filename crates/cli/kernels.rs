@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use lithoburn_engine::overview::draw_optics;
 use lithoburn_layout::write_whole;
-use lithoburn_litho::contest::{self, Header};
+use lithoburn_litho::optics::contest::{self, Header};
 use lithoburn_litho::{KernelSet, Kernels};
 
 use crate::Verdict;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lithoburn_layout::png;
-use lithoburn_litho::source::{Axis, Polarization, Source};
-use lithoburn_litho::tcc::Optics;
+use lithoburn_litho::optics::Optics;
+use lithoburn_litho::optics::source::{Axis, Polarization, Source};
 
 /// Finest and coarsest step of source points, in sigma.
 const STEPS: [f64; 2] = [1e-3, 0.02];

@@ -1,6 +1,6 @@
 //! How a mask of any size prints: simulation alone, tile by tile.
 //!
-//! Kernels are cut off smoothly at the halo's width ([`lithoburn_litho::ambit`]), so that the images of neighbouring tiles are
+//! Kernels are cut off smoothly at the halo's width ([`lithoburn_litho::optics::ambit`]), so that the images of neighbouring tiles are
 //! one image. Of each tile the contours at the three corners are written, cut along the tiles' cores, and areas are summed.
 //! Nothing is kept but the tiles in flight and the prints of targets that come again.
 

@@ -8,8 +8,9 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
 use lithoburn_litho::forward::ForwardModel;
 use lithoburn_litho::ilt::{
-    HardMasks, Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage, resized,
+    HardMasks, Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage,
 };
+use lithoburn_litho::images::resized;
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
 use lithoburn_models::onnx::Exported;
 use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, weights};

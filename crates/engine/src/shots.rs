@@ -6,7 +6,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use lithoburn_layout::{Bounds, Coverage, Frame, Layout, MaskRules, Polygon, Raster, manhattan};
-use lithoburn_litho::ilt::resized;
+use lithoburn_litho::images::resized;
 use lithoburn_litho::loss::{Goal, PrintLoss};
 use lithoburn_litho::{LithoError, ProcessWindow, Simulator};
 

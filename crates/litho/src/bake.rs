@@ -27,9 +27,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::forward::{CornerImages, ForwardModel, Imager, interpolation};
-use crate::kernels::Recipe;
-use crate::pupil::Pupil;
-use crate::tcc::Optics;
+use crate::optics::Optics;
+use crate::optics::kernels::Recipe;
+use crate::optics::pupil::Pupil;
 use crate::{Focus, KernelSet, LithoError, ProcessWindow, Resist, Sampling, Simulator};
 use diffusion::Diffusion;
 

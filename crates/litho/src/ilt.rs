@@ -15,19 +15,17 @@
 //! loss, constraint and schedule are ours.
 
 mod descent;
-mod images;
 mod modelled;
-mod probes;
 mod steps;
 
 use burn::tensor::{Bool, BoolStore, DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::loss::{Goal, PrintLoss};
+use crate::images::{self, resized};
+use crate::loss::{Goal, PrintLoss, probes};
 use crate::{LithoError, Sampling, Simulator};
 use descent::Descent;
-pub use images::{resized, smoothed};
 pub use modelled::{Found, ModelledIlt, Usage};
 pub(crate) use steps::Optics;
 

@@ -12,14 +12,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`source`], [`pupil`], [`zernike`], [`tcc`] | kernels from first principles |
-//! | [`kernels`] | a set of kernels: load, save, compare |
-//! | [`ambit`] | kernels of a finite reach, for fields of any period |
-//! | [`contest`] | kernels as the ICCAD 2013 contest published them |
+//! | [`optics`] | sets of kernels: from first principles, from files, of a finite reach |
 //! | [`aerial`] | mask → aerial image, on a coarse grid, differentiable |
 //! | [`forward`] | what a solver needs of any forward model |
 //! | [`bake`] | a resist through its depth: exposure, bake, deprotection |
 //! | [`process`], [`resist`] | dose and focus corners; what prints |
+//! | [`images`] | images on other grids, smoothed |
 //! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
 //! | [`metrics`], [`window`] | L2, PV band and EPE, as the field counts them; edges below a pixel, dose and focus latitude |
 //!
@@ -27,25 +25,20 @@
 //! pixels. There are no polygons here: those are `lithoburn-layout`'s.
 
 pub mod aerial;
-pub mod ambit;
 pub mod bake;
-pub mod contest;
 mod error;
 pub mod forward;
 pub mod ilt;
-pub mod kernels;
+pub mod images;
 pub mod loss;
 pub mod metrics;
+pub mod optics;
 pub mod process;
-pub mod pupil;
 pub mod resist;
-pub mod source;
-pub mod tcc;
 pub mod window;
-pub mod zernike;
 
 pub use aerial::{Aerial, Sampling, Simulator, pixel_average};
 pub use error::LithoError;
-pub use kernels::{KernelSet, Kernels};
+pub use optics::kernels::{KernelSet, Kernels};
 pub use process::{Corner, Focus, Process, ProcessWindow};
 pub use resist::Resist;

@@ -1,11 +1,12 @@
 //! The error of a print, differentiable: what solvers and training minimise.
 
 mod corners;
+pub(crate) mod probes;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::ilt::resized;
+use crate::images::resized;
 use crate::{Aerial, Corner, Focus, ProcessWindow, Resist};
 
 /// What an error at an edge counts, over one elsewhere, when hard masks are compared.

@@ -1,7 +1,7 @@
 //! The simulator that teaches, and the clips that judge, on one device.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lithoburn_litho::ilt::resized;
+use lithoburn_litho::images::resized;
 use lithoburn_litho::{Corner, KernelSet, Sampling, Simulator};
 use lithoburn_models::MaskNetwork;
 

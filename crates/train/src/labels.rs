@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::write_whole;
-use lithoburn_litho::ilt::{Ilt, IltConfig, Start, resized};
+use lithoburn_litho::ilt::{Ilt, IltConfig, Start};
+use lithoburn_litho::images::resized;
 use lithoburn_litho::{KernelSet, Simulator};
 use lithoburn_models::kernels_sha256;
 use lithoburn_models::weights::hash_of;

@@ -10,7 +10,7 @@ use burn::store::ModuleSnapshot;
 use burn::tensor::{DType, Device, Tensor};
 use lithoburn_layout::write_whole;
 use lithoburn_litho::KernelSet;
-use lithoburn_litho::ilt::resized;
+use lithoburn_litho::images::resized;
 use lithoburn_models::{Discriminator, MaskNetwork, kernels_sha256, weights};
 
 use crate::adam::Adam;

@@ -378,7 +378,7 @@ fn save(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lithoburn_litho::tcc::Optics;
+    use lithoburn_litho::optics::Optics;
 
     /// Two true kernels a focus, three learned ones: they can be learned, and so the error must fall.
     #[test]

@@ -1,8 +1,8 @@
 //! The picture of a set of kernels: source, pupil, weights, and the first kernels' magnitudes.
 
-use lithoburn_litho::pupil::Pupil;
-use lithoburn_litho::source::Polarization;
-use lithoburn_litho::tcc::Optics;
+use lithoburn_litho::optics::Optics;
+use lithoburn_litho::optics::pupil::Pupil;
+use lithoburn_litho::optics::source::Polarization;
 use lithoburn_litho::{KernelSet, Kernels};
 
 use super::canvas::{Align, Axis, Canvas, DARK, INK, MUTED, RULE, Rgb, Side, Style, inferno};

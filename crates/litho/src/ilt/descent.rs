@@ -4,10 +4,10 @@ use std::f64::consts::PI;
 
 use burn::tensor::{Tensor, activation::sigmoid};
 
-use super::images::{free_window, smoothed};
 use super::steps::{self, Plan, PrintWeights, Stand, Step};
 use super::{Best, Ilt, Level, MaskConstraint, Progress, read_back, still_open};
 use crate::aerial::Exposure;
+use crate::images::{free_window, smoothed};
 use crate::loss::Goal;
 use crate::{Aerial, LithoError, Sampling};
 

@@ -13,11 +13,11 @@ use std::f64::consts::PI;
 use burn::tensor::{Tensor, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use super::images::{free_square, smoothed};
 use super::{Best, IltConfig, Level, MaskConstraint, Progress, Start};
-use super::{enforced, from_bits, is_candidate, read_back, resized, still_open};
+use super::{enforced, from_bits, is_candidate, read_back, still_open};
 use crate::LithoError;
 use crate::forward::{CornerImages, ForwardModel, Imager, Tracked};
+use crate::images::{free_square, resized, smoothed};
 use crate::loss::Goal;
 
 /// What a descent asked of its models, for each clip of the batch.
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::forward::ThinMask;
     use crate::ilt::Ilt;
-    use crate::tcc::Optics;
+    use crate::optics::Optics;
     use crate::{ProcessWindow, Simulator};
     use burn::tensor::{Device, TensorData};
 

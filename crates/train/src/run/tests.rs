@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use lithoburn_litho::tcc::Optics;
+use lithoburn_litho::optics::Optics;
 use lithoburn_models::{EncoderDecoderConfig, GanOpc, GanOpcConfig, NeuralIlt, NeuralIltConfig};
 
 use super::*;

@@ -15,7 +15,7 @@ const BEFORE_NM: f64 = 2.0;
 const BEYOND_NM: f64 = 4.0;
 
 /// Where the strips of a batch of targets lie, from the targets' pixels; both are row by row, `[batch, n, n]`.
-pub(super) fn strips(targets: &[bool], shape: [usize; 3], pixel_nm: f64) -> Vec<bool> {
+pub(crate) fn strips(targets: &[bool], shape: [usize; 3], pixel_nm: f64) -> Vec<bool> {
     let [_, _, n] = shape;
     let mut strips = vec![false; targets.len()];
     strips.par_chunks_mut(n * n).zip(targets.par_chunks(n * n)).for_each(|(strips, target)| {

@@ -5,6 +5,8 @@ use std::f64::consts::PI;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::*;
+use crate::optics::source::{Polarization, Source};
+use crate::optics::zernike::Aberrations;
 use crate::{Focus, Simulator};
 
 /// Pixels on a side of the masks here.

@@ -9,7 +9,7 @@ use std::f64::consts::PI;
 use faer::c64;
 use serde::{Deserialize, Serialize};
 
-use crate::zernike::Aberrations;
+use super::zernike::Aberrations;
 
 /// A projection lens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,7 +9,8 @@
 
 use std::path::Path;
 
-use crate::{KernelSet, Kernels, LithoError};
+use super::kernels::{KernelSet, Kernels};
+use crate::LithoError;
 
 /// Frequencies on a side.
 const SIDE: usize = 35;

@@ -5,13 +5,12 @@
 //! the best sum of coherent systems (Cobb).
 
 use faer::{Mat, Side, c64};
-use serde::{Deserialize, Serialize};
 
+use super::Optics;
+use super::kernels::{KernelSet, Kernels, Recipe};
+use super::pupil::Pupil;
+use super::source::SourcePoint;
 use crate::LithoError;
-use crate::kernels::{KernelSet, Kernels, Recipe};
-use crate::pupil::Pupil;
-use crate::source::{Polarization, Source, SourcePoint};
-use crate::zernike::Aberrations;
 
 /// Most frequencies kept on each side of zero: the TCC then has 16641² entries, 4 GB.
 const MOST_HALF: usize = 64;
@@ -19,54 +18,6 @@ const MOST_HALF: usize = 64;
 const MOST_STEPS: f64 = 500.0;
 /// Columns of amplitudes in memory at a time.
 const COLUMNS: usize = 1536;
-
-/// Everything that determines a set of kernels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Optics {
-    /// Illumination.
-    pub source: Source,
-    /// Its polarisation.
-    pub polarization: Polarization,
-    /// The lens in focus.
-    pub pupil: Pupil,
-    /// Phase at the rim in the defocus corner, in rad.
-    pub defocus_rad: f64,
-    /// Factors on the intensity in focus and in defocus.
-    pub exposure: [f64; 2],
-    /// Field period, in nm: frequencies are multiples of its inverse.
-    pub period_nm: f64,
-    /// Frequencies kept on each side of zero.
-    pub half: usize,
-    /// Kernels kept.
-    pub count: usize,
-    /// Distance of source points, in units of the pupil radius.
-    pub source_step: f64,
-}
-
-impl Default for Optics {
-    /// The ICCAD 2013 contest's system, as fitted to its published kernels: a cross-quad source with
-    /// poles polarised across the axes, 193 nm. If the contest's pixel of 1 nm stands for 0.594 nm,
-    /// the aperture is 1.35 in water; at its face value it is 0.80.
-    fn default() -> Self {
-        Self {
-            source: Source::CrossQuad { inner: 0.5656, outer: 0.8414, half_angle_deg: 18.98 },
-            polarization: Polarization::CrossPoles,
-            pupil: Pupil {
-                wavelength_nm: 193.0,
-                na: 8.501 * 193.0 / 2048.0,
-                sine: 0.755,
-                defocus_rad: 0.0,
-                aberrations: Aberrations::default(),
-            },
-            defocus_rad: -0.583,
-            exposure: [0.8036, 0.7881],
-            period_nm: 2048.0,
-            half: 17,
-            count: 24,
-            source_step: 0.02,
-        }
-    }
-}
 
 impl Optics {
     /// Makes the kernels in focus and in defocus.

@@ -2,7 +2,7 @@
 //!
 //! File format: safetensors with `focus.re`, `focus.im` (`[count, side, side]`, f32, DC in the middle,
 //! row frequency then column frequency), `focus.scales` (`[count]`), the same for `defocus`, and in the
-//! metadata `period_nm` (2048 if absent) and `recipe` (JSON of [`crate::tcc::Optics`], if the set
+//! metadata `period_nm` (2048 if absent) and `recipe` (JSON of [`Optics`], if the set
 //! was made from one).
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use faer::c64;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::tcc::Optics;
+use super::Optics;
 use crate::{Focus, LithoError};
 
 /// Period of sets that do not state one: the ICCAD 2013 contest's tile.

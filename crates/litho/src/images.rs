@@ -1,4 +1,4 @@
-//! What the solver does to images: resizing, smoothing, rounding corners.
+//! What solvers and training do to images: resizing, smoothing, rounding corners.
 
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
@@ -7,12 +7,12 @@ use burn::tensor::{Device, Tensor};
 use crate::Sampling;
 
 /// 1 inside the free square, 0 outside. `[1, n, n]`.
-pub(super) fn free_window(grid: &Sampling, free_nm: f64, device: &Device) -> Tensor<3> {
+pub(crate) fn free_window(grid: &Sampling, free_nm: f64, device: &Device) -> Tensor<3> {
     free_square(grid.size, grid.pixel_nm, free_nm, device)
 }
 
 /// As [`free_window`], of `n` pixels a side.
-pub(super) fn free_square(n: usize, pixel_nm: f64, free_nm: f64, device: &Device) -> Tensor<3> {
+pub(crate) fn free_square(n: usize, pixel_nm: f64, free_nm: f64, device: &Device) -> Tensor<3> {
     let middle = n as f64 / 2.0;
     let open = |i: usize| ((i as f64 + 0.5 - middle) * pixel_nm).abs() <= free_nm / 2.0;
     let line: Vec<f32> = (0..n).map(|i| f32::from(u8::from(open(i)))).collect();
@@ -94,7 +94,7 @@ pub fn resized(image: Tensor<3>, size: usize) -> Tensor<3> {
 
 /// A target with rounded corners: smoothed three times, which is nearly a Gaussian of `sigma_nm`, and
 /// cut at one half. Edges stay where they are; corners, which no lens prints, become arcs.
-pub(super) fn rounded(target: Tensor<3>, sigma_nm: f64, pixel_nm: f64) -> Tensor<3> {
+pub(crate) fn rounded(target: Tensor<3>, sigma_nm: f64, pixel_nm: f64) -> Tensor<3> {
     let sigma = sigma_nm / pixel_nm;
     // Three boxes of s pixels have the variance (s² − 1) / 4.
     let side = (((4.0 * sigma * sigma + 1.0).sqrt() - 1.0) / 2.0).round() as usize * 2 + 1;

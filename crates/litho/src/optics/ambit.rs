@@ -12,7 +12,8 @@
 
 use std::f64::consts::PI;
 
-use crate::{KernelSet, Kernels, LithoError};
+use super::kernels::{KernelSet, Kernels};
+use crate::LithoError;
 
 /// Shape of the bump: its spectrum's side lobes are `β / sinh β` of its peak at most.
 const BETA: f64 = 11.0;
