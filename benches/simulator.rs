@@ -8,10 +8,11 @@ use lithoburn::burn::tensor::{Tensor, TensorData};
 use lithoburn::engine::default_kernels;
 use lithoburn::layout::generate::ClipRules;
 use lithoburn::layout::{Coverage, Frame};
+use lithoburn::litho::forward::ThinMask;
 use lithoburn::litho::ilt::{Ilt, IltConfig, Level, Start};
 use lithoburn::litho::images::smoothed;
 use lithoburn::litho::loss::{Goal, PrintLoss};
-use lithoburn::litho::{Aerial, Sampling, Simulator};
+use lithoburn::litho::{Aerial, ProcessWindow, Sampling, Simulator};
 use shared::device;
 
 fn main() {
@@ -95,10 +96,11 @@ fn ten_adjoints(bencher: divan::Bencher, size: (usize, usize)) {
 fn ten_loss_gradients(bencher: divan::Bencher, size: (usize, usize)) {
     let s = step(size);
     let aerial = s.simulator.aerial(s.mask.clone(), &s.grid, &s.grid);
+    let images = aerial.at_corners(&ProcessWindow::default());
     let loss = PrintLoss::default();
     timed(bencher, || {
-        let gradient = loss.gradient(&aerial, &s.goal);
-        gradient.best + gradient.defocus
+        let gradient = loss.gradient(&images, &s.goal);
+        gradient.nominal + gradient.outer + gradient.inner
     });
 }
 
@@ -116,8 +118,12 @@ fn forty_solver_steps(bencher: divan::Bencher, size: (usize, usize)) {
     let config = IltConfig::default();
     let level = Level { pixel_nm, iterations: 40, ..config.levels[0] };
     let config = IltConfig { levels: vec![level], ..config };
-    let solver = Ilt::new(&config, &s.simulator);
-    let solve = || solver.solve(&s.mask, &Start::Target, &mut |_| true).expect("solves").bits.len();
+    let model = ThinMask::new(s.simulator.clone(), ProcessWindow::default());
+    let solver = Ilt::new(&config, &model);
+    let solve = || {
+        let found = solver.run(&s.mask, &Start::Target, &mut |_| true).expect("solves");
+        found.masks.bits.len()
+    };
     solve();
     bencher.bench_local(solve);
 }

@@ -21,8 +21,10 @@ use std::path::Path;
 use burn::module::{Module, Param};
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use lithoburn_litho::forward::{CornerImages, ForwardModel, Imager, interpolation};
-use lithoburn_litho::{Corner, Focus, KernelSet, LithoError, ProcessWindow, pixel_average};
+use lithoburn_litho::forward::{ForwardModel, Imager, interpolation};
+use lithoburn_litho::{
+    Corner, CornerImages, Focus, KernelSet, LithoError, ProcessWindow, pixel_average,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::convolution::{biased, same_convolution};
@@ -430,7 +432,7 @@ mod tests {
     use lithoburn_litho::Kernels;
     use lithoburn_litho::Simulator;
     use lithoburn_litho::bake::BakeConfig;
-    use lithoburn_litho::forward::{ThinMask, Tracked};
+    use lithoburn_litho::forward::ThinMask;
     use lithoburn_litho::optics::Optics;
 
     fn kernels() -> KernelSet {
@@ -504,9 +506,9 @@ mod tests {
             let each = images.nominal + images.outer * 0.5 - images.inner;
             values(each * weight.clone()).iter().map(|&v| f64::from(v)).sum()
         };
-        let tracked = Tracked::expose(imager.as_ref(), mask());
+        let exposed = imager.expose(mask());
         let by = |factor: f64| weight.clone() * factor;
-        let gradient = tracked.pull_back(CornerImages {
+        let gradient = exposed.pull_back(CornerImages {
             nominal: by(1.0),
             outer: by(0.5),
             inner: by(-1.0),

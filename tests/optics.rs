@@ -2,10 +2,11 @@
 
 use lithoburn::burn::tensor::{Device, Tensor, TensorData};
 use lithoburn::engine::default_kernels;
+use lithoburn::litho::forward::ThinMask;
 use lithoburn::litho::ilt::{Ilt, IltConfig, Level, Start};
 use lithoburn::litho::loss::PrintLoss;
 use lithoburn::litho::optics::Optics;
-use lithoburn::litho::{KernelSet, Simulator};
+use lithoburn::litho::{KernelSet, ProcessWindow, Simulator};
 
 use crate::reference;
 
@@ -50,8 +51,11 @@ fn the_gradient_is_the_finite_difference() {
     let tensor =
         |v: &[f32]| Tensor::<3>::from_data(TensorData::new(v.to_vec(), [1, n, n]), &device);
     let loss = PrintLoss::default();
-    let value =
-        |mask: Tensor<3>| loss.value(&simulator.aerial(mask, &grid, &grid), &tensor(&target));
+    let window = ProcessWindow::default();
+    let value = |mask: Tensor<3>| {
+        let images = simulator.aerial(mask, &grid, &grid).at_corners(&window);
+        loss.value(&images, &tensor(&target))
+    };
     let leaf = tensor(&mask).autodiff().require_grad();
     let gradient = leaf.grad(&value(leaf.clone()).backward()).expect("a gradient");
     let gradient = gradient.try_into_vec_as::<f32>().expect("f32");
@@ -86,8 +90,9 @@ fn ilt_halves_the_error_of_a_bar() {
     let bar = |i: usize| (60..66).contains(&(i % n)) && (44..84).contains(&(i / n));
     let target: Vec<f32> = (0..n * n).map(|i| f32::from(u8::from(bar(i)))).collect();
     let target = Tensor::<3>::from_data(TensorData::new(target, [1, n, n]), &device);
-    let mask =
-        Ilt::new(&config, &simulator).run(&target, &Start::Target, &mut |_| true).expect("runs");
+    let model = ThinMask::new(simulator.clone(), ProcessWindow::default());
+    let found = Ilt::new(&config, &model).run(&target, &Start::Target, &mut |_| true);
+    let mask = found.expect("runs").masks.to_tensor(&device);
     let grid = simulator.sampling(16.0, 16).expect("128 pixels");
     let error = |mask: Tensor<3>| {
         let print = simulator.aerial(mask, &grid, &grid).best.greater_equal_elem(0.225).float();

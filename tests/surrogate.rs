@@ -5,7 +5,7 @@ use lithoburn::engine::{TrueModel, default_kernels};
 use lithoburn::layout::{Coverage, Frame, Layout, ReadOptions};
 use lithoburn::litho::bake::BakeConfig;
 use lithoburn::litho::forward::ForwardModel;
-use lithoburn::litho::ilt::{IltConfig, ModelledIlt, Start};
+use lithoburn::litho::ilt::{Ilt, IltConfig, Start};
 use lithoburn::litho::{KernelSet, ProcessWindow};
 
 use crate::reference;
@@ -42,8 +42,9 @@ fn check(model: &TrueModel) {
     let truth = model.on(&device).expect("true model");
     let (learned, _) = model.surrogate(None, &device).expect("a built-in surrogate");
     let config = short(24);
-    let descent = ModelledIlt::exact(&config, &learned);
-    let mask = descent.run(&target(), &Start::Target, &mut |_| true).expect("descends").masks;
+    let descent = Ilt::new(&config, &learned);
+    let found = descent.run(&target(), &Start::Target, &mut |_| true).expect("descends");
+    let mask = found.masks.to_tensor(&device);
     let (truth, learned) = (truth.on(8.0, 8).expect("fits"), learned.on(8.0, 8).expect("fits"));
     for mask in [target(), mask] {
         let error = truth.images(mask.clone()).mean_square_error(&learned.images(mask));
@@ -72,20 +73,20 @@ fn a_descent_through_the_surrogate_ends_where_the_exact_one_does() {
     let truth = model.on(&device).expect("true model");
     let (learned, _) = model.surrogate(None, &device).expect("a built-in surrogate");
     let config = short(40);
-    let error = |descent: ModelledIlt| {
+    let error = |descent: Ilt| {
         let found = descent.run(&target(), &Start::Target, &mut |_| true).expect("descends");
-        let images = truth.on(8.0, 8).expect("fits").images(found.masks);
+        let images = truth.on(8.0, 8).expect("fits").images(found.masks.to_tensor(&device));
         let printed = |image: &Tensor<3>| image.clone().greater_equal_elem(0.225).float();
         let design = target().greater_equal_elem(0.5).float();
         let l2 = (printed(&images.nominal) - design).abs();
         let band = (printed(&images.outer) - printed(&images.inner)).abs();
         (number((l2 + band).sum_dim(2).sum_dim(1)), found.usage)
     };
-    let (exact, usual) = error(ModelledIlt::exact(&config, truth.as_ref()));
-    let learned = ModelledIlt::exact(&config, truth.as_ref()).with_surrogate(&learned, 20);
+    let (exact, usual) = error(Ilt::new(&config, truth.as_ref()));
+    let learned = Ilt::new(&config, truth.as_ref()).with_surrogate(&learned, 20);
     let (found, usage) = error(learned);
     assert!(found <= 1.03 * exact, "{found} vs {exact}");
-    assert_eq!((usual.true_model_calls, usage.true_model_calls), (48, 10));
+    assert_eq!((usual.true_model_calls, usage.true_model_calls), (49, 11));
     assert!(usage.surrogate_mse.is_some_and(|mse| mse <= 1e-5), "{usage:?}");
 }
 

@@ -85,8 +85,7 @@ pub(super) fn surrogate(args: &SurrogateArgs) -> Result<Verdict> {
     };
     let (surrogate, weights_sha256) = model.surrogate(args.weights.as_deref(), &device.device)?;
     let rules = args.rules.load()?.map(Kept);
-    let mut descent = IltConfig::default();
-    descent.loss.window = process.window;
+    let descent = IltConfig::default();
     let comparison = Comparison {
         model: &model,
         surrogate: &surrogate,

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::{MaskRules, Raster, rules};
-use lithoburn_litho::forward::ForwardModel;
+use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{
-    HardMasks, Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage,
+    Found, HardMasks, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage,
 };
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
@@ -120,7 +120,7 @@ impl Model {
 
 /// A model, ready on a device.
 pub struct Proposer {
-    simulator: Simulator,
+    optics: ThinMask,
     means: Means,
     descent: IltConfig,
     constraint: Option<Kept>,
@@ -196,10 +196,9 @@ impl Proposer {
             }
         };
         let mut descent = model.descent().on_field(kernels.period_nm);
-        descent.loss.window = process.window;
         descent.loss.band = band.unwrap_or(descent.loss.band);
         Ok(Self {
-            simulator,
+            optics: ThinMask::new(simulator, process.window),
             means,
             descent,
             constraint: rules.map(Kept),
@@ -218,7 +217,7 @@ impl Proposer {
 
     /// The optics on the proposer's device.
     pub fn simulator(&self) -> &Simulator {
-        &self.simulator
+        self.optics.simulator()
     }
 
     /// What the last batch asked of a surrogate and of the true model, for each of its clips.
@@ -246,20 +245,22 @@ impl Proposer {
     ) -> Result<Vec<Raster>, EngineError> {
         let target = self.upload(targets);
         match &self.means {
-            Means::Descent => Ok(self.rasters(&self.descend(&target, &Start::Target, 0, watch)?)),
+            Means::Descent => {
+                let descent = Ilt::new(&self.descent, &self.optics);
+                Ok(self.rasters(&self.descend(descent, &target, &Start::Target, 0, watch)?.masks))
+            }
             Means::Surrogate { learned, truth, every } => {
-                let constraint = self.constraint.as_ref().map(|kept| kept as &dyn MaskConstraint);
-                let descent = ModelledIlt::exact(&self.descent, truth.as_ref())
-                    .with_surrogate(learned.as_ref(), *every)
-                    .with_constraint(constraint);
-                let found = descent.run(&target, &Start::Target, watch)?;
+                let descent = Ilt::new(&self.descent, truth.as_ref())
+                    .with_surrogate(learned.as_ref(), *every);
+                let found = self.descend(descent, &target, &Start::Target, 0, watch)?;
                 if let Ok(mut usage) = self.usage.lock() {
                     *usage = Some(found.usage);
                 }
-                self.download(found.masks)
+                Ok(self.rasters(&found.masks))
             }
             Means::Network { network, correct } => {
-                let size = (self.simulator.period_nm() / network.head().pixel_nm).round() as usize;
+                let size =
+                    (self.simulator().period_nm() / network.head().pixel_nm).round() as usize;
                 let small = fitted(&target, size)?;
                 // A mask that is taken as it is deserves the better answer; a correction does not need it.
                 let mask = match correct {
@@ -270,8 +271,9 @@ impl Proposer {
                     return Err(LithoError::Interrupted.into());
                 }
                 if *correct > 0 {
-                    let masks = self.descend(&target, &Start::Mask(mask), 1, watch)?;
-                    return Ok(self.rasters(&masks));
+                    let descent = Ilt::new(&self.descent, &self.optics);
+                    let found = self.descend(descent, &target, &Start::Mask(mask), 1, watch)?;
+                    return Ok(self.rasters(&found.masks));
                 }
                 let mut masks = self.download(mask.greater_equal_elem(0.5).float())?;
                 if let Some(Kept(rules)) = &self.constraint {
@@ -284,16 +286,16 @@ impl Proposer {
 
     fn descend(
         &self,
+        descent: Ilt,
         target: &Tensor<3>,
         start: &Start,
         before: usize,
         watch: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<HardMasks, EngineError> {
+    ) -> Result<Found, EngineError> {
         let total = self.steps();
         let mut shifted = |p: Progress| watch(Progress { done: p.done + before, total, ..p });
         let constraint = self.constraint.as_ref().map(|kept| kept as &dyn MaskConstraint);
-        let descent = Ilt::new(&self.descent, &self.simulator).with_constraint(constraint);
-        Ok(descent.solve(target, start, &mut shifted)?)
+        Ok(descent.with_constraint(constraint).run(target, start, &mut shifted)?)
     }
 
     /// Targets on the device, with the finest pixels that a level has: the rest would only be sent and
@@ -309,12 +311,12 @@ impl Proposer {
             .zip(&small)
             .for_each(|(data, target)| data.copy_from_slice(&target.data));
         let data = TensorData::new(data, [targets.len(), height, width]);
-        Tensor::from_data(data, self.simulator.device())
+        Tensor::from_data(data, self.simulator().device())
     }
 
     fn rasters(&self, masks: &HardMasks) -> Vec<Raster> {
         let HardMasks { size, bits } = masks;
-        let pixel_nm = self.simulator.period_nm() / *size as f64;
+        let pixel_nm = self.simulator().period_nm() / *size as f64;
         let raster = |bits: &[bool]| Raster {
             width: *size,
             height: *size,
@@ -326,7 +328,7 @@ impl Proposer {
 
     fn download(&self, masks: Tensor<3>) -> Result<Vec<Raster>, EngineError> {
         let [_, height, width] = masks.dims();
-        let pixel_nm = self.simulator.period_nm() / width as f64;
+        let pixel_nm = self.simulator().period_nm() / width as f64;
         let failed = |e: burn::tensor::TensorReadError| LithoError::Device {
             doing: "read the mask",
             problem: e.to_string(),

@@ -6,6 +6,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use lithoburn_layout::{Bounds, Coverage, Frame, Layout, MaskRules, Polygon, Raster, manhattan};
+use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::images::resized;
 use lithoburn_litho::loss::{Goal, PrintLoss};
 use lithoburn_litho::{LithoError, ProcessWindow, Simulator};
@@ -58,18 +59,18 @@ impl Fitter<'_> {
             .collect();
         let free = free_edges(&shots);
         let parts = parts(&shots);
-        let mut loss = PrintLoss { window: self.window, ..PrintLoss::default() };
+        let mut loss = PrintLoss::default();
         loss.band = self.band.unwrap_or(loss.band);
         let goal = self.goal(mask, target);
-        let grid = self.simulator.sampling(mask.pixel_nm, mask.pixel_nm.round() as usize)?;
+        let model = ThinMask::new(self.simulator.clone(), self.window);
+        let imager = model.on(mask.pixel_nm, mask.pixel_nm.round().max(1.0) as usize)?;
         let mut moments = vec![[[0.0; 2]; 4]; shots.len()];
         let mut best: Option<(f32, Vec<Shot>)> = None;
         for step in 0..STEPS {
             let image = self.image(&shots, mask);
-            let exposure = self.simulator.expose(image, &grid, &grid);
-            let gradient = loss.gradient(&exposure.aerial, &goal);
-            let by_mask = self.simulator.pull_back(&exposure, &gradient, &grid, &grid);
-            let by_mask = values(by_mask)?;
+            let exposed = imager.expose(image);
+            let gradient = loss.gradient(&exposed.images, &goal);
+            let by_mask = values(exposed.pull_back(gradient)?)?;
             let field = Raster { data: by_mask, ..mask.clone() };
             let rate = STEP_NM * (1.0 - 0.9 * step as f64 / STEPS as f64);
             for ((shot, free), moments) in shots.iter_mut().zip(&free).zip(&mut moments) {
@@ -83,8 +84,8 @@ impl Fitter<'_> {
             if step + CANDIDATES >= STEPS {
                 let whole: Vec<Shot> = shots.iter().map(|s| s.map(f64::round)).collect();
                 let whole = self.large_enough(&whole, &parts);
-                let aerial = self.simulator.aerial(self.image(&whole, mask), &grid, &grid);
-                let error = values(loss.hard_error(&aerial, &goal))?[0];
+                let images = imager.images(self.image(&whole, mask));
+                let error = values(loss.hard_error(&images, &goal))?[0];
                 if best.as_ref().is_none_or(|(least, _)| error < *least) {
                     best = Some((error, whole));
                 }
@@ -296,16 +297,17 @@ mod tests {
         let shots = [[900.3, 803.0, 1003.1, 1301.9]];
         let target = drawn(&[[910.0, 800.0, 1000.0, 1300.0]], &like);
         let goal = fitter.goal(&like, &target);
-        let grid = simulator.sampling(8.0, 8)?;
+        let model = ThinMask::new(simulator.clone(), ProcessWindow::default());
+        let imager = model.on(8.0, 8)?;
         let loss = PrintLoss::default();
         let error = |shots: &[Shot]| -> Result<f64, EngineError> {
-            let aerial = simulator.aerial(fitter.image(shots, &like), &grid, &grid);
-            let value = loss.value(&aerial, &goal.target).reshape([1, 1, 1]);
+            let images = imager.images(fitter.image(shots, &like));
+            let value = loss.value(&images, &goal.target).reshape([1, 1, 1]);
             Ok(f64::from(values(value)?[0]))
         };
-        let exposure = simulator.expose(fitter.image(&shots, &like), &grid, &grid);
-        let gradient = loss.gradient(&exposure.aerial, &goal);
-        let data = values(simulator.pull_back(&exposure, &gradient, &grid, &grid))?;
+        let exposed = imager.expose(fitter.image(&shots, &like));
+        let gradient = loss.gradient(&exposed.images, &goal);
+        let data = values(exposed.pull_back(gradient)?)?;
         let slopes = edge_slopes(&Raster { data, ..like.clone() }, &shots[0]);
         for edge in 0..4 {
             let moved = |by: f64| {

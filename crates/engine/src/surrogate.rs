@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::Raster;
 use lithoburn_litho::bake::{Bake, BakeConfig};
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
-use lithoburn_litho::ilt::{Ilt, IltConfig, MaskConstraint, ModelledIlt, Progress, Start, Usage};
+use lithoburn_litho::ilt::{Found, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage};
 use lithoburn_litho::{KernelSet, LithoError, ProcessWindow, Resist, Simulator};
 use lithoburn_models::{LearnedModel, Surrogate, Truth, kernels_sha256, weights};
 use serde::Serialize;
@@ -159,56 +159,32 @@ impl Comparison<'_> {
             Tensor::<3>::from_data(data, device)
         };
         let target_there = tensor(target, self.device);
-        let exact =
-            self.timed(target, &mut || self.exact(truth.as_ref(), &target_there, &mut *watch))?;
-        let descent = ModelledIlt::exact(self.descent, truth.as_ref())
-            .with_constraint(self.constraint)
+        let exact = Ilt::new(self.descent, truth.as_ref());
+        let surrogate = Ilt::new(self.descent, truth.as_ref())
             .with_surrogate(self.surrogate, self.correct_every);
-        let surrogate = self.timed(target, &mut || {
-            let found = descent.run(&target_there, &Start::Target, &mut *watch)?;
-            Ok((found.masks, found.usage))
-        })?;
-        Ok(Compared { exact, surrogate })
-    }
-
-    /// The descent on the true model: through its written-out adjoint where it has one.
-    fn exact(
-        &self,
-        truth: &dyn ForwardModel,
-        target: &Tensor<3>,
-        watch: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<(Tensor<3>, Usage), LithoError> {
-        if self.model.bake.is_some() {
-            let descent = ModelledIlt::exact(self.descent, truth).with_constraint(self.constraint);
-            let found = descent.run(target, &Start::Target, watch)?;
-            return Ok((found.masks, found.usage));
-        }
-        let simulator = Simulator::new(&self.model.kernels, self.device);
-        let simulator = simulator.with_diffusion(self.model.diffusion_nm);
-        let descent = Ilt::new(self.descent, &simulator).with_constraint(self.constraint);
-        let masks = descent.run(target, &Start::Target, watch)?;
-        let calls = self.descent.exact_calls() + usize::from(self.constraint.is_some());
-        Ok((masks, Usage { true_model_calls: calls, ..Usage::default() }))
+        let [exact, surrogate] = [exact, surrogate].map(|descent| {
+            let descent = descent.with_constraint(self.constraint);
+            self.timed(target, || descent.run(&target_there, &Start::Target, &mut *watch))
+        });
+        Ok(Compared { exact: exact?, surrogate: surrogate? })
     }
 
     /// Runs a descent against the clock and measures its mask, in f32 on the CPU.
     fn timed(
         &self,
         target: &Raster,
-        descend: &mut dyn FnMut() -> Result<(Tensor<3>, Usage), LithoError>,
+        descend: impl FnOnce() -> Result<Found, LithoError>,
     ) -> Result<Run, EngineError> {
         let start = Instant::now();
-        let (mask, usage) = descend()?;
-        let [_, _, n] = mask.dims();
-        let mask = values(mask)?;
+        let Found { masks, usage } = descend()?;
+        let n = masks.size;
         let seconds = start.elapsed().as_secs_f64();
         let host = Device::flex();
         let truth = self.model.on(&host)?;
         let pixel_nm = truth.period_nm() / n as f64;
         let imager =
             truth.on(pixel_nm, (pixel_nm / self.descent.point_nm).round().max(1.0) as usize)?;
-        let mask = Tensor::<3>::from_data(TensorData::new(mask, [1, n, n]), &host);
-        let images = imager.images(mask);
+        let images = imager.images(masks.to_tensor(&host));
         let level = Resist::default().threshold as f32;
         let printed = |image: &Tensor<3>| -> Result<Vec<bool>, LithoError> {
             Ok(values(image.clone())?.into_iter().map(|v| v >= level).collect())

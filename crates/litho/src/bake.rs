@@ -26,11 +26,14 @@ mod diffusion;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::forward::{CornerImages, ForwardModel, Imager, interpolation};
+use crate::forward::{ForwardModel, Imager, interpolation};
+use crate::images::read_back;
 use crate::optics::Optics;
 use crate::optics::kernels::Recipe;
 use crate::optics::pupil::Pupil;
-use crate::{Focus, KernelSet, LithoError, ProcessWindow, Resist, Sampling, Simulator};
+use crate::{
+    Corner, CornerImages, KernelSet, LithoError, ProcessWindow, Resist, Sampling, Simulator,
+};
 use diffusion::Diffusion;
 
 /// The resist and its bake.
@@ -210,13 +213,8 @@ impl Bake {
             let aerial = simulator.aerial(mask.clone(), &grids[0], &grids[1]);
             let depth_um = (self.config.depth_nm(p) + self.config.thickness_nm / 2.0) / 1000.0;
             let light = (-self.config.absorption_per_um * depth_um).exp() * self.config.exposure;
-            let corners = self.window.corners().map(|(_, corner)| {
-                let image = match corner.focus {
-                    Focus::Best => aerial.best.clone(),
-                    Focus::Defocus => aerial.defocus.clone(),
-                };
-                image * (-light * corner.dose)
-            });
+            let exposed = |corner: Corner| aerial.at(corner.focus) * (-light * corner.dose);
+            let corners = self.window.corners().map(|(_, corner)| exposed(corner));
             Tensor::cat(corners.to_vec(), 0).reshape([1, 3 * batch, n, n])
         });
         let acid = Tensor::cat(exposed.collect(), 0).exp() * -1.0 + 1.0;
@@ -254,8 +252,8 @@ impl Bake {
         let baked = self.deprotection(&bar, &self.grids(self.config.pixel_nm, self.points())?);
         let row = baked.narrow(0, 0, 1).narrow(1, 0, 1).reshape([1, n]);
         let row = row.matmul(interpolation(n, fine, self.device())).reshape([1, 1, fine]);
-        let aerial = crate::ilt::read_back(aerial, "read the image of an edge")?;
-        let baked = crate::ilt::read_back(row, "read the bake of an edge")?;
+        let aerial = read_back(aerial, "read the image of an edge")?;
+        let baked = read_back(row, "read the bake of an edge")?;
         let level = resist.threshold / self.window.nominal.dose;
         let crossing = (0..fine / 2)
             .find(|&x| f64::from(aerial[x]) < level && f64::from(aerial[x + 1]) >= level);

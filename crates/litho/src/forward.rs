@@ -1,57 +1,16 @@
 //! Forward models: how a mask prints at the three corners, whatever it is computed with.
 //!
-//! [`crate::ilt::Ilt`] knows the thin-mask [`Simulator`] and its adjoint. A costlier model ([`crate::bake`]) and a
-//! learned one have no written-out adjoint: they are tensors all the way, and Burn's autodiff finds it.
+//! A descent needs of a model its images, and the way back from their gradient to the mask's. A costly model
+//! ([`crate::bake`]) and a learned one are tensors all the way, and Burn's autodiff finds that way. The thin mask knows its
+//! adjoint, and on a GPU takes many steps as one operation.
 
 use std::f64::consts::PI;
+use std::fmt;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
-use crate::{Corner, LithoError, ProcessWindow, Sampling, Simulator};
-
-/// What the resist makes of the light at the three corners, on the scale of the threshold resist: a pattern
-/// prints where an image is at least [`crate::Resist::threshold`], dose included. `[batch, n, n]` each.
-#[derive(Clone, Debug)]
-pub struct CornerImages {
-    /// As the mask is meant to print.
-    pub nominal: Tensor<3>,
-    /// Where most prints.
-    pub outer: Tensor<3>,
-    /// Where least prints.
-    pub inner: Tensor<3>,
-}
-
-impl CornerImages {
-    /// The same for each image.
-    #[must_use]
-    pub fn map(self, f: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
-        Self { nominal: f(self.nominal), outer: f(self.outer), inner: f(self.inner) }
-    }
-
-    /// Image by image with another set.
-    #[must_use]
-    pub fn zip(self, other: Self, f: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Self {
-        Self {
-            nominal: f(self.nominal, other.nominal),
-            outer: f(self.outer, other.outer),
-            inner: f(self.inner, other.inner),
-        }
-    }
-
-    /// Nominal, outer, inner.
-    pub fn each(&self) -> [&Tensor<3>; 3] {
-        [&self.nominal, &self.outer, &self.inner]
-    }
-
-    /// Mean square difference of each clip, over the three images: `[batch, 1, 1]`.
-    pub fn mean_square_error(&self, other: &Self) -> Tensor<3> {
-        let [a, b, c] = [0, 1, 2].map(|i| {
-            let off = self.each()[i].clone() - other.each()[i].clone();
-            (off.clone() * off).mean_dim(2).mean_dim(1)
-        });
-        (a + b + c) / 3.0
-    }
-}
+use crate::images::matrix;
+use crate::{Aerial, CornerImages, Focus, LithoError, ProcessWindow, Sampling, Simulator};
 
 /// A model of how masks print.
 pub trait ForwardModel {
@@ -73,24 +32,48 @@ pub trait ForwardModel {
 pub trait Imager {
     /// The images of masks `[batch, n, n]` in 0 to 1, differentiable by the mask.
     fn images(&self, mask: Tensor<3>) -> CornerImages;
+
+    /// The images, and the way back from their gradient: Burn's autodiff, unless the model knows a shorter one.
+    fn expose(&self, mask: Tensor<3>) -> Exposed<'_> {
+        Exposed::tracked(mask, |mask| self.images(mask))
+    }
+
+    /// Many steps of a descent as one operation, where the model has that.
+    fn fused(&self) -> Option<FusedSteps<'_>> {
+        None
+    }
 }
+
+/// The way back from the gradient of the images to that of the mask.
+type PullBack<'a> = Box<dyn FnOnce(CornerImages) -> Result<Tensor<3>, LithoError> + 'a>;
 
 /// An exposure whose gradient can be pulled back.
-#[derive(Debug)]
-pub struct Tracked {
-    mask: Tensor<3>,
-    tracked: CornerImages,
+pub struct Exposed<'a> {
     /// The images.
     pub images: CornerImages,
+    back: PullBack<'a>,
 }
 
-impl Tracked {
-    /// Exposes masks and remembers how.
-    pub fn expose(imager: &dyn Imager, mask: Tensor<3>) -> Self {
+impl<'a> Exposed<'a> {
+    /// Images, and what makes the mask's gradient of theirs.
+    pub fn new(
+        images: CornerImages,
+        back: impl FnOnce(CornerImages) -> Result<Tensor<3>, LithoError> + 'a,
+    ) -> Self {
+        Self { images, back: Box::new(back) }
+    }
+
+    /// Images that Burn's autodiff leads back from.
+    pub fn tracked(mask: Tensor<3>, images: impl FnOnce(Tensor<3>) -> CornerImages) -> Self {
         let mask = mask.autodiff().require_grad();
-        let tracked = imager.images(mask.clone());
-        let images = tracked.clone().map(Tensor::inner);
-        Self { mask, tracked, images }
+        let tracked = images(mask.clone());
+        Self::new(tracked.clone().map(Tensor::inner), move |gradient| {
+            let products = tracked.zip(gradient, |image, by| image * by.autodiff());
+            let total = products.nominal + products.outer + products.inner;
+            let gradients = total.sum_dim(2).sum_dim(1).sum().backward();
+            let none = || LithoError::Grid("the forward model ignores its mask".into());
+            mask.grad(&gradients).ok_or_else(none)
+        })
     }
 
     /// The gradient of the mask from that of its images.
@@ -99,12 +82,22 @@ impl Tracked {
     ///
     /// [`LithoError::Grid`] if the images do not depend on the mask.
     pub fn pull_back(self, gradient: CornerImages) -> Result<Tensor<3>, LithoError> {
-        let products = self.tracked.zip(gradient, |image, by| image * by.autodiff());
-        let total = products.nominal + products.outer + products.inner;
-        let gradients = total.sum_dim(2).sum_dim(1).sum().backward();
-        let none = || LithoError::Grid("the forward model ignores its mask".into());
-        self.mask.grad(&gradients).ok_or_else(none)
+        (self.back)(gradient)
     }
+}
+
+impl fmt::Debug for Exposed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exposed").field("images", &self.images).finish_non_exhaustive()
+    }
+}
+
+/// What the steps of a descent on a thin mask need of its optics, where they are one operation ([`Imager::fused`]).
+#[derive(Clone, Copy, Debug)]
+pub struct FusedSteps<'a> {
+    pub(crate) simulator: &'a Simulator,
+    pub(crate) grid: &'a Sampling,
+    pub(crate) window: &'a ProcessWindow,
 }
 
 /// The thin-mask simulator and the threshold resist as a forward model: dose is a factor on the image.
@@ -118,6 +111,11 @@ impl ThinMask {
     /// The images of this simulator at these corners.
     pub fn new(simulator: Simulator, window: ProcessWindow) -> Self {
         Self { simulator, window }
+    }
+
+    /// The optics.
+    pub fn simulator(&self) -> &Simulator {
+        &self.simulator
     }
 }
 
@@ -143,32 +141,71 @@ struct ThinImager<'a> {
 
 impl Imager for ThinImager<'_> {
     fn images(&self, mask: Tensor<3>) -> CornerImages {
-        let aerial = self.model.simulator.aerial(mask, &self.grid, &self.grid);
-        let at = |corner: Corner| aerial.at(corner.focus) * corner.dose;
-        let window = &self.model.window;
-        CornerImages {
-            nominal: at(window.nominal),
-            outer: at(window.outer),
-            inner: at(window.inner),
-        }
+        self.model.simulator.aerial(mask, &self.grid, &self.grid).at_corners(&self.model.window)
     }
+
+    fn expose(&self, mask: Tensor<3>) -> Exposed<'_> {
+        let ThinMask { simulator, window } = self.model;
+        let exposure = simulator.expose(mask, &self.grid, &self.grid);
+        Exposed::new(exposure.aerial.at_corners(window), move |gradient| {
+            let by_focus = by_focus(gradient, window);
+            Ok(simulator.pull_back(&exposure, &by_focus, &self.grid, &self.grid))
+        })
+    }
+
+    fn fused(&self) -> Option<FusedSteps<'_>> {
+        let ThinMask { simulator, window } = self.model;
+        has_kernels(simulator.device()).then_some(FusedSteps {
+            simulator,
+            grid: &self.grid,
+            window,
+        })
+    }
+}
+
+/// Whether steps are kernels of our own on a device.
+#[cfg(feature = "gpu")]
+fn has_kernels(device: &Device) -> bool {
+    matches!(device.as_dispatch(), burn::backend::DispatchDevice::Cube(_))
+}
+
+/// A program without GPUs has none.
+#[cfg(not(feature = "gpu"))]
+fn has_kernels(_device: &Device) -> bool {
+    false
+}
+
+/// The gradient of the aerial images from that of the corners': the adjoint of [`Aerial::at_corners`].
+fn by_focus(gradient: CornerImages, window: &ProcessWindow) -> Aerial {
+    let parts = [
+        (window.nominal, gradient.nominal),
+        (window.outer, gradient.outer),
+        (window.inner, gradient.inner),
+    ];
+    let nothing = parts[0].1.zeros_like();
+    let at = |focus: Focus| {
+        let own = parts.iter().filter(|(corner, _)| corner.focus == focus);
+        let own = own.map(|(corner, gradient)| gradient.clone() * corner.dose);
+        own.reduce(|a, b| a + b).unwrap_or_else(|| nothing.clone())
+    };
+    Aerial { best: at(Focus::Best), defocus: at(Focus::Defocus) }
 }
 
 /// Interpolation along a side of a periodic image from `n` pixels to `m`, exact for frequencies below n / 2: `[n, m]`.
 /// Pixels act at their middles.
 pub fn interpolation(n: usize, m: usize, device: &Device) -> Tensor<2> {
-    let value = |i: usize| {
-        let apart = ((i % m) as f64 + 0.5) / m as f64 - ((i / m) as f64 + 0.5) / n as f64;
+    let value = |c: usize, x: usize| {
+        let apart = (x as f64 + 0.5) / m as f64 - (c as f64 + 0.5) / n as f64;
         let waves = (1..n.div_ceil(2)).map(|f| 2.0 * (2.0 * PI * f as f64 * apart).cos());
-        ((1.0 + waves.sum::<f64>()) / n as f64) as f32
+        (1.0 + waves.sum::<f64>()) / n as f64
     };
-    let values: Vec<f32> = (0..n * m).map(value).collect();
-    Tensor::from_data(TensorData::new(values, [n, m]), device)
+    matrix(n, m, value, device)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::TensorData;
 
     #[test]
     fn interpolation_passes_through_waves() {
@@ -182,5 +219,27 @@ mod tests {
         for (x, &value) in fine.iter().enumerate() {
             assert!((f64::from(value) - wave((x as f64 + 0.5) / m as f64)).abs() < 1e-5);
         }
+    }
+
+    /// Burn's autodiff is the second implementation of the way back, two corners sharing a focus.
+    #[test]
+    fn the_thin_masks_way_back_is_that_of_autodiff() -> Result<(), LithoError> {
+        let optics = crate::optics::Optics { count: 3, source_step: 0.1, ..Default::default() };
+        let device = Device::flex();
+        let model =
+            ThinMask::new(Simulator::new(&optics.kernels()?, &device), ProcessWindow::default());
+        let imager = model.on(32.0, 32)?;
+        let wave = |pitch: f32| {
+            let wave: Vec<f32> = (0..64 * 64).map(|i| (i as f32 * pitch).sin()).collect();
+            Tensor::<3>::from_data(TensorData::new(wave, [1, 64, 64]), &device)
+        };
+        let mask = wave(0.013) * 0.5 + 0.5;
+        let gradient = || CornerImages { nominal: wave(0.3), outer: wave(0.7), inner: wave(1.1) };
+        let found = imager.expose(mask.clone()).pull_back(gradient())?;
+        let expected = Exposed::tracked(mask, |mask| imager.images(mask)).pull_back(gradient())?;
+        let most: f32 = expected.clone().abs().max().into_scalar();
+        let off: f32 = (found - expected).abs().max().into_scalar();
+        assert!(most > 0.0 && off <= 1e-5 * most, "{off} of {most}");
+        Ok(())
     }
 }

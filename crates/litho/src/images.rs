@@ -2,16 +2,24 @@
 
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, BoolStore, DType, Device, Tensor, TensorData};
+use rayon::prelude::*;
 
-use crate::Sampling;
+use crate::LithoError;
 
-/// 1 inside the free square, 0 outside. `[1, n, n]`.
-pub(crate) fn free_window(grid: &Sampling, free_nm: f64, device: &Device) -> Tensor<3> {
-    free_square(grid.size, grid.pixel_nm, free_nm, device)
+/// A constant matrix from a function of row and column, computed in f64.
+pub(crate) fn matrix(
+    rows: usize,
+    columns: usize,
+    f: impl Fn(usize, usize) -> f64,
+    device: &Device,
+) -> Tensor<2> {
+    let value = |i: usize| f(i / columns, i % columns) as f32;
+    let values: Vec<f32> = (0..rows * columns).map(value).collect();
+    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
 }
 
-/// As [`free_window`], of `n` pixels a side.
+/// 1 inside the free square of `n` pixels a side, 0 outside. `[1, n, n]`.
 pub(crate) fn free_square(n: usize, pixel_nm: f64, free_nm: f64, device: &Device) -> Tensor<3> {
     let middle = n as f64 / 2.0;
     let open = |i: usize| ((i as f64 + 0.5 - middle) * pixel_nm).abs() <= free_nm / 2.0;
@@ -68,28 +76,43 @@ fn window_sums(image: Tensor<3>, dim: usize, side: usize) -> Tensor<3> {
     total.unwrap_or(runs)
 }
 
-/// A square image on another grid: block means downwards, repetition upwards.
-///
-/// # Panics
-///
-/// If neither size divides the other: our own grids do.
+/// A square image on another grid of the same field: block means downwards, repetition upwards, and means by area where
+/// the grids do not nest.
 pub fn resized(image: Tensor<3>, size: usize) -> Tensor<3> {
     let [batch, n, _] = image.dims();
     match (n, size) {
         (n, size) if n == size => image,
-        (n, size) if n % size == 0 => {
+        (n, size) if n.is_multiple_of(size) => {
             let factor = n / size;
             let blocks = image.reshape([batch, size, factor, size * factor]).mean_dim(2);
             blocks.reshape([batch, size, size, factor]).mean_dim(3).reshape([batch, size, size])
         }
-        (n, size) => {
-            assert_eq!(size % n, 0, "grids of {n} and {size} pixels do not nest");
+        (n, size) if size.is_multiple_of(n) => {
             let factor = size / n;
             let columns = image.reshape([batch, n, n, 1]).repeat_dim(3, factor);
             let rows = columns.reshape([batch, n, 1, size]).repeat_dim(2, factor);
             rows.reshape([batch, size, size])
         }
+        (n, size) => {
+            let shares = shares(n, size, &image.device());
+            let along = |x: Tensor<3>| {
+                let [_, rows, _] = x.dims();
+                let x = x.reshape([batch * rows, n]).matmul(shares.clone());
+                x.reshape([batch, rows, size]).swap_dims(1, 2)
+            };
+            along(along(image))
+        }
     }
+}
+
+/// The share that each of `n` pixels along a side has in each of `size`: `[n, size]`.
+fn shares(n: usize, size: usize, device: &Device) -> Tensor<2> {
+    let share = |i: usize, j: usize| {
+        // In units of 1 / (n size), so that all borders are whole.
+        let (from, to) = ((i * size).max(j * n), ((i + 1) * size).min((j + 1) * n));
+        to.saturating_sub(from) as f64 / n as f64
+    };
+    matrix(n, size, share, device)
 }
 
 /// A target with rounded corners: smoothed three times, which is nearly a Gaussian of `sigma_nm`, and
@@ -103,6 +126,33 @@ pub(crate) fn rounded(target: Tensor<3>, sigma_nm: f64, pixel_nm: f64) -> Tensor
     }
     let smooth = (0..3).fold(target, |image, _| smoothed(image, side));
     smooth.greater_equal_elem(0.5).float()
+}
+
+/// An image's values; waits for the device.
+pub(crate) fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
+    image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device { doing, problem: e.to_string() })
+}
+
+/// Whether each of an image's values is at least `level`; waits for the device.
+pub(crate) fn read_bits(
+    image: Tensor<3>,
+    level: f64,
+    doing: &'static str,
+) -> Result<Vec<bool>, LithoError> {
+    let bits = image.greater_equal_elem(level).try_into_data();
+    let bits = bits.map_err(|e| LithoError::Device { doing, problem: e.to_string() })?;
+    Ok(match bits.dtype() {
+        // A byte each, as most devices keep them: a million at a time is worth a faster way.
+        DType::Bool(BoolStore::Native | BoolStore::U8) => {
+            bits.as_bytes().par_iter().with_min_len(1 << 16).map(|&byte| byte != 0).collect()
+        }
+        _ => bits.iter::<bool>().collect(),
+    })
+}
+
+/// An image of 0 and 1.
+pub(crate) fn from_bits(bits: Vec<bool>, shape: [usize; 3], device: &Device) -> Tensor<3> {
+    Tensor::<3, Bool>::from_data(TensorData::new(bits, shape), device).float()
 }
 
 #[cfg(test)]
@@ -123,6 +173,22 @@ mod tests {
         let coarse = resized(image(&fine, 4), 2);
         assert_eq!(values(coarse.clone()), [2.5, 4.5, 10.5, 12.5]);
         assert_eq!(values(resized(coarse, 4))[..5], [2.5, 2.5, 4.5, 4.5, 2.5]);
+    }
+
+    /// From 3 pixels to 2, the middle one is halved; from 2 to 3, the middle one is the mean; and the whole stays whole.
+    #[test]
+    fn grids_that_do_not_nest_share_by_area() {
+        let near = |found: Tensor<3>, expected: &[f32]| {
+            let found = values(found);
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+        };
+        let row = |v: [f32; 3]| [v, v, v].concat();
+        near(resized(image(&row([0.0, 3.0, 6.0]), 3), 2), &[1.0, 5.0, 1.0, 5.0]);
+        near(resized(image(&[0.0, 6.0, 0.0, 6.0], 2), 3), &row([0.0, 3.0, 6.0]));
+        let fine: Vec<f32> = (0..25).map(|i| ((i * 7) % 5) as f32).collect();
+        let mean = |x: Tensor<3>| x.mean().into_scalar::<f32>();
+        let fine = image(&fine, 5);
+        assert!((mean(resized(fine.clone(), 8)) - mean(fine)).abs() < 1e-6);
     }
 
     #[test]

@@ -40,5 +40,5 @@ pub mod window;
 pub use aerial::{Aerial, Sampling, Simulator, pixel_average};
 pub use error::LithoError;
 pub use optics::kernels::{KernelSet, Kernels};
-pub use process::{Corner, Focus, Process, ProcessWindow};
+pub use process::{Corner, CornerImages, Focus, Process, ProcessWindow};
 pub use resist::Resist;

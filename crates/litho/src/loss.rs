@@ -1,13 +1,14 @@
 //! The error of a print, differentiable: what solvers and training minimise.
+//!
+//! Its terms are over the images of the three corners, dose included, whatever forward model made them.
 
-mod corners;
 pub(crate) mod probes;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::images::resized;
-use crate::{Aerial, Corner, Focus, ProcessWindow, Resist};
+use crate::{CornerImages, Resist};
 
 /// What an error at an edge counts, over one elsewhere, when hard masks are compared.
 pub(crate) const HARD_EDGE: f64 = 10.0;
@@ -28,8 +29,6 @@ pub struct PrintLoss {
     pub edge: f64,
     /// How prints are made soft.
     pub resist: Resist,
-    /// The corners.
-    pub window: ProcessWindow,
 }
 
 impl Default for PrintLoss {
@@ -42,7 +41,6 @@ impl Default for PrintLoss {
             band: 3.0,
             edge: 4.0,
             resist: Resist { steepness: 80.0, ..Resist::default() },
-            window: ProcessWindow::default(),
         }
     }
 }
@@ -74,69 +72,58 @@ impl Goal {
 impl PrintLoss {
     /// The weighted error, summed over the batch, in pixels; without what edges cost. `target` is
     /// `[batch, height, width]`.
-    pub fn value(&self, aerial: &Aerial, target: &Tensor<3>) -> Tensor<1> {
-        let print = |c: Corner| self.resist.develop(aerial.at(c.focus), c.dose);
-        let w = &self.window;
-        let (nominal, outer, inner) = (print(w.nominal), print(w.outer), print(w.inner));
-        let error = |print: Tensor<3>, weight: f64| {
-            let off = print - target.clone();
+    pub fn value(&self, images: &CornerImages, target: &Tensor<3>) -> Tensor<1> {
+        let CornerImages { nominal, outer, inner } = self.prints(images);
+        let error = |print: &Tensor<3>, weight: f64| {
+            let off = print.clone() - target.clone();
             off.clone() * off * weight
         };
         let band = outer.clone() - inner.clone();
-        let total = error(nominal, self.nominal)
-            + error(outer, self.outer)
-            + error(inner, self.inner)
+        let total = error(&nominal, self.nominal)
+            + error(&outer, self.outer)
+            + error(&inner, self.inner)
             + band.clone() * band * self.band;
         // By steps: Burn gives each sum to one thread, which takes ages for a single one.
         total.sum_dim(2).sum_dim(1).sum()
     }
 
-    /// The derivative of [`PrintLoss::value`], with what edges cost, by the images' intensities.
-    pub fn gradient(&self, aerial: &Aerial, goal: &Goal) -> Aerial {
-        let print = |c: Corner| self.resist.develop(aerial.at(c.focus), c.dose);
-        let w = &self.window;
-        let (nominal, outer, inner) = (print(w.nominal), print(w.outer), print(w.inner));
+    /// The derivative of [`PrintLoss::value`], with what edges cost, by the images.
+    #[must_use]
+    pub fn gradient(&self, images: &CornerImages, goal: &Goal) -> CornerImages {
+        let prints = self.prints(images);
         let off =
             |print: &Tensor<3>, weight: f64| (print.clone() - goal.target.clone()) * (2.0 * weight);
-        let band = (outer.clone() - inner.clone()) * (2.0 * self.band);
-        let mut of_nominal = off(&nominal, self.nominal);
+        let band = (prints.outer.clone() - prints.inner.clone()) * (2.0 * self.band);
+        let mut of_nominal = off(&prints.nominal, self.nominal);
         if let Some(strips) = &goal.strips {
-            let edge = (nominal.clone() - goal.design.clone()) * strips.clone();
+            let edge = (prints.nominal.clone() - goal.design.clone()) * strips.clone();
             of_nominal = of_nominal + edge * (2.0 * self.edge);
         }
-        let of_outer = off(&outer, self.outer) + band.clone();
-        let of_inner = off(&inner, self.inner) - band;
-        // The derivative of a soft print is steepness · dose · z (1 − z).
-        let by_intensity = |of: Tensor<3>, print: Tensor<3>, corner: Corner| {
-            let slope = print.clone() * (print * -1.0 + 1.0);
-            of * slope * (self.resist.steepness * corner.dose)
+        let by_print = CornerImages {
+            nominal: of_nominal,
+            outer: off(&prints.outer, self.outer) + band.clone(),
+            inner: off(&prints.inner, self.inner) - band,
         };
-        let parts = [
-            (w.nominal.focus, by_intensity(of_nominal, nominal, w.nominal)),
-            (w.outer.focus, by_intensity(of_outer, outer, w.outer)),
-            (w.inner.focus, by_intensity(of_inner, inner, w.inner)),
-        ];
-        let at = |focus: Focus| {
-            let own = parts.iter().filter(|(f, _)| *f == focus).map(|(_, g)| g.clone());
-            own.reduce(|a, b| a + b).unwrap_or_else(|| goal.target.zeros_like())
-        };
-        Aerial { best: at(Focus::Best), defocus: at(Focus::Defocus) }
+        // The derivative of a soft print is steepness · z (1 − z).
+        let slope = |print: Tensor<3>| print.clone() * (print * -1.0 + 1.0) * self.resist.steepness;
+        by_print.zip(prints.map(slope), |of, slope| of * slope)
     }
 
     /// L2 and PV band of hard prints, in pixels, and ten times what is off in the strips: `[batch, 1, 1]`.
-    pub fn hard_error(&self, aerial: &Aerial, goal: &Goal) -> Tensor<3> {
-        let print = |c: Corner| {
-            aerial.at(c.focus).greater_equal_elem(self.resist.threshold / c.dose).float()
-        };
-        let window = &self.window;
+    pub fn hard_error(&self, images: &CornerImages, goal: &Goal) -> Tensor<3> {
+        let print = |image: Tensor<3>| image.greater_equal_elem(self.resist.threshold).float();
+        let CornerImages { nominal, outer, inner } = images.clone().map(print);
         let design = goal.design.clone().greater_equal_elem(0.5).float();
-        let off = (print(window.nominal) - design).abs();
-        let band = (print(window.outer) - print(window.inner)).abs();
+        let (off, band) = ((nominal - design).abs(), (outer - inner).abs());
         let error = match &goal.strips {
             Some(strips) => off.clone() + off * strips.clone() * HARD_EDGE + band,
             None => off + band,
         };
         error.sum_dim(2).sum_dim(1)
+    }
+
+    fn prints(&self, images: &CornerImages) -> CornerImages {
+        images.clone().map(|image| self.resist.develop(image))
     }
 }
 
@@ -156,24 +143,22 @@ mod tests {
     fn the_gradient_is_that_of_autodiff() {
         let device = Device::flex();
         let tracked = |pitch| wave(pitch, &device).autodiff().require_grad();
-        let (best, defocus) = (tracked(0.7), tracked(1.1));
+        let tracked =
+            CornerImages { nominal: tracked(0.7), outer: tracked(0.9), inner: tracked(1.1) };
         let hard = |pitch| wave(pitch, &device).greater_elem(0.22).float();
         let (target, design, strips) = (hard(0.3), hard(0.4), hard(0.9));
         let loss = PrintLoss::default();
-        let images = Aerial { best: best.clone(), defocus: defocus.clone() };
-        let nominal = loss.resist.develop(best.clone(), loss.window.nominal.dose);
-        let edge = nominal - design.clone().autodiff();
+        let edge = loss.resist.develop(tracked.nominal.clone()) - design.clone().autodiff();
         let edge = edge.clone() * edge * strips.clone().autodiff() * loss.edge;
-        let total = loss.value(&images, &target.clone().autodiff()) + edge.sum();
+        let total = loss.value(&tracked, &target.clone().autodiff()) + edge.sum();
         let gradients = total.backward();
 
         let goal = Goal { target, design, strips: Some(strips) };
-        let images = Aerial { best: wave(0.7, &device), defocus: wave(1.1, &device) };
-        let found = loss.gradient(&images, &goal);
+        let found = loss.gradient(&tracked.clone().map(Tensor::inner), &goal);
         let values = |t: Tensor<3>| t.try_into_vec_as::<f32>().expect("f32");
-        for (found, tracked) in [(found.best, best), (found.defocus, defocus)] {
+        for (found, tracked) in found.each().into_iter().zip(tracked.each()) {
             let expected = values(tracked.grad(&gradients).expect("a gradient"));
-            for (a, b) in values(found).iter().zip(&expected) {
+            for (a, b) in values(found.clone()).iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-4, "{a} vs {b}"); // of values up to 200
             }
         }

@@ -174,6 +174,53 @@ pub fn check_epe(printed: Bitmap, sites: &[EpeSite], pixel_nm: f64) -> Vec<EpeFi
     sites.iter().map(finding).collect()
 }
 
+/// A shape of a target: pixels that hang together by their sides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Where its pixels are in the bitmap.
+    pub pixels: Vec<usize>,
+    /// Least column and row.
+    pub min: [usize; 2],
+    /// Greatest column and row.
+    pub max: [usize; 2],
+}
+
+/// The features of a target of which nothing prints: not a pixel of them.
+pub fn unprinted(target: Bitmap, printed: Bitmap) -> Vec<Feature> {
+    let mut left = target.data.to_vec();
+    let starts = 0..target.data.len();
+    let features =
+        starts.filter_map(|first| left[first].then(|| taken(&mut left, first, target.width)));
+    let seen = |feature: &Feature| feature.pixels.iter().any(|&i| printed.data[i]);
+    features.filter(|feature| !seen(feature)).collect()
+}
+
+/// Takes the feature of a pixel out of a bitmap.
+fn taken(left: &mut [bool], first: usize, width: usize) -> Feature {
+    let place = |i: usize| [i % width, i / width];
+    let mut feature = Feature { pixels: Vec::new(), min: place(first), max: place(first) };
+    let mut next = vec![first];
+    left[first] = false;
+    while let Some(i) = next.pop() {
+        let [x, y] = place(i);
+        feature.pixels.push(i);
+        feature.min = [feature.min[0].min(x), feature.min[1].min(y)];
+        feature.max = [feature.max[0].max(x), feature.max[1].max(y)];
+        let sides = [
+            (x > 0).then(|| i - 1),
+            (x + 1 < width).then_some(i + 1),
+            (y > 0).then(|| i - width),
+            (i + width < left.len()).then_some(i + width),
+        ];
+        for side in sides.into_iter().flatten() {
+            if std::mem::take(&mut left[side]) {
+                next.push(side);
+            }
+        }
+    }
+    feature
+}
+
 /// Prints at the three corners.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prints {
@@ -268,6 +315,24 @@ mod tests {
             let found = findings(&target, &target);
             assert!(found.len() <= 8, "{}", found.len());
         }
+    }
+
+    #[test]
+    fn a_feature_that_does_not_print_is_found_and_one_that_prints_a_pixel_is_not() {
+        let both = |a: Vec<bool>, b: Vec<bool>| -> Vec<bool> {
+            a.iter().zip(b).map(|(a, b)| *a || b).collect()
+        };
+        // Two squares that touch at a corner are two features.
+        let target = both(bar(20..30, 20..30), bar(30..40, 30..40));
+        let missing = |print: &[bool]| {
+            let [target, printed] = [&target, print].map(|data| Bitmap { data, width: WIDTH });
+            unprinted(target, printed)
+        };
+        assert_eq!(missing(&bar(29..30, 29..30)).len(), 1);
+        let found = &missing(&bar(29..30, 29..30))[0];
+        assert_eq!((found.min, found.max, found.pixels.len()), ([30, 30], [39, 39], 100));
+        assert_eq!(missing(&bar(100..150, 0..200)).len(), 2);
+        assert!(missing(&target).is_empty());
     }
 
     #[test]

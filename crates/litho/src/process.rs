@@ -1,5 +1,6 @@
 //! Process corners: the doses and foci that a mask has to survive.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Which set of kernels an image is made with.
@@ -64,4 +65,48 @@ pub struct Process {
     /// blurred with before the threshold. 0 is a resist without diffusion, the contest's.
     #[serde(default)]
     pub diffusion_nm: f64,
+}
+
+/// What the resist makes of the light at the three corners, on the scale of the threshold resist: a pattern
+/// prints where an image is at least [`crate::Resist::threshold`], dose included. `[batch, n, n]` each.
+#[derive(Clone, Debug)]
+pub struct CornerImages {
+    /// As the mask is meant to print.
+    pub nominal: Tensor<3>,
+    /// Where most prints.
+    pub outer: Tensor<3>,
+    /// Where least prints.
+    pub inner: Tensor<3>,
+}
+
+impl CornerImages {
+    /// The same for each image.
+    #[must_use]
+    pub fn map(self, f: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
+        Self { nominal: f(self.nominal), outer: f(self.outer), inner: f(self.inner) }
+    }
+
+    /// Image by image with another set.
+    #[must_use]
+    pub fn zip(self, other: Self, f: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>) -> Self {
+        Self {
+            nominal: f(self.nominal, other.nominal),
+            outer: f(self.outer, other.outer),
+            inner: f(self.inner, other.inner),
+        }
+    }
+
+    /// Nominal, outer, inner.
+    pub fn each(&self) -> [&Tensor<3>; 3] {
+        [&self.nominal, &self.outer, &self.inner]
+    }
+
+    /// Mean square difference of each clip, over the three images: `[batch, 1, 1]`.
+    pub fn mean_square_error(&self, other: &Self) -> Tensor<3> {
+        let [a, b, c] = [0, 1, 2].map(|i| {
+            let off = self.each()[i].clone() - other.each()[i].clone();
+            (off.clone() * off).mean_dim(2).mean_dim(1)
+        });
+        (a + b + c) / 3.0
+    }
 }

@@ -25,9 +25,9 @@ impl Default for Resist {
 impl Resist {
     /// Develops softly: near 1 where the pattern prints, near 0 elsewhere.
     ///
-    /// `dose` scales the intensity. `aerial` and the output are `[batch, height, width]`.
-    pub fn develop(&self, aerial: Tensor<3>, dose: f64) -> Tensor<3> {
-        sigmoid((aerial * dose - self.threshold) * self.steepness)
+    /// `image` is an aerial image times the dose; it and the output are `[batch, height, width]`.
+    pub fn develop(&self, image: Tensor<3>) -> Tensor<3> {
+        sigmoid((image - self.threshold) * self.steepness)
     }
 
     /// Whether each pixel prints.
@@ -52,7 +52,7 @@ mod tests {
             (0..4 * PERIOD).map(|x| ((1.0 + phase(x).cos()) / 2.0) as f32).collect();
         let aerial = Tensor::<1>::from_floats(row.as_slice(), &Device::flex()).reshape([1, 1, -1]);
         for dose in [0.9, 1.0, 1.1] {
-            let printed = Resist::default().develop(aerial.clone(), dose).greater_elem(0.5);
+            let printed = Resist::default().develop(aerial.clone() * dose).greater_elem(0.5);
             let soft: f32 = printed.float().mean().into_scalar();
             let hard = Resist::default().print(&row, dose);
             let hard = hard.iter().filter(|&&p| p).count() as f64 / row.len() as f64;

@@ -2,9 +2,10 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_litho::images::resized;
-use lithoburn_litho::{Corner, KernelSet, Sampling, Simulator};
+use lithoburn_litho::{CornerImages, KernelSet, Sampling, Simulator};
 use lithoburn_models::MaskNetwork;
 
+use crate::config::CornerLoss;
 use crate::{ClipSource, Sample, TrainConfig, TrainError, scalar};
 
 /// Side of a pixel of the simulated image and of the target, in nm.
@@ -89,7 +90,8 @@ impl<'a> Bench<'a> {
     pub(crate) fn loss(&self, mask: &Tensor<3>, target: &Tensor<3>, share: f64) -> Tensor<1> {
         let [batch, _, _] = target.dims();
         let aerial = self.simulator.aerial(mask.clone(), &self.mask, &self.image);
-        let error = self.config.loss.value(&aerial, target) * IMAGE_PIXEL_NM.powi(2);
+        let CornerLoss { print, window } = self.config.loss;
+        let error = print.value(&aerial.at_corners(&window), target) * IMAGE_PIXEL_NM.powi(2);
         let grey = mask.clone() * (mask.clone() * -1.0 + 1.0);
         let grey = grey.sum_dim(2).sum_dim(1).sum() * self.mask.pixel_nm.powi(2);
         (error + grey * (self.config.grey * share)) / batch as f64
@@ -101,7 +103,7 @@ impl<'a> Bench<'a> {
         for clips in &self.validation {
             let target = self.images(clips.clone());
             let mask = self.mask(network, &target).greater_equal_elem(0.5).float();
-            let [nominal, outer, inner] = self.prints(mask);
+            let CornerImages { nominal, outer, inner } = self.prints(mask);
             let target = target.greater_equal_elem(0.5).float();
             let (l2, band) = ((nominal - target).abs(), (outer - inner).abs());
             for (sum, image) in sums.iter_mut().zip([l2, band]) {
@@ -112,13 +114,11 @@ impl<'a> Bench<'a> {
     }
 
     /// Hard prints at the nominal, outer and inner corner.
-    fn prints(&self, mask: Tensor<3>) -> [Tensor<3>; 3] {
-        let loss = &self.config.loss;
+    fn prints(&self, mask: Tensor<3>) -> CornerImages {
+        let CornerLoss { print, window } = self.config.loss;
         let aerial = self.simulator.aerial(mask, &self.mask, &self.image);
-        let print = |c: Corner| {
-            aerial.at(c.focus).greater_equal_elem(loss.resist.threshold / c.dose).float()
-        };
-        [print(loss.window.nominal), print(loss.window.outer), print(loss.window.inner)]
+        let threshold = print.resist.threshold;
+        aerial.at_corners(&window).map(|image| image.greater_equal_elem(threshold).float())
     }
 
     /// The first validation clips with the network's masks and their prints.
@@ -132,7 +132,7 @@ impl<'a> Bench<'a> {
         let count = count.min(clips.len() / (n * n));
         let target = self.images(clips[..count * n * n].to_vec());
         let mask = self.mask(network, &target);
-        let [print, _, _] = self.prints(mask.clone().greater_equal_elem(0.5).float());
+        let print = self.prints(mask.clone().greater_equal_elem(0.5).float()).nominal;
         let image = |t: Tensor<3>| crate::read(resized(t, n), "draw samples");
         let (target, mask, print) = (image(target)?, image(mask)?, image(print)?);
         let own = |all: &[f32], i: usize| all[i * n * n..(i + 1) * n * n].to_vec();

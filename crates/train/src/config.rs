@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use lithoburn_layout::generate::ClipRules;
-use lithoburn_litho::Resist;
 use lithoburn_litho::loss::PrintLoss;
+use lithoburn_litho::{ProcessWindow, Resist};
 use lithoburn_models::{GanOpcConfig, NeuralIltConfig};
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,7 @@ pub struct TrainConfig {
     /// The network.
     pub network: Network,
     /// The error to minimise.
-    pub loss: PrintLoss,
+    pub loss: CornerLoss,
     /// Weight of the mask's grey pixels, growing over the run.
     pub grey: f64,
     /// The clips.
@@ -94,11 +94,28 @@ pub struct TrainConfig {
     pub adversarial: Option<Adversarial>,
 }
 
+/// The error of prints, and the corners that they are made at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CornerLoss {
+    /// Weights of the errors.
+    #[serde(flatten)]
+    pub print: PrintLoss,
+    /// The corners.
+    pub window: ProcessWindow,
+}
+
+impl Default for CornerLoss {
+    fn default() -> Self {
+        let print = PrintLoss { band: 2.0, resist: Resist::default(), ..PrintLoss::default() };
+        Self { print, window: ProcessWindow::default() }
+    }
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             network: Network::NeuralIlt(NeuralIltConfig::default()),
-            loss: PrintLoss { band: 2.0, resist: Resist::default(), ..PrintLoss::default() },
+            loss: CornerLoss::default(),
             grey: 0.05,
             clips: ClipRules::default(),
             layouts: None,

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::write_whole;
+use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{Ilt, IltConfig, Start};
 use lithoburn_litho::images::resized;
-use lithoburn_litho::{KernelSet, Simulator};
+use lithoburn_litho::{KernelSet, ProcessWindow, Simulator};
 use lithoburn_models::kernels_sha256;
 use lithoburn_models::weights::hash_of;
 use rayon::prelude::*;
@@ -92,7 +93,7 @@ impl Labels {
 pub(crate) struct Maker<'a> {
     config: &'a TrainConfig,
     source: &'a ClipSource,
-    simulator: Simulator,
+    optics: ThinMask,
     descent: IltConfig,
     size: usize,
     folder: PathBuf,
@@ -120,9 +121,9 @@ impl<'a> Maker<'a> {
         let parts = (&config.clips, &config.layouts, config.seed, size, &descent);
         let problem = |e: serde_json::Error| TrainError::Save(folder.clone(), e.to_string());
         let text = serde_json::to_string(&parts).map_err(problem)? + &kernels_sha256(kernels);
-        let simulator = Simulator::new(kernels, device);
+        let optics = ThinMask::new(Simulator::new(kernels, device), ProcessWindow::default());
         let identity = hash_of(text.as_bytes());
-        Ok(Self { config, source, simulator, descent, size, folder, identity })
+        Ok(Self { config, source, optics, descent, size, folder, identity })
     }
 
     fn path(&self, shard: usize) -> PathBuf {
@@ -166,15 +167,16 @@ impl<'a> Maker<'a> {
     }
 
     fn solve(&self, clips: Range<usize>) -> Result<Vec<u8>, TrainError> {
-        let field = self.simulator.period_nm();
+        let field = self.optics.period_nm();
         let (count, n) = (clips.len(), (field / IMAGE_PIXEL_NM).round() as usize);
         let clips: Vec<usize> = clips.collect();
         let data: Vec<Vec<f32>> =
             clips.par_iter().map(|&i| clip(self.config, self.source, field, i as u64)).collect();
         let data = TensorData::new(data.concat(), [count, n, n]);
-        let target = Tensor::from_data(data, self.simulator.device());
-        let solver = Ilt::new(&self.descent, &self.simulator);
-        let mask = solver.run(&target, &Start::Target, &mut |_| true)?;
+        let target = Tensor::<3>::from_data(data, self.optics.device());
+        let found =
+            Ilt::new(&self.descent, &self.optics).run(&target, &Start::Target, &mut |_| true)?;
+        let mask = found.masks.to_tensor(self.optics.device());
         let shares = crate::read(resized(mask, self.size), "read labels")?;
         Ok(shares.iter().map(|v| (v * 255.0).round() as u8).collect())
     }

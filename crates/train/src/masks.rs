@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::generate::ClipRules;
+use lithoburn_litho::forward::ThinMask;
 use lithoburn_litho::ilt::{Ilt, IltConfig, Start};
-use lithoburn_litho::{KernelSet, LithoError, Simulator};
+use lithoburn_litho::{KernelSet, LithoError, ProcessWindow, Simulator};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -38,8 +39,9 @@ impl MaskPool {
         kernels: &KernelSet,
         device: &Device,
     ) -> Result<Self, LithoError> {
-        let (simulator, pixel_nm) =
-            (Simulator::new(kernels, device), kernels.period_nm / FINE as f64);
+        let simulator = Simulator::new(kernels, device);
+        let optics = ThinMask::new(simulator, ProcessWindow::default());
+        let pixel_nm = kernels.period_nm / FINE as f64;
         let mut pairs = Vec::new();
         for (number, first) in (0..count).step_by(BATCH).enumerate() {
             let indices: Vec<usize> = (first..count.min(first + BATCH)).collect();
@@ -51,14 +53,9 @@ impl MaskPool {
             config.levels[0].pixel_nm = pixel_nm;
             config.levels[0].iterations = DESCENTS[number % DESCENTS.len()];
             let target = Tensor::from_data(data, device);
-            let masks =
-                Ilt::new(&config, &simulator).run(&target, &Start::Target, &mut |_| true)?;
-            let failed = |e: burn::tensor::TensorReadError| LithoError::Device {
-                doing: "read masks",
-                problem: e.to_string(),
-            };
-            let masks = masks.try_into_vec_as::<f32>().map_err(failed)?;
-            let masks = masks.chunks_exact(FINE * FINE).map(<[f32]>::to_vec);
+            let found = Ilt::new(&config, &optics).run(&target, &Start::Target, &mut |_| true)?;
+            let mask = |bits: &[bool]| bits.iter().map(|&b| f32::from(u8::from(b))).collect();
+            let masks = found.masks.bits.chunks_exact(FINE * FINE).map(mask);
             pairs.extend(clips.into_iter().zip(masks).map(|(clip, mask)| [clip, mask]));
         }
         Ok(Self { pairs: Arc::new(pairs) })

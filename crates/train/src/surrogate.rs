@@ -10,9 +10,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::generate::ClipRules;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::bake::{Bake, BakeConfig};
-use lithoburn_litho::forward::{CornerImages, ForwardModel, ThinMask};
+use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{Ilt, IltConfig, Start};
-use lithoburn_litho::{KernelSet, LithoError, ProcessWindow, Resist, Simulator};
+use lithoburn_litho::{CornerImages, KernelSet, LithoError, ProcessWindow, Resist, Simulator};
 use lithoburn_models::surrogate::SurrogateGrid;
 use lithoburn_models::{LearnedModel, Surrogate, SurrogateConfig, Truth, kernels_sha256, weights};
 use rand::{SeedableRng, seq::SliceRandom};
@@ -339,15 +339,16 @@ fn optimized_errors(
     let descent = IltConfig::default();
     let Some(level) = descent.levels.last() else { return Ok(Vec::new()) };
     let n = (kernels.period_nm / level.pixel_nm).round() as usize;
-    let simulator = Simulator::new(kernels, device);
+    let optics = ThinMask::new(Simulator::new(kernels, device), ProcessWindow::default());
     let points = points(level.pixel_nm);
     let (truth, learned) = (truth.on(level.pixel_nm, points)?, learned.on(level.pixel_nm, points)?);
     let error = |i: usize| -> Result<f64, TrainError> {
         let seed = config.seed ^ HELD_OUT;
         let clip = field_clip(&config.clips, seed, i as u64, kernels.period_nm, level.pixel_nm);
         let target = Tensor::<3>::from_data(TensorData::new(clip, [1, n, n]), device);
-        let descent = Ilt::new(&descent, &simulator);
-        let mask = descent.run(&target, &Start::Target, &mut |_| true)?;
+        let descent = Ilt::new(&descent, &optics);
+        let found = descent.run(&target, &Start::Target, &mut |_| true)?;
+        let mask = found.masks.to_tensor(device);
         let expected = truth.images(mask.clone());
         Ok(f64::from(read(expected.mean_square_error(&learned.images(mask)))?[0]))
     };

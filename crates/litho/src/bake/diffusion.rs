@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::aerial::matrix;
+use crate::images::matrix;
 
 /// The products that a step of diffusion is.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
 //! The bake against closed forms, conservation and finite differences.
 
 use super::*;
-use crate::forward::Tracked;
 
 fn optics() -> KernelSet {
     let optics = Optics { count: 6, source_step: 0.1, ..Optics::default() };
@@ -131,10 +130,10 @@ fn the_gradient_pulled_back_is_the_finite_difference() -> Result<(), LithoError>
         let each = images.nominal + images.outer * 0.5 - images.inner;
         values(each * weight.clone()).iter().map(|&v| f64::from(v)).sum()
     };
-    let tracked = Tracked::expose(imager.as_ref(), mask(0.1));
+    let exposed = imager.expose(mask(0.1));
     let by = |factor: f64| weight.clone() * factor;
     let gradient = CornerImages { nominal: by(1.0), outer: by(0.5), inner: by(-1.0) };
-    let gradient = tracked.pull_back(gradient)?;
+    let gradient = exposed.pull_back(gradient)?;
     let toward: Vec<f32> = (0..128 * 128).map(|i| (i as f32 * 0.37).cos()).collect();
     let toward = Tensor::<3>::from_data(TensorData::new(toward, [1, 128, 128]), &Device::flex());
     let along: f64 = values(gradient * toward.clone()).iter().map(|&v| f64::from(v)).sum();

@@ -1,132 +1,134 @@
-//! The descent at one level: Adam on the parameters, with the print's exact gradient.
+//! The descent at one level: Adam on the parameters, with the gradient of a forward model.
 
 use std::f64::consts::PI;
 
 use burn::tensor::{Tensor, activation::sigmoid};
 
-use super::steps::{self, Plan, PrintWeights, Stand, Step};
-use super::{Best, Ilt, Level, MaskConstraint, Progress, read_back, still_open};
-use crate::aerial::Exposure;
-use crate::images::{free_window, smoothed};
+use super::config::{IltConfig, Level};
+use super::hard::{MaskConstraint, still_open};
+use super::models::{Models, Tally};
+use super::steps::{Plan, PrintWeights, Stand, Step};
+use crate::LithoError;
+use crate::forward::FusedSteps;
+use crate::images::{free_square, read_back, smoothed};
 use crate::loss::Goal;
-use crate::{Aerial, LithoError, Sampling};
 
 /// Steps between looks at the loss.
 const LOOK_EVERY: usize = 20;
 
-/// Adam's memory.
-struct Moments {
+/// Adam's means of the gradient and of its square.
+struct Adam {
     mean: Tensor<3>,
     square: Tensor<3>,
 }
 
 /// The descent at one level.
 pub(super) struct Descent<'a> {
-    ilt: &'a Ilt<'a>,
-    level: &'a Level,
-    grid: Sampling,
-    goal: Goal,
+    config: &'a IltConfig,
+    pub(super) level: &'a Level,
+    pub(super) models: Models<'a>,
+    pub(super) goal: Goal,
     /// Where the mask may be open, `[batch, n, n]`.
     window: Tensor<3>,
     pub(super) parameters: Tensor<3>,
-    moments: Option<Moments>,
+    adam: Option<Adam>,
     mask: Tensor<3>,
-    /// Whether many steps are one operation.
-    together: bool,
 }
 
 impl<'a> Descent<'a> {
     pub(super) fn new(
-        ilt: &'a Ilt,
+        config: &'a IltConfig,
         level: &'a Level,
-        grid: Sampling,
+        models: Models<'a>,
         goal: Goal,
         first: Tensor<3>,
     ) -> Self {
-        let device = first.device();
-        let window = free_window(&grid, ilt.config.free_nm, &device).expand(first.dims());
-        let together = steps::are_on(&device);
+        let [_, _, n] = first.dims();
+        let window = free_square(n, level.pixel_nm, config.free_nm, &first.device());
+        let window = window.expand(first.dims());
         let mask = first.clone();
-        Self { ilt, level, grid, goal, window, parameters: first, moments: None, mask, together }
+        Self { config, level, models, goal, window, parameters: first, adam: None, mask }
     }
 
     /// Takes the steps from `first` to the next one after which `stops` says that something is done, or
-    /// to the level's last; on the CPU, a single one. Returns how many it took.
+    /// to the level's last; a single one where steps are not fused. Returns how many it took, and the error per clip in
+    /// nm² if it was looked at.
     pub(super) fn advance(
         &mut self,
         first: usize,
         stops: impl Fn(usize) -> bool,
-        progress: &mut Progress,
-    ) -> Result<usize, LithoError> {
-        if !self.together {
-            self.step(first, progress)?;
-            return Ok(1);
+        tally: &mut Tally,
+    ) -> Result<(usize, Option<f64>), LithoError> {
+        if self.models.fused().is_none() {
+            return Ok((1, self.step(first, tally)?));
         }
         let stop = |&step: &usize| stops(step) || step.is_multiple_of(LOOK_EVERY);
         let last = (first..self.level.iterations).find(stop).unwrap_or(self.level.iterations - 1);
-        self.steps(first..=last);
-        if last.is_multiple_of(LOOK_EVERY) {
-            let loss = &self.ilt.config.loss;
-            let mask = self.mask.clone();
-            let error =
-                steps::errors(mask, &self.goal, self.ilt.simulator, &self.grid, loss, false);
-            progress.loss_nm2 = Some(self.per_clip(error.sum())?);
-        }
-        Ok(last + 1 - first)
+        tally.true_calls += last + 1 - first;
+        self.together(first..=last);
+        let loss = match self.models.fused() {
+            Some(fused) if last.is_multiple_of(LOOK_EVERY) => {
+                let errors = fused.errors(self.mask.clone(), &self.goal, &self.config.loss, false);
+                Some(self.per_clip(errors.sum())?)
+            }
+            _ => None,
+        };
+        Ok((last + 1 - first, loss))
     }
 
     /// Steps as one operation.
-    fn steps(&mut self, steps: std::ops::RangeInclusive<usize>) {
+    fn together(&mut self, steps: std::ops::RangeInclusive<usize>) {
+        let Some(fused) = self.models.fused() else { return };
+        let plan = self.plan(&fused, steps);
         let zeros = || self.parameters.zeros_like();
-        let moments = self.moments.take();
-        let moments = moments.unwrap_or_else(|| Moments { mean: zeros(), square: zeros() });
+        let adam = self.adam.take();
+        let adam = adam.unwrap_or_else(|| Adam { mean: zeros(), square: zeros() });
         // The last mask is not needed again, and the parameters are changed in place if nobody else has them.
         let nothing = Tensor::<3>::empty([1, 1, 1], &self.mask.device());
         self.mask = nothing.clone();
-        let stand = Stand {
-            parameters: std::mem::replace(&mut self.parameters, nothing),
-            mean: moments.mean,
-            square: moments.square,
-        };
-        let plan = Plan {
+        let parameters = std::mem::replace(&mut self.parameters, nothing);
+        let stand = Stand { parameters, mean: adam.mean, square: adam.square };
+        let (stand, mask) = fused.descend(stand, &self.window, &self.goal, plan);
+        self.parameters = stand.parameters;
+        self.adam = Some(Adam { mean: stand.mean, square: stand.square });
+        self.mask = mask;
+    }
+
+    fn plan(&self, fused: &FusedSteps, steps: std::ops::RangeInclusive<usize>) -> Plan {
+        Plan {
             steps: steps.map(|step| self.planned(step)).collect(),
             reach: self.box_px() / 2,
-            betas: self.ilt.config.betas.map(|b| b as f32),
-            weights: PrintWeights::new(&self.ilt.config.loss),
-        };
-        let optics = (self.ilt.simulator, &self.grid);
-        let (stand, mask) = stand.after(&self.window, &self.goal, optics, plan);
-        self.parameters = stand.parameters;
-        self.moments = Some(Moments { mean: stand.mean, square: stand.square });
-        self.mask = mask;
+            betas: self.config.betas.map(|b| b as f32),
+            weights: PrintWeights::new(&self.config.loss, fused.window),
+        }
     }
 
     /// A step's numbers.
     fn planned(&self, step: usize) -> Step {
         let share = self.share(step);
-        let [b1, b2] = self.ilt.config.betas;
+        let [b1, b2] = self.config.betas;
         Step {
             steepness: self.steepness(share) as f32,
-            grey: (self.ilt.config.grey * share) as f32,
+            grey: (self.config.grey * share) as f32,
             rate: (self.rate(share) * unbias(b1, step)) as f32,
             unbias: unbias(b2, step) as f32,
         }
     }
 
-    /// One step of Adam.
-    fn step(&mut self, step: usize, progress: &mut Progress) -> Result<(), LithoError> {
+    /// One step of Adam; at times the error per clip, in nm².
+    fn step(&mut self, step: usize, tally: &mut Tally) -> Result<Option<f64>, LithoError> {
         let share = self.share(step);
         let mask = self.soft_mask(share);
-        let exposure = self.ilt.simulator.expose(mask.clone(), &self.grid, &self.grid);
-        let gradient = self.ilt.config.loss.gradient(&exposure.aerial, &self.goal);
-        let gradient = self.pull_back(&exposure, &gradient, &mask, share);
-        if step.is_multiple_of(LOOK_EVERY) {
-            let loss = self.ilt.config.loss.value(&exposure.aerial, &self.goal.target);
-            progress.loss_nm2 = Some(self.per_clip(loss)?);
-        }
+        let exposed = self.models.expose(mask.clone(), step, tally);
+        let loss = step
+            .is_multiple_of(LOOK_EVERY)
+            .then(|| self.config.loss.value(&exposed.images, &self.goal.target));
+        let gradient = self.config.loss.gradient(&exposed.images, &self.goal);
+        let gradient = exposed.pull_back(gradient)?;
+        let gradient = self.by_parameters(gradient, &mask, share);
         self.mask = mask;
         self.update(gradient, step, share);
-        Ok(())
+        loss.map(|loss| self.per_clip(loss)).transpose()
     }
 
     /// An error in pixels, per clip, in nm²; waits for the device.
@@ -163,36 +165,29 @@ impl<'a> Descent<'a> {
         sigmoid((smooth - 0.5) * self.steepness(share)) * self.window.clone()
     }
 
-    /// The gradient of the parameters: through the optics, the grey pixels' price, the sigmoid and the box,
-    /// which is its own adjoint.
-    fn pull_back(
-        &self,
-        exposure: &Exposure,
-        gradient: &Aerial,
-        mask: &Tensor<3>,
-        share: f64,
-    ) -> Tensor<3> {
-        let through = self.ilt.simulator.pull_back(exposure, gradient, &self.grid, &self.grid);
-        let grey = self.ilt.config.grey * share;
-        let gradient = through + (mask.clone() * -2.0 + 1.0) * grey;
+    /// The gradient of the parameters from that of the mask: with the grey pixels' price, back through the sigmoid and the
+    /// box, which is its own adjoint.
+    fn by_parameters(&self, gradient: Tensor<3>, mask: &Tensor<3>, share: f64) -> Tensor<3> {
+        let grey = self.config.grey * share;
+        let gradient = gradient + (mask.clone() * -2.0 + 1.0) * grey;
         let slope = mask.clone() * (mask.clone() * -1.0 + 1.0) * self.steepness(share);
         smoothed(gradient * slope, self.box_px())
     }
 
     fn update(&mut self, gradient: Tensor<3>, step: usize, share: f64) {
-        let [b1, b2] = self.ilt.config.betas;
+        let [b1, b2] = self.config.betas;
         let square = gradient.clone() * gradient.clone();
-        let moments = match self.moments.take() {
-            None => Moments { mean: gradient * (1.0 - b1), square: square * (1.0 - b2) },
-            Some(m) => Moments {
+        let adam = match self.adam.take() {
+            None => Adam { mean: gradient * (1.0 - b1), square: square * (1.0 - b2) },
+            Some(m) => Adam {
                 mean: m.mean * b1 + gradient * (1.0 - b1),
                 square: m.square * b2 + square * (1.0 - b2),
             },
         };
-        let size = (moments.square.clone() * unbias(b2, step)).sqrt() + 1e-8;
-        let change = moments.mean.clone() * (self.rate(share) * unbias(b1, step)) / size;
+        let size = (adam.square.clone() * unbias(b2, step)).sqrt() + 1e-8;
+        let change = adam.mean.clone() * (self.rate(share) * unbias(b1, step)) / size;
         self.parameters = self.parameters.clone() - change;
-        self.moments = Some(moments);
+        self.adam = Some(adam);
     }
 
     /// Closes the window where a hard mask would break its constraint, so that the descent goes on without
@@ -208,21 +203,14 @@ impl<'a> Descent<'a> {
         Ok(())
     }
 
-    /// Compares the last mask, made hard, with the best, clip by clip.
-    pub(super) fn keep_better(&self, best: Option<Best>) -> Best {
-        let masks = self.mask.clone().greater_equal_elem(0.5).float();
-        let errors = self.ilt.hard_errors(masks.clone(), &self.goal, &self.grid);
-        match best {
-            None => Best { masks, errors },
-            Some(best) => {
-                let better = errors.clone().lower(best.errors.clone());
-                let everywhere = better.clone().expand(masks.dims());
-                Best {
-                    masks: best.masks.mask_where(everywhere, masks),
-                    errors: best.errors.mask_where(better, errors),
-                }
-            }
-        }
+    /// The last mask, made hard.
+    pub(super) fn hard(&self) -> Tensor<3> {
+        self.mask.clone().greater_equal_elem(0.5).float()
+    }
+
+    /// What hard masks cost.
+    pub(super) fn hard_error(&self, masks: Tensor<3>, tally: &mut Tally) -> Tensor<3> {
+        self.models.hard_error(masks, &self.goal, &self.config.loss, tally)
     }
 }
 
@@ -230,8 +218,8 @@ impl<'a> Descent<'a> {
 impl Descent<'_> {
     /// Adam's means.
     pub(super) fn memory(&self) -> [Tensor<3>; 2] {
-        let moments = self.moments.as_ref().expect("a step was taken");
-        [moments.mean.clone(), moments.square.clone()]
+        let adam = self.adam.as_ref().expect("a step was taken");
+        [adam.mean.clone(), adam.square.clone()]
     }
 
     pub(super) fn mask(&self) -> Tensor<3> {

@@ -12,21 +12,22 @@ mod launch;
 mod tests;
 
 #[cfg(feature = "gpu")]
+use burn::backend::TensorMetadata;
+#[cfg(feature = "gpu")]
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 #[cfg(feature = "gpu")]
-use burn::backend::{DispatchDevice, TensorMetadata};
-#[cfg(feature = "gpu")]
 use burn::tensor::Shape;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 #[cfg(feature = "gpu")]
 use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 #[cfg(feature = "gpu")]
 use launch::Bench;
 
+use crate::forward::FusedSteps;
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
-use crate::{Corner, Focus, Sampling, Simulator};
+use crate::{Corner, Focus, ProcessWindow};
 
 /// What steps change: `[batch, n, n]` each.
 #[derive(ExtensionType)]
@@ -79,7 +80,7 @@ pub(crate) struct PrintWeights {
 }
 
 impl PrintWeights {
-    pub(crate) fn new(loss: &PrintLoss) -> Self {
+    pub(crate) fn new(loss: &PrintLoss, window: &ProcessWindow) -> Self {
         let corner = |corner: Corner, weight: f64| CornerWeight {
             dose: corner.dose as f32,
             defocus: corner.focus == Focus::Defocus,
@@ -89,9 +90,9 @@ impl PrintWeights {
             threshold: loss.resist.threshold as f32,
             steepness: loss.resist.steepness as f32,
             corners: [
-                corner(loss.window.nominal, loss.nominal),
-                corner(loss.window.outer, loss.outer),
-                corner(loss.window.inner, loss.inner),
+                corner(window.nominal, loss.nominal),
+                corner(window.outer, loss.outer),
+                corner(window.inner, loss.inner),
             ],
             band: loss.band as f32,
             edge: loss.edge as f32,
@@ -201,71 +202,71 @@ impl GoalImages<CubeBackend> {
     }
 }
 
-/// Whether a device has these operations.
-#[cfg(feature = "gpu")]
-pub(super) fn are_on(device: &Device) -> bool {
-    matches!(device.as_dispatch(), DispatchDevice::Cube(_))
-}
-
-/// A program without GPUs does not have them.
-#[cfg(not(feature = "gpu"))]
-pub(super) fn are_on(_device: &Device) -> bool {
-    false
-}
-
 /// Where a descent stands, as tensors.
 pub(super) struct Stand {
     pub(super) parameters: Tensor<3>,
+    /// Adam's means of the gradient and of its square.
     pub(super) mean: Tensor<3>,
     pub(super) square: Tensor<3>,
 }
 
-impl Stand {
-    /// Where it stands after the steps of a plan, and their last soft mask.
-    pub(super) fn after(
-        self,
+impl FusedSteps<'_> {
+    /// Where a descent stands after the steps of a plan, and their last soft mask.
+    pub(super) fn descend(
+        &self,
+        stand: Stand,
         window: &Tensor<3>,
         goal: &Goal,
-        (simulator, grid): (&Simulator, &Sampling),
         plan: Plan,
-    ) -> (Self, Tensor<3>) {
+    ) -> (Stand, Tensor<3>) {
         let state = State {
-            parameters: self.parameters.into_dispatch(),
-            mean: self.mean.into_dispatch(),
-            square: self.square.into_dispatch(),
+            parameters: stand.parameters.into_dispatch(),
+            mean: stand.mean.into_dispatch(),
+            square: stand.square.into_dispatch(),
         };
-        let (window, optics) = (window.clone().into_dispatch(), simulator.optics(grid));
+        let (window, optics) = (window.clone().into_dispatch(), self.optics());
         let (state, mask) = <Dispatch as Steps>::descend(state, window, images(goal), optics, plan);
-        let after = Self {
+        let after = Stand {
             parameters: Tensor::from_dispatch(state.parameters),
             mean: Tensor::from_dispatch(state.mean),
             square: Tensor::from_dispatch(state.square),
         };
         (after, Tensor::from_dispatch(mask))
     }
-}
 
-/// Errors of a batch of masks, in pixels, `[batch, 1, 1]`: as [`PrintLoss::hard_error`], or of soft prints as
-/// [`PrintLoss::value`], clip by clip.
-pub(super) fn errors(
-    mask: Tensor<3>,
-    goal: &Goal,
-    simulator: &Simulator,
-    grid: &Sampling,
-    loss: &PrintLoss,
-    hard: bool,
-) -> Tensor<3> {
-    let weights = PrintWeights::new(loss);
-    let weights = if hard { weights.hard() } else { weights };
-    let optics = simulator.optics(grid);
-    let parts = <Dispatch as Steps>::print_errors(
-        mask.into_dispatch(),
-        images(goal),
-        optics,
-        weights,
-        hard,
-    );
-    Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
+    /// Errors of a batch of masks, in pixels, `[batch, 1, 1]`: as [`PrintLoss::hard_error`], or of soft prints as
+    /// [`PrintLoss::value`], clip by clip.
+    pub(super) fn errors(
+        &self,
+        mask: Tensor<3>,
+        goal: &Goal,
+        loss: &PrintLoss,
+        hard: bool,
+    ) -> Tensor<3> {
+        let weights = PrintWeights::new(loss, self.window);
+        let weights = if hard { weights.hard() } else { weights };
+        let parts = <Dispatch as Steps>::print_errors(
+            mask.into_dispatch(),
+            images(goal),
+            self.optics(),
+            weights,
+            hard,
+        );
+        Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
+    }
+
+    /// The constants that the kernels need of the optics and of a grid of masks and images.
+    fn optics(&self) -> Optics<Dispatch> {
+        let (simulator, grid) = (self.simulator, self.grid);
+        Optics {
+            kernels_re: simulator.kernels.re.clone().into_dispatch(),
+            kernels_im: simulator.kernels.im.clone().into_dispatch(),
+            spread: simulator.spread.clone().into_dispatch(),
+            columns: grid.columns.clone().into_dispatch(),
+            rows: grid.rows.clone().into_dispatch(),
+            interpolate: grid.interpolate.clone().into_dispatch(),
+        }
+    }
 }
 
 fn images(goal: &Goal) -> GoalImages<Dispatch> {

@@ -6,12 +6,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::WgpuBackend;
-use burn::tensor::DeviceKind;
+use burn::tensor::{Device, DeviceKind};
 
 use super::*;
+use crate::forward::{ForwardModel, ThinMask};
 use crate::ilt::descent::Descent;
-use crate::ilt::{Ilt, IltConfig, Level, Progress, from_bits};
-use crate::{KernelSet, Kernels};
+use crate::ilt::models::{Models, Tally};
+use crate::ilt::{IltConfig, Level};
+use crate::images::from_bits;
+use crate::{KernelSet, Kernels, Simulator};
 
 fn device() -> Option<Device> {
     let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
@@ -75,32 +78,35 @@ fn goal(device: &Device) -> Goal {
     Goal { target, design, strips: Some(pattern(7, device)) }
 }
 
+fn model(device: &Device) -> ThinMask {
+    ThinMask::new(Simulator::new(&kernels(), device), ProcessWindow::default())
+}
+
 fn values(x: Tensor<3>) -> Vec<f32> {
     x.try_into_vec_as::<f32>().expect("f32")
 }
 
 /// The descent after some steps: parameters, Adam's means, mask, and the errors of the mask, soft and hard.
 fn stand(device: &Device) -> Vec<(&'static str, Vec<f32>)> {
-    let (config, simulator) = (config(), Simulator::new(&kernels(), device));
-    let ilt = Ilt::new(&config, &simulator);
-    let grid = simulator.sampling(2.0, 2).expect("fits");
+    let (config, model) = (config(), model(device));
+    let models = Models::new(&model, None, 2.0, 2).expect("fits");
     let first = pattern(23, device) * 0.4 + 0.1;
-    let mut descent = Descent::new(&ilt, &config.levels[0], grid.clone(), goal(device), first);
-    let mut progress = Progress { done: 0, total: 6, loss_nm2: None };
-    let mut step = 0;
+    let mut descent = Descent::new(&config, &config.levels[0], models, goal(device), first);
+    let (mut tally, mut step, mut look) = (Tally::default(), 0, None);
     while step < 5 {
-        step += descent.advance(step, |s| s == 4, &mut progress).expect("steps");
+        let (steps, loss) = descent.advance(step, |s| s == 4, &mut tally).expect("steps");
+        (step, look) = (step + steps, loss.or(look));
     }
     let [mean, square] = descent.memory();
     let mask = descent.mask();
-    let hard = ilt.hard_errors(mask.clone().greater_equal_elem(0.5).float(), &goal(device), &grid);
+    let hard = descent.hard_error(descent.hard(), &mut tally);
     vec![
         ("parameters", values(descent.parameters)),
         ("mean", values(mean)),
         ("square", values(square)),
         ("mask", values(mask)),
         ("hard error", values(hard)),
-        ("loss", vec![progress.loss_nm2.expect("a look") as f32]),
+        ("loss", vec![look.expect("a look") as f32]),
     ]
 }
 
@@ -120,8 +126,9 @@ fn agrees_with_burn(device: &Device) {
 /// The first step's mean is the gradient; the loss that it belongs to, moved along it, is the second
 /// implementation.
 fn is_the_slope_of_the_loss(device: &Device) {
-    let simulator = Simulator::new(&kernels(), device);
-    let grid = simulator.sampling(2.0, 2).expect("fits");
+    let model = model(device);
+    let imager = model.on(2.0, 2).expect("fits");
+    let fused = imager.fused().expect("kernels of our own");
     let goal = Goal { strips: None, ..goal(device) };
     let loss = PrintLoss::default();
     let step = |rate: f32| Step { steepness: 4.0, grey: 0.0, rate, unbias: 1.0 };
@@ -129,7 +136,7 @@ fn is_the_slope_of_the_loss(device: &Device) {
         steps: vec![step(rate)],
         reach: 2,
         betas: [0.0, 0.0],
-        weights: PrintWeights::new(&loss),
+        weights: PrintWeights::new(&loss, fused.window),
     };
     let stand = |parameters: Tensor<3>| Stand {
         mean: parameters.zeros_like(),
@@ -138,11 +145,11 @@ fn is_the_slope_of_the_loss(device: &Device) {
     };
     let start = pattern(23, device) * 0.4 + 0.1;
     let open = start.ones_like();
-    let (after, _) = stand(start.clone()).after(&open, &goal, (&simulator, &grid), plan(0.0));
+    let (after, _) = fused.descend(stand(start.clone()), &open, &goal, plan(0.0));
     let gradient = after.mean;
     let at = |parameters: Tensor<3>| -> f64 {
-        let (_, mask) = stand(parameters).after(&open, &goal, (&simulator, &grid), plan(0.0));
-        let errors = errors(mask, &goal, &simulator, &grid, &loss, false);
+        let (_, mask) = fused.descend(stand(parameters), &open, &goal, plan(0.0));
+        let errors = fused.errors(mask, &goal, &loss, false);
         values(errors).iter().map(|&e| f64::from(e)).sum()
     };
     let slope: f64 = values(gradient.clone()).iter().map(|&g| f64::from(g).powi(2)).sum();

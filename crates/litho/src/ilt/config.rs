@@ -1,0 +1,169 @@
+//! How to descend: levels, loss, and what they start from.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::Start;
+use crate::LithoError;
+use crate::images::{from_bits, read_bits, resized, rounded};
+use crate::loss::{Goal, PrintLoss, probes};
+
+/// One resolution of the descent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Level {
+    /// Side of a pixel, in nm.
+    pub pixel_nm: f64,
+    /// Steps of Adam.
+    pub iterations: usize,
+    /// Step size at the level's start; it falls along a cosine to a twentieth.
+    pub learning_rate: f64,
+    /// Slope of the mask's sigmoid at the level's start and end.
+    pub steepness: [f64; 2],
+    /// Side of the smoothing box, in nm.
+    pub smooth_nm: f64,
+}
+
+/// How to descend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IltConfig {
+    /// Resolutions, coarse to fine.
+    pub levels: Vec<Level>,
+    /// Side of the square in which the mask may be open, in nm; outside it is dark.
+    pub free_nm: f64,
+    /// Parameter of a pixel inside the target at the start; outside it is 0.
+    pub start: f64,
+    /// Adam's decay of the gradient's mean and of its square's.
+    pub betas: [f64; 2],
+    /// Weight of the mask's grey pixels, growing over a level.
+    pub grey: f64,
+    /// The error to minimise.
+    pub loss: PrintLoss,
+    /// Radius of the target's corners, as the width of the Gaussian that rounds them, in nm; 0 leaves them.
+    pub corner_nm: f64,
+    /// When the mask is held against its constraint, as shares of the last level.
+    pub mend_at: Vec<f64>,
+    /// Size of a point of the mask that the levels' pixels are made of, in nm.
+    pub point_nm: f64,
+}
+
+impl Default for IltConfig {
+    /// `benches/runs/` has the sweeps that these come from.
+    fn default() -> Self {
+        let level = |pixel_nm, iterations, learning_rate, steepness, smooth_nm| Level {
+            pixel_nm,
+            iterations,
+            learning_rate,
+            steepness,
+            smooth_nm,
+        };
+        Self {
+            levels: vec![
+                level(8.0, 100, 0.2, [4.0, 4.0], 24.0),
+                level(4.0, 100, 0.05, [4.0, 4.0], 20.0),
+                level(2.0, 40, 0.02, [4.0, 16.0], 30.0),
+            ],
+            free_nm: 2048.0 - 2.0 * FRAME_NM,
+            start: 0.5,
+            betas: [0.8, 0.99],
+            grey: 0.02,
+            loss: PrintLoss::default(),
+            corner_nm: 12.0,
+            mend_at: vec![0.0, 0.375],
+            point_nm: 1.0,
+        }
+    }
+}
+
+/// Width of the frame around a field in which the mask stays as it is, in nm.
+const FRAME_NM: f64 = 128.0;
+
+impl IltConfig {
+    /// The correction of a mask that a network proposes: nearly half of the steps at 8 nm, where they are cheap, three
+    /// eighths at 4 nm, the rest at 2 nm. The mask is nearly right and the steps are few, so they are long at the end
+    /// and short at the start, unlike the solver's own.
+    pub fn correction(iterations: usize) -> Self {
+        // However few they are, they end at the mask's pixel.
+        let fine = (iterations * 5 / 32).max(1).min(iterations);
+        let middle = iterations * 3 / 8;
+        let mut config = Self::default();
+        let steps = [iterations - middle - fine, middle, fine];
+        for ((level, steps), rate) in config.levels.iter_mut().zip(steps).zip([0.12, 0.06, 0.03]) {
+            level.iterations = steps;
+            level.learning_rate = rate;
+        }
+        config.levels.retain(|level| level.iterations > 0);
+        config
+    }
+
+    /// The same for a field of another period.
+    #[must_use]
+    pub fn on_field(self, period_nm: f64) -> Self {
+        Self { free_nm: period_nm - 2.0 * FRAME_NM, ..self }
+    }
+
+    /// Steps of all levels.
+    pub fn iterations(&self) -> usize {
+        self.levels.iter().map(|level| level.iterations).sum()
+    }
+
+    /// What to print, on the last level's grid, and the design's pixels.
+    pub(super) fn goal(
+        &self,
+        target: &Tensor<3>,
+        period_nm: f64,
+    ) -> Result<(Goal, Vec<bool>), LithoError> {
+        let none = || LithoError::Grid("the descent has no level".into());
+        let level = self.levels.last().ok_or_else(none)?;
+        let design = resized(target.clone(), (period_nm / level.pixel_nm).round() as usize);
+        let bits = read_bits(design.clone(), 0.5, "read the target")?;
+        let strips = (self.loss.edge > 0.0).then(|| {
+            let strips = probes::strips(&bits, design.dims(), level.pixel_nm);
+            from_bits(strips, design.dims(), &design.device())
+        });
+        let target = rounded(design.clone(), self.corner_nm, level.pixel_nm);
+        Ok((Goal { target, design, strips }, bits))
+    }
+
+    /// Whether the mask is held against its constraint after this step of the last level.
+    pub(super) fn mends(&self, step: usize, level: &Level) -> bool {
+        let at = |share: &f64| (share * level.iterations as f64).round() as usize == step;
+        self.mend_at.iter().any(at)
+    }
+
+    /// Parameters at the start, on the target's grid.
+    pub(super) fn first(&self, target: &Tensor<3>, start: &Start, level: &Level) -> Tensor<3> {
+        match start {
+            Start::Target => target.clone() * self.start,
+            Start::Mask(mask) => {
+                // The inverse of the mask's sigmoid, where it is not saturated.
+                let mask = resized(mask.clone(), target.dims()[2]).clamp(0.02, 0.98);
+                let logit = (mask.clone() / (mask * -1.0 + 1.0)).log();
+                logit / level.steepness[0] + 0.5
+            }
+        }
+    }
+
+    /// Points along a mask's pixel.
+    pub(super) fn points(&self, pixel_nm: f64) -> usize {
+        (pixel_nm / self.point_nm).round().max(1.0) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of one step to six, none was at the mask's pixel.
+    #[test]
+    fn few_steps_of_correction_still_end_at_the_masks_pixel() {
+        for iterations in 1..=100 {
+            let config = IltConfig::correction(iterations);
+            assert_eq!(config.iterations(), iterations);
+            assert_eq!(config.levels.last().map(|level| level.pixel_nm), Some(2.0), "{iterations}");
+        }
+        let steps =
+            |i| IltConfig::correction(i).levels.iter().map(|l| l.iterations).collect::<Vec<_>>();
+        assert_eq!(steps(64), [30, 24, 10]);
+        assert!(steps(0).is_empty());
+    }
+}

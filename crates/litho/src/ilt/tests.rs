@@ -1,0 +1,142 @@
+//! The descent through the thin mask, through any model, and through a surrogate.
+
+use burn::tensor::{Device, TensorData};
+
+use super::*;
+use crate::forward::{Imager, ThinMask};
+use crate::images::read_back;
+use crate::optics::Optics;
+use crate::{CornerImages, ProcessWindow, Simulator};
+
+fn config() -> IltConfig {
+    let mut config = IltConfig::default();
+    config.levels.truncate(1);
+    config.levels[0].pixel_nm = 16.0;
+    config.levels[0].iterations = 24;
+    config
+}
+
+fn bar() -> Tensor<3> {
+    let inside = |i: usize| (60..66).contains(&(i % 128)) && (40..80).contains(&(i / 128));
+    let bar: Vec<f32> = (0..128 * 128).map(|i| f32::from(u8::from(inside(i)))).collect();
+    Tensor::from_data(TensorData::new(bar, [1, 128, 128]), &Device::flex())
+}
+
+fn thin_mask(count: usize) -> ThinMask {
+    let optics = Optics { count, source_step: 0.1, ..Optics::default() };
+    let simulator = Simulator::new(&optics.kernels().expect("optics"), &Device::flex());
+    ThinMask::new(simulator, ProcessWindow::default())
+}
+
+fn run(ilt: &Ilt, target: &Tensor<3>) -> Result<Found, LithoError> {
+    ilt.run(target, &Start::Target, &mut |_| true)
+}
+
+/// A model of which nothing but its images is known.
+struct Images(ThinMask);
+
+impl ForwardModel for Images {
+    fn period_nm(&self) -> f64 {
+        self.0.period_nm()
+    }
+
+    fn device(&self) -> &Device {
+        self.0.device()
+    }
+
+    fn on(&self, pixel_nm: f64, points: usize) -> Result<Box<dyn Imager + '_>, LithoError> {
+        Ok(Box::new(OnlyImages(self.0.on(pixel_nm, points)?)))
+    }
+}
+
+struct OnlyImages<'a>(Box<dyn Imager + 'a>);
+
+impl Imager for OnlyImages<'_> {
+    fn images(&self, mask: Tensor<3>) -> CornerImages {
+        self.0.images(mask)
+    }
+}
+
+/// The written-out adjoint is the second implementation.
+#[test]
+fn a_descent_by_autodiff_is_that_of_the_adjoint() -> Result<(), LithoError> {
+    let config = config();
+    let model = Images(thin_mask(4));
+    let expected = run(&Ilt::new(&config, &model.0), &bar())?;
+    let found = run(&Ilt::new(&config, &model), &bar())?;
+    let pairs = found.masks.bits.iter().zip(&expected.masks.bits);
+    let differ = pairs.filter(|(a, b)| a != b).count();
+    assert!(differ < 5, "{differ} pixels differ"); // f32 in another order, 24 steps on
+    assert!(found.masks.bits.iter().any(|&open| open));
+    // Each step, the start, and eight candidates.
+    assert_eq!(found.usage.true_model_calls, 24 + 1 + 8);
+    assert_eq!(found.usage.surrogate_mse, None);
+    Ok(())
+}
+
+/// A surrogate of a quarter of the kernels, corrected: nearly as good a mask, a third of the calls.
+#[test]
+fn a_corrected_surrogate_gets_where_the_true_model_gets() -> Result<(), LithoError> {
+    let config = config();
+    let (truth, rough) = (thin_mask(12), thin_mask(3));
+    let error = |ilt: Ilt| -> Result<(f32, Usage), LithoError> {
+        let found = run(&ilt, &bar())?;
+        let images = truth.on(16.0, 16)?.images(found.masks.to_tensor(truth.device()));
+        let (goal, _) = config.goal(&bar(), 2048.0)?;
+        let error = config.loss.hard_error(&images, &goal);
+        Ok((read_back(error, "read")?[0], found.usage))
+    };
+    let (exact, _) = error(Ilt::new(&config, &truth))?;
+    let (corrected, usage) = error(Ilt::new(&config, &truth).with_surrogate(&rough, 8))?;
+    let (uncorrected, _) = error(Ilt::new(&config, &rough))?;
+    assert_eq!((usage.true_model_calls, usage.surrogate_calls), (3 + 1 + 8, 24));
+    assert!(usage.surrogate_mse.is_some_and(|mse| mse > 1e-6));
+    assert!(corrected <= 1.1 * exact, "{corrected} vs {exact}, {uncorrected} without");
+    Ok(())
+}
+
+/// Steps that are far too long leave any start behind; it was not kept.
+#[test]
+fn a_descent_that_goes_wrong_returns_its_start() -> Result<(), LithoError> {
+    let truth = thin_mask(4);
+    let mut good = config();
+    good.levels[0].iterations = 60;
+    let start = run(&Ilt::new(&good, &truth), &bar())?.masks;
+    let mut wild = config();
+    wild.levels[0].learning_rate = 50.0;
+    wild.levels[0].iterations = 3;
+    let from = Start::Mask(start.to_tensor(truth.device()));
+    let found = Ilt::new(&wild, &truth).run(&bar(), &from, &mut |_| true)?;
+    assert!(found.masks.bits == start.bits, "another mask than the start");
+    Ok(())
+}
+
+/// A constraint that leaves nothing of any mask costs too much; one that leaves the start alone is met by the start.
+#[test]
+fn what_a_constraint_leaves_is_no_worse_than_what_it_leaves_of_the_start() -> Result<(), LithoError>
+{
+    struct Only(Vec<bool>);
+    impl MaskConstraint for Only {
+        fn forbidden(&self, mask: &[bool], _: usize, _: f64) -> Vec<bool> {
+            vec![false; mask.len()]
+        }
+        fn enforced(&self, mask: &[bool], _: usize, _: f64) -> Vec<bool> {
+            let own = mask == self.0;
+            mask.iter().map(|&open| open && own).collect()
+        }
+    }
+    let truth = thin_mask(4);
+    let good = run(&Ilt::new(&config(), &truth), &bar())?.masks;
+    let from = Start::Mask(good.to_tensor(truth.device()));
+    let mut config = config();
+    config.levels[0].iterations = 12;
+    let nothing = Only(Vec::new());
+    let ilt = Ilt::new(&config, &truth).with_constraint(Some(&nothing));
+    let free = ilt.run(&bar(), &from, &mut |_| true)?.masks;
+    assert!(free.bits.iter().any(|&open| open), "a blank mask was returned");
+    let start = Only(good.bits.clone());
+    let ilt = Ilt::new(&config, &truth).with_constraint(Some(&start));
+    let kept = ilt.run(&bar(), &from, &mut |_| true)?.masks;
+    assert!(kept.bits == good.bits, "the start can be made and was not");
+    Ok(())
+}
