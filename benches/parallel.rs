@@ -8,9 +8,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use lithoburn::burn::tensor::{DType, Device, Tensor};
 use lithoburn::models::parallel::{
-    Distributed, Offloaded, PipelineTerms, Pipelined, Place, Program, ShardTerms, Sharded, Spatial,
+    Distributed, Offloaded, PipelineTerms, Pipelined, Place, ShardTerms, Sharded, Spatial,
 };
-use lithoburn::models::{NeuralIltConfig, Parallel};
+use lithoburn::models::{NeuralIltConfig, Parallel, Program};
 use lithoburn::pool::{DeviceName, choose};
 
 fn main() {

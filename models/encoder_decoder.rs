@@ -18,9 +18,8 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 
-use crate::onnx::{Graph, OnnxError, Value};
-use crate::parallel::kernel::Kernel;
-use crate::parallel::program::{Chain, Layer, Step, run};
+use crate::kernel::Kernel;
+use crate::program::{Chain, Layer, LayerKind, run};
 use crate::unet::conv3;
 
 /// Shape of an encoder-decoder.
@@ -37,7 +36,7 @@ pub struct EncoderDecoderConfig {
 
 /// A convolution that changes the number of channels, and some that do not; each with a ReLU.
 #[derive(Module, Debug)]
-pub struct Stage {
+pub struct ConvStack {
     first: Conv2d,
     refine: Vec<Conv2d>,
 }
@@ -46,18 +45,18 @@ pub struct Stage {
 #[derive(Module, Debug)]
 pub struct EncoderDecoder {
     /// Fine to coarse.
-    down: Vec<Stage>,
+    down: Vec<ConvStack>,
     /// Convolutions before each unfolding, fine to coarse.
     up: Vec<Conv2d>,
     /// What joins an unfolded image with the encoder's, fine to coarse; one fewer, and none without skips.
-    join: Vec<Stage>,
+    join: Vec<ConvStack>,
 }
 
 impl EncoderDecoderConfig {
     /// A network with random weights.
     pub fn init(&self, device: &Device) -> EncoderDecoder {
         let w = &self.widths;
-        let stage = |from: usize, to: usize, refine: usize| Stage {
+        let stage = |from: usize, to: usize, refine: usize| ConvStack {
             first: conv3(from, to, device),
             refine: (0..refine).map(|_| conv3(to, to, device)).collect(),
         };
@@ -77,22 +76,12 @@ impl EncoderDecoderConfig {
     }
 }
 
-impl Stage {
+impl ConvStack {
     fn chain(&self, chain: &mut Chain, name: &str) {
         chain.convolve(&format!("{name}.first"), &self.first, true);
         for (i, conv) in self.refine.iter().enumerate() {
             chain.convolve(&format!("{name}.refine.{i}"), conv, true);
         }
-    }
-
-    fn draw(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value, OnnxError> {
-        let first = graph.conv(&format!("{name}.first"), &self.first, x)?;
-        let mut x = graph.relu(&first);
-        for (i, conv) in self.refine.iter().enumerate() {
-            let y = graph.conv(&format!("{name}.refine.{i}"), conv, &x)?;
-            x = graph.relu(&y);
-        }
-        Ok(x)
     }
 
     /// Its convolutions, in order.
@@ -114,59 +103,32 @@ impl EncoderDecoder {
         kernel: &mut dyn FnMut(&Conv2d) -> Kernel,
     ) -> Vec<Layer> {
         let mut chain = Chain::new(kernel);
-        chain.push("enter", Step::Enter);
+        chain.push("enter", LayerKind::Enter);
         for (i, stage) in self.down.iter().enumerate() {
             let path = format!("{name}.down.{i}");
-            chain.push(&format!("{path}.fold"), Step::Fold);
+            chain.push(&format!("{path}.fold"), LayerKind::Fold);
             stage.chain(&mut chain, &path);
             // The coarsest image is what the decoder starts from.
             if i < self.join.len() {
-                chain.push(&format!("{path}.keep"), Step::Push);
+                chain.push(&format!("{path}.keep"), LayerKind::Push);
             }
         }
         for (i, up) in self.up.iter().enumerate().rev() {
             // A ReLU does not mind where a pixel is, so it comes before the unfolding.
             chain.convolve(&format!("{name}.up.{i}"), up, i > 0);
-            chain.push(&format!("{name}.up.{i}.unfold"), Step::Unfold);
+            chain.push(&format!("{name}.up.{i}.unfold"), LayerKind::Unfold);
             if let Some(join) = i.checked_sub(1).and_then(|finer| self.join.get(finer)) {
                 let path = format!("{name}.join.{}", i - 1);
-                chain.push(&path, Step::Join);
+                chain.push(&path, LayerKind::Join);
                 join.chain(&mut chain, &path);
             }
         }
-        chain.push("leave", Step::Leave);
+        chain.push("leave", LayerKind::Leave);
         chain.into_layers()
     }
 
-    /// Draws what [`EncoderDecoder::forward`] computes.
-    pub(crate) fn draw(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        x: &Value,
-    ) -> Result<Value, OnnxError> {
-        let (mut x, mut seen) = (x.clone(), Vec::new());
-        for (i, stage) in self.down.iter().enumerate() {
-            let folded = graph.space_to_depth(&x);
-            x = stage.draw(graph, &format!("{name}.down.{i}"), &folded)?;
-            seen.push(x.clone());
-        }
-        seen.pop();
-        for (i, up) in self.up.iter().enumerate().rev() {
-            let y = graph.conv(&format!("{name}.up.{i}"), up, &x)?;
-            x = graph.depth_to_space(&y);
-            let Some(finer) = i.checked_sub(1) else { break };
-            x = graph.relu(&x);
-            if let (Some(join), Some(skip)) = (self.join.get(finer), seen.pop()) {
-                let both = graph.concat(&x, &skip);
-                x = join.draw(graph, &format!("{name}.join.{finer}"), &both)?;
-            }
-        }
-        Ok(x)
-    }
-
     /// The encoder's stages, fine to coarse.
-    pub fn encoder(&self) -> &[Stage] {
+    pub fn encoder(&self) -> &[ConvStack] {
         &self.down
     }
 
@@ -176,44 +138,15 @@ impl EncoderDecoder {
     }
 
     /// What joins an unfolded image with the encoder's, fine to coarse: one fewer than stages, and none without skips.
-    pub fn joins(&self) -> &[Stage] {
+    pub fn joins(&self) -> &[ConvStack] {
         &self.join
     }
-}
-
-/// Two by two pixels into channels: `[b, 2h, 2w, c]` to `[b, h, w, 4c]`, by rows, columns, channels.
-pub fn folded(x: Tensor<4>) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
-    let (h, w) = (height / 2, width / 2);
-    let blocks = x.reshape([batch, h, 2, w, 2, channels]).permute([0, 1, 3, 2, 4, 5]);
-    blocks.reshape([batch, h, w, 4 * channels])
-}
-
-/// Channels into two by two pixels, the inverse of [`folded`].
-pub fn unfolded(x: Tensor<4>) -> Tensor<4> {
-    let [batch, h, w, channels] = x.dims();
-    let c = channels / 4;
-    let blocks = x.reshape([batch, h, w, 2, 2, c]).permute([0, 1, 3, 2, 4, 5]);
-    blocks.reshape([batch, 2 * h, 2 * w, c])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::TensorData;
-
-    #[test]
-    fn folding_keeps_every_pixel_and_unfolding_undoes_it() {
-        let values: Vec<f32> = (0..2 * 4 * 6 * 3).map(|i| i as f32).collect();
-        let data = TensorData::new(values.clone(), [2, 4, 6, 3]);
-        let x = Tensor::<4>::from_data(data, &Device::flex());
-        let folded = folded(x);
-        assert_eq!(folded.dims(), [2, 2, 3, 12]);
-        let first = folded.clone().slice([0..1, 0..1, 0..1]).try_into_vec_as::<f32>().expect("f32");
-        // The pixels (0,0), (0,1), (1,0), (1,1) of three channels each; a row is 18 values.
-        assert_eq!(first, [0., 1., 2., 3., 4., 5., 18., 19., 20., 21., 22., 23.]);
-        assert_eq!(unfolded(folded).try_into_vec_as::<f32>().expect("f32"), values);
-    }
+    use crate::resample::{folded, unfolded};
 
     #[test]
     fn every_form_keeps_the_inputs_shape() {
@@ -236,7 +169,8 @@ mod tests {
         let second = |x: Tensor<4>| x.permute([0, 3, 1, 2]);
         for skips in [false, true] {
             let net = EncoderDecoderConfig::new(vec![3, 4, 5], skips, 1).init(&device);
-            let stage = |stage: &Stage, x| stage.convolutions().fold(x, |x, c| relu(c.forward(x)));
+            let stage =
+                |stage: &ConvStack, x| stage.convolutions().fold(x, |x, c| relu(c.forward(x)));
             let fold = |x: &Tensor<4>| second(folded(last(x.clone())));
             let unfold = |x: Tensor<4>| second(unfolded(last(x)));
             let one = stage(&net.down[0], fold(&x));

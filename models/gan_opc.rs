@@ -19,10 +19,12 @@ use burn::tensor::activation::leaky_relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, folded};
+use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 use crate::head::{Head, MaskNetwork, unscaled};
-use crate::parallel::kernel::random_kernels;
-use crate::parallel::{Kernel, Parallel, Program};
+use crate::kernel::{Kernel, random_kernels};
+use crate::parallel::Parallel;
+use crate::program::Program;
+use crate::resample::folded;
 use crate::unet::{conv3, convolve};
 use crate::weights::{self, WeightsError};
 
@@ -144,7 +146,8 @@ impl GanOpcConfig {
 impl GanOpc {
     fn program_with(&self, kernel: &mut dyn FnMut(&Conv2d) -> Kernel) -> Program {
         let layers = self.generator.layers("generator", kernel);
-        Program { head: self.head(), stride: self.stride(), layers }
+        let architecture = self.config.architecture.clone();
+        Program { architecture, head: self.head(), stride: self.stride(), layers }
     }
 }
 

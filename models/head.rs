@@ -3,7 +3,7 @@
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{DType, Tensor};
 
-use crate::unet::enlarged;
+use crate::resample::enlarged;
 
 /// How logits become a mask.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub trait MaskNetwork: Send {
 
     /// Side of a pixel of the mask, in nm.
     fn mask_pixel_nm(&self) -> f64 {
-        self.head().pixel_nm / self.head().upsample as f64
+        self.head().mask_pixel_nm()
     }
 
     /// The mask in 0 to 1, `[batch, u·n, u·n]`, for a target `[batch, n, n]` at the network's pixel size.
@@ -69,6 +69,11 @@ pub trait MaskNetwork: Send {
 }
 
 impl Head {
+    /// Side of a pixel of the mask, in nm.
+    pub fn mask_pixel_nm(&self) -> f64 {
+        self.pixel_nm / self.upsample as f64
+    }
+
     fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
         let own = (target * 2.0 - 1.0) * self.target_logit;
         let logits = own + change.cast(DType::F32).squeeze_dim::<3>(1);

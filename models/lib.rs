@@ -6,25 +6,26 @@
 //! | [`encoder_decoder`] | a lighter backbone, and the published generators' | sub-pixel convolution, as in LithoBench's GAN-OPC |
 //! | [`neural_ilt`] | Neural-ILT: mask in one pass, then correction on the layout | Jiang et al., ICCAD 2020 |
 //! | [`gan_opc`] | GAN-OPC: a generator, and the discriminator it is trained against | Yang et al., TCAD 2020 |
+//! | [`program`] | a backbone's forward pass as a list of layers, from which everything else is derived | – |
+//! | [`kernel`] | a layer's weights, wherever they are | – |
 //! | [`head`] | from logits to a mask | – |
 //! | [`truth`] | which true model a surrogate belongs to | – |
 //! | [`surrogate`] | Surrogate-ILT's forward model, learned from masks and images | after Nitho and DOINN |
 //! | [`parallel`] | a network over several devices, or on one that is too small for it | – |
 //! | [`convolution`] | the convolution they are made of | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
-//! | [`onnx`] | networks as ONNX files | – |
-//! | [`pytorch`] | tensors of PyTorch's checkpoints | – |
-//! | [`import`](mod@import) | published checkpoints as weights of ours | – |
+//!
+//! Files of other programs, ONNX and PyTorch's, are read and written by `lithoburn-exchange`, from a [`Program`].
 
 pub mod convolution;
 pub mod encoder_decoder;
 pub mod gan_opc;
 pub mod head;
-pub mod import;
+pub mod kernel;
 pub mod neural_ilt;
-pub mod onnx;
 pub mod parallel;
-pub mod pytorch;
+pub mod program;
+mod resample;
 pub mod surrogate;
 pub mod truth;
 pub mod unet;
@@ -33,8 +34,10 @@ pub mod weights;
 pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 pub use gan_opc::{Discriminator, GanOpc, GanOpcConfig};
 pub use head::{Head, MaskNetwork};
+pub use kernel::Kernel;
 pub use neural_ilt::{NeuralIlt, NeuralIltConfig};
-pub use parallel::{Parallel, ParallelError, Place, Program};
+pub use parallel::{Parallel, ParallelError, Place};
+pub use program::{Layer, LayerKind, Program};
 pub use surrogate::{LearnedModel, Surrogate, SurrogateConfig};
 pub use truth::{Truth, kernels_sha256};
 pub use unet::{UNet, UNetConfig};

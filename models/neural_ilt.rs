@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 use crate::head::{Head, MaskNetwork, unscaled};
-use crate::parallel::kernel::random_kernels;
-use crate::parallel::{Kernel, Parallel, Program};
+use crate::kernel::{Kernel, random_kernels};
+use crate::parallel::Parallel;
+use crate::program::Program;
 use crate::unet::{UNet, UNetConfig};
 use crate::weights::{self, WeightsError};
 
@@ -176,7 +177,8 @@ impl NeuralIlt {
             (None, Some(unet)) => unet.layers("unet", kernel),
             (None, None) => unreachable!("a network has one of the two"),
         };
-        Program { head: self.head(), stride: self.stride(), layers }
+        let architecture = self.config.architecture.clone();
+        Program { architecture, head: self.head(), stride: self.stride(), layers }
     }
 }
 

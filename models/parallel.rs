@@ -16,10 +16,8 @@
 
 pub mod cost;
 mod cutter;
-pub mod kernel;
 mod offloaded;
 mod pipelined;
-pub mod program;
 pub mod sharded;
 mod spatial;
 mod stage;
@@ -31,12 +29,11 @@ use lithoburn_ranks::budget::Budget;
 use serde::Serialize;
 
 use crate::head::{Head, MaskNetwork};
+use crate::program::Program;
 
 pub use cost::{LayerCost, Need, costs};
-pub use kernel::Kernel;
 pub use offloaded::Offloaded;
 pub use pipelined::{PipelineTerms, Pipelined};
-pub use program::{Layer, Program, Step};
 pub use sharded::{ShardTerms, Sharded};
 pub use spatial::Spatial;
 pub use ways::Speeds;

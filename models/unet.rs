@@ -11,19 +11,14 @@
 //!
 //! Height and width are multiples of 8. 7,781,761 parameters at width 64.
 
-use std::ops::Range;
-
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
 
-use crate::onnx::{Graph, OnnxError, Value};
-use crate::parallel::kernel::Kernel;
-use crate::parallel::program::{Chain, Layer, Step, run};
+use crate::kernel::Kernel;
+use crate::program::{Chain, Layer, LayerKind, run};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -98,13 +93,6 @@ impl Block {
         chain.convolve(&format!("{name}.conv1"), &self.conv1, true);
         chain.convolve(&format!("{name}.conv2"), &self.conv2, true);
     }
-
-    fn draw(&self, graph: &mut Graph, name: &str, x: &Value) -> Result<Value, OnnxError> {
-        let x = graph.conv(&format!("{name}.conv1"), &self.conv1, x)?;
-        let x = graph.relu(&x);
-        let x = graph.conv(&format!("{name}.conv2"), &self.conv2, &x)?;
-        Ok(graph.relu(&x))
-    }
 }
 
 impl UNet {
@@ -127,108 +115,28 @@ impl UNet {
     ) -> Vec<Layer> {
         let mut chain = Chain::new(kernel);
         let path = |part: &str| format!("{name}.{part}");
-        chain.push("enter", Step::Enter);
+        chain.push("enter", LayerKind::Enter);
         let downs = [(&self.down1, "down1"), (&self.down2, "down2"), (&self.down3, "down3")];
         for (down, part) in downs {
             down.chain(&mut chain, &path(part));
-            chain.push(&path(&format!("{part}.keep")), Step::Push);
-            chain.push(&path(&format!("{part}.halve")), Step::Halve);
+            chain.push(&path(&format!("{part}.keep")), LayerKind::Push);
+            chain.push(&path(&format!("{part}.halve")), LayerKind::Halve);
         }
         self.down4.chain(&mut chain, &path("down4"));
         for (up, part) in [(&self.up3, "up3"), (&self.up2, "up2"), (&self.up1, "up1")] {
-            chain.push(&path(&format!("{part}.double")), Step::Double);
-            chain.push(&path(&format!("{part}.join")), Step::Join);
+            chain.push(&path(&format!("{part}.double")), LayerKind::Double);
+            chain.push(&path(&format!("{part}.join")), LayerKind::Join);
             up.chain(&mut chain, &path(part));
         }
         chain.convolve(&path("last"), &self.last, false);
-        chain.push("leave", Step::Leave);
+        chain.push("leave", LayerKind::Leave);
         chain.into_layers()
     }
-
-    /// Draws what [`UNet::forward`] computes.
-    pub(crate) fn draw(
-        &self,
-        graph: &mut Graph,
-        name: &str,
-        x: &Value,
-    ) -> Result<Value, OnnxError> {
-        let path = |part: &str| format!("{name}.{part}");
-        let one = self.down1.draw(graph, &path("down1"), x)?;
-        let x = graph.max_pool2(&one);
-        let two = self.down2.draw(graph, &path("down2"), &x)?;
-        let x = graph.max_pool2(&two);
-        let three = self.down3.draw(graph, &path("down3"), &x)?;
-        let x = graph.max_pool2(&three);
-        let mut x = self.down4.draw(graph, &path("down4"), &x)?;
-        let ups = [(&self.up3, "up3", three), (&self.up2, "up2", two), (&self.up1, "up1", one)];
-        for (up, part, skip) in ups {
-            let doubled = graph.doubled(&x);
-            let both = graph.concat(&doubled, &skip);
-            x = up.draw(graph, &path(part), &both)?;
-        }
-        graph.conv(&path("last"), &self.last, &x)
-    }
-}
-
-/// The largest of each two by two pixels.
-pub(crate) fn halved(x: Tensor<4>) -> Tensor<4> {
-    let pool = MaxPoolOptions::new([2, 2]).with_stride([2, 2]);
-    max_pool2d(x.permute([0, 3, 1, 2]), pool).permute([0, 2, 3, 1])
-}
-
-/// Twice the size, bilinear with aligned corners.
-///
-/// Output 2k lies at k - k/(2n-1) and output 2k+1 at k + (n-1-k)/(2n-1), so each is a mix of a pixel and
-/// one neighbour. Written out as such, because `interpolate` has no gradient on GPUs in Burn 0.22.
-pub(crate) fn doubled(x: Tensor<4>) -> Tensor<4> {
-    let height = x.dims()[1];
-    doubled_rows(x, 0, height)
-}
-
-/// As [`doubled`], of rows `start..` of an image that is `total` rows high. The outermost rows of the result lack a neighbour, unless
-/// they are the image's own.
-pub(crate) fn doubled_rows(x: Tensor<4>, start: usize, total: usize) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
-    let wide = enlarged(x, &doubling(0..width, width));
-    let wide = wide.reshape([batch, 1, height, 2 * width * channels]);
-    let rows = doubling(start..start + height, total);
-    enlarged(wide, &rows).reshape([batch, 2 * height, 2 * width, channels])
-}
-
-fn doubling(pixels: Range<usize>, n: usize) -> [Vec<f64>; 2] {
-    let last = (2 * n - 1) as f64;
-    let even = pixels.clone().map(|k| -(k as f64) / last).collect();
-    let odd = pixels.map(|k| (n - 1 - k) as f64 / last).collect();
-    [even, odd]
-}
-
-/// Enlarges dimension 2 of `[a, b, n, c]`: output `f k + j` lies at `k + offsets[j][k]`, between -1 and
-/// 1 off pixel k, and is interpolated linearly. Beyond the ends, the end pixels are repeated.
-pub(crate) fn enlarged(x: Tensor<4>, offsets: &[Vec<f64>]) -> Tensor<4> {
-    let ([a, b, n, c], device, dtype) = (x.dims(), x.device(), x.dtype());
-    let part = |start: usize, length: usize| x.clone().narrow(2, start, length);
-    let [left, right] = match n {
-        1 => [x.clone(), x.clone()],
-        _ => [
-            Tensor::cat(vec![part(0, 1), part(0, n - 1)], 2),
-            Tensor::cat(vec![part(1, n - 1), part(n - 1, 1)], 2),
-        ],
-    };
-    let mixed = offsets.iter().map(|offsets| {
-        let neighbour = if offsets.iter().all(|&o| o <= 0.0) { &left } else { &right };
-        let share: Vec<f32> = offsets.iter().map(|o| o.abs() as f32).collect();
-        let share = Tensor::<1>::from_floats(share.as_slice(), &device).cast(dtype);
-        x.clone() + (neighbour.clone() - x.clone()) * share.reshape([1, 1, n, 1])
-    });
-    let outputs: Vec<Tensor<4>> = mixed.collect();
-    let factor = outputs.len();
-    Tensor::stack::<5>(outputs, 3).reshape([a, b, n * factor, c])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::TensorData;
 
     #[test]
     fn the_papers_width_has_the_papers_parameters() {
@@ -248,8 +156,8 @@ mod tests {
     #[test]
     fn the_forward_pass_is_the_published_drawing() {
         use burn::tensor::activation::relu;
-        use burn::tensor::module::interpolate;
-        use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+        use burn::tensor::module::{interpolate, max_pool2d};
+        use burn::tensor::ops::{InterpolateMode, InterpolateOptions, MaxPoolOptions};
         let device = Device::flex();
         let net = UNetConfig::new().with_width(3).with_last_side(3).init(&device);
         let wave: Vec<f32> = (0..2 * 16 * 24).map(|i| (i as f32 * 0.61).sin()).collect();
@@ -272,34 +180,5 @@ mod tests {
         let scale: f32 = expected.clone().abs().max().into_scalar();
         let off: f32 = (net.forward(x) - expected).abs().max().into_scalar();
         assert!(off <= 1e-5 * scale && scale > 0.0, "{off} of {scale}");
-    }
-
-    /// Rows of a part, with a neighbour on each side, are rows of the whole.
-    #[test]
-    fn doubling_some_rows_is_doubling_all() {
-        let wave: Vec<f32> = (0..9 * 5 * 2).map(|i| (i as f32 * 0.61).sin()).collect();
-        let x = Tensor::<1>::from_floats(wave.as_slice(), &Device::flex()).reshape([1, 9, 5, 2]);
-        let values = |x: Tensor<4>| x.try_into_vec_as::<f32>().expect("f32");
-        let whole = doubled(x.clone());
-        for (start, end) in [(0, 3), (3, 4), (4, 9), (8, 9)] {
-            let (first, last) = (start.max(1) - 1, (end + 1).min(9));
-            let part = doubled_rows(x.clone().narrow(1, first, last - first), first, 9);
-            let part = part.narrow(1, 2 * (start - first), 2 * (end - start));
-            let expected = whole.clone().narrow(1, 2 * start, 2 * (end - start));
-            assert_eq!(values(part), values(expected), "{start}..{end}");
-        }
-    }
-
-    /// A ramp is linear, so interpolation keeps it exactly.
-    #[test]
-    fn doubling_keeps_a_ramp_and_its_ends() {
-        let ramp: Vec<f32> = (0..32).map(|i| (i % 8) as f32 + 10.0 * (i / 8) as f32).collect();
-        let x = Tensor::<4>::from_data(TensorData::new(ramp, [1, 4, 8, 1]), &Device::flex());
-        let y = doubled(x).try_into_vec_as::<f32>().expect("f32");
-        for (i, value) in y.iter().enumerate() {
-            let (row, column) = (i / 16, i % 16);
-            let expected = column as f32 * 7.0 / 15.0 + row as f32 * 30.0 / 7.0;
-            assert!((value - expected).abs() < 1e-5, "{value} vs {expected}");
-        }
     }
 }

@@ -52,14 +52,6 @@ pub enum WeightsError {
         /// Which tensor, and what is wrong with it.
         problem: String,
     },
-    /// A file that was to be imported is no checkpoint.
-    #[error("{path} is no PyTorch checkpoint that can be read: {problem}")]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {

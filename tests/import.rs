@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lithoburn::burn::tensor::{Device, Tensor, TensorData};
-use lithoburn::models::import::{Imported, Published, import};
-use lithoburn::models::pytorch::{Array, Checkpoint};
+use lithoburn_exchange::pytorch::Array;
+use lithoburn_exchange::{Checkpoint, Imported, Published, import};
 use lithoburn::models::{GanOpc, MaskNetwork, NeuralIlt};
 
-use crate::reference;
+
+use crate::reference::{self, npz};
 
 /// Small checkpoints that PyTorch wrote, with an input and its output; `make_checkpoints.py` made them.
 fn fixture(name: &str) -> PathBuf {
@@ -110,7 +111,7 @@ const CHANNELS: [[usize; 2]; 7] =
 #[test]
 fn the_published_networks_compute_their_reference_outputs() {
     let Some(path) = reference::file("golden/nn/nn_formula_init.npz") else { return };
-    let expected = reference::npz(&path);
+    let expected = npz(&path);
     let mut authors = Formula::default();
     let downs = ["down1", "down2", "down3", "down4", "up3", "up2", "up1"];
     for (name, [from, to]) in downs.iter().zip(CHANNELS) {

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{Method, load_network};
+use lithoburn_exchange::onnx;
 use lithoburn_layout::generate::ClipRules;
 use lithoburn_layout::write_whole;
-use lithoburn_models::onnx::{self, Exported};
+use lithoburn_models::Parallel;
 use lithoburn_pool::DeviceName;
 use lithoburn_train::field_clip;
 use safetensors::tensor::{Dtype, TensorView};
@@ -72,15 +73,15 @@ pub struct ExportArgs {
 pub fn export(args: &ExportArgs) -> Result<Verdict> {
     let device = lithoburn_pool::choose(DeviceName::Cpu)?.device;
     let (network, hash) = load_network(args.model.into(), args.weights.as_deref(), &device)?;
-    let pixel_nm = network.head().pixel_nm;
+    let (program, pixel_nm) = (network.program(), network.head().pixel_nm);
     let size = args.size.unwrap_or((FIELD_NM / pixel_nm).round() as usize);
-    let bytes = onnx::export(network.as_ref(), size)?;
+    let bytes = onnx::export(&program, size)?;
     let samples = match args.samples {
         0 => None,
         count => Some(samples(network.as_ref(), size, args.seed, count, &device)?),
     };
     write_whole(&args.onnx, &bytes)?;
-    let (name, weights) = (network.architecture(), &hash.get(..12).unwrap_or("–"));
+    let (name, weights) = (&program.architecture, &hash.get(..12).unwrap_or("–"));
     let mask = size * network.head().upsample;
     say(false, &format!("network  {name}, weights {weights}, in {}", args.onnx.display()));
     say(false, &format!("target   [batch, 1, {size}, {size}], pixels of {pixel_nm} nm"));
@@ -99,7 +100,7 @@ pub fn export(args: &ExportArgs) -> Result<Verdict> {
 
 /// Generated targets and the network's masks for them: a safetensors file of `target` and `mask`.
 fn samples(
-    network: &dyn Exported,
+    network: &dyn Parallel,
     size: usize,
     seed: u64,
     count: u64,

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use lithoburn_exchange::{Checkpoint, Published, import as imported};
 use lithoburn_layout::write_whole;
-use lithoburn_models::import::{Published, import as imported};
-use lithoburn_models::pytorch::Checkpoint;
 use lithoburn_models::weights;
 
 use crate::Verdict;

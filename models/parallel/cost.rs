@@ -9,7 +9,7 @@ use lithoburn_ranks::{PipelineError, caught};
 use serde::Serialize;
 
 use super::ParallelError;
-use super::program::{Activations, Layer, Program, Step};
+use crate::program::{Activations, Layer, LayerKind, Program};
 
 /// Shapes of what is between two layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,40 +42,40 @@ impl Extent {
 
     /// After a layer.
     #[must_use]
-    pub fn after(&self, step: &Step) -> Self {
+    pub fn after(&self, kind: &LayerKind) -> Self {
         let ([b, h, w, c], mut skips) = (self.x, self.skips.clone());
-        let x = match step {
-            Step::Enter => [b, w, c, h],
-            Step::Convolve { kernel, .. } => [b, h, w, kernel.to],
-            Step::Halve => [b, h / 2, w / 2, c],
-            Step::Double => [b, 2 * h, 2 * w, c],
-            Step::Fold => [b, h / 2, w / 2, 4 * c],
-            Step::Unfold => [b, 2 * h, 2 * w, c / 4],
-            Step::Push => {
+        let x = match kind {
+            LayerKind::Enter => [b, w, c, h],
+            LayerKind::Convolve { kernel, .. } => [b, h, w, kernel.to],
+            LayerKind::Halve => [b, h / 2, w / 2, c],
+            LayerKind::Double => [b, 2 * h, 2 * w, c],
+            LayerKind::Fold => [b, h / 2, w / 2, 4 * c],
+            LayerKind::Unfold => [b, 2 * h, 2 * w, c / 4],
+            LayerKind::Push => {
                 skips.push(self.x);
                 self.x
             }
-            Step::Join => {
+            LayerKind::Join => {
                 let more = skips.pop().map_or(0, |skip| skip[3]);
                 [b, h, w, c + more]
             }
-            Step::Leave => [b, c, h, w],
+            LayerKind::Leave => [b, c, h, w],
         };
-        Self { x, skips, shared: matches!(step, Step::Push) }
+        Self { x, skips, shared: matches!(kind, LayerKind::Push) }
     }
 
     /// Values in memory at most while a layer works, in whole tensors: an estimate from above. Fused kernels need less.
-    pub fn working(&self, step: &Step) -> usize {
-        let output = count(&self.after(step).x);
-        let more = match step {
-            Step::Enter | Step::Leave | Step::Push => 0,
+    pub fn working(&self, kind: &LayerKind) -> usize {
+        let output = count(&self.after(kind).x);
+        let more = match kind {
+            LayerKind::Enter | LayerKind::Leave | LayerKind::Push => 0,
             // The sum before its bias, the weights as the kernel reads them.
-            Step::Convolve { kernel, .. } => 2 * output + kernel.count(),
+            LayerKind::Convolve { kernel, .. } => 2 * output + kernel.count(),
             // Pooling wants its channels second.
-            Step::Halve => count(&self.x) + 2 * output,
+            LayerKind::Halve => count(&self.x) + 2 * output,
             // Both neighbours of every row, two mixtures, and these interleaved.
-            Step::Double => 7 * output / 2,
-            Step::Fold | Step::Unfold | Step::Join => output,
+            LayerKind::Double => 7 * output / 2,
+            LayerKind::Fold | LayerKind::Unfold | LayerKind::Join => output,
         };
         self.values() + more
     }
@@ -86,9 +86,9 @@ fn count(shape: &[usize; 4]) -> usize {
 }
 
 /// Operations of a layer: two for each product and sum of a convolution.
-pub fn operations(step: &Step, before: &Extent) -> f64 {
-    match step {
-        Step::Convolve { kernel, .. } => {
+pub fn operations(kind: &LayerKind, before: &Extent) -> f64 {
+    match kind {
+        LayerKind::Convolve { kernel, .. } => {
             let pixels = count(&before.x) / kernel.from;
             2.0 * (pixels * kernel.to * kernel.from * kernel.side * kernel.side) as f64
         }
@@ -114,7 +114,7 @@ impl Program {
     pub fn extents(&self, images: [usize; 4]) -> Vec<Extent> {
         let mut extents = vec![Extent::of(images)];
         for layer in &self.layers {
-            let next = extents[extents.len() - 1].after(&layer.step);
+            let next = extents[extents.len() - 1].after(&layer.kind);
             extents.push(next);
         }
         extents
@@ -123,7 +123,7 @@ impl Program {
     /// Memory that a range of layers needs for images `[batch, 1, height, width]` in a precision.
     pub fn need(&self, range: Range<usize>, images: [usize; 4], precision: DType) -> Need {
         let (extents, size) = (self.extents(images), precision.size() as u64);
-        let working = |i: usize| extents[i].working(&self.layers[i].step) as u64;
+        let working = |i: usize| extents[i].working(&self.layers[i].kind) as u64;
         let weights: u64 = self.layers[range.clone()].iter().map(|l| l.weight_count() as u64).sum();
         Need {
             weights: weights * size,
@@ -136,7 +136,7 @@ impl Program {
     /// Operations of a range of layers.
     pub fn operations(&self, range: Range<usize>, images: [usize; 4]) -> f64 {
         let extents = self.extents(images);
-        range.map(|i| operations(&self.layers[i].step, &extents[i])).sum()
+        range.map(|i| operations(&self.layers[i].kind, &extents[i])).sum()
     }
 }
 
@@ -184,7 +184,7 @@ pub fn costs(
                 seconds,
                 weight_bytes: layer.weight_count() as u64 * size,
                 output_bytes: around[1].values() as u64 * size,
-                peak_bytes: around[0].working(&layer.step) as u64 * size,
+                peak_bytes: around[0].working(&layer.kind) as u64 * size,
             });
         }
         Ok(costs)
@@ -224,7 +224,7 @@ fn run(
     computed(&state.x)?;
     let start = Instant::now();
     let mut done: Vec<Activations> =
-        (0..times.max(1)).map(|_| layer.step.run(state.clone())).collect();
+        (0..times.max(1)).map(|_| layer.kind.run(state.clone())).collect();
     let last = done.swap_remove(done.len() - 1);
     computed(&last.x)?;
     Ok((start.elapsed().as_secs_f64(), last))

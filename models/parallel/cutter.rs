@@ -6,9 +6,9 @@ use lithoburn_ranks::budget::Reservation;
 use lithoburn_ranks::collective::Peer;
 
 use super::Place;
-use super::kernel::Kernel;
-use super::program::{Layer, Program, Step};
 use super::ways::{Act, parts};
+use crate::kernel::Kernel;
+use crate::program::{Layer, LayerKind, Program};
 
 /// What a rank does, with its part of the weights.
 pub(super) enum Op {
@@ -92,23 +92,23 @@ impl<'a> Cutter<'a> {
 
     fn local(&mut self, i: usize, held: &mut Reservation) -> Result<Layer, PipelineError> {
         let layer = &self.program.layers[i];
-        match &layer.step {
-            Step::Convolve { kernel, relu } => {
+        match &layer.kind {
+            LayerKind::Convolve { kernel, relu } => {
                 let to: Vec<usize> = (0..kernel.to).collect();
                 let kernel = self.part(layer, kernel, &to, true, held)?;
                 self.image = Spread::Whole(to);
                 self.channels = kernel.to;
-                let step = Step::Convolve { kernel, relu: *relu };
-                return Ok(Layer { name: layer.name.clone(), step });
+                let kind = LayerKind::Convolve { kernel, relu: *relu };
+                return Ok(Layer { name: layer.name.clone(), kind });
             }
-            Step::Fold => self.fold(),
-            Step::Unfold => self.unfold(),
-            Step::Push => {
+            LayerKind::Fold => self.fold(),
+            LayerKind::Unfold => self.unfold(),
+            LayerKind::Push => {
                 self.skips.push(self.image.clone());
                 self.waiting.push(self.channels);
             }
-            Step::Join => self.join(),
-            Step::Enter | Step::Leave | Step::Halve | Step::Double => {}
+            LayerKind::Join => self.join(),
+            LayerKind::Enter | LayerKind::Leave | LayerKind::Halve | LayerKind::Double => {}
         }
         Ok(layer.clone())
     }
@@ -116,10 +116,10 @@ impl<'a> Cutter<'a> {
     fn column(&mut self, i: usize, held: &mut Reservation) -> Result<Layer, PipelineError> {
         let layer = &self.program.layers[i];
         let (kernel, relu) = convolution(layer);
-        let unfolds = self.program.layers.get(i + 1).map(|next| &next.step);
+        let unfolds = self.program.layers.get(i + 1).map(|next| &next.kind);
         let parts = match unfolds {
             // Channels that unfold into one pixel's neighbours stay together.
-            Some(Step::Unfold) => {
+            Some(LayerKind::Unfold) => {
                 let fine = kernel.to / 4;
                 parts(fine, self.ranks).iter().map(|part| four_times(part, fine)).collect()
             }
@@ -128,8 +128,8 @@ impl<'a> Cutter<'a> {
         let part = self.part(layer, kernel, &parts[self.rank], true, held)?;
         self.channels = kernel.to;
         self.image = Spread::Split(parts);
-        let step = Step::Convolve { kernel: part, relu };
-        Ok(Layer { name: layer.name.clone(), step })
+        let kind = LayerKind::Convolve { kernel: part, relu };
+        Ok(Layer { name: layer.name.clone(), kind })
     }
 
     fn row(&mut self, i: usize, held: &mut Reservation) -> Result<Op, PipelineError> {
@@ -139,8 +139,8 @@ impl<'a> Cutter<'a> {
         let part = self.part(layer, kernel, &to, true, held)?;
         self.channels = kernel.to;
         self.image = Spread::Whole(to);
-        let step = Step::Convolve { kernel: part.unbiased(), relu: false };
-        Ok(Op::Sum { layer: Layer { name: layer.name.clone(), step }, whole: part, relu })
+        let kind = LayerKind::Convolve { kernel: part.unbiased(), relu: false };
+        Ok(Op::Sum { layer: Layer { name: layer.name.clone(), kind }, whole: part, relu })
     }
 
     fn part(
@@ -190,9 +190,9 @@ impl<'a> Cutter<'a> {
 }
 
 fn convolution(layer: &Layer) -> (&Kernel, bool) {
-    match &layer.step {
-        Step::Convolve { kernel, relu } => (kernel, *relu),
-        other => unreachable!("{} is no convolution", other.kind()),
+    match &layer.kind {
+        LayerKind::Convolve { kernel, relu } => (kernel, *relu),
+        other => unreachable!("{} is no convolution", other.word()),
     }
 }
 

@@ -12,11 +12,11 @@ use lithoburn_ranks::{PipelineError, caught};
 use serde::Serialize;
 
 use super::cost::Extent;
-use super::kernel::Kernel;
-use super::program::{Activations, Layer, Program, Step};
 use super::stage::{layer_within, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::Head;
+use crate::kernel::Kernel;
+use crate::program::{Activations, Layer, LayerKind, Program};
 
 /// A network whose weights are in host memory. While a layer computes, a second thread brings the next one's weights.
 #[derive(Debug)]
@@ -58,17 +58,17 @@ impl Offloaded {
     /// [`ParallelError::Rank`] if the weights cannot be read from where they are.
     pub fn new(program: &Program, place: &Place, precision: DType) -> Result<Self, ParallelError> {
         let on_host = |layer: &Layer| {
-            let step = match &layer.step {
-                Step::Convolve { kernel, relu } => {
+            let kind = match &layer.kind {
+                LayerKind::Convolve { kernel, relu } => {
                     let kernel = kernel.on_host(precision).map_err(PipelineError::Failed)?;
-                    Step::Convolve { kernel, relu: *relu }
+                    LayerKind::Convolve { kernel, relu: *relu }
                 }
                 other => other.clone(),
             };
-            Ok::<_, PipelineError>(Layer { name: layer.name.clone(), step })
+            Ok::<_, PipelineError>(Layer { name: layer.name.clone(), kind })
         };
         let layers = program.layers.iter().map(on_host).collect::<Result<Vec<_>, _>>()?;
-        let program = Program { layers, ..*program };
+        let program = Program { architecture: program.architecture.clone(), layers, ..*program };
         let bringer = Bringer::new(&program, place, precision)?;
         Ok(Self {
             program,
@@ -90,7 +90,7 @@ impl Offloaded {
         let mut held = self.place.budget.reserve(bytes, "its input")?;
         let mut state = Activations { x, skips: Vec::new() }.onto(&self.place.device);
         for layer in &self.program.layers {
-            let Step::Convolve { relu, .. } = layer.step else {
+            let LayerKind::Convolve { relu, .. } = layer.kind else {
                 state = layer_within(layer, state, &mut extent, &mut held)?;
                 continue;
             };
@@ -98,8 +98,8 @@ impl Offloaded {
             let (kernel, weights) = bringer.next()?;
             report.waited_seconds += start.elapsed().as_secs_f64();
             report.weight_bytes += weights.bytes();
-            let step = Step::Convolve { kernel, relu };
-            let layer = Layer { name: layer.name.clone(), step };
+            let kind = LayerKind::Convolve { kernel, relu };
+            let layer = Layer { name: layer.name.clone(), kind };
             state = layer_within(&layer, state, &mut extent, &mut held)?;
             // Its weights are in use until it is computed.
             synced(&self.place.device)?;
@@ -121,7 +121,7 @@ impl Program {
         let count = |layer: &Layer| layer.weight_count();
         let weights: Vec<usize> = self.layers.iter().map(count).collect();
         let next = |i: usize| weights[i + 1..].iter().find(|&&count| count > 0).unwrap_or(&0);
-        let values = |i: usize| extents[i].working(&self.layers[i].step) + weights[i] + next(i);
+        let values = |i: usize| extents[i].working(&self.layers[i].kind) + weights[i] + next(i);
         let most = (0..self.layers.len()).map(values).max().unwrap_or(0);
         (most * precision.size()) as u64
     }
@@ -129,8 +129,8 @@ impl Program {
 
 impl Bringer {
     fn new(program: &Program, place: &Place, precision: DType) -> Result<Self, PipelineError> {
-        let kernel = |layer: &Layer| match &layer.step {
-            Step::Convolve { kernel, .. } => Some((layer.name.clone(), kernel.clone())),
+        let kernel = |layer: &Layer| match &layer.kind {
+            LayerKind::Convolve { kernel, .. } => Some((layer.name.clone(), kernel.clone())),
             _ => None,
         };
         let list: Vec<(String, Kernel)> = program.layers.iter().filter_map(kernel).collect();

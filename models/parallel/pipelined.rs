@@ -8,10 +8,10 @@ use lithoburn_ranks::pipeline::{Pipeline, PipelineReport};
 use lithoburn_ranks::{Make, Work};
 
 use super::cost::Extent;
-use super::program::{Activations, Program};
 use super::stage::{Cargo, Stage, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::Head;
+use crate::program::{Activations, Program};
 
 /// How a pipeline works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

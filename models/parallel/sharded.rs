@@ -14,13 +14,13 @@ use serde::Serialize;
 
 use super::cost::Extent;
 use super::cutter::{Cutter, Op};
-use super::kernel::{Kernel, picked};
-use super::program::{Activations, Program};
 use super::stage::{layer_within, synced};
 use super::ways::{Act, Speeds, Ways, ways};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::convolution::biased;
 use crate::head::Head;
+use crate::kernel::{Kernel, picked};
+use crate::program::{Activations, Program};
 
 /// How channels are cut.
 #[derive(Clone, Copy, Debug)]

@@ -15,12 +15,12 @@ use lithoburn_ranks::transfer::moved;
 use lithoburn_ranks::{Make, PipelineError, Work};
 
 use super::cost::Extent;
-use super::program::{Activations, Layer, Program, Step};
 use super::sharded::ShardReport;
 use super::stage::{layer_within, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::Head;
-use crate::unet::doubled_rows;
+use crate::program::{Activations, Layer, LayerKind, Program};
+use crate::resample::doubled_rows;
 
 /// A network that gives each device some rows of every image.
 #[derive(Debug)]
@@ -149,11 +149,11 @@ impl Strip {
     }
 
     fn pass(&mut self, layer: &Layer, peer: &mut Peer) -> Result<(), PipelineError> {
-        match &layer.step {
-            Step::Convolve { kernel, .. } if kernel.side > 1 => {
+        match &layer.kind {
+            LayerKind::Convolve { kernel, .. } if kernel.side > 1 => {
                 self.framed(layer, kernel.side / 2, peer)?;
             }
-            Step::Double => self.framed(layer, 1, peer)?,
+            LayerKind::Double => self.framed(layer, 1, peer)?,
             _ => {
                 if let Some(state) = self.state.take() {
                     let state = layer_within(layer, state, &mut self.extent, &mut self.held)?;
@@ -161,7 +161,7 @@ impl Strip {
                 }
             }
         }
-        self.rows = self.rows.iter().map(|rows| scaled(rows, &layer.step)).collect();
+        self.rows = self.rows.iter().map(|rows| scaled(rows, &layer.kind)).collect();
         Ok(())
     }
 
@@ -176,17 +176,17 @@ impl Strip {
         self.hold(&x, 2)?;
         let x = self.with_neighbours(x, edge, peer)?;
         let first = own.start.saturating_sub(edge);
-        let after = self.extent.after(&layer.step);
+        let after = self.extent.after(&layer.kind);
         self.extent.measure(&x, &skips);
         let size = x.dtype().size();
-        self.held.resize((self.extent.working(&layer.step) * size) as u64, &layer.name)?;
-        let x = match &layer.step {
-            Step::Double => {
+        self.held.resize((self.extent.working(&layer.kind) * size) as u64, &layer.name)?;
+        let x = match &layer.kind {
+            LayerKind::Double => {
                 let x = doubled_rows(x, first, total);
                 x.narrow(1, 2 * (own.start - first), 2 * own.len())
             }
-            step => {
-                let state = step.run(Activations { x, skips: Vec::new() });
+            kind => {
+                let state = kind.run(Activations { x, skips: Vec::new() });
                 state.x.narrow(1, own.start - first, own.len())
             }
         };
@@ -227,10 +227,10 @@ impl Strip {
 }
 
 /// Rows after a layer.
-fn scaled(rows: &Range<usize>, step: &Step) -> Range<usize> {
-    match step {
-        Step::Halve | Step::Fold => rows.start / 2..rows.end / 2,
-        Step::Double | Step::Unfold => 2 * rows.start..2 * rows.end,
+fn scaled(rows: &Range<usize>, kind: &LayerKind) -> Range<usize> {
+    match kind {
+        LayerKind::Halve | LayerKind::Fold => rows.start / 2..rows.end / 2,
+        LayerKind::Double | LayerKind::Unfold => 2 * rows.start..2 * rows.end,
         _ => rows.clone(),
     }
 }

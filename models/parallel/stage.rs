@@ -10,7 +10,7 @@ use lithoburn_ranks::transfer::{computed, moved};
 
 use super::Place;
 use super::cost::Extent;
-use super::program::{Activations, Layer, Program, Step};
+use crate::program::{Activations, Layer, LayerKind, Program};
 
 /// What travels between stages: images, and the memory that they hold where they are.
 #[derive(Debug)]
@@ -81,11 +81,11 @@ pub(super) fn layer_within(
     held: &mut Reservation,
 ) -> Result<Activations, PipelineError> {
     // What a layer makes of shapes that do not fit is a panic further down; the count would be wrong before.
-    debug_assert!(!matches!(layer.step, Step::Enter) || extent.x[1] == 1);
+    debug_assert!(!matches!(layer.kind, LayerKind::Enter) || extent.x[1] == 1);
     let size = state.x.dtype().size();
-    held.resize((extent.working(&layer.step) * size) as u64, &layer.name)?;
-    let state = layer.step.run(state);
-    *extent = extent.after(&layer.step);
+    held.resize((extent.working(&layer.kind) * size) as u64, &layer.name)?;
+    let state = layer.kind.run(state);
+    *extent = extent.after(&layer.kind);
     held.resize((extent.values() * size) as u64, &layer.name)?;
     Ok(state)
 }

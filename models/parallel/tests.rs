@@ -7,10 +7,10 @@ use lithoburn_ranks::PipelineError;
 use lithoburn_ranks::collective::Sums;
 use proptest::prelude::*;
 
-use super::kernel::random_kernels;
 use super::*;
 use crate::encoder_decoder::EncoderDecoderConfig;
 use crate::gan_opc::GanOpcConfig;
+use crate::kernel::random_kernels;
 use crate::neural_ilt::NeuralIltConfig;
 
 fn networks() -> Vec<(&'static str, Box<dyn Parallel>)> {
@@ -301,7 +301,7 @@ fn weights_in_host_memory_give_the_same_bits_in_less_memory() {
 /// Two convolutions changed places: a shape that no convolution takes, which panics in the middle of a pass.
 fn broken(network: &dyn Parallel) -> Program {
     let mut program = network.program();
-    let is_convolution = |layer: &Layer| matches!(layer.step, Step::Convolve { .. });
+    let is_convolution = |layer: &Layer| matches!(layer.kind, LayerKind::Convolve { .. });
     let places: Vec<usize> =
         (0..program.layers.len()).filter(|&i| is_convolution(&program.layers[i])).collect();
     program.layers.swap(places[1], places[places.len() - 1]);

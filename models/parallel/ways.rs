@@ -11,7 +11,7 @@ use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
 use super::cost::{Extent, operations};
-use super::program::{Program, Step};
+use crate::program::{LayerKind, Program};
 
 /// What is assumed of a card and of the links between cards.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,11 +88,11 @@ pub fn ways(
     let mut alone_seconds = 0.0;
     for (i, layer) in program.layers.iter().enumerate() {
         let before = &extents[i];
-        alone_seconds += planner.compute(&layer.step, before);
-        let grouped = matches!(program.layers.get(i + 1).map(|l| &l.step), Some(Step::Unfold));
+        alone_seconds += planner.compute(&layer.kind, before);
+        let grouped = matches!(program.layers.get(i + 1).map(|l| &l.kind), Some(LayerKind::Unfold));
         let mut next: HashMap<Split, (f64, Vec<Act>)> = HashMap::new();
         for (split, (seconds, acts)) in &frontier {
-            for choice in planner.choices(i, &layer.step, before, split, grouped) {
+            for choice in planner.choices(i, &layer.kind, before, split, grouped) {
                 let total = seconds + choice.seconds;
                 let known = next.get(&choice.split).map_or(f64::INFINITY, |(best, _)| *best);
                 if total < known {
@@ -115,9 +115,9 @@ struct Choice {
 }
 
 impl Planner<'_> {
-    fn compute(&self, step: &Step, before: &Extent) -> f64 {
-        let values = before.x.iter().product::<usize>() + before.working(step) - before.values();
-        operations(step, before) / self.speeds.operations
+    fn compute(&self, kind: &LayerKind, before: &Extent) -> f64 {
+        let values = before.x.iter().product::<usize>() + before.working(kind) - before.values();
+        operations(kind, before) / self.speeds.operations
             + values as f64 * self.bytes / self.speeds.memory
     }
 
@@ -135,31 +135,31 @@ impl Planner<'_> {
     fn choices(
         &self,
         i: usize,
-        step: &Step,
+        kind: &LayerKind,
         before: &Extent,
         split: &Split,
         grouped: bool,
     ) -> Vec<Choice> {
-        match step {
-            Step::Convolve { kernel, .. } => {
+        match kind {
+            LayerKind::Convolve { kernel, .. } => {
                 let made = if grouped { kernel.to / 4 } else { kernel.to };
-                self.convolutions(i, step, before, split, made)
+                self.convolutions(i, kind, before, split, made)
             }
-            Step::Join => self.joins(i, step, before, split),
-            _ => self.locals(i, step, before, split),
+            LayerKind::Join => self.joins(i, kind, before, split),
+            _ => self.locals(i, kind, before, split),
         }
     }
 
-    fn locals(&self, i: usize, step: &Step, before: &Extent, split: &Split) -> Vec<Choice> {
+    fn locals(&self, i: usize, kind: &LayerKind, before: &Extent, split: &Split) -> Vec<Choice> {
         let (mut split, mut acts) = (split.clone(), Vec::new());
         let share = if split[0] { self.ranks as f64 } else { 1.0 };
-        let mut seconds = self.compute(step, before) / share;
-        if matches!(step, Step::Leave) && split[0] {
+        let mut seconds = self.compute(kind, before) / share;
+        if matches!(kind, LayerKind::Leave) && split[0] {
             seconds += self.exchange(before.x, 1.0);
             acts.push(Act::GatherImage);
             split[0] = false;
         }
-        if matches!(step, Step::Push) {
+        if matches!(kind, LayerKind::Push) {
             split.push(split[0]);
         }
         acts.push(Act::Local(i));
@@ -169,14 +169,14 @@ impl Planner<'_> {
     fn convolutions(
         &self,
         i: usize,
-        step: &Step,
+        kind: &LayerKind,
         before: &Extent,
         split: &Split,
         made: usize,
     ) -> Vec<Choice> {
-        let whole = self.compute(step, before);
+        let whole = self.compute(kind, before);
         let part = whole / self.ranks as f64;
-        let sum = self.exchange(before.after(step).x, 2.0);
+        let sum = self.exchange(before.after(kind).x, 2.0);
         let (gathered, first) = match split[0] {
             true => (self.exchange(before.x, 1.0), vec![Act::GatherImage]),
             false => (0.0, vec![]),
@@ -203,8 +203,8 @@ impl Planner<'_> {
     }
 
     /// Both images have to be of the same kind; slicing is free.
-    fn joins(&self, i: usize, step: &Step, before: &Extent, split: &Split) -> Vec<Choice> {
-        let (whole, depth) = (self.compute(step, before), split.len());
+    fn joins(&self, i: usize, kind: &LayerKind, before: &Extent, split: &Split) -> Vec<Choice> {
+        let (whole, depth) = (self.compute(kind, before), split.len());
         let waiting = before.skips.last().copied().unwrap_or_default();
         let (image, skip) = (split[0], split[depth - 1]);
         let to = |is_split: bool| [&[is_split], &split[1..depth - 1]].concat();
@@ -266,7 +266,7 @@ mod tests {
             let ways = of(&program, ranks, &free);
             let uncut = ways.acts.iter().filter(|act| match act {
                 Act::Local(i) => {
-                    matches!(&program.layers[*i].step, Step::Convolve { kernel, .. } if kernel.from > 1)
+                    matches!(&program.layers[*i].kind, LayerKind::Convolve { kernel, .. } if kernel.from > 1)
                 }
                 _ => false,
             });

@@ -12,8 +12,7 @@ use lithoburn_litho::ilt::{
 };
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
-use lithoburn_models::onnx::Exported;
-use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, weights};
+use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, Parallel, weights};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -387,9 +386,9 @@ pub fn load_network(
     method: Method,
     directory: Option<&Path>,
     device: &Device,
-) -> Result<(Box<dyn Exported>, String), EngineError> {
+) -> Result<(Box<dyn Parallel>, String), EngineError> {
     let (built_in, tensors) = shipped_weights(method);
-    let network: Box<dyn Exported> = match (method, directory) {
+    let network: Box<dyn Parallel> = match (method, directory) {
         (Method::GanOpc, Some(directory)) => Box::new(GanOpc::load(directory, device)?),
         (Method::GanOpc, None) => Box::new(GanOpc::from_bytes(built_in, tensors, device)?),
         (_, Some(directory)) => Box::new(NeuralIlt::load(directory, device)?),

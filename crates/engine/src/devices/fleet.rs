@@ -1,9 +1,9 @@
 //! From devices to lanes: probes, a plan, and who computes with whom.
 
 use burn::tensor::{DType, Device};
-use lithoburn_models::Program;
 use lithoburn_models::parallel::ways::{Act, ways};
-use lithoburn_models::parallel::{Speeds, Step, costs};
+use lithoburn_models::parallel::{Speeds, costs};
+use lithoburn_models::{LayerKind, Program};
 use lithoburn_pool::plan::{Parallelisable, Split};
 use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, memory, plan};
 
@@ -162,8 +162,8 @@ fn by_channels(program: &Program, devices: usize, images: [usize; 4], link: f64)
     let exchanges = ways.acts.iter().filter(exchange).count();
     let waiting = ways.seconds - ways.alone_seconds / devices.max(2) as f64;
     let sending = (waiting - exchanges as f64 * speeds.latency).max(0.0);
-    let kernels = program.layers.iter().filter_map(|layer| match &layer.step {
-        Step::Convolve { kernel, .. } if kernel.to > 1 => Some(kernel.to),
+    let kernels = program.layers.iter().filter_map(|layer| match &layer.kind {
+        LayerKind::Convolve { kernel, .. } if kernel.to > 1 => Some(kernel.to),
         _ => None,
     });
     Split {
@@ -180,8 +180,8 @@ fn by_channels(program: &Program, devices: usize, images: [usize; 4], link: f64)
 fn by_rows(program: &Program, images: [usize; 4]) -> Split {
     let extents = program.extents(images);
     let rows =
-        program.layers.iter().zip(&extents).filter_map(|(layer, extent)| match &layer.step {
-            Step::Convolve { kernel, .. } if kernel.side > 1 => {
+        program.layers.iter().zip(&extents).filter_map(|(layer, extent)| match &layer.kind {
+            LayerKind::Convolve { kernel, .. } if kernel.side > 1 => {
                 let [_, _, width, channels] = extent.x;
                 Some((2 * (kernel.side / 2) * width * channels * 4) as u64)
             }

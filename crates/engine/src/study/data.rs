@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lithoburn_models::onnx::Exported;
+use lithoburn_models::Parallel;
 use lithoburn_pool::{Crew, Failure, Member, Report, Terms, Worker, memory};
 
 use super::{Growth, Kind, Measurement, Study};
@@ -23,7 +23,7 @@ type Tile = Arc<Vec<f32>>;
 
 /// A network on a device.
 struct Replica {
-    network: Box<dyn Exported>,
+    network: Box<dyn Parallel>,
     device: Device,
     precision: DType,
     size: usize,

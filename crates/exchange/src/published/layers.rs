@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use super::{Checkpoint, WeightsError};
-use crate::pytorch::Array;
+use crate::ExchangeError;
+use crate::pytorch::{Array, Checkpoint};
 
 /// What PyTorch adds to a variance before the root, unless told otherwise.
 const EPSILON: f64 = 1e-5;
@@ -104,7 +104,7 @@ pub(super) struct Layers<'a> {
 
 impl<'a> Layers<'a> {
     /// The state dictionary that holds `first`: alone, within another dictionary, or of a `DataParallel` module.
-    pub(super) fn find(checkpoint: &'a Checkpoint, first: &str) -> Result<Self, WeightsError> {
+    pub(super) fn find(checkpoint: &'a Checkpoint, first: &str) -> Result<Self, ExchangeError> {
         let prefix = |name: &String| {
             let prefix = name.strip_suffix(first)?;
             (prefix.is_empty() || prefix.ends_with('.')).then(|| prefix.to_string())
@@ -122,7 +122,7 @@ impl<'a> Layers<'a> {
     }
 
     /// The tensor of a name.
-    pub(super) fn array(&mut self, name: &str) -> Result<&'a Array, WeightsError> {
+    pub(super) fn array(&mut self, name: &str) -> Result<&'a Array, ExchangeError> {
         let name = format!("{}{name}", self.prefix);
         let array = self.checkpoint.tensors.get(&name);
         let array =
@@ -131,7 +131,7 @@ impl<'a> Layers<'a> {
         Ok(array)
     }
 
-    fn shaped(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+    fn shaped(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ExchangeError> {
         let array = self.array(name)?;
         if array.shape != shape {
             let problem =
@@ -147,7 +147,7 @@ impl<'a> Layers<'a> {
         name: &str,
         [from, to]: [usize; 2],
         side: usize,
-    ) -> Result<Convolution, WeightsError> {
+    ) -> Result<Convolution, ExchangeError> {
         let weight = self.shaped(&format!("{name}.weight"), &[to, from, side, side])?;
         let bias = self.shaped(&format!("{name}.bias"), &[to])?;
         Ok(Convolution { to, from, side, weight, bias })
@@ -158,7 +158,7 @@ impl<'a> Layers<'a> {
         &mut self,
         name: &str,
         channels: usize,
-    ) -> Result<Affine, WeightsError> {
+    ) -> Result<Affine, ExchangeError> {
         // How many batches the means are of.
         self.used.insert(format!("{}{name}.num_batches_tracked", self.prefix));
         let mut part = |part: &str| self.shaped(&format!("{name}.{part}"), &[channels]);
@@ -173,7 +173,7 @@ impl<'a> Layers<'a> {
     }
 
     /// Makes sure that nothing is left over: it would belong to another network.
-    pub(super) fn finish(self) -> Result<(), WeightsError> {
+    pub(super) fn finish(self) -> Result<(), ExchangeError> {
         let ours = |name: &&String| name.starts_with(&self.prefix) && !self.used.contains(*name);
         match self.checkpoint.tensors.keys().find(ours) {
             Some(name) => {
@@ -185,11 +185,11 @@ impl<'a> Layers<'a> {
     }
 
     /// An error about this checkpoint.
-    pub(super) fn wrong(&self, problem: String) -> WeightsError {
+    pub(super) fn wrong(&self, problem: String) -> ExchangeError {
         wrong(self.checkpoint, problem)
     }
 }
 
-fn wrong(checkpoint: &Checkpoint, problem: String) -> WeightsError {
-    WeightsError::Tensors { path: checkpoint.path.clone(), problem }
+fn wrong(checkpoint: &Checkpoint, problem: String) -> ExchangeError {
+    ExchangeError::Tensors { path: checkpoint.path.clone(), problem }
 }

@@ -2,14 +2,14 @@
 //!
 //! Tensors are `[batch, channels, height, width]` of f32, as ONNX wants them; the batch is free.
 
-use burn::nn::conv::Conv2d;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+use lithoburn_models::Kernel;
 
-use super::OnnxError;
 use super::proto::{
     AttributeProto, DimensionProto, GraphProto, NodeProto, TensorProto, TensorShapeProto,
     TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use crate::ExchangeError;
 
 /// f32 in `data_type` and `elem_type`.
 const FLOAT: i32 = 1;
@@ -63,20 +63,21 @@ impl Graph {
         self.proto
     }
 
-    /// A convolution that keeps the size: odd square kernel, zeros beyond the border. `name` is the module's
+    /// A convolution that keeps the size: odd square kernel, zeros beyond the border. `name` is the layer's
     /// path in the weights' file, and its tensors keep their names.
     ///
     /// # Errors
     ///
-    /// [`OnnxError::Read`] if the weights cannot be read from their device.
-    pub fn conv(&mut self, name: &str, conv: &Conv2d, x: &Value) -> Result<Value, OnnxError> {
-        let [to, from, side, _] = conv.weight.dims();
+    /// [`ExchangeError::Device`] if the weights cannot be read from their device.
+    pub fn conv(&mut self, name: &str, kernel: &Kernel, x: &Value) -> Result<Value, ExchangeError> {
+        let Kernel { to, from, side, .. } = *kernel;
         assert_eq!(x.channels, from, "channels of {name}");
+        let (weight, bias) = kernel.tensors(&Device::flex());
         let mut inputs = vec![x.name.clone(), format!("{name}.weight")];
-        self.constant(&inputs[1], &[to, from, side, side], &read(conv.weight.val())?);
-        if let Some(bias) = &conv.bias {
+        self.constant(&inputs[1], &[to, from, side, side], &read(weight)?);
+        if let Some(bias) = bias {
             inputs.push(format!("{name}.bias"));
-            self.constant(&inputs[2], &[to], &read(bias.val())?);
+            self.constant(&inputs[2], &[to], &read(bias)?);
         }
         let (side, pad) = (side as i64, side as i64 / 2);
         let settings = vec![ints("kernel_shape", &[side; 2]), ints("pads", &[pad; 4])];
@@ -234,8 +235,8 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns)).copied().collect()
 }
 
-fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, OnnxError> {
-    tensor.try_into_vec_as::<f32>().map_err(|e| OnnxError::Read(e.to_string()))
+fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ExchangeError> {
+    tensor.try_into_vec_as::<f32>().map_err(|e| ExchangeError::Device(e.to_string()))
 }
 
 fn ints(name: &str, values: &[i64]) -> AttributeProto {

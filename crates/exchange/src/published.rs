@@ -7,7 +7,7 @@
 //! | `gan-opc` | LithoBench's GAN-OPC generator: strided 5×5 convolutions, batch normalisation | the first of its two files | GAN-OPC without skips, 8 nm |
 //!
 //! Widths follow from the tensors' shapes. Batch normalisation goes into the convolutions and strided ones
-//! become convolutions of folded pixels (see the comments in `import/layers.rs`), so the imported network
+//! become convolutions of folded pixels (see the comments in `published/layers.rs`), so the imported network
 //! computes what the published one does when it is not training, but for rounding. Weights stay f32.
 //!
 //! Pixel sizes are those of the published data: 512 pixels (256 for GAN-OPC) of a 2048 nm field. The Neural-ILT
@@ -18,14 +18,12 @@ mod layers;
 use burn::module::Module;
 use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
+use lithoburn_models::{EncoderDecoderConfig, GanOpcConfig, NeuralIltConfig, weights};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Serialize;
 
-use crate::encoder_decoder::EncoderDecoderConfig;
-use crate::gan_opc::GanOpcConfig;
-use crate::neural_ilt::NeuralIltConfig;
+use crate::ExchangeError;
 use crate::pytorch::Checkpoint;
-use crate::weights::{self, WeightsError};
 use layers::{Convolution, Layers};
 
 /// A published network.
@@ -56,9 +54,9 @@ pub struct Imported {
 ///
 /// # Errors
 ///
-/// [`WeightsError::Tensors`], naming the tensor that is missing, has another shape, is left over, or holds
+/// [`ExchangeError::Tensors`], naming the tensor that is missing, has another shape, is left over, or holds
 /// values that are no numbers.
-pub fn import(checkpoint: &Checkpoint, network: Published) -> Result<Imported, WeightsError> {
+pub fn import(checkpoint: &Checkpoint, network: Published) -> Result<Imported, ExchangeError> {
     match network {
         Published::NeuralIlt => u_net(checkpoint, &AUTHORS),
         Published::LithobenchNeuralIlt => u_net(checkpoint, &LITHOBENCH),
@@ -113,7 +111,7 @@ const LITHOBENCH: UNetNames = UNetNames {
 /// Pixels of the U-Nets: 512 of a 2048 nm field.
 const U_NET_PIXEL_NM: f64 = 4.0;
 
-fn u_net(checkpoint: &Checkpoint, names: &UNetNames) -> Result<Imported, WeightsError> {
+fn u_net(checkpoint: &Checkpoint, names: &UNetNames) -> Result<Imported, ExchangeError> {
     let first = format!("{}.{}.weight", names.blocks[0].1, names.places[0]);
     let mut layers = Layers::find(checkpoint, &first)?;
     let width = outputs(&mut layers, &first)?;
@@ -148,7 +146,7 @@ fn u_net(checkpoint: &Checkpoint, names: &UNetNames) -> Result<Imported, Weights
 /// Convolutions and pixel shuffles of LithoBench's generator, per direction.
 const STAGES: usize = 5;
 
-fn generator(checkpoint: &Checkpoint) -> Result<Imported, WeightsError> {
+fn generator(checkpoint: &Checkpoint) -> Result<Imported, ExchangeError> {
     let mut layers = Layers::find(checkpoint, "_seq.0.0.weight")?;
     let widths: Vec<usize> = (0..STAGES)
         .map(|i| outputs(&mut layers, &format!("_seq.{i}.0.weight")))
@@ -176,7 +174,7 @@ fn generator(checkpoint: &Checkpoint) -> Result<Imported, WeightsError> {
 }
 
 /// Output channels of a convolution.
-fn outputs(layers: &mut Layers, name: &str) -> Result<usize, WeightsError> {
+fn outputs(layers: &mut Layers, name: &str) -> Result<usize, ExchangeError> {
     match layers.array(name)?.shape[..] {
         [to, _, _, _] if to > 0 => Ok(to),
         ref shape => Err(layers.wrong(format!(
@@ -206,9 +204,9 @@ impl File {
         mut network: M,
         architecture: &str,
         config: &impl Serialize,
-    ) -> Result<Imported, WeightsError> {
+    ) -> Result<Imported, ExchangeError> {
         let path = &checkpoint.path;
-        let wrong = |problem: String| WeightsError::Tensors { path: path.clone(), problem };
+        let wrong = |problem: String| ExchangeError::Tensors { path: path.clone(), problem };
         let mut views = Vec::with_capacity(self.tensors.len());
         for (name, shape, bytes) in &self.tensors {
             let view = TensorView::new(Dtype::F32, shape.clone(), bytes);

@@ -1,5 +1,8 @@
 //! A network's forward pass as a list of layers.
 //!
+//! A backbone describes itself once, as this list: its forward pass runs it, several devices share it ([`crate::parallel`]), and its ONNX
+//! file is drawn from it.
+//!
 //! Both backbones are chains: each layer takes what the one before made, and skips wait on a stack, like values of a
 //! calculator. So a network can be cut between any two layers, and what has to travel is the activation and the skips.
 
@@ -9,14 +12,15 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::activation::relu;
 use burn::tensor::{DType, Device, Tensor};
 
-use super::kernel::Kernel;
-use crate::encoder_decoder::{folded, unfolded};
 use crate::head::Head;
-use crate::unet::{doubled, halved};
+use crate::kernel::Kernel;
+use crate::resample::{doubled, folded, halved, unfolded};
 
 /// A network's forward pass: from `[batch, 1, height, width]` to logits of that shape.
 #[derive(Clone, Debug)]
 pub struct Program {
+    /// The architecture's name, as in `config.json`.
+    pub architecture: String,
     /// How logits become a mask.
     pub head: Head,
     /// What sides of images must be multiples of.
@@ -31,12 +35,12 @@ pub struct Layer {
     /// Its name; a convolution's is that of its weights on disk.
     pub name: String,
     /// What it does.
-    pub step: Step,
+    pub kind: LayerKind,
 }
 
 /// What a layer does. Images have their channels last.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub enum LayerKind {
     /// `[batch, 1, height, width]` to `[batch, height, width, 1]`.
     Enter,
     /// A convolution of the same size, with its bias.
@@ -54,7 +58,7 @@ pub enum Step {
     Fold,
     /// Channels into two by two pixels.
     Unfold,
-    /// Keeps the image for a later [`Step::Join`].
+    /// Keeps the image for a later [`LayerKind::Join`].
     Push,
     /// Appends the channels of the image that was kept last.
     Join,
@@ -67,7 +71,7 @@ pub enum Step {
 pub struct Activations {
     /// The image.
     pub x: Tensor<4>,
-    /// Images that wait for their [`Step::Join`]; the last one is next.
+    /// Images that wait for their [`LayerKind::Join`]; the last one is next.
     pub skips: Vec<Tensor<4>>,
 }
 
@@ -82,13 +86,13 @@ impl<'a> Chain<'a> {
         Self { kernel, layers: Vec::new() }
     }
 
-    pub(crate) fn push(&mut self, name: &str, step: Step) {
-        self.layers.push(Layer { name: name.into(), step });
+    pub(crate) fn push(&mut self, name: &str, kind: LayerKind) {
+        self.layers.push(Layer { name: name.into(), kind });
     }
 
     pub(crate) fn convolve(&mut self, name: &str, conv: &Conv2d, relu: bool) {
         let kernel = (self.kernel)(conv);
-        self.push(name, Step::Convolve { kernel, relu });
+        self.push(name, LayerKind::Convolve { kernel, relu });
     }
 
     pub(crate) fn into_layers(self) -> Vec<Layer> {
@@ -99,7 +103,7 @@ impl<'a> Chain<'a> {
 /// Runs layers on an image `[batch, 1, height, width]`.
 pub(crate) fn run(layers: &[Layer], x: Tensor<4>) -> Tensor<4> {
     let start = Activations { x, skips: Vec::new() };
-    layers.iter().fold(start, |state, layer| layer.step.run(state)).x
+    layers.iter().fold(start, |state, layer| layer.kind.run(state)).x
 }
 
 impl Program {
@@ -122,25 +126,25 @@ impl Program {
 impl Layer {
     /// Values in its weights.
     pub fn weight_count(&self) -> usize {
-        match &self.step {
-            Step::Convolve { kernel, .. } => kernel.count(),
+        match &self.kind {
+            LayerKind::Convolve { kernel, .. } => kernel.count(),
             _ => 0,
         }
     }
 
     /// The same with its weights on a device.
     pub fn placed(&self, device: &Device, precision: DType) -> Self {
-        let step = match &self.step {
-            Step::Convolve { kernel, relu } => {
-                Step::Convolve { kernel: kernel.placed(device, precision), relu: *relu }
+        let kind = match &self.kind {
+            LayerKind::Convolve { kernel, relu } => {
+                LayerKind::Convolve { kernel: kernel.placed(device, precision), relu: *relu }
             }
             other => other.clone(),
         };
-        Self { name: self.name.clone(), step }
+        Self { name: self.name.clone(), kind }
     }
 }
 
-impl Step {
+impl LayerKind {
     /// Does it.
     pub fn run(&self, state: Activations) -> Activations {
         let Activations { x, mut skips } = state;
@@ -166,7 +170,7 @@ impl Step {
     }
 
     /// A word for it.
-    pub fn kind(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Enter => "enter",
             Self::Convolve { .. } => "convolve",

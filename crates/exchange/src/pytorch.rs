@@ -3,8 +3,6 @@
 //! Both formats are read: the ZIP archive of PyTorch 1.6 and later, and the stream of pickles before it. A
 //! pickle is a program; here it can only build dictionaries, lists, numbers, texts and tensors, and whatever
 //! else it asks for is a blank. Nothing in a file is executed.
-//!
-//! Why not burn-store's reader: its ZIP library changes features of crates that Burn itself is built with.
 
 mod pickle;
 mod stored;
@@ -14,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 
-use crate::weights::WeightsError;
+use crate::ExchangeError;
 use pickle::{Object, Storage, TensorView};
 
 /// A tensor in row-major order, as f32 whatever the file had.
@@ -41,9 +39,9 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`WeightsError`] if it cannot be read, is no checkpoint, is damaged, or holds no named tensors.
-    pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = std::fs::read(path).map_err(|e| WeightsError::Read(path.to_path_buf(), e))?;
+    /// [`ExchangeError`] if it cannot be read, is no checkpoint, is damaged, or holds no named tensors.
+    pub fn read(path: &Path) -> Result<Self, ExchangeError> {
+        let bytes = std::fs::read(path).map_err(|e| ExchangeError::Read(path.to_path_buf(), e))?;
         Self::from_bytes(path, &bytes)
     }
 
@@ -52,9 +50,9 @@ impl Checkpoint {
     /// # Errors
     ///
     /// As [`Checkpoint::read`].
-    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, ExchangeError> {
         let tensors = tensors(bytes)
-            .map_err(|problem| WeightsError::Checkpoint { path: path.to_path_buf(), problem })?;
+            .map_err(|problem| ExchangeError::Checkpoint { path: path.to_path_buf(), problem })?;
         Ok(Self { path: path.to_path_buf(), tensors })
     }
 }
@@ -139,14 +137,14 @@ fn advance(index: &mut [usize], shape: &[usize]) {
 }
 
 /// A little-endian element of a storage as f32; the bytes are as many as its size.
-type Element = fn(&[u8]) -> f32;
+type Decode = fn(&[u8]) -> f32;
 
 /// Size and meaning of a storage's elements.
-fn element(kind: &str) -> Result<(usize, Element), String> {
+fn element(kind: &str) -> Result<(usize, Decode), String> {
     fn take<const N: usize>(bytes: &[u8]) -> [u8; N] {
         std::array::from_fn(|i| bytes[i])
     }
-    let element: (usize, Element) = match kind {
+    let element: (usize, Decode) = match kind {
         "FloatStorage" => (4, |b| f32::from_le_bytes(take(b))),
         "DoubleStorage" => (8, |b| f64::from_le_bytes(take(b)) as f32),
         "HalfStorage" => (2, |b| f16::from_le_bytes(take(b)).to_f32()),

@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use burn::tensor::{DType, Device, Tensor};
+use lithoburn_models::{
+    EncoderDecoderConfig, GanOpc, GanOpcConfig, MaskNetwork, NeuralIlt, NeuralIltConfig, Parallel,
+    weights,
+};
 use safetensors::SafeTensors;
 
 use super::*;
-use crate::encoder_decoder::EncoderDecoderConfig;
-use crate::gan_opc::GanOpcConfig;
-use crate::head::MaskNetwork;
-use crate::neural_ilt::NeuralIltConfig;
-use crate::weights;
 
 fn u_net() -> NeuralIlt {
     NeuralIltConfig { width: 2, ..NeuralIltConfig::default() }.init(&Device::flex())
@@ -22,8 +21,8 @@ fn encoder_decoder(skips: bool, refine: usize) -> GanOpc {
     GanOpcConfig { generator, ..GanOpcConfig::default() }.init(&Device::flex())
 }
 
-fn decoded(network: &dyn Exported, size: usize) -> ModelProto {
-    ModelProto::decode(&export(network, size).expect("exports")[..]).expect("decodes")
+fn decoded(network: &dyn Parallel, size: usize) -> ModelProto {
+    ModelProto::decode(&export(&network.program(), size).expect("exports")[..]).expect("decodes")
 }
 
 /// Every name is defined once and before it is used; every constant has as many elements as its shape says.
@@ -109,7 +108,7 @@ fn every_form_of_the_encoder_decoder_is_a_sound_graph() {
 }
 
 /// Names and values of the weights are those of the weights' file.
-fn same_weights<N: Exported + burn::module::Module + burn::store::ModuleSnapshot>(network: &N) {
+fn same_weights<N: Parallel + burn::module::Module + burn::store::ModuleSnapshot>(network: &N) {
     let model = decoded(network, 16);
     let bytes = weights::encode_f32(network).expect("encodes");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
@@ -136,7 +135,7 @@ fn weights_keep_their_names_and_values() {
 #[test]
 fn a_size_that_does_not_fit_is_refused() {
     for size in [0, 20] {
-        let error = export(&u_net(), size).expect_err("does not fit").to_string();
+        let error = export(&u_net().program(), size).expect_err("does not fit").to_string();
         assert!(error.contains("multiples of 8") && error.contains(&size.to_string()), "{error}");
     }
 }

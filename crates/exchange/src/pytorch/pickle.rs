@@ -88,7 +88,7 @@ pub(super) struct Pickle<'a> {
     storages: BTreeMap<Rc<str>, String>,
 }
 
-type Step = Result<(), String>;
+type Parsed = Result<(), String>;
 
 impl<'a> Pickle<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
@@ -119,7 +119,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    fn step(&mut self, operation: u8) -> Step {
+    fn step(&mut self, operation: u8) -> Parsed {
         match operation {
             0x80 => self.take(1).map(drop),
             0x95 => self.take(8).map(drop),
@@ -148,7 +148,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// Operations on containers and calls.
-    fn collect(&mut self, operation: u8) -> Step {
+    fn collect(&mut self, operation: u8) -> Parsed {
         match operation {
             b'(' => {
                 self.marks.push(self.stack.len());
@@ -186,7 +186,7 @@ impl<'a> Pickle<'a> {
         Ok(self.take(size)?.iter().rev().fold(0, |sum, &b| sum << 8 | usize::from(b)))
     }
 
-    fn push(&mut self, object: Object) -> Step {
+    fn push(&mut self, object: Object) -> Parsed {
         self.stack.push(object);
         Ok(())
     }
@@ -206,13 +206,13 @@ impl<'a> Pickle<'a> {
     }
 
     /// A number of one, two (both unsigned) or four bytes (signed).
-    fn integer(&mut self, size: usize) -> Step {
+    fn integer(&mut self, size: usize) -> Parsed {
         let value = self.unsigned(size)? as i64;
         self.push(Object::Int(if size == 4 { i64::from(value as u32 as i32) } else { value }))
     }
 
     /// A number of any length; beyond eight bytes it means nothing here.
-    fn long(&mut self) -> Step {
+    fn long(&mut self) -> Parsed {
         let size = self.unsigned(1)?;
         let bytes = self.take(size)?;
         let sign: i64 = if bytes.last().is_some_and(|b| b & 0x80 != 0) { -1 } else { 0 };
@@ -220,13 +220,13 @@ impl<'a> Pickle<'a> {
         self.push(if size <= 8 { Object::Int(value) } else { Object::Blank })
     }
 
-    fn text(&mut self, size: usize) -> Step {
+    fn text(&mut self, size: usize) -> Parsed {
         let length = self.unsigned(size)?;
         let text = String::from_utf8_lossy(self.take(length)?);
         self.push(Object::Text(text.into()))
     }
 
-    fn blank_bytes(&mut self, size: usize) -> Step {
+    fn blank_bytes(&mut self, size: usize) -> Parsed {
         let length = self.unsigned(size)?;
         self.take(length)?;
         self.push(Object::Blank)
@@ -239,12 +239,12 @@ impl<'a> Pickle<'a> {
         Ok(line)
     }
 
-    fn global(&mut self) -> Step {
+    fn global(&mut self) -> Parsed {
         let (module, name) = (self.line()?, self.line()?);
         self.push(Object::Name(format!("{module}.{name}")))
     }
 
-    fn stack_global(&mut self) -> Step {
+    fn stack_global(&mut self) -> Parsed {
         match (self.pop()?, self.pop()?) {
             (Object::Text(name), Object::Text(module)) => {
                 self.push(Object::Name(format!("{module}.{name}")))
@@ -253,29 +253,29 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    fn memoize_at(&mut self, size: usize) -> Step {
+    fn memoize_at(&mut self, size: usize) -> Parsed {
         let place = self.unsigned(size)?;
         self.memoize(place)
     }
 
-    fn memoize(&mut self, place: usize) -> Step {
+    fn memoize(&mut self, place: usize) -> Parsed {
         let top = self.stack.last().ok_or("its pickle remembers nothing")?;
         self.memo.insert(place, top.remembered());
         Ok(())
     }
 
-    fn recall(&mut self, size: usize) -> Step {
+    fn recall(&mut self, size: usize) -> Parsed {
         let place = self.unsigned(size)?;
         let object = self.memo.get(&place).cloned();
         self.push(object.ok_or("its pickle recalls what it did not remember")?)
     }
 
-    fn tuple(&mut self, items: Vec<Object>) -> Step {
+    fn tuple(&mut self, items: Vec<Object>) -> Parsed {
         shallow(&items)?;
         self.push(Object::Tuple(items))
     }
 
-    fn append(&mut self, items: Vec<Object>) -> Step {
+    fn append(&mut self, items: Vec<Object>) -> Parsed {
         shallow(&items)?;
         if let Some(Object::List(list)) = self.stack.last_mut() {
             list.extend(items);
@@ -283,7 +283,7 @@ impl<'a> Pickle<'a> {
         Ok(())
     }
 
-    fn insert(&mut self, items: Vec<Object>) -> Step {
+    fn insert(&mut self, items: Vec<Object>) -> Parsed {
         shallow(&items)?;
         if let Some(Object::Dict(entries)) = self.stack.last_mut() {
             let mut items = items.into_iter();
@@ -295,7 +295,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// `("storage", class, key, device, elements, …)`: a storage by its key.
-    fn persistent(&mut self) -> Step {
+    fn persistent(&mut self) -> Parsed {
         let Object::Tuple(name) = self.pop()? else { return self.push(Object::Blank) };
         let storage = match &name[..] {
             [Object::Text(what), Object::Name(class), Object::Text(key), ..]
@@ -310,7 +310,7 @@ impl<'a> Pickle<'a> {
         self.push(storage)
     }
 
-    fn call(&mut self) -> Step {
+    fn call(&mut self) -> Parsed {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let (Object::Name(name), Object::Tuple(arguments)) = (function, arguments) else {
             return self.push(Object::Blank);
@@ -330,7 +330,7 @@ impl<'a> Pickle<'a> {
 }
 
 /// Refuses what would make a container too deep.
-fn shallow(items: &[Object]) -> Step {
+fn shallow(items: &[Object]) -> Parsed {
     match items.iter().any(|item| item.deeper_than(DEEPEST)) {
         true => Err(format!("its objects are nested more than {DEEPEST} deep")),
         false => Ok(()),

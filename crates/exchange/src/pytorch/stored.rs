@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use rawzip::{CompressionMethod, ZipArchive};
+
 use super::Contents;
 use super::pickle::{Object, Pickle};
 
 /// How the files of PyTorch before 1.6 begin: a pickle of the number 0x1950a86a20f9469cfc6c.
 pub(super) const STREAM_MAGIC: [u8; 15] =
     [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
-
-/// End of a ZIP archive's directory.
-const END: &[u8] = b"PK\x05\x06";
-/// An entry of the directory.
-const ENTRY: &[u8] = b"PK\x01\x02";
 
 /// A ZIP archive: `NAME/data.pkl`, and storages as `NAME/data/KEY`.
 pub(super) fn archive(bytes: &[u8]) -> Result<Contents<'_>, String> {
@@ -32,47 +29,23 @@ pub(super) fn archive(bytes: &[u8]) -> Result<Contents<'_>, String> {
     Ok(Contents { object, storages: storages.collect() })
 }
 
-/// The entries of a ZIP archive by name. PyTorch stores them as they are.
+/// The entries of a ZIP archive by name. PyTorch stores them as they are; it may leave out their checksums, so none is looked at.
 fn entries(bytes: &[u8]) -> Result<BTreeMap<String, &[u8]>, String> {
-    let cut = || "the archive is cut short or damaged".to_string();
-    // The end record is 22 bytes; a comment of up to 64 KiB may follow it.
-    let last = bytes.len().checked_sub(22).ok_or_else(cut)?;
-    let first = last.saturating_sub(usize::from(u16::MAX));
-    let end = (first..=last).rev().find(|&at| bytes[at..].starts_with(END)).ok_or_else(cut)?;
-    let count = number(bytes, end + 10, 2).ok_or_else(cut)?;
-    let mut at = number(bytes, end + 16, 4).ok_or_else(cut)?;
+    let damaged = |e: rawzip::Error| format!("the archive is cut short or damaged: {e}");
+    let archive = ZipArchive::from_slice(bytes).map_err(damaged)?;
     let mut entries = BTreeMap::new();
-    for _ in 0..count {
-        let (name, data, next) = entry(bytes, at).ok_or_else(cut)?;
-        let data = data.map_err(|method| {
-            format!("{name} is compressed (method {method}), which torch.save does not do")
-        })?;
-        entries.insert(name, data);
-        at = next;
+    for entry in archive.entries() {
+        let entry = entry.map_err(damaged)?;
+        let name = String::from_utf8_lossy(entry.file_path().as_ref()).into_owned();
+        let method = entry.compression_method();
+        if method != CompressionMethod::STORE {
+            return Err(format!("{name} is compressed ({method}), which torch.save does not do"));
+        }
+        let (start, end) =
+            archive.get_entry(entry.wayfinder()).map_err(damaged)?.compressed_data_range();
+        entries.insert(name, &bytes[start as usize..end as usize]);
     }
     Ok(entries)
-}
-
-/// Data of an entry, or how it is packed.
-type Data<'a> = Result<&'a [u8], usize>;
-
-/// An entry of the directory: its name, its data, and where the next one is.
-fn entry(bytes: &[u8], at: usize) -> Option<(String, Data<'_>, usize)> {
-    let field = |offset: usize, size: usize| number(bytes, at.checked_add(offset)?, size);
-    if !bytes.get(at..)?.starts_with(ENTRY) {
-        return None;
-    }
-    let (method, size, local) = (field(10, 2)?, field(24, 4)?, field(42, 4)?);
-    let (name, extra, comment) = (field(28, 2)?, field(30, 2)?, field(32, 2)?);
-    let start = at + 46;
-    let text = String::from_utf8_lossy(bytes.get(start..start + name)?).into_owned();
-    // The entry's own header may be longer than the directory says: PyTorch aligns data by it.
-    let data = local + 30 + number(bytes, local + 26, 2)? + number(bytes, local + 28, 2)?;
-    let data = match method {
-        0 => Ok(bytes.get(data..data.checked_add(size)?)?),
-        method => Err(method),
-    };
-    Some((text, data, start + name + extra + comment))
 }
 
 /// A little-endian number of up to eight bytes.

@@ -86,8 +86,8 @@ fn elements_of_every_kind_are_read() {
 #[test]
 fn damaged_files_do_no_harm() {
     let files: [&[u8]; 2] = [
-        include_bytes!("../../tests/data/neural-ilt.pth"),
-        include_bytes!("../../tests/data/gan-opc.pth"),
+        include_bytes!("../../../../tests/data/neural-ilt.pth"),
+        include_bytes!("../../../../tests/data/gan-opc.pth"),
     ];
     for bytes in files {
         assert!(tensors(bytes).expect("reads").len() > 20);
