@@ -10,11 +10,12 @@ use lithoburn::litho::Process;
 use lithoburn::litho::loss::PrintLoss;
 use lithoburn::litho::{Focus, KernelSet, ProcessWindow, Resist, Simulator};
 use lithoburn::models::{UNetConfig, weights};
+use lithoburn_testing::reference;
 
-use crate::reference;
+use crate::reference::npz;
 
 fn contest_kernels() -> Option<KernelSet> {
-    let path = reference::file("golden/kernels/iccad13_openilt.safetensors")?;
+    let path = reference("golden/kernels/iccad13_openilt.safetensors")?;
     Some(KernelSet::load(&path).expect("reference kernels"))
 }
 
@@ -30,11 +31,11 @@ fn apart(image: &Raster, expected: &[f32], dose: f64) -> f64 {
 }
 
 fn check_aerials(archive: &str, masks: &[(String, String)]) {
-    let (Some(kernels), Some(path)) = (contest_kernels(), reference::file(archive)) else { return };
-    let expected = reference::npz(&path);
+    let (Some(kernels), Some(path)) = (contest_kernels(), reference(archive)) else { return };
+    let expected = npz(&path);
     let evaluator = Evaluator::new(&kernels, &Process::default());
     for (key, mask) in masks {
-        let Some(file) = reference::file(&format!("golden/images/{mask}.png")) else { return };
+        let Some(file) = reference(&format!("golden/images/{mask}.png")) else { return };
         let [best, defocus] = evaluator.aerial(&image(&file), 1.0).expect("simulates");
         for (name, (_, corner)) in ["nom", "max", "min"].iter().zip(evaluator.window().corners()) {
             let image = if corner.focus == Focus::Best { &best } else { &defocus };
@@ -62,8 +63,7 @@ fn aerial_images_of_optimised_masks_are_openilts() {
 
 #[test]
 fn scores_of_published_masks_are_the_published_scores() {
-    let (Some(kernels), Some(path)) = (contest_kernels(), reference::file("golden/metrics.json"))
-    else {
+    let (Some(kernels), Some(path)) = (contest_kernels(), reference("golden/metrics.json")) else {
         return;
     };
     let json: serde_json::Value =
@@ -75,7 +75,7 @@ fn scores_of_published_masks_are_the_published_scores() {
         ("curvmulti", "repo_shipped_masks_OpenILT_tmp_CurvILT_mask"),
     ];
     for case in 1..=10 {
-        let find = |name: &str| reference::file(&format!("golden/images/M1_test{case}_{name}.png"));
+        let find = |name: &str| reference(&format!("golden/images/M1_test{case}_{name}.png"));
         let Some(target) = find("target") else { return };
         for (solver, set) in sets {
             let Some(mask) = find(&format!("{solver}_mask")) else { return };
@@ -100,8 +100,8 @@ fn scores_of_published_masks_are_the_published_scores() {
 #[test]
 fn the_inclusive_raster_is_openilts() {
     for case in 1..=10 {
-        let glp = reference::file(&format!("iccad13/M1_test{case}.glp"));
-        let png = reference::file(&format!("golden/images/M1_test{case}_target.png"));
+        let glp = reference(&format!("iccad13/M1_test{case}.glp"));
+        let png = reference(&format!("golden/images/M1_test{case}_target.png"));
         let (Some(glp), Some(png)) = (glp, png) else { return };
         let layout = Layout::read(&glp, &ReadOptions::default()).expect("clip");
         let frame = Frame::centred(&layout, 2048.0, 1.0).expect("fits");
@@ -122,9 +122,9 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 #[test]
 fn the_gradient_is_the_true_one() {
-    let archive = reference::file("golden/grad_M1_test1_256.npz");
+    let archive = reference("golden/grad_M1_test1_256.npz");
     let (Some(kernels), Some(path)) = (contest_kernels(), archive) else { return };
-    let arrays = reference::npz(&path);
+    let arrays = npz(&path);
     let device = Device::flex();
     let tensor = |name: &str| {
         Tensor::<3>::from_data(TensorData::new(arrays[name].1.clone(), [1, 256, 256]), &device)
@@ -164,7 +164,7 @@ fn formula(j: usize, shape: &[usize], weight: bool) -> Vec<f32> {
 
 #[test]
 fn the_u_net_is_neural_ilts() {
-    let Some(path) = reference::file("golden/nn/nn_formula_init.npz") else { return };
+    let Some(path) = reference("golden/nn/nn_formula_init.npz") else { return };
     let device = Device::flex();
     let mut net = UNetConfig::new().init(&device);
     let w = 64;
@@ -211,7 +211,7 @@ fn the_u_net_is_neural_ilts() {
     let input: Vec<f32> = (0..n * n).map(|i| inside(i / n, i % n)).collect();
     let input = Tensor::<4>::from_data(TensorData::new(input, [1, 1, n, n]), &device);
     let output = net.forward(input).try_into_vec_as::<f32>().expect("f32");
-    let expected = &reference::npz(&path)["neuralilt_unet_logits"].1;
+    let expected = &npz(&path)["neuralilt_unet_logits"].1;
     let off = output.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(off <= 1e-4, "{off:e}");
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lithoburn::burn::tensor::{Device, Tensor, TensorData};
+use lithoburn::models::{GanOpc, MaskNetwork, NeuralIlt};
 use lithoburn_exchange::pytorch::Array;
 use lithoburn_exchange::{Checkpoint, Imported, Published, import};
-use lithoburn::models::{GanOpc, MaskNetwork, NeuralIlt};
+use lithoburn_testing::reference;
 
-
-use crate::reference::{self, npz};
+use crate::reference::npz;
 
 /// Small checkpoints that PyTorch wrote, with an input and its output; `make_checkpoints.py` made them.
 fn fixture(name: &str) -> PathBuf {
@@ -110,7 +110,7 @@ const CHANNELS: [[usize; 2]; 7] =
 
 #[test]
 fn the_published_networks_compute_their_reference_outputs() {
-    let Some(path) = reference::file("golden/nn/nn_formula_init.npz") else { return };
+    let Some(path) = reference("golden/nn/nn_formula_init.npz") else { return };
     let expected = npz(&path);
     let mut authors = Formula::default();
     let downs = ["down1", "down2", "down3", "down4", "up3", "up2", "up1"];

@@ -1,12 +1,11 @@
 //! A standard-cell block's first metal, written as GDSII and OASIS and read back.
 
 use lithoburn::layout::{Layer, Library, PolygonWriter, ReadOptions};
-
-use crate::reference;
+use lithoburn_testing::reference;
 
 #[test]
 fn a_standard_cell_block_stays_what_it_is_in_both_formats() {
-    let Some(path) = reference::file("layouts/gcd_45nm.gds") else { return };
+    let Some(path) = reference("layouts/gcd_45nm.gds") else { return };
     let options = ReadOptions::default();
     let block = Library::read(&path, &options).expect("reference layout");
     let layer = Layer { layer: 11, datatype: 0 };

@@ -1,5 +1,5 @@
 #![recursion_limit = "256"]
-//! The only integration binary. Tests against reference data skip without it, and say so.
+//! The only integration binary. Tests against reference data are skipped without it, and say so ([`lithoburn_testing`]).
 
 mod chip;
 mod cli;

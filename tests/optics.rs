@@ -7,8 +7,7 @@ use lithoburn::litho::ilt::{Ilt, IltConfig, Level, Start};
 use lithoburn::litho::loss::PrintLoss;
 use lithoburn::litho::optics::Optics;
 use lithoburn::litho::{KernelSet, ProcessWindow, Simulator};
-
-use crate::reference;
+use lithoburn_testing::reference;
 
 #[test]
 fn the_committed_kernels_are_what_their_recipe_makes() {
@@ -23,7 +22,7 @@ fn the_committed_kernels_are_what_their_recipe_makes() {
 #[test]
 fn the_kernels_are_the_contests_to_a_few_percent() {
     let load = |name: &str| {
-        let path = reference::file(&format!("golden/kernels/{name}.safetensors"))?;
+        let path = reference(&format!("golden/kernels/{name}.safetensors"))?;
         Some(KernelSet::load(&path).expect("reference kernels"))
     };
     let (Some(contest), Some(model)) = (load("iccad13_hdr24"), load("model_vector_cquad")) else {

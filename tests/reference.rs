@@ -1,21 +1,6 @@
-//! Where the reference data are: a folder `shared` beside the repository, or `LITHOBURN_REFERENCE`.
-//!
-//! A clone does not have them; the tests that use them then pass without checking, and say so.
+//! Reference data: arrays that other codes wrote. [`lithoburn_testing::reference`] says where they are.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-
-/// A file of the reference data, if it is here.
-pub(crate) fn file(name: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let root = std::env::var_os("LITHOBURN_REFERENCE").map_or_else(beside, PathBuf::from);
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: no reference data at {}", path.display());
-    None
-}
 
 /// An array of numbers from an `.npz` archive: its shape and values.
 pub(crate) type Array = (Vec<usize>, Vec<f32>);

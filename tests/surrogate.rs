@@ -7,8 +7,7 @@ use lithoburn::litho::bake::BakeConfig;
 use lithoburn::litho::forward::ForwardModel;
 use lithoburn::litho::ilt::{Ilt, IltConfig, Start};
 use lithoburn::litho::{KernelSet, ProcessWindow};
-
-use crate::reference;
+use lithoburn_testing::reference;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
 
@@ -56,7 +55,7 @@ fn check(model: &TrueModel) {
 #[test]
 fn shipped_surrogates_image_masks_to_1e_5() {
     check(&model(default_kernels().expect("kernels"), None));
-    if let Some(path) = reference::file("golden/kernels/iccad13_openilt.safetensors") {
+    if let Some(path) = reference("golden/kernels/iccad13_openilt.safetensors") {
         check(&model(KernelSet::load(&path).expect("kernels"), None));
     }
 }

@@ -1,7 +1,7 @@
 //! The same on devices that are not the CPU: threads have queues of their own there, and images travel.
 //!
 //! On OpenGL, which Mesa computes without a card, beside the CPU; or on what `LITHOBURN_TEST_DEVICE` names: `cuda` (every card) or
-//! `vulkan`. Without such a device this skips, and says so. Compiling takes most of its time, so it is one test.
+//! `vulkan`. Without such a device this is skipped, and says so. Compiling takes most of its time, so it is one test.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,6 +10,7 @@ use burn::tensor::{DType, Device, DeviceKind, Tensor};
 use lithoburn_pool::{DeviceName, choose};
 use lithoburn_ranks::collective::Sums;
 use lithoburn_ranks::transfer::link;
+use lithoburn_testing::Need;
 
 use super::*;
 use crate::neural_ilt::NeuralIltConfig;
@@ -38,10 +39,8 @@ fn devices() -> Option<([Device; 2], f32)> {
 
 #[test]
 fn every_way_is_one_device_on_other_devices_too() {
-    let Some(([card, other], tolerance)) = devices() else {
-        eprintln!("skipped: no OpenGL here, and LITHOBURN_TEST_DEVICE names no device");
-        return;
-    };
+    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
+    let Some(([card, other], tolerance)) = Need::Gpu.met(devices(), why) else { return };
     let config = NeuralIltConfig { width: 8, ..NeuralIltConfig::default() };
     let program = config.init(&Device::flex()).program();
     let images = [3, 1, 32, 16];

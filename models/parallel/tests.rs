@@ -12,6 +12,7 @@ use crate::encoder_decoder::EncoderDecoderConfig;
 use crate::gan_opc::GanOpcConfig;
 use crate::kernel::random_kernels;
 use crate::neural_ilt::NeuralIltConfig;
+use crate::program::{Layer, LayerKind};
 
 fn networks() -> Vec<(&'static str, Box<dyn Parallel>)> {
     let device = Device::flex();

@@ -1,12 +1,13 @@
 //! The kernels against Burn's operations and against finite differences.
 //!
 //! They run on OpenGL, which Mesa computes without a card, or on what `LITHOBURN_TEST_DEVICE` names: `cuda` or
-//! `vulkan`. Without such a device they skip, and say so. Compiling takes most of their time, so they are one test.
+//! `vulkan`. Without such a device they are skipped, and say so. Compiling takes most of their time, so they are one test.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::WgpuBackend;
 use burn::tensor::{Device, DeviceKind};
+use lithoburn_testing::Need;
 
 use super::*;
 use crate::forward::{ForwardModel, ThinMask};
@@ -163,10 +164,8 @@ fn is_the_slope_of_the_loss(device: &Device) {
 
 #[test]
 fn the_kernels_take_burns_steps_down_the_slope() {
-    let Some(device) = device() else {
-        println!("skipped: no device computes kernels here");
-        return;
-    };
+    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
+    let Some(device) = Need::Gpu.met(device(), why) else { return };
     is_the_slope_of_the_loss(&device);
     agrees_with_burn(&device);
 }
