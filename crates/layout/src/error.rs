@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Layer;
+use crate::{Bounds, Layer};
 
 /// Why a layout could not be read, drawn or written.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,16 @@ pub enum LayoutError {
     /// There is nothing to print.
     #[error("{0} has no polygons: nothing to correct")]
     Empty(PathBuf),
+    /// There is nothing to print in the window asked for.
+    #[error("{path} has no polygons in the window {window}; it reaches from {extent} nm")]
+    EmptyWindow {
+        /// The file.
+        path: PathBuf,
+        /// The window.
+        window: Bounds,
+        /// How far its polygons reach.
+        extent: Bounds,
+    },
     /// The file has other cells.
     #[error("{path} has no cell {cell:?}; its cells are: {found}")]
     NoCell {

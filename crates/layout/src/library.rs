@@ -131,6 +131,41 @@ impl Library {
         self.near(window)
     }
 
+    /// What lies in a window, cut off at its border, in nm; the layout's window is this one.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::EmptyWindow`] if nothing does, and as [`Library::polygons_in`].
+    pub fn window(&self, window: Bounds) -> Result<Layout, LayoutError> {
+        let near = self.polygons_in(window)?;
+        let polygons: Vec<Polygon> = near.iter().filter_map(|p| p.within(&window)).collect();
+        match polygons.is_empty() {
+            true => Err(LayoutError::EmptyWindow {
+                path: self.path.clone(),
+                window,
+                extent: self.extent(),
+            }),
+            false => Ok(Layout { name: self.name.clone(), polygons, window: Some(window) }),
+        }
+    }
+
+    /// The same as a library without hierarchy, for windows of many fields.
+    ///
+    /// # Errors
+    ///
+    /// As [`Library::window`].
+    pub fn cut(&self, window: Bounds) -> Result<Self, LayoutError> {
+        let mut layout = self.window(window)?;
+        // What is a whole number of units stays one.
+        let whole = |v: f64| if (v - v.round()).abs() < 1e-6 { v.round() } else { v };
+        let units = |p: [f64; 2]| p.map(|v| whole(v / self.unit_nm));
+        let points = layout.polygons.iter_mut().flat_map(|polygon| &mut polygon.points);
+        points.for_each(|p| *p = units(*p));
+        layout.window = Some(Bounds { min: units(window.min), max: units(window.max) });
+        let cut = Self::flat(&self.path, "layout", &layout, self.unit_nm)?;
+        Ok(Self { name: self.name.clone(), cell: self.cell.clone(), layer: self.layer, ..cut })
+    }
+
     /// All polygons, in nm.
     ///
     /// # Errors

@@ -171,3 +171,32 @@ fn a_library_is_shared_by_threads() -> Result<(), LayoutError> {
     }
     Ok(())
 }
+
+/// What a window of a random library shows is what the whole shows there, pixel by pixel.
+#[test]
+fn a_window_cut_out_is_the_whole_seen_through_it() -> Result<(), LayoutError> {
+    for seed in 0..8 {
+        let library = random(seed, true);
+        let [x, y] = library.flatten()?.polygons[0].bounds().min;
+        let window = Bounds { min: [x - 150.0, y - 150.0], max: [x + 170.0, y + 90.0] };
+        let frame = crate::Frame { origin_nm: window.min, pixel_nm: 8.0, width: 40, height: 30 };
+        let drawn = |layout: &Layout| layout.rasterize(&frame, crate::Coverage::Exact);
+        let (whole, cut) = (library.flatten()?, library.cut(window)?);
+        let same = |layout: &Layout| {
+            let pairs = drawn(&whole).data.into_iter().zip(drawn(layout).data);
+            pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-4)
+        };
+        assert!(same(&library.window(window)?), "seed {seed}");
+        assert!(same(&cut.flatten()?), "seed {seed}");
+        assert_eq!((cut.extent(), cut.name()), (window, library.name()));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_window_of_nothing_says_where_there_is_something() {
+    let library = random(1, false);
+    let far = Bounds { min: [1e6; 2], max: [2e6; 2] };
+    let error = library.window(far).expect_err("far away").to_string();
+    assert!(error.contains("1000000,1000000,2000000,2000000") && error.contains("from"), "{error}");
+}
