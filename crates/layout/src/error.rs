@@ -5,18 +5,21 @@ use std::path::PathBuf;
 use crate::{Bounds, Layer};
 
 /// Why a layout could not be read, drawn or written.
+///
+/// A message is one line that begins with what to do where there is a choice, and shows a handful of names at most,
+/// without anything that a terminal acts upon. What the system said is in the message, hence not a source as well.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// The file system said no.
     #[error("cannot read {0}: {1}")]
-    Read(PathBuf, #[source] std::io::Error),
+    Read(PathBuf, std::io::Error),
     /// The file system said no.
     #[error("cannot write {0}: {1}")]
-    Write(PathBuf, #[source] std::io::Error),
+    Write(PathBuf, std::io::Error),
     /// The file has no bytes.
     #[error("{0} is empty (0 bytes): expected a GDSII, OASIS, GLP or PNG layout")]
     NoBytes(PathBuf),
-    /// The name ends in nothing we know.
+    /// Neither name nor content is of a kind we know.
     #[error("{0}: unknown kind of layout; expected a name ending in .oas, .gds, .glp or .png")]
     UnknownFormat(PathBuf),
     /// The content is not what the name says.
@@ -41,7 +44,10 @@ pub enum LayoutError {
     #[error("cannot write polygons to {0}: expected a name ending in .gds or .oas")]
     NoWriter(PathBuf),
     /// A corner is too far out for the file.
-    #[error("{path}: coordinate {nm} nm does not fit 32 bits of {unit_nm} nm: take a larger unit")]
+    #[error(
+        "{path}: coordinate {nm} nm does not fit 32 bits of {unit_nm} nm: such a file reaches {:.0} nm from its origin",
+        .unit_nm * f64::from(i32::MAX)
+    )]
     Coordinate {
         /// The file.
         path: PathBuf,
@@ -63,6 +69,18 @@ pub enum LayoutError {
         /// How far its polygons reach.
         extent: Bounds,
     },
+    /// The format has neither cells nor layers to choose from.
+    #[error(
+        "leave out {option}: {path} is a {format} file, which has no cells or layers to choose from"
+    )]
+    NoChoice {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        format: &'static str,
+        /// What was asked for.
+        option: String,
+    },
     /// The file has other cells.
     #[error("{path} has no cell {cell:?}; its cells are: {found}")]
     NoCell {
@@ -70,15 +88,15 @@ pub enum LayoutError {
         path: PathBuf,
         /// The cell asked for.
         cell: String,
-        /// What is there.
+        /// What is there, the most similar names first.
         found: String,
     },
     /// Several cells could be meant.
-    #[error("{path} has several top cells ({found}): choose one with --cell")]
+    #[error("choose one cell with --cell: {path} has several top cells ({found})")]
     ManyCells {
         /// The file.
         path: PathBuf,
-        /// The candidates.
+        /// Some of the candidates.
         found: String,
     },
     /// The layer has no shapes.
@@ -88,15 +106,15 @@ pub enum LayoutError {
         path: PathBuf,
         /// The layer asked for.
         layer: Layer,
-        /// What is there.
+        /// What is there, the nearest numbers first.
         found: String,
     },
     /// Several layers could be meant.
-    #[error("{path} has shapes on several layers ({found}): choose one with --layer")]
+    #[error("choose one layer with --layer: {path} has shapes on several ({found})")]
     ManyLayers {
         /// The file.
         path: PathBuf,
-        /// The candidates.
+        /// Some of the candidates.
         found: String,
     },
     /// The layout does not fit into one field.
@@ -111,6 +129,24 @@ pub enum LayoutError {
         height_nm: f64,
         /// Side of the field.
         field_nm: f64,
+    },
+    /// More fields than can be numbered, most often because of one shape far from all others.
+    #[error(
+        "remove the shape at x {:.0}, y {:.0} nm ({:.0} x {:.0} nm) from {path} if it is a stray: with it the layout \
+         is {columns:.0} x {rows:.0} fields, {most} are the most in a row",
+        .stray.min[0], .stray.min[1], .stray.width(), .stray.height()
+    )]
+    Stray {
+        /// The file.
+        path: PathBuf,
+        /// The shape or cell furthest from the others, in nm.
+        stray: Bounds,
+        /// Fields in x.
+        columns: f64,
+        /// Fields in y.
+        rows: f64,
+        /// The most that a row or column may have.
+        most: usize,
     },
     /// A pixel or field size that makes no grid.
     #[error("{0}")]

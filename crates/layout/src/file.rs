@@ -1,29 +1,50 @@
 //! Whole files only: read at once, written beside and renamed.
 
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
 
 use crate::LayoutError;
 
-/// All bytes of a file that has some.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LayoutError> {
-    let bytes = std::fs::read(path).map_err(|e| LayoutError::Read(path.to_path_buf(), e))?;
-    match bytes.is_empty() {
-        true => Err(LayoutError::NoBytes(path.to_path_buf())),
-        false => Ok(bytes),
+/// More bytes than this are not taken from a pipe, which may never end.
+const MOST_PIPED: u64 = 4 << 30;
+
+/// Where bytes come from.
+pub(crate) enum Source {
+    /// A file that has some bytes, and how many.
+    File(BufReader<File>, u64),
+    /// A pipe or a device, whose length nobody knows.
+    Stream(File),
+}
+
+/// Opens a file.
+pub(crate) fn open(path: &Path) -> Result<Source, LayoutError> {
+    let failed = |e| LayoutError::Read(path.to_path_buf(), e);
+    let file = File::open(path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    match about.len() {
+        _ if !(about.is_file() || about.is_dir()) => Ok(Source::Stream(file)),
+        0 => Err(LayoutError::NoBytes(path.to_path_buf())),
+        bytes => Ok(Source::File(BufReader::with_capacity(1 << 18, file), bytes)),
     }
 }
 
-/// A file that has some bytes, and how many.
-pub(crate) fn open(path: &Path) -> Result<(BufReader<File>, u64), LayoutError> {
-    let failed = |e| LayoutError::Read(path.to_path_buf(), e);
-    let file = File::open(path).map_err(failed)?;
-    match file.metadata().map_err(failed)?.len() {
-        0 => Err(LayoutError::NoBytes(path.to_path_buf())),
-        bytes => Ok((BufReader::with_capacity(1 << 18, file), bytes)),
+/// All bytes of a stream that has some.
+pub(crate) fn all(input: impl Read, name: &Path) -> Result<Vec<u8>, LayoutError> {
+    let mut bytes = Vec::new();
+    let read = input.take(MOST_PIPED + 1).read_to_end(&mut bytes);
+    match read.map_err(|e| LayoutError::Read(name.to_path_buf(), e))? as u64 {
+        0 => Err(LayoutError::NoBytes(name.to_path_buf())),
+        1..=MOST_PIPED => Ok(bytes),
+        _ => Err(LayoutError::TooMuch {
+            path: name.to_path_buf(),
+            problem: format!(
+                "more than {} GiB come from it: save them as a file",
+                MOST_PIPED >> 30
+            ),
+        }),
     }
 }
 
@@ -39,22 +60,30 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
 }
 
 /// A temporary file in the same folder, which is made if need be.
-pub(crate) fn beside(path: &Path) -> Result<NamedTempFile, LayoutError> {
-    let folder = folder_of(path);
-    let make = || {
-        std::fs::create_dir_all(folder)?;
-        NamedTempFile::new_in(folder)
-    };
-    make().map_err(|e| LayoutError::Write(path.to_path_buf(), e))
+fn beside(path: &Path) -> Result<NamedTempFile, LayoutError> {
+    temporary(path, &mut tempfile::Builder::new())
 }
 
 /// As [`beside`], with a name that [`sweep`] knows: for files that take long to write.
 pub(crate) fn part_of(path: &Path) -> Result<NamedTempFile, LayoutError> {
     sweep(path);
+    temporary(path, tempfile::Builder::new().prefix(&part_prefix(path)).suffix(PART))
+}
+
+/// Temporary files are private to their owner; what we leave behind has the rights of any new file.
+fn temporary(
+    path: &Path,
+    builder: &mut tempfile::Builder<'_, '_>,
+) -> Result<NamedTempFile, LayoutError> {
     let folder = folder_of(path);
+    #[cfg(unix)]
+    let builder = {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666)) // less the process's umask
+    };
     let make = || {
         std::fs::create_dir_all(folder)?;
-        tempfile::Builder::new().prefix(&part_prefix(path)).suffix(PART).tempfile_in(folder)
+        builder.tempfile_in(folder)
     };
     make().map_err(|e| LayoutError::Write(path.to_path_buf(), e))
 }
@@ -86,21 +115,39 @@ fn sweep(path: &Path) {
 
 /// Gives a temporary file its name.
 pub(crate) fn keep(file: NamedTempFile, path: &Path) -> Result<(), LayoutError> {
-    let rename = || {
-        make_readable(file.as_file())?;
-        file.persist(path).map_err(|e| e.error)
-    };
-    rename().map(|_| ()).map_err(|e| LayoutError::Write(path.to_path_buf(), e))
+    match file.persist(path) {
+        Ok(_) => Ok(()),
+        Err(failed) => Err(LayoutError::Write(path.to_path_buf(), failed.error)),
+    }
 }
 
-/// Temporary files are private to their owner; what we leave behind is not secret.
-#[cfg(unix)]
-fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
+#[cfg(all(test, unix))]
+mod tests {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
 
-#[cfg(not(unix))]
-fn make_readable(_file: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
+    use super::*;
+
+    /// What the umask leaves to a new file is asked of the system: the process's own cannot be changed here alone.
+    #[test]
+    fn files_have_the_rights_that_the_umask_leaves_them() -> Result<(), LayoutError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mode = |name: &str| {
+            let about = std::fs::metadata(folder.path().join(name)).expect("it is there");
+            about.permissions().mode() & 0o777
+        };
+        File::create(folder.path().join("usual")).expect("writable");
+        write_whole(&folder.path().join("ours"), b"x")?;
+        assert_eq!(mode("ours"), mode("usual"));
+        let long = folder.path().join("long");
+        keep(part_of(&long)?, &long)?;
+        assert_eq!(mode("long"), mode("usual"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_stream_without_an_end_and_one_without_bytes_are_errors() {
+        let error =
+            |input: &mut dyn Read| all(input, Path::new("-")).expect_err("refused").to_string();
+        assert!(error(&mut std::io::empty()).contains("empty"));
+    }
 }

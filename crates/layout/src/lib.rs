@@ -31,6 +31,7 @@ pub mod fracture;
 pub mod generate;
 mod library;
 pub mod manhattan;
+mod names;
 mod path;
 mod polygon;
 mod raster;
@@ -42,8 +43,8 @@ pub mod trace;
 
 pub use error::LayoutError;
 pub use file::write_whole;
-pub use formats::{PolygonWriter, gds, glp, oasis, png};
-pub use library::Library;
+pub use formats::{Format, PolygonWriter, gds, glp, oasis, png};
+pub use library::{CellContents, Contents, LayerContents, Library};
 pub use polygon::{Bounds, Polygon};
 pub use raster::{Coverage, Frame, Raster};
 pub use rules::{MaskRules, Rule, Violation};

@@ -10,14 +10,16 @@ mod index;
 mod query;
 mod repetition;
 mod transform;
+mod width;
 mod work;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use builder::{Builder, Placement};
+pub(crate) use builder::{Builder, Placement, most_unpacked};
+pub use builder::{CellContents, Contents, LayerContents};
 pub(crate) use repetition::{Places, Repetition};
 
-use crate::{Bounds, Layer, Layout, LayoutError, Polygon, ReadOptions};
+use crate::{Bounds, Layer, Layout, LayoutError, Polygon};
 
 /// One layer of a layout file, with its hierarchy.
 ///
@@ -46,26 +48,6 @@ pub struct Library {
 }
 
 impl Library {
-    /// A library of one cell and no layers, of a layout in multiples of `unit_nm`.
-    pub(crate) fn flat(
-        path: &Path,
-        format: &'static str,
-        layout: &Layout,
-        unit_nm: f64,
-    ) -> Result<Self, LayoutError> {
-        let layer = Layer { layer: 0, datatype: 0 };
-        let mut builder = Builder::new(path, format, &ReadOptions::default(), u64::MAX);
-        let damaged = |problem| LayoutError::Damaged { path: path.to_path_buf(), format, problem };
-        let cell = builder.number(&layout.name);
-        builder.define(cell).map_err(damaged)?;
-        for polygon in &layout.polygons {
-            builder.fine(cell, layer, &polygon.points, None).map_err(damaged)?;
-        }
-        let nm = |p: [f64; 2]| p.map(|v| v * unit_nm);
-        let window = layout.window.map(|w| Bounds { min: nm(w.min), max: nm(w.max) });
-        Ok(Self { layer: None, window, ..builder.finish(unit_nm)? })
-    }
-
     /// Checks that there is something, and finds out how far it reaches.
     fn new(mut library: Self) -> Result<Self, LayoutError> {
         let bounds = library.cells[library.top].bounds;
@@ -86,7 +68,8 @@ impl Library {
         Ok(library)
     }
 
-    /// The file's name without its ending.
+    /// The file's name without its ending, then the cell and the layer that were asked for: what files made of this layout are
+    /// called, so that two cells of one file have names of their own.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -162,8 +145,50 @@ impl Library {
         let points = layout.polygons.iter_mut().flat_map(|polygon| &mut polygon.points);
         points.for_each(|p| *p = units(*p));
         layout.window = Some(Bounds { min: units(window.min), max: units(window.max) });
-        let cut = Self::flat(&self.path, "layout", &layout, self.unit_nm)?;
+        let cut = Builder::flat(&self.path, "layout", &layout, self.unit_nm)?.finish()?;
         Ok(Self { name: self.name.clone(), cell: self.cell.clone(), layer: self.layer, ..cut })
+    }
+
+    /// Whether a polygon touches a window, as [`Library::polygons_in`] would find it. An empty window costs a look at the
+    /// index and no memory.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooMuch`] if that can only be known after looking among too many.
+    pub fn touches(&self, window: Bounds) -> Result<bool, LayoutError> {
+        self.any_near(window)
+    }
+
+    /// Around the shape, or the cell, that is furthest from the others, in nm.
+    ///
+    /// "The others" is where half of the shapes of the cell that was read lie to either side; a layout that is too large to
+    /// be cut into fields is most often so by one shape that somebody left behind.
+    pub fn stray(&self) -> Bounds {
+        let cell = &self.cells[self.top];
+        let around = |item: usize| {
+            let first = cell.first_bounds(item, &self.cells, &self.tables);
+            self.tables.spread(cell.repetition(item), first)
+        };
+        let middles = |axis: usize| {
+            let middle =
+                |item: usize| f64::midpoint(around(item).min[axis], around(item).max[axis]);
+            let mut all: Vec<f64> = (0..cell.items()).map(middle).collect();
+            let half = all.len() / 2;
+            if all.is_empty() { 0.0 } else { *all.select_nth_unstable_by(half, f64::total_cmp).1 }
+        };
+        let centre = [middles(0), middles(1)];
+        let away = |b: &Bounds| {
+            let of = |i: usize| (b.max[i] - centre[i]).abs().max((b.min[i] - centre[i]).abs());
+            of(0).max(of(1))
+        };
+        let furthest = (0..cell.items()).map(around).max_by(|a, b| away(a).total_cmp(&away(b)));
+        let nm = |p: [f64; 2]| p.map(|v| v * self.unit_nm);
+        furthest.map_or(self.extent(), |b| Bounds { min: nm(b.min), max: nm(b.max) })
+    }
+
+    /// The file that was read.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// All polygons, in nm.

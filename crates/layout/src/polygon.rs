@@ -1,7 +1,7 @@
 //! Polygons and their bounding boxes, in nm.
 
 /// A rectangle with sides along the axes, in nm.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Bounds {
     /// Least x and y.
     pub min: [f64; 2],

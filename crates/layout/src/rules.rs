@@ -6,6 +6,8 @@
 //! the same of the background. So "enforced" and "checked" mean the same thing, whatever the shape. Disks
 //! are of whole pixels, so widths and spaces are held to within one pixel; areas and distances exactly.
 
+mod read;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,7 @@ use crate::bits::{Bits, MOST_RADIUS};
 use crate::distance::squared;
 use crate::runs::{Run, Runs};
 use crate::shapes::{Shapes, shapes};
-use crate::{Bounds, LayoutError, Raster, distance};
+use crate::{Bounds, Raster, distance};
 
 /// Times that enforcing goes over all rules and adds as well as takes away: mending one can break another.
 const MENDING_ROUNDS: usize = 4;
@@ -86,47 +88,11 @@ pub struct Violation {
 }
 
 impl MaskRules {
-    /// Reads rules from a JSON file.
-    ///
-    /// # Errors
-    ///
-    /// [`LayoutError`] that says which value is wrong.
-    pub fn read(path: &std::path::Path) -> Result<Self, LayoutError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|e| LayoutError::Read(path.to_path_buf(), e))?;
-        let damaged = |problem| LayoutError::Damaged {
-            path: path.to_path_buf(),
-            format: "JSON mask rules",
-            problem,
-        };
-        let rules: Self = serde_json::from_str(&text).map_err(|e| {
-            damaged(format!(
-                "{e}; expected an object with any of min_width_nm, min_space_nm, min_area_nm2, \
-                 min_distance_nm"
-            ))
-        })?;
-        for (name, value) in rules.named() {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(damaged(format!("{name} is {value}; expected 0 (no rule) or more")));
-            }
-        }
-        Ok(rules)
-    }
-
-    fn named(&self) -> [(&'static str, f64); 4] {
-        [
-            ("min_width_nm", self.min_width_nm),
-            ("min_space_nm", self.min_space_nm),
-            ("min_area_nm2", self.min_area_nm2),
-            ("min_distance_nm", self.min_distance_nm),
-        ]
-    }
-
     /// The places where a mask (at least half covered pixels) breaks the rules.
     ///
     /// Beyond its border the mask is dark.
     pub fn check(&self, mask: &Raster) -> Vec<Violation> {
-        let margin = self.margin(mask.pixel_nm);
+        let margin = self.margin(mask.pixel_nm, [mask.width, mask.height]);
         let inside = Bits::framed(&mask.binary(), mask.width, margin);
         let width = mask.width + 2 * margin;
         let on = Grid { width, pixel_nm: mask.pixel_nm };
@@ -143,14 +109,17 @@ impl MaskRules {
     }
 
     /// Dark pixels to add around a mask, so that no disk reaches over its border.
-    fn margin(&self, pixel_nm: f64) -> usize {
-        (self.min_width_nm.max(self.min_space_nm) / pixel_nm).ceil() as usize + 1
+    ///
+    /// Nothing is wider than the mask: a rule beyond its sides needs no more room.
+    fn margin(&self, pixel_nm: f64, [width, height]: [usize; 2]) -> usize {
+        let widest = (self.min_width_nm.max(self.min_space_nm) / pixel_nm).ceil() as usize;
+        widest.min(width + height) + 1
     }
 
     /// Changes a mask of `width` pixels a row until it keeps the rules, or as nearly as some rounds
     /// get: opened and closed by disks, small shapes taken away, neighbours drawn apart.
     pub fn enforce(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
-        let margin = self.margin(pixel_nm);
+        let margin = self.margin(pixel_nm, [width, mask.len() / width.max(1)]);
         let mut mask = Bits::framed(mask, width, margin);
         let on = Grid { width: width + 2 * margin, pixel_nm };
         let mut mending = MENDING_ROUNDS;

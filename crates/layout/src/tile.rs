@@ -1,6 +1,11 @@
 //! Cutting a large layout into fields with halos, and putting their cores together again.
 
-use crate::{Bounds, Frame, LayoutError, Raster};
+use crate::{Bounds, Frame, LayoutError, Library, Raster};
+
+/// Fields in a row or column at most, so that their number and their pixels can be counted.
+const MOST_FIELDS: usize = 1 << 24;
+/// Fields with shapes at most: what is kept of each is more than its number.
+const MOST_OCCUPIED: usize = 1 << 26;
 
 /// Equal square fields whose cores cover an extent without overlap.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,31 +35,106 @@ impl TileGrid {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Grid`] if field or halo is no whole number of pixels, or no core is left.
+    /// [`LayoutError::Grid`] if field or halo is no whole number of pixels, no core is left, or there would be more than
+    /// 16,777,216 fields in a row or column.
     pub fn cover(
         extent: Bounds,
         field_nm: f64,
         halo_nm: f64,
         pixel_nm: f64,
     ) -> Result<Self, LayoutError> {
-        let whole = |nm: f64| (nm / pixel_nm - (nm / pixel_nm).round()).abs() < 1e-6;
-        let (field, halo) = ((field_nm / pixel_nm).round(), (halo_nm / pixel_nm).round());
-        if !(whole(field_nm) && whole(halo_nm) && halo >= 0.0 && field > 2.0 * halo) {
+        let grid = Self::fields(field_nm, halo_nm, pixel_nm)?;
+        let [columns, rows] = grid.counts(extent);
+        if !(columns.max(rows) <= MOST_FIELDS as f64) {
             return Err(LayoutError::Grid(format!(
-                "a field of {field_nm} nm with a halo of {halo_nm} nm has no core of whole \
-                 {pixel_nm} nm pixels"
+                "take larger fields: {columns:.0} x {rows:.0} of them cover the layout, {MOST_FIELDS} are the most in a row"
             )));
         }
-        let core = field_nm - 2.0 * halo_nm;
-        let count = |length: f64| (length / core).ceil().max(1.0) as usize;
-        Ok(Self {
-            columns: count(extent.width()),
-            rows: count(extent.height()),
-            field: field as usize,
-            halo: halo as usize,
-            pixel_nm,
-            origin_nm: extent.min,
-        })
+        Ok(Self { columns: columns as usize, rows: rows as usize, origin_nm: extent.min, ..grid })
+    }
+
+    /// As [`TileGrid::cover`], where the extent is that of a library, or around it.
+    ///
+    /// # Errors
+    ///
+    /// As [`TileGrid::cover`], but [`LayoutError::Stray`], which names the shape that is furthest from the others, if
+    /// there would be too many fields.
+    pub fn cover_library(
+        library: &Library,
+        extent: Bounds,
+        field_nm: f64,
+        halo_nm: f64,
+        pixel_nm: f64,
+    ) -> Result<Self, LayoutError> {
+        let [columns, rows] = Self::fields(field_nm, halo_nm, pixel_nm)?.counts(extent);
+        match columns.max(rows) <= MOST_FIELDS as f64 {
+            true => Self::cover(extent, field_nm, halo_nm, pixel_nm),
+            false => Err(LayoutError::Stray {
+                path: library.path().to_path_buf(),
+                stray: library.stray(),
+                columns,
+                rows,
+                most: MOST_FIELDS,
+            }),
+        }
+    }
+
+    /// One such field, at the origin.
+    fn fields(field_nm: f64, halo_nm: f64, pixel_nm: f64) -> Result<Self, LayoutError> {
+        let whole = |nm: f64| (nm / pixel_nm - (nm / pixel_nm).round()).abs() < 1e-6;
+        let (field, halo) = ((field_nm / pixel_nm).round(), (halo_nm / pixel_nm).round());
+        let is_field = field > 2.0 * halo && field <= f64::from(u16::MAX) + 1.0;
+        if !(whole(field_nm) && whole(halo_nm) && halo >= 0.0 && is_field) {
+            return Err(LayoutError::Grid(format!(
+                "a field of {field_nm} nm with a halo of {halo_nm} nm has no core of whole \
+                 {pixel_nm} nm pixels, or more than 65536 of them in a row"
+            )));
+        }
+        let (field, halo) = (field as usize, halo as usize);
+        Ok(Self { columns: 1, rows: 1, field, halo, pixel_nm, origin_nm: [0.0; 2] })
+    }
+
+    /// How many cores cover an extent in x and y.
+    fn counts(&self, extent: Bounds) -> [f64; 2] {
+        let core_nm = self.core() as f64 * self.pixel_nm;
+        [extent.width(), extent.height()].map(|length| (length / core_nm).ceil().max(1.0))
+    }
+
+    /// The fields that a polygon of the library may reach into, ascending. The others are empty, and nothing was drawn
+    /// to know it: an empty square of fields of any size is one question to the library's index.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooMuch`] if more than 67,108,864 fields have shapes.
+    pub fn occupied(&self, library: &Library) -> Result<Vec<usize>, LayoutError> {
+        let mut found = Vec::new();
+        let mut open = vec![[0, 0, self.columns, self.rows]];
+        while let Some([x0, y0, x1, y1]) = open.pop() {
+            if x0 >= x1 || y0 >= y1 || !library.touches(self.reach([x0, y0, x1, y1]))? {
+                continue;
+            }
+            if x1 - x0 == 1 && y1 - y0 == 1 {
+                found.push(y0 * self.columns + x0);
+                if found.len() > MOST_OCCUPIED {
+                    let problem = format!(
+                        "more than {MOST_OCCUPIED} fields of {} nm have shapes: take larger ones",
+                        self.field as f64 * self.pixel_nm
+                    );
+                    return Err(LayoutError::TooMuch { path: library.path().into(), problem });
+                }
+            } else {
+                let (x, y) = ((x0 + x1).div_ceil(2), (y0 + y1).div_ceil(2));
+                open.extend([[x0, y0, x, y], [x, y0, x1, y], [x0, y, x, y1], [x, y, x1, y1]]);
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// What the fields `x0..x1`, `y0..y1` cover with their halos, in nm.
+    fn reach(&self, [x0, y0, x1, y1]: [usize; 4]) -> Bounds {
+        let corner = |x: usize, y: usize| self.frame(y * self.columns + x).bounds();
+        corner(x0, y0).union(corner(x1 - 1, y1 - 1))
     }
 
     /// Number of fields.
@@ -116,7 +196,79 @@ impl TileGrid {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use rand::{Rng, SeedableRng};
+
     use super::*;
+
+    fn library(text: &str) -> Library {
+        let text = format!("CELL A PRIME\n{text}ENDMSG\n");
+        Library::from_bytes(Path::new("x.glp"), text.as_bytes(), &Default::default())
+            .expect("valid")
+    }
+
+    /// Two bars as far apart as an exposure field is large: a thousand million fields, of which a few are looked at.
+    #[test]
+    fn empty_fields_between_two_bars_cost_nothing() -> Result<(), LayoutError> {
+        let far = "RECT N M1 26000000 33000000 80 400\n";
+        let library = library(&format!("RECT N M1 0 0 80 400\n{far}"));
+        let start = std::time::Instant::now();
+        let grid = TileGrid::cover_library(&library, library.extent(), 2048.0, 640.0, 1.0)?;
+        assert!(grid.len() > 1_000_000_000);
+        let occupied = grid.occupied(&library)?;
+        assert!((2..=8).contains(&occupied.len()), "{occupied:?}");
+        for &field in &occupied {
+            assert!(!library.polygons_in(grid.frame(field).bounds())?.is_empty());
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(5));
+        Ok(())
+    }
+
+    /// Against asking for the polygons of every field.
+    #[test]
+    fn fields_with_polygons_are_those_that_are_occupied() -> Result<(), LayoutError> {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        for bars in [1, 7, 60] {
+            let mut bar = |_| {
+                let [x, y] = [0, 1].map(|_| rng.random_range(0..9000));
+                format!("RECT N M1 {x} {y} 90 {}\n", rng.random_range(40..700))
+            };
+            let library = library(&(0..bars).map(&mut bar).collect::<String>());
+            let grid = TileGrid::cover_library(&library, library.extent(), 512.0, 64.0, 2.0)?;
+            let mut expected = Vec::new();
+            for field in 0..grid.len() {
+                if !library.polygons_in(grid.frame(field).bounds())?.is_empty() {
+                    expected.push(field);
+                }
+            }
+            assert_eq!(grid.occupied(&library)?, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_stray_polygon_metres_away_is_named() {
+        let dense: String = (0..9).map(|i| format!("RECT N M1 {} 0 80 400\n", 200 * i)).collect();
+        let library = library(&(dense + "RECT N M1 0 -2100000000 50 70\n"));
+        let grid = TileGrid::cover_library(&library, library.extent(), 64.0, 0.0, 1.0);
+        let error = grid.expect_err("too many fields").to_string();
+        assert!(
+            error.starts_with("remove the shape at x 0, y -2100000000 nm (50 x 70 nm) from x.glp"),
+            "{error}"
+        );
+        assert!(TileGrid::cover(library.extent(), 64.0, 0.0, 1.0).is_err());
+    }
+
+    #[test]
+    fn fields_that_are_no_numbers_or_as_large_as_nothing_are_refused() {
+        let extent = Bounds { min: [0.0; 2], max: [1e4; 2] };
+        for (field, halo) in
+            [(f64::NAN, 0.0), (1e12, 0.0), (0.0, 0.0), (128.0, 64.0), (128.0, -2.0)]
+        {
+            assert!(TileGrid::cover(extent, field, halo, 1.0).is_err(), "{field} {halo}");
+        }
+    }
 
     #[test]
     fn what_is_split_is_stitched_back() -> Result<(), LayoutError> {

@@ -1,5 +1,7 @@
 //! From pixels back to polygons.
 
+use rayon::prelude::*;
+
 use crate::{Polygon, Raster};
 
 /// Shapes with more holes than this are written as rectangles.
@@ -21,6 +23,23 @@ pub fn polygons(raster: &Raster, origin_nm: [f64; 2]) -> Vec<Polygon> {
         }
     }
     out
+}
+
+/// How many corners the outlines of a raster's shapes have together.
+pub(crate) fn corners(raster: &Raster) -> usize {
+    let (width, inside) = (raster.width, |pixel: usize| raster.data[pixel] >= 0.5);
+    let at = |x: usize, y: usize| {
+        // Of the pixel up and left of a grid corner; outside is dark.
+        x > 0 && y > 0 && x <= width && y <= raster.height && inside((y - 1) * width + x - 1)
+    };
+    let of_row = |y: usize| {
+        let corner = |x: usize| match [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)] {
+            [a, b, c, d] if a == d && b == c && a != b => 2,
+            [a, b, c, d] => usize::from(a ^ b ^ c ^ d),
+        };
+        (0..=width).map(corner).sum::<usize>()
+    };
+    (0..=raster.height).into_par_iter().map(of_row).sum()
 }
 
 /// As [`polygons`] of a part of the raster: its pixels `x0..x1`, `y0..y1`, given as `[x0, y0, x1, y1]`. Parts side by side
@@ -234,7 +253,10 @@ mod tests {
         fn any_image_is_drawn_back(bits in proptest::collection::vec(any::<bool>(), 13 * 17)) {
             let data = bits.iter().map(|&b| f32::from(u8::from(b))).collect::<Vec<_>>();
             let raster = Raster { width: 13, height: 17, pixel_nm: 1.0, data };
-            prop_assert_eq!(redrawn(&raster), raster.data);
+            prop_assert_eq!(&redrawn(&raster), &raster.data);
+            // Outlines and holes, before shapes with holes are cut.
+            let loops = pieces(&raster.binary(), 13).iter().flat_map(Piece::loops).collect::<Vec<_>>();
+            prop_assert_eq!(corners(&raster), loops.iter().map(|l| l.points.len()).sum::<usize>());
         }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) use write::GdsWriter;
 use super::header::Header;
 use crate::{Layer, Layout, LayoutError};
 
+/// Bytes that a file starts with: a record of 6 bytes, HEADER, two-byte integers.
+pub(crate) const MAGIC: &[u8] = &[0x00, 0x06, 0x00, 0x02];
+
 /// Encodes polygons as a library with one cell, one layer and a database unit of `unit_nm`.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ use super::header::Header;
 use crate::{Layer, Layout, LayoutError};
 
 /// What every file begins with.
-const MAGIC: &[u8] = b"%SEMI-OASIS\r\n";
+pub(crate) const MAGIC: &[u8] = b"%SEMI-OASIS\r\n";
 
 /// Encodes polygons as a file with one cell, one layer and a database unit of `unit_nm`.
 ///

@@ -1,25 +1,39 @@
 //! From what a reader finds to a [`Library`]: cells by name, layers, the top cell, bounds.
 
 mod choose;
+mod contents;
 mod order;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+pub use contents::{CellContents, Contents, LayerContents};
+
 use super::Library;
 use super::cell::{Cell, Instance, Shapes, Tables};
 use super::repetition::Repetition;
 use super::transform::{Turn, turn};
-use crate::{Layer, LayoutError, ReadOptions};
+use crate::{Bounds, Layer, Layout, LayoutError, ReadOptions, names};
 
 /// Bytes that a library of a small file may take, and how many more for each byte of the file. Compressed
 /// files can ask for thousands of times their size.
 const LEAST_BYTES: u64 = 256 << 20;
 const BYTES_PER_BYTE: u64 = 64;
+/// Bytes that a cell, a layer of a cell and a turn take besides what is in them, about.
+const CELL_BYTES: u64 = 200;
+const LAYER_BYTES: u64 = 400;
+const TURN_BYTES: u64 = 128;
+/// What looking at a shape that is not wanted costs.
+const UNWANTED_BYTES: u64 = 8;
 /// Magnifications outside are mistakes, and products of many of them no numbers.
 const MAGNIFICATIONS: [f64; 2] = [1e-4, 1e4];
 /// Coordinates beyond this many database units are no longer whole numbers of fractions of one.
 const FURTHEST: f64 = 1e15;
+
+/// Bytes that a file of a size may unpack to.
+pub(crate) fn most_unpacked(file_bytes: u64) -> u64 {
+    LEAST_BYTES.saturating_add(file_bytes.saturating_mul(BYTES_PER_BYTE))
+}
 
 /// A library that is being read.
 pub(crate) struct Builder {
@@ -27,6 +41,9 @@ pub(crate) struct Builder {
     format: &'static str,
     layer: Option<Layer>,
     cell: Option<String>,
+    unit_nm: f64,
+    window: Option<Bounds>,
+    has_layers: bool,
     /// Bytes that may still be stored.
     bytes: u64,
     numbers: HashMap<String, u32>,
@@ -42,7 +59,7 @@ struct Draft {
     /// Whether the cell itself was there, not only a reference to it.
     defined: bool,
     /// Layers that are not wanted are there without shapes.
-    layers: BTreeMap<Layer, Shapes>,
+    layers: BTreeMap<Layer, Box<Shapes>>,
     instances: Vec<Instance>,
     /// The same cell under another number.
     same: Option<u32>,
@@ -70,7 +87,10 @@ impl Builder {
             format,
             layer: options.layer,
             cell: options.cell.clone(),
-            bytes: LEAST_BYTES.saturating_add(file_bytes.saturating_mul(BYTES_PER_BYTE)),
+            unit_nm: 1.0,
+            window: None,
+            has_layers: true,
+            bytes: most_unpacked(file_bytes),
             numbers: HashMap::new(),
             drafts: Vec::new(),
             turns: HashMap::new(),
@@ -78,33 +98,58 @@ impl Builder {
         }
     }
 
+    /// A file with one cell and no layers: a layout in multiples of `unit_nm`.
+    pub(crate) fn flat(
+        path: &Path,
+        format: &'static str,
+        layout: &Layout,
+        unit_nm: f64,
+    ) -> Result<Self, LayoutError> {
+        let mut builder = Self::new(path, format, &ReadOptions::default(), u64::MAX);
+        let damaged = |problem| LayoutError::Damaged { path: path.to_path_buf(), format, problem };
+        let cell = builder.number(&layout.name).map_err(damaged)?;
+        builder.define(cell).map_err(damaged)?;
+        for polygon in &layout.polygons {
+            builder.fine(cell, Layer::default(), &polygon.points, None).map_err(damaged)?;
+        }
+        let nm = |p: [f64; 2]| p.map(|v| v * unit_nm);
+        builder.window = layout.window.map(|w| Bounds { min: nm(w.min), max: nm(w.max) });
+        builder.has_layers = false;
+        builder.with_unit(unit_nm)
+    }
+
     fn damaged(&self, problem: String) -> LayoutError {
         LayoutError::Damaged { path: self.path.clone(), format: self.format, problem }
     }
 
     /// The number of the cell of this name, which may be defined later.
-    pub(crate) fn number(&mut self, name: &str) -> u32 {
+    pub(crate) fn number(&mut self, name: &str) -> Result<u32, String> {
         if let Some(&number) = self.numbers.get(name) {
-            return number;
+            return Ok(number);
         }
-        let number = self.nameless();
-        self.drafts[number as usize].name = name.to_string();
-        self.numbers.insert(name.to_string(), number);
-        number
+        let number = self.nameless()?;
+        self.call(number, name)?;
+        Ok(number)
     }
 
     /// A cell whose name is not known yet.
-    pub(crate) fn nameless(&mut self) -> u32 {
+    pub(crate) fn nameless(&mut self) -> Result<u32, String> {
+        self.store(CELL_BYTES)?;
         self.drafts.push(Draft::default());
-        (self.drafts.len() - 1) as u32
+        Ok((self.drafts.len() - 1) as u32)
+    }
+
+    fn call(&mut self, number: u32, name: &str) -> Result<(), String> {
+        self.store(2 * name.len() as u64)?;
+        self.drafts[number as usize].name = name.to_string();
+        self.numbers.insert(name.to_string(), number);
+        Ok(())
     }
 
     /// Gives a name to a cell that had none. It may turn out to be one that is known by name.
     pub(crate) fn name(&mut self, number: u32, name: &str) -> Result<(), String> {
         let Some(&known) = self.numbers.get(name) else {
-            self.drafts[number as usize].name = name.to_string();
-            self.numbers.insert(name.to_string(), number);
-            return Ok(());
+            return self.call(number, name);
         };
         let draft = std::mem::take(&mut self.drafts[number as usize]);
         if draft.defined {
@@ -120,13 +165,9 @@ impl Builder {
     pub(crate) fn define(&mut self, number: u32) -> Result<(), String> {
         let draft = &mut self.drafts[number as usize];
         match std::mem::replace(&mut draft.defined, true) {
-            true => Err(format!("cell {:?} is there twice", draft.name)),
+            true => Err(format!("cell {:?} is there twice", names::shown(&draft.name))),
             false => Ok(()),
         }
-    }
-
-    fn is_defined(&self, number: u32) -> bool {
-        self.drafts[number as usize].defined
     }
 
     /// Whether shapes of a layer are kept.
@@ -197,8 +238,11 @@ impl Builder {
         if wanted {
             self.store(bytes as u64 + 12)?;
         }
+        if !self.drafts[cell as usize].layers.contains_key(&layer) {
+            self.store(LAYER_BYTES)?;
+        }
         let shapes = self.drafts[cell as usize].layers.entry(layer).or_default();
-        Ok(wanted.then_some(shapes))
+        Ok(wanted.then_some(&mut **shapes))
     }
 
     /// Adds an instance of a cell.
@@ -218,23 +262,25 @@ impl Builder {
             ));
         }
         self.store(32)?;
-        let turn = self.turn(turn(reflected, magnification, degrees));
+        let turn = self.turn(turn(reflected, magnification, degrees))?;
         let instance = Instance { cell, turn, repetition, at };
         self.drafts[into as usize].instances.push(instance);
         Ok(())
     }
 
-    fn turn(&mut self, turn: Turn) -> u32 {
+    fn turn(&mut self, turn: Turn) -> Result<u32, String> {
         let next = self.tables.turns.len() as u32;
         let number = *self.turns.entry(turn.map(f64::to_bits)).or_insert(next);
         if number == next {
+            self.store(TURN_BYTES)?;
             self.tables.turns.push(turn);
         }
-        number
+        Ok(number)
     }
 
     /// Notes that a cell has shapes on a layer that is not wanted.
     pub(crate) fn unwanted(&mut self, cell: u32, layer: Layer) -> Result<(), String> {
+        self.store(UNWANTED_BYTES)?;
         self.shapes(cell, layer, 0, usize::MAX).map(drop)
     }
 
@@ -249,37 +295,40 @@ impl Builder {
         Ok(())
     }
 
+    /// Sets the length of a database unit.
+    pub(crate) fn with_unit(self, unit_nm: f64) -> Result<Self, LayoutError> {
+        match unit_nm.is_finite() && (1e-6..=1e9).contains(&unit_nm) {
+            true => Ok(Self { unit_nm, ..self }),
+            false => Err(self.damaged(format!("its database unit is {unit_nm} nm"))),
+        }
+    }
+
+    /// Instances of cells that were known by two numbers have one of them.
+    fn resolve(&mut self) {
+        let same: Vec<Option<u32>> = self.drafts.iter().map(|draft| draft.same).collect();
+        for instance in self.drafts.iter_mut().flat_map(|draft| &mut draft.instances) {
+            instance.cell = same[instance.cell as usize].unwrap_or(instance.cell);
+        }
+    }
+
     /// The library under the chosen cell, with the chosen layer.
-    pub(crate) fn finish(mut self, unit_nm: f64) -> Result<Library, LayoutError> {
-        if !(unit_nm.is_finite() && (1e-6..=1e9).contains(&unit_nm)) {
-            return Err(self.damaged(format!("its database unit is {unit_nm} nm")));
-        }
-        for i in 0..self.drafts.len() {
-            for j in 0..self.drafts[i].instances.len() {
-                let cell = self.drafts[i].instances[j].cell;
-                if let Some(same) = self.drafts[cell as usize].same {
-                    self.drafts[i].instances[j].cell = same;
-                }
-            }
-        }
+    pub(crate) fn finish(mut self) -> Result<Library, LayoutError> {
+        self.resolve();
         let top = self.choose_cell()?;
         let order = order::below(&self, top)?;
         let layer = self.choose_layer(&order)?;
         let cells = self.close(&order, layer)?;
-        let name = self.path.file_stem().and_then(|s| s.to_str()).unwrap_or("layout").to_string();
-        let cell = self.drafts[top as usize].name.clone();
-        let (path, tables) = (self.path, self.tables);
-        let top = top as usize;
+        let asked = [self.cell, self.layer.map(|layer| layer.to_string().replace('/', "-"))];
         Library::new(Library {
-            path,
-            name,
-            cell,
-            layer,
-            unit_nm,
+            name: names::stem(&self.path, &asked),
+            path: self.path,
+            cell: self.drafts[top as usize].name.clone(),
+            layer: layer.filter(|_| self.has_layers),
+            unit_nm: self.unit_nm,
             cells,
-            top,
-            tables,
-            window: None,
+            top: top as usize,
+            tables: self.tables,
+            window: self.window,
             extent: None,
         })
     }
@@ -291,13 +340,13 @@ impl Builder {
         for &number in order {
             let draft = &mut self.drafts[number as usize];
             let mut layers = std::mem::take(&mut draft.layers);
-            let shapes = layer.and_then(|layer| layers.remove(&layer)).unwrap_or_default();
+            let shapes = *layer.and_then(|layer| layers.remove(&layer)).unwrap_or_default();
             let instances = std::mem::take(&mut draft.instances);
             let mut cell = Cell { shapes, instances, ..Cell::default() };
             cell.close(&cells, &self.tables);
             let corners = cell.bounds.iter().flat_map(|b| [b.min, b.max]).flatten();
             if !corners.into_iter().all(|v| v.abs() < FURTHEST) {
-                let name = &self.drafts[number as usize].name;
+                let name = names::shown(&self.drafts[number as usize].name);
                 return Err(
                     self.damaged(format!("cell {name:?} reaches further than {FURTHEST} units"))
                 );

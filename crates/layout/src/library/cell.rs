@@ -54,6 +54,10 @@ impl<T: Copy + Into<f64>> Packed<T> {
         points.fold(none, |b, p| b.union(Bounds { min: p, max: p }))
     }
 
+    fn corners(&self, index: usize) -> Vec<[f64; 2]> {
+        self.points(index).iter().map(|p| p.map(Into::into)).collect()
+    }
+
     /// The corners, moved by `by` and transformed.
     fn transformed(&self, index: usize, by: [f64; 2], transform: &Transform) -> Vec<[f64; 2]> {
         let point = |p: &[T; 2]| {
@@ -110,6 +114,14 @@ impl Shapes {
         match self.place(index) {
             Ok(whole) => self.whole.bounds(whole),
             Err(fine) => self.fine.bounds(fine),
+        }
+    }
+
+    /// The corners of the polygon at its first place.
+    pub(crate) fn corners_of(&self, index: usize) -> Vec<[f64; 2]> {
+        match self.place(index) {
+            Ok(whole) => self.whole.corners(whole),
+            Err(fine) => self.fine.corners(fine),
         }
     }
 

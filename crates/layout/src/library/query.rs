@@ -38,6 +38,19 @@ impl Library {
         Ok(found)
     }
 
+    /// Whether a flat polygon's bounds touch a window, in nm.
+    pub(super) fn any_near(&self, window: Bounds) -> Result<bool, LayoutError> {
+        let mut found = false;
+        let searched = self.search(Some(window), MOST_ITEMS, |_, work| {
+            found = true;
+            work.spend(u64::MAX) // ends the search
+        });
+        match found {
+            true => Ok(true),
+            false => searched.map(|()| false),
+        }
+    }
+
     /// Calls `take` with each flat polygon. Polygons come before instances, in the file's order.
     pub(super) fn search<F>(
         &self,

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::repetition::Places;
 use super::*;
-use crate::png;
+use crate::{ReadOptions, png};
 
 const LAYER: Layer = Layer { layer: 7, datatype: 1 };
 
@@ -14,7 +14,8 @@ fn random(seed: u64, any_angle: bool) -> Library {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let options = ReadOptions { cell: Some("CELL3".into()), ..Default::default() };
     let mut builder = Builder::new(Path::new("x.oas"), "OASIS", &options, 0);
-    let cells: Vec<u32> = (0..4).map(|i| builder.number(&format!("CELL{i}"))).collect();
+    let cells: Vec<u32> =
+        (0..4).map(|i| builder.number(&format!("CELL{i}")).expect("small")).collect();
     for (level, &cell) in cells.iter().enumerate() {
         builder.define(cell).expect("once");
         for _ in 0..rng.random_range(1..12) {
@@ -42,7 +43,7 @@ fn random(seed: u64, any_angle: bool) -> Library {
             builder.instance(cell, inner, &placement, repetition).expect("small");
         }
     }
-    builder.finish(0.5).expect("valid")
+    builder.with_unit(0.5).and_then(Builder::finish).expect("valid")
 }
 
 fn repetition(rng: &mut ChaCha8Rng, builder: &mut Builder) -> Option<u32> {
@@ -90,10 +91,10 @@ fn a_window_has_the_polygons_that_touch_it_in_their_order() -> Result<(), Layout
 
 fn of(build: impl FnOnce(&mut Builder, u32) -> Result<(), String>) -> Result<Library, LayoutError> {
     let mut builder = Builder::new(Path::new("x.oas"), "OASIS", &ReadOptions::default(), 0);
-    let top = builder.number("TOP");
+    let top = builder.number("TOP").expect("small");
     builder.define(top).expect("once");
     build(&mut builder, top).expect("small");
-    builder.finish(1.0)
+    builder.with_unit(1.0)?.finish()
 }
 
 const HERE: Placement =
@@ -105,7 +106,7 @@ fn what_cannot_be_flat_is_counted_searched_and_refused() -> Result<(), LayoutErr
     let library = of(|builder, top| {
         let mut outer = top;
         for level in 0..60 {
-            let inner = builder.number(&format!("LEVEL{level}"));
+            let inner = builder.number(&format!("LEVEL{level}"))?;
             builder.define(inner)?;
             for at in [[0, 0], [100 << level.min(20), 0]] {
                 builder.instance(outer, inner, &Placement { at, ..HERE }, None)?;
@@ -128,7 +129,7 @@ fn more_levels_than_any_layout_has_are_refused() {
     let deep = of(|builder, top| {
         let mut outer = top;
         for level in 0..100_000 {
-            let inner = builder.number(&format!("LEVEL{level}"));
+            let inner = builder.number(&format!("LEVEL{level}"))?;
             builder.define(inner)?;
             builder.instance(outer, inner, &HERE, None)?;
             outer = inner;
@@ -148,7 +149,7 @@ fn images_and_clips_are_libraries_of_one_cell() -> Result<(), LayoutError> {
     let mut image = crate::Raster::new(20, 10, 2.5);
     image.data[3 * 20 + 7] = 1.0;
     let options = ReadOptions { pixel_nm: 2.5, ..Default::default() };
-    let library = Library::from_bytes(Path::new("b.png"), &png::encode(&image), &options)?;
+    let library = Library::from_bytes(Path::new("b.png"), &png::encode(&image)?, &options)?;
     assert_eq!(library.extent(), Bounds { min: [0.0, 0.0], max: [50.0, 25.0] });
     assert_eq!(library.flatten()?.polygons, [Polygon::rectangle(17.5, 7.5, 20.0, 10.0)]);
     assert_eq!(library.database_unit_nm(), 2.5);

@@ -36,7 +36,7 @@ impl Work {
         self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| LayoutError::TooMuch {
             path: self.path.clone(),
             problem: format!(
-                "its flat polygons take more than {} MiB: take a smaller window of it",
+                "its flat polygons take more than {} MiB: cut it into fields with --tile",
                 MOST_BYTES >> 20
             ),
         })?;

@@ -3,13 +3,11 @@
 use std::io::BufRead;
 use std::path::Path;
 
+use super::MAGIC;
 use super::records::{Records, Stop, kind};
-use crate::library::{Builder, Library, Placement, Repetition};
+use crate::library::{Builder, Placement, Repetition};
 use crate::path::Wide;
 use crate::{Layer, LayoutError, ReadOptions};
-
-/// Bytes that a GDSII file starts with: a record of 6 bytes, HEADER, two-byte integers.
-const MAGIC: [u8; 4] = [0x00, 0x06, 0x00, 0x02];
 
 /// Reads a file of a size, record by record.
 pub(crate) fn read(
@@ -17,14 +15,14 @@ pub(crate) fn read(
     mut input: impl BufRead,
     bytes: u64,
     options: &ReadOptions,
-) -> Result<Library, LayoutError> {
+) -> Result<Builder, LayoutError> {
     let damaged = |problem: String| LayoutError::Damaged {
         path: path.to_path_buf(),
         format: "GDSII",
         problem,
     };
     let unreadable = |error| LayoutError::Read(path.to_path_buf(), error);
-    if !input.fill_buf().map_err(unreadable)?.starts_with(&MAGIC) {
+    if !input.fill_buf().map_err(unreadable)?.starts_with(MAGIC) {
         return Err(damaged("it does not begin with a GDSII header".into()));
     }
     let builder = Builder::new(path, "GDSII", options, bytes);
@@ -34,7 +32,7 @@ pub(crate) fn read(
         Stop::Io(error) => LayoutError::Read(path.to_path_buf(), error),
     })?;
     let unit_nm = reader.unit_nm.ok_or_else(|| damaged("it has no UNITS".into()))?;
-    reader.builder.finish(unit_nm)
+    reader.builder.with_unit(unit_nm)
 }
 
 struct Reader<R> {
@@ -52,7 +50,7 @@ impl<R: BufRead> Reader<R> {
                 kind::UNITS => self.unit_nm = Some(self.records.reals::<2>()?[1] * 1e9),
                 kind::BGNSTR => self.cell = None,
                 kind::STRNAME => {
-                    let cell = self.builder.number(&self.records.string());
+                    let cell = self.builder.number(&self.records.string())?;
                     self.builder.define(cell)?;
                     self.cell = Some(cell);
                 }
@@ -150,7 +148,7 @@ impl Element {
     }
 
     fn add_instance(&self, cell: u32, to: &mut Builder) -> Result<(), String> {
-        let inner = to.number(&self.name);
+        let inner = to.number(&self.name)?;
         let Self { reflected, magnification, degrees, .. } = *self;
         let (at, repetition) = match (self.kind, self.points.as_slice()) {
             (kind::SREF, [at]) => (*at, None),

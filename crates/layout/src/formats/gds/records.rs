@@ -2,6 +2,8 @@
 
 use std::io::BufRead;
 
+use crate::names;
+
 /// Kinds of records that are looked at.
 pub(crate) mod kind {
     pub(crate) const HEADER: u8 = 0x00;
@@ -145,7 +147,8 @@ impl<R: BufRead> Records<R> {
 
     /// A string, which zeros may fill up to an even length.
     pub(crate) fn string(&self) -> String {
-        String::from_utf8_lossy(&self.data).trim_end_matches('\0').to_string()
+        let zeros = self.data.iter().rev().take_while(|&&byte| byte == 0).count();
+        names::text(&self.data[..self.data.len() - zeros])
     }
 }
 

@@ -3,16 +3,22 @@
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZFlush};
 
+use crate::names;
+
 /// Bytes that are inflated at a time.
 const CHUNK: usize = 1 << 16;
 /// Numbers beyond are mistakes; sums of a few of them fit 64 bits.
 const LARGEST: u64 = 1 << 60;
+/// Names that are longer are mistakes.
+const LONGEST_NAME: u64 = 1 << 16;
 
 /// A place in a file.
 pub(crate) struct Input<'a> {
     file: &'a [u8],
     at: usize,
     block: Option<Block<'a>>,
+    /// Bytes that compressed blocks may still unpack to.
+    unpacked: u64,
 }
 
 /// A compressed block, inflated piece by piece, so that it needs no room of its own.
@@ -27,8 +33,9 @@ struct Block<'a> {
 }
 
 impl<'a> Input<'a> {
-    pub(crate) fn new(file: &'a [u8], at: usize) -> Self {
-        Self { file, at, block: None }
+    /// From a place in a file whose compressed blocks may hold so many bytes together.
+    pub(crate) fn new(file: &'a [u8], at: usize, unpacked: u64) -> Self {
+        Self { file, at, block: None, unpacked }
     }
 
     /// Where we are, in words.
@@ -65,6 +72,9 @@ impl<'a> Input<'a> {
             ));
         }
         let (left, size) = (self.unsigned()?, self.unsigned()?);
+        self.unpacked = self.unpacked.checked_sub(left).ok_or_else(|| {
+            format!("its compressed blocks unpack to too much, the last to {left} bytes")
+        })?;
         let compressed = self.take(size)?;
         let state = InflateState::new_boxed(DataFormat::Raw);
         let block = Block { start, compressed, state, chunk: Vec::new(), next: 0, left };
@@ -92,24 +102,32 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// A string of any bytes.
+    /// A string of any bytes that is kept.
     pub(crate) fn string(&mut self) -> Result<Vec<u8>, String> {
         let length = self.unsigned()?;
-        let Some(block) = &mut self.block else {
-            return Ok(self.take(length)?.to_vec());
-        };
-        if length > block.left {
-            return Err(format!("a string of {length} bytes reaches out of its CBLOCK"));
+        if length > LONGEST_NAME {
+            return Err(format!("a name has {length} bytes; expected at most {LONGEST_NAME}"));
         }
-        (0..length).map(|_| block.byte()).collect()
+        match &mut self.block {
+            None => Ok(self.take(length)?.to_vec()),
+            Some(block) => (0..length).map(|_| block.byte()).collect(),
+        }
     }
 
-    /// A name: printable, without spaces, not empty.
+    /// Passes over a string.
+    pub(crate) fn skip_string(&mut self) -> Result<(), String> {
+        let length = self.unsigned()?;
+        match &mut self.block {
+            None => self.take(length).map(drop),
+            Some(block) => block.skip(length),
+        }
+    }
+
+    /// A name, not empty.
     pub(crate) fn name(&mut self) -> Result<String, String> {
-        let bytes = self.string()?;
-        match String::from_utf8(bytes) {
-            Ok(name) if !name.is_empty() => Ok(name),
-            _ => Err("a name is empty or no text".into()),
+        match self.string()?.as_slice() {
+            [] => Err("a name is empty".into()),
+            bytes => Ok(names::text(bytes)),
         }
     }
 
@@ -224,6 +242,23 @@ impl Block<'_> {
         let byte = self.chunk[self.next];
         (self.next, self.left) = (self.next + 1, self.left - 1);
         Ok(byte)
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<(), String> {
+        if bytes > self.left {
+            return Err(format!("a string of {bytes} bytes reaches out of its CBLOCK"));
+        }
+        let mut rest = bytes;
+        while rest > 0 {
+            if self.next == self.chunk.len() {
+                self.fill()?;
+            }
+            let here = rest.min((self.chunk.len() - self.next) as u64);
+            self.next += here as usize;
+            self.left -= here;
+            rest -= here;
+        }
+        Ok(())
     }
 
     fn fill(&mut self) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Cells in the order in which they can be computed: those inside of others first.
 
 use super::Builder;
-use crate::LayoutError;
+use crate::{LayoutError, names};
 
 /// References nested deeper than this are a cycle or a mistake.
 const DEEPEST: usize = 64;
@@ -17,6 +17,19 @@ pub(super) fn below(builder: &Builder, cell: u32) -> Result<Vec<u32>, LayoutErro
     Ok(order.order)
 }
 
+/// Every cell that is there.
+///
+/// # Errors
+///
+/// As [`below`].
+pub(super) fn all(builder: &Builder) -> Result<Vec<u32>, LayoutError> {
+    let mut order = Order { builder, heights: vec![None; builder.drafts.len()], order: vec![] };
+    for cell in builder.defined() {
+        order.visit(cell, 0)?;
+    }
+    Ok(order.order)
+}
+
 struct Order<'a> {
     builder: &'a Builder,
     /// Levels of cells below; 0 while that is not known yet, which only a cycle sees.
@@ -28,7 +41,7 @@ impl Order<'_> {
     /// The number of levels from this cell down.
     fn visit(&mut self, cell: u32, depth: usize) -> Result<usize, LayoutError> {
         let draft = &self.builder.drafts[cell as usize];
-        let name = &draft.name;
+        let name = names::shown(&draft.name);
         if let Some(height) = self.heights[cell as usize] {
             return match height {
                 0 => Err(self.builder.damaged(format!("cell {name:?} is inside itself: a cycle"))),

@@ -1,7 +1,7 @@
 use super::*;
 
 fn input(bytes: &[u8]) -> Input<'_> {
-    Input::new(bytes, 0)
+    Input::new(bytes, 0, 0)
 }
 
 /// The examples of SEMI P39, section 7.
