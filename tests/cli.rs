@@ -1,7 +1,8 @@
 //! The programs, run as a user runs them.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
 
@@ -198,7 +199,8 @@ fn wrong_optics_are_one_clear_line() {
     let black = out.join("black.png");
     for (file, height) in [(&flat, 4), (&black, 8)] {
         let raster = lithoburn::layout::Raster::new(8, height, 1.0);
-        std::fs::write(file, lithoburn::layout::png::encode(&raster)).expect("writes");
+        let image = lithoburn::layout::png::encode(&raster).expect("an image");
+        std::fs::write(file, image).expect("writes");
     }
     let image = |file: &Path| format!("image:{}", path(file));
     let (flat, black) = (image(&flat), image(&black));
@@ -304,4 +306,57 @@ fn a_shot_budget_is_kept() {
             + report[when]["pvb_nm2"].as_f64().unwrap_or(f64::NAN)
     };
     assert!(sum("after") < 0.6 * sum("before"), "{report}");
+}
+
+/// Files of others: what is in them, by name, by content, through a pipe.
+#[test]
+fn layout_lists_cells_and_layers_with_what_fits() {
+    let json = |run: &Output| -> serde_json::Value {
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        serde_json::from_slice(&run.stdout).expect("JSON")
+    };
+    let clip = json(&lithoburn(&["layout", EXAMPLE, "--json"]));
+    assert_eq!((&clip["format"], &clip["cells"][0]["top"]), (&"GLP".into(), &true.into()));
+    let layer = &clip["cells"][0]["layers"][0];
+    assert_eq!(layer["fields"], serde_json::json!([1, 1]));
+    assert!(layer["smallest_nm"].as_f64() > Some(10.0), "{layer}");
+    let piped = |bytes: &[u8], options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lithoburn"));
+        let pipes = command.args([&["layout", "-"], options].concat());
+        let pipes = pipes.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pipes.spawn().expect("starts");
+        child.stdin.take().expect("a pipe").write_all(bytes).expect("takes it");
+        child.wait_with_output().expect("ends")
+    };
+    let whole = std::fs::read(EXAMPLE).expect("example");
+    assert_eq!(json(&piped(&whole, &["--json", "--format", "glp"])), clip);
+    let wide = "CELL T PRIME\n RECT N M1 0 0 30000 80\nENDMSG\n";
+    let shown = text(&piped(wide.as_bytes(), &[]).stdout);
+    assert!(shown.contains("30.000 x 0.080") && shown.contains("--tile 2048: 40 x 1"), "{shown}");
+    let refused = piped(b"hello", &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("--format"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn what_the_system_said_is_in_an_error_once() {
+    for arguments in [["layout", "missing.gds"], ["simulate", "missing.gds"]] {
+        let run = lithoburn(&arguments);
+        let error = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{error}");
+        assert_eq!(error.matches("No such file").count(), 1, "{error}");
+    }
+    let kernels = lithoburn(&["simulate", EXAMPLE, "--kernels", "missing.safetensors"]);
+    assert_eq!(text(&kernels.stderr).matches("No such file").count(), 1);
+}
+
+/// A name with an escape sequence is shown, not acted upon.
+#[test]
+fn names_in_files_cannot_move_the_cursor() {
+    let file = folder("escape").join("x\u{1b}[2J.glp");
+    std::fs::write(&file, "CELL A PRIME\nENDMSG\n").expect("writes");
+    let error = text(&lithoburn(&["layout", path(&file)]).stdout);
+    assert!(!error.contains('\u{1b}'), "{error:?}");
+    let error = text(&lithoburn(&["simulate", path(&file)]).stderr);
+    assert!(error.contains("x\\u{1b}[2J.glp") && !error.contains('\u{1b}'), "{error:?}");
 }

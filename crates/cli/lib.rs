@@ -10,6 +10,7 @@ pub mod generate;
 pub mod import;
 pub mod infer;
 pub mod kernels;
+pub mod layout;
 mod optics;
 mod options;
 pub mod scaling;

@@ -132,9 +132,9 @@ fn field(args: &SimulateArgs) -> Result<Verdict> {
     for (name, aerial) in &images {
         let threshold = Resist::default().threshold as f32;
         let printed = aerial.data.iter().map(|&v| f32::from(u8::from(v >= threshold))).collect();
-        write_whole(&out.join(format!("aerial_{name}.png")), &png::encode(aerial))?;
+        write_whole(&out.join(format!("aerial_{name}.png")), &png::encode(aerial)?)?;
         let printed = Raster { data: printed, ..*aerial };
-        write_whole(&out.join(format!("printed_{name}.png")), &png::encode(&printed))?;
+        write_whole(&out.join(format!("printed_{name}.png")), &png::encode(&printed)?)?;
     }
     write_whole(&out.join("aerial.safetensors"), &encode(&images)?)?;
     say(

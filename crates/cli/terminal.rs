@@ -28,8 +28,22 @@ pub(crate) fn go_on() -> bool {
 
 /// Writes an error as one line.
 pub(crate) fn complain(error: &anyhow::Error) {
-    let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-    let _ = writeln!(std::io::stderr(), "error: {line}");
+    let _ = writeln!(std::io::stderr(), "error: {}", one_line(error));
+}
+
+/// An error and its causes, but those that the message before has said; without what a terminal acts upon.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    words.join(" ").chars().map(escaped).collect()
 }
 
 /// Writes a line for people; nothing in JSON mode, whose output is for programs.

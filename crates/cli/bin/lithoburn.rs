@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lithoburn_cli::{
-    bench, devices, export, generate, import, infer, kernels, scaling, score, simulate, train,
-    window,
+    bench, devices, export, generate, import, infer, kernels, layout, scaling, score, simulate,
+    train, window,
 };
 
 /// Computational lithography: masks whose print is the design.
@@ -21,6 +21,8 @@ struct Cli {
 enum Job {
     /// Find the mask whose print is the design.
     Infer(infer::InferArgs),
+    /// Show what is in a layout file: cells, layers, sizes, what fits one field.
+    Layout(layout::LayoutArgs),
     /// Simulate a mask: aerial images and prints at three corners.
     Simulate(simulate::SimulateArgs),
     /// Measure anybody's mask against a target.
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     lithoburn_cli::run(|| match &cli.job {
         Job::Infer(args) => infer::infer(args),
+        Job::Layout(args) => layout::layout(args),
         Job::Simulate(args) => simulate::simulate(args),
         Job::Score(args) => score::score(args),
         Job::Window(args) => window::window(args),

@@ -445,7 +445,7 @@ impl Run<'_> {
 
     /// Leaves pictures and report; the polygons are written already.
     fn write(&self, report: &Report, built: Built, out: &Path) -> Result<(), EngineError> {
-        write_whole(&out.join("mask.png"), &png::encode(&built.picture))?;
+        write_whole(&out.join("mask.png"), &png::encode(&built.picture)?)?;
         if let Some(worst) = &built.worst {
             let evaluator = Evaluator::new(&self.chip.job.kernels, &self.chip.job.process);
             let image = picture(report, worst, self.grid.origin_nm, &evaluator);

@@ -39,7 +39,7 @@ impl Outcome {
     /// [`EngineError::Layout`] if a file cannot be written.
     pub fn write(&self, directory: &Path, evaluator: &Evaluator) -> Result<(), EngineError> {
         let file = |name: &str| directory.join(name);
-        write_whole(&file("mask.png"), &png::encode(&self.mask))?;
+        write_whole(&file("mask.png"), &png::encode(&self.mask)?)?;
         let layout = Layout::new(self.report.layout.clone(), self.snapped());
         let path = file("mask.gds");
         write_whole(&path, &gds::encode(&path, &layout, MASK_LAYER, self.unit_nm())?)?;

@@ -31,7 +31,7 @@ pub mod fracture;
 pub mod generate;
 mod library;
 pub mod manhattan;
-mod names;
+pub mod names;
 mod path;
 mod polygon;
 mod raster;

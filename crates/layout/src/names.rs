@@ -23,7 +23,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// A name without anything that a terminal acts upon, and not too long.
-pub(crate) fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let mut shown = String::new();
     for c in name.chars().take(LONGEST) {
         match is_harmless(c) {
