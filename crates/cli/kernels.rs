@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use lithoburn_engine::overview::draw_optics;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::optics::contest::{self, Header};
 use lithoburn_litho::{KernelSet, Kernels};
+use lithoburn_pictures::draw_optics;
 
 use crate::Verdict;
 use crate::optics::OpticsOptions;

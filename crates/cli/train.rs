@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::overview::chart::{self, Chart, Series};
-use lithoburn_engine::overview::samples::{self, Images};
 use lithoburn_layout::write_whole;
+use lithoburn_pictures::chart::{self, Chart, Series};
+use lithoburn_pictures::samples::{self, Images};
 use lithoburn_pool::{Chosen, DeviceName};
 use lithoburn_train::{End, Network, News, Record, Sample, TrainConfig, Trained, train as fit};
 

@@ -35,6 +35,7 @@ pub use lithoburn_engine as engine;
 pub use lithoburn_layout as layout;
 pub use lithoburn_litho as litho;
 pub use lithoburn_models as models;
+pub use lithoburn_pictures as pictures;
 pub use lithoburn_pool as pool;
 pub use lithoburn_ranks as ranks;
 pub use lithoburn_train as train;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use lithoburn_engine::MaskStyle;
-use lithoburn_engine::overview::chart::{Chart, Series, draw};
 use lithoburn_layout::write_whole;
+use lithoburn_pictures::chart::{Chart, Series, draw};
 use serde::Serialize;
 
 use super::{Iccad13Args, Table, job, layouts, measured};

@@ -1,9 +1,9 @@
 //! The methods beside each other: what quality each gives, and what it takes.
 
 use anyhow::{Context, Result, ensure};
-use lithoburn_engine::overview::chart::{Chart, Series, draw};
 use lithoburn_engine::{Method, Model};
 use lithoburn_layout::write_whole;
+use lithoburn_pictures::chart::{Chart, Series, draw};
 use serde::Serialize;
 
 use super::{Iccad13Args, Table, job, layouts, measured};

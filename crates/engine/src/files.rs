@@ -10,7 +10,7 @@ use lithoburn_litho::metrics::EpeFinding;
 use crate::EngineError;
 use crate::evaluate::{Evaluator, Metrics};
 use crate::field::{MaskStyle, Outcome, Report, Shown, default_directory};
-use crate::overview::{Scene, SiteMark, draw};
+use lithoburn_pictures::{Scene, SiteMark, draw};
 
 /// Layer of the mask's polygons in `mask.gds`.
 pub const MASK_LAYER: Layer = Layer { layer: 1, datatype: 1 };

@@ -8,7 +8,7 @@ use lithoburn_litho::{KernelSet, Kernels, LithoError, Process, Resist, Simulator
 use serde::Serialize;
 
 use crate::EngineError;
-use crate::overview::chart::{Chart, Series};
+use lithoburn_pictures::chart::{Chart, Series};
 
 /// Exposure latitude at which the depth of focus is reported.
 const LATITUDE: f64 = 0.05;
@@ -220,6 +220,6 @@ impl WindowReport {
             y: "mean edge error, nm".into(),
             series: edges.collect(),
         };
-        crate::overview::chart::draw(&[window, latitude, bossung])
+        lithoburn_pictures::chart::draw(&[window, latitude, bossung])
     }
 }

@@ -15,7 +15,6 @@ mod evaluate;
 mod field;
 mod files;
 mod focus;
-pub mod overview;
 pub mod print;
 mod proposer;
 mod shots;

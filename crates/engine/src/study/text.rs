@@ -6,7 +6,7 @@ use lithoburn_layout::write_whole;
 
 use super::{Findings, Growth, Kind, Measurement};
 use crate::EngineError;
-use crate::overview::chart::{Chart, Series, draw};
+use lithoburn_pictures::chart::{Chart, Series, draw};
 
 const KINDS: [Kind; 6] =
     [Kind::Data, Kind::Pipeline, Kind::Tensor, Kind::Spatial, Kind::Offload, Kind::Simulated];
