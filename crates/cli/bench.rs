@@ -178,7 +178,7 @@ fn job(args: &Iccad13Args) -> Result<Job> {
     let device = args.device.choose()?;
     say(args.json, &format!("device {} ({})", device.name, device.card));
     Ok(Job {
-        model: args.model.model(),
+        model: args.model.model()?,
         kernels,
         kernels_name,
         device,

@@ -75,7 +75,7 @@ fn job(args: &InferArgs, device: Chosen) -> Result<Job> {
         say(args.json, "optics   built-in kernels and weights");
     }
     Ok(Job {
-        model: args.model.model(),
+        model: args.model.model()?,
         kernels,
         kernels_name,
         device,

@@ -1,11 +1,12 @@
 //! Options that several jobs share.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{CORRECT_EVERY, MaskStyle, Method, Model, load_kernels};
-use lithoburn_layout::{Coverage, Layer, Layout, Library, MaskRules, ReadOptions};
+use lithoburn_layout::{Bounds, Coverage, Layer, Layout, Library, MaskRules, ReadOptions};
 use lithoburn_litho::bake::BakeConfig;
 use lithoburn_litho::{KernelSet, Process, ProcessWindow};
 use lithoburn_pool::{Chosen, DeviceName};
@@ -34,12 +35,12 @@ pub(crate) struct ModelOptions {
     /// How the mask is found.
     #[arg(long, short, value_enum, default_value = "neural-ilt-fast")]
     pub model: ModelName,
-    /// Steps of correction after the network; 0 takes the network's mask as it is.
-    #[arg(long, value_name = "N", default_value_t = CORRECTION)]
-    pub correct: usize,
-    /// Steps between two looks of surrogate-ilt at the true model.
-    #[arg(long, value_name = "N", default_value_t = CORRECT_EVERY)]
-    pub correct_every: usize,
+    /// Steps of correction after the network; 0 takes the network's mask as it is [default: 64].
+    #[arg(long, value_name = "N")]
+    pub correct: Option<usize>,
+    /// Steps between two looks of surrogate-ilt at the true model [default: 20].
+    #[arg(long, value_name = "N")]
+    pub correct_every: Option<usize>,
     /// Weight of the PV band against the print's errors: more gives a smaller band and a larger L2
     /// [default: 3].
     #[arg(long, value_name = "W")]
@@ -59,17 +60,42 @@ impl ModelOptions {
         }
     }
 
-    pub(crate) fn model(&self) -> Model {
+    /// The model, if no option was given that means nothing to it.
+    pub(crate) fn model(&self) -> Result<Model> {
+        let name = self.model.to_possible_value().map_or(String::new(), |v| v.get_name().into());
+        let means_nothing = |option: &str, given: bool, meant: bool| match given && !meant {
+            true => Err(anyhow!("{option} means nothing to --model {name}: leave it out")),
+            false => Ok(()),
+        };
+        let network = !matches!(self.model, ModelName::Ilt | ModelName::SurrogateIlt);
+        means_nothing("--weights", self.weights.is_some(), self.model != ModelName::Ilt)?;
+        means_nothing("--correct", self.correct.is_some(), network)?;
+        let surrogate = self.model == ModelName::SurrogateIlt;
+        means_nothing("--correct-every", self.correct_every.is_some(), surrogate)?;
+        Ok(self.named())
+    }
+
+    /// Steps of correction after a network.
+    pub(crate) fn correction(&self) -> usize {
+        self.correct.unwrap_or(CORRECTION)
+    }
+
+    /// Steps between two looks at the true model.
+    pub(crate) fn correct_every(&self) -> usize {
+        self.correct_every.unwrap_or(CORRECT_EVERY)
+    }
+
+    fn named(&self) -> Model {
         let network = |method| Model::Network {
             method,
             weights: self.weights.clone(),
-            correct: self.correct,
+            correct: self.correction(),
         };
         match self.model {
             ModelName::Ilt => Model::Ilt,
             ModelName::SurrogateIlt => Model::SurrogateIlt {
                 weights: self.weights.clone(),
-                correct_every: self.correct_every,
+                correct_every: self.correct_every(),
             },
             ModelName::NeuralIlt => network(Method::NeuralIlt),
             ModelName::NeuralIltFast => network(Method::NeuralIltFast),
@@ -236,11 +262,31 @@ pub(crate) enum RasterRule {
     Inclusive,
 }
 
+/// The layout of a file; `-` is standard input, whose first bytes tell its format.
+pub(crate) fn open(path: &Path, options: &ReadOptions) -> Result<Library> {
+    if path.as_os_str() != "-" {
+        return Ok(Library::read(path, options)?);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+    let format = [
+        (&b"%SEMI-OASIS"[..], "oas"),
+        (&b"\x89PNG"[..], "png"),
+        (&[0, 6, 0, 2][..], "gds"),
+        (&b"BEGIN"[..], "glp"),
+    ];
+    let named = format.into_iter().find(|(magic, _)| bytes.starts_with(magic));
+    let (_, ending) = named.context(
+        "standard input is no layout: expected OASIS, GDSII, PNG, or GLP text that starts with BEGIN",
+    )?;
+    Ok(Library::from_bytes(Path::new(&format!("stdin.{ending}")), &bytes, options)?)
+}
+
 /// How a layout is read and drawn.
 #[derive(Args, Debug)]
 pub(crate) struct LayoutOptions {
     /// Side of a pixel of targets and images, in nm; of a PNG's pixels too.
-    #[arg(long, value_name = "NM", default_value_t = 1.0)]
+    #[arg(long, value_name = "NM", default_value_t = 1.0, allow_negative_numbers = true)]
     pub pixel: f64,
     /// Layer and datatype of a GDSII or OASIS file, if it has shapes on several.
     #[arg(long, value_name = "L/D")]
@@ -248,22 +294,35 @@ pub(crate) struct LayoutOptions {
     /// Cell of a GDSII or OASIS file, if it has several top cells.
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
+    /// Only what lies in this window, in nm, cut off at its border.
+    #[arg(long, value_name = "X0,Y0,X1,Y1", allow_hyphen_values = true)]
+    pub window: Option<Bounds>,
     /// Rule for pixels that an edge cuts.
     #[arg(long, value_enum, default_value = "exact")]
     pub raster: RasterRule,
 }
 
 impl LayoutOptions {
+    /// A layout, or the window of it that was asked for.
     pub(crate) fn read(&self, path: &Path) -> Result<Layout> {
-        Ok(Layout::read(path, &self.reading()?)?)
+        let library = open(path, &self.reading()?)?;
+        match self.window {
+            None => Ok(library.flatten()?),
+            Some(window) => Ok(library.window(window)?),
+        }
     }
 
-    /// A layout of any size, as its cells.
+    /// A layout of any size, as its cells; of a window, without its hierarchy.
     pub(crate) fn library(&self, path: &Path) -> Result<Library> {
-        Ok(Library::read(path, &self.reading()?)?)
+        let library = open(path, &self.reading()?)?;
+        match self.window {
+            None => Ok(library),
+            Some(window) => Ok(library.cut(window)?),
+        }
     }
 
-    fn reading(&self) -> Result<ReadOptions> {
+    /// How the file is read.
+    pub(crate) fn reading(&self) -> Result<ReadOptions> {
         if !(self.pixel.is_finite() && self.pixel > 0.0) {
             anyhow::bail!("--pixel must be a positive number of nm, got {}", self.pixel);
         }

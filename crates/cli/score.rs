@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use lithoburn_engine::{Evaluator, Metrics};
-use lithoburn_layout::{Bounds, Coverage, Frame, Layout, Raster};
+use lithoburn_layout::{Bounds, Coverage, Frame, Layer, Layout, Library, Raster, ReadOptions};
 
 use crate::Verdict;
-use crate::options::{KernelOptions, LayoutOptions};
-use crate::terminal::{print_json, say, table};
+use crate::options::{KernelOptions, LayoutOptions, open};
+use crate::terminal::{note, print_json, say, table};
 
 /// A mask, the target that it is for, and how both are read.
 #[derive(Args, Debug)]
@@ -20,6 +20,12 @@ pub(crate) struct PairOptions {
     /// Target: .gds, .oas, .glp or .png.
     #[arg(long, short, value_name = "FILE")]
     pub target: PathBuf,
+    /// Layer and datatype of the mask [default: --layer if the mask has it, else its only one].
+    #[arg(long, value_name = "L/D")]
+    mask_layer: Option<Layer>,
+    /// Cell of the mask [default: --cell if the mask has it, else its top cell].
+    #[arg(long, value_name = "NAME")]
+    mask_cell: Option<String>,
     #[command(flatten)]
     pub kernels: KernelOptions,
     #[command(flatten)]
@@ -40,7 +46,12 @@ impl PairOptions {
     /// The mask on the target's frame. A mask without a window of its own keeps its coordinates if the
     /// target has none either; an image covers the field.
     fn mask_on(&self, frame: &Frame, target: &Layout) -> Result<Raster> {
-        let mut mask = self.drawing.read(&self.mask)?;
+        let library = self.mask_library()?;
+        if self.drawing.window.is_some() {
+            // Both are in the layout's coordinates, and the mask may reach beyond the window of its target.
+            return Ok(library.window(frame.bounds())?.rasterize(frame, self.drawing.coverage()));
+        }
+        let mut mask = library.flatten()?;
         let Some(window) = mask.window else {
             let placed = if target.window.is_some() {
                 Frame::centred(&mask, frame.bounds().width(), frame.pixel_nm)?
@@ -51,12 +62,36 @@ impl PairOptions {
         };
         let field = frame.bounds().width();
         let pixels = (window.width() / self.drawing.pixel).max(1.0);
-        let scale = self.mask_pixel.map_or(field / pixels, |nm| nm) / self.drawing.pixel;
+        let pixel_nm = self.mask_pixel.unwrap_or(field / pixels);
+        if self.mask_pixel.is_none() && pixel_nm != self.drawing.pixel {
+            note(&format!(
+                "the mask is an image of {pixels} pixels: taken as {pixel_nm} nm each, so that it covers the field of \
+                 {field} nm; --mask-pixel takes another size"
+            ));
+        }
+        let scale = pixel_nm / self.drawing.pixel;
         for point in mask.polygons.iter_mut().flat_map(|p| &mut p.points) {
             *point = point.map(|v| v * scale);
         }
         mask.window = Some(Bounds { min: window.min, max: window.max.map(|v| v * scale) });
         Ok(mask.rasterize(&Frame::centred(&mask, field, frame.pixel_nm)?, Coverage::Exact))
+    }
+}
+
+impl PairOptions {
+    /// The mask's file. `--layer` and `--cell` are the target's, and the mask's where it has them too.
+    fn mask_library(&self) -> Result<Library> {
+        let target = self.drawing.reading()?;
+        let named = self.mask_layer.is_some() || self.mask_cell.is_some();
+        let own = ReadOptions {
+            layer: self.mask_layer,
+            cell: self.mask_cell.clone(),
+            pixel_nm: target.pixel_nm,
+        };
+        if named || (target.layer.is_none() && target.cell.is_none()) {
+            return open(&self.mask, &own);
+        }
+        open(&self.mask, &target).or_else(|_| open(&self.mask, &own))
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn models(args: &Iccad13Args) -> Result<Verdict> {
     let layouts = layouts(args)?;
     let mut job = job(args)?;
     let mut lines = Vec::new();
-    for model in compared(args.model.correct, args.model.correct_every) {
+    for model in compared(args.model.correction(), args.model.correct_every()) {
         job.model = model;
         let found = match measured(args, &job, &layouts) {
             // Surrogates are made for their optics: others have none until one is trained.

@@ -120,7 +120,8 @@ pub enum LayoutError {
     /// The layout does not fit into one field.
     #[error(
         "the layout is {width_nm:.0} x {height_nm:.0} nm and one simulated field is \
-         {field_nm:.0} nm: cut it into fields with --tile {field_nm:.0}"
+         {field_nm:.0} nm: take a window of it with --window X0,Y0,X1,Y1; infer and simulate take it \
+         whole with --tile {field_nm:.0}"
     )]
     TooLarge {
         /// Width of the layout.
