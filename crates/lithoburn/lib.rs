@@ -29,6 +29,22 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Depending on it
+//!
+//! ```toml
+//! [dependencies]
+//! lithoburn = { path = "LITHOBURN" }    # the CPU and wgpu; default-features = false leaves the CPU alone
+//! ```
+//!
+//! builds from the registry alone. Feature `cuda`, for NVIDIA's cards, needs two stand-ins in *your* `Cargo.toml`, since patches do not
+//! travel with a dependency: without them a build script downloads LLVM, and another wants libclang.
+//!
+//! ```toml
+//! [patch.crates-io]
+//! cubecl-llvm = { path = "LITHOBURN/vendor/cubecl-llvm" }
+//! turso = { path = "LITHOBURN/vendor/turso" }
+//! ```
 
 pub use burn;
 pub use lithoburn_engine as engine;

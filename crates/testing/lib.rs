@@ -37,16 +37,19 @@ pub enum Need {
     Reference,
     /// A device that computes kernels: a card, or OpenGL by software.
     Gpu,
+    /// The registry of crates, which Cargo asks what a dependent would build.
+    Registry,
 }
 
 impl Need {
-    const ALL: [Self; 2] = [Self::Reference, Self::Gpu];
+    const ALL: [Self; 3] = [Self::Reference, Self::Gpu, Self::Registry];
 
     /// Its name in [`REQUIRE`].
     fn name(self) -> &'static str {
         match self {
             Self::Reference => "reference",
             Self::Gpu => "gpu",
+            Self::Registry => "registry",
         }
     }
 
