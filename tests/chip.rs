@@ -355,7 +355,6 @@ fn kernels_of_a_finite_reach_are_near_to_the_optics() {
 /// pixels `litho::optics::ambit` is held to 1e-6.
 #[test]
 fn images_of_tiles_are_the_image_of_the_whole() {
-    use lithoburn::engine::chip::{Lane, MaskFormat};
     use lithoburn::engine::default_kernels;
     use lithoburn::engine::print::{Printing, images};
     use lithoburn::layout::generate::{Chip, ClipRules};
@@ -368,17 +367,9 @@ fn images_of_tiles_are_the_image_of_the_whole() {
     let library = Library::read(&file, &ReadOptions::default()).expect("ours");
     let kernels = default_kernels().expect("built in");
     let device = lithoburn::pool::choose(lithoburn::pool::DeviceName::Cpu).expect("always here");
-    let printing = |tile_nm: f64| Printing {
-        library: &library,
-        kernels: &kernels,
-        kernels_name: String::new(),
-        process: lithoburn::litho::Process::default(),
-        tile_nm,
-        halo_nm: Some(1024.0),
-        pixel_nm: 8.0,
-        coverage: Coverage::Exact,
-        lanes: vec![Lane { device: device.clone(), batch: 1, team: None }],
-        format: MaskFormat::Gds,
+    let printing = |tile_nm: f64| {
+        let printing = Printing::of(&library, kernels.clone(), "", std::slice::from_ref(&device));
+        printing.tile_nm(tile_nm).halo_nm(1024.0).pixel_nm(8.0)
     };
     let (whole, tiled) = (printing(8192.0), printing(4096.0));
     assert_eq!(whole.grid().expect("it fits").len(), 1);

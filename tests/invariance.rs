@@ -1,26 +1,9 @@
 //! What must not depend on where a clip lies or how it is turned.
 
-use lithoburn::engine::{Evaluator, Job, MaskStyle, Model, default_kernels};
+use lithoburn::engine::{Correction, Evaluator, MaskStyle, Model, default_kernels};
 use lithoburn::layout::generate::ClipRules;
-use lithoburn::layout::{Coverage, Layout, MaskRules, Raster};
+use lithoburn::layout::{Coverage, Layout, Raster};
 use lithoburn::litho::Process;
-use lithoburn::pool::{DeviceName, choose};
-
-fn job() -> Job {
-    Job {
-        model: Model::Ilt,
-        kernels: default_kernels().expect("built in"),
-        kernels_name: "built in".into(),
-        device: choose(DeviceName::Cpu).expect("a CPU"),
-        pixel_nm: 1.0,
-        coverage: Coverage::Exact,
-        process: Process::default(),
-        band: None,
-        rules: Some(MaskRules::default()),
-        style: MaskStyle::Pixels,
-        team: None,
-    }
-}
 
 /// The clip moved by (37, −91) nm, mirrored, and transposed, corrected by the solver: moving changes nothing at
 /// all; the source is symmetric about both axes and their bisector, so turning changes what float order does.
@@ -41,8 +24,14 @@ fn a_clip_is_corrected_alike_wherever_it_lies_and_however_it_is_turned() {
         changed(|[x, y]| [-x, y]),
         changed(|[x, y]| [y, x]),
     ];
-    let found = job().run_all(&clips, 1, false, &mut |_| true).expect("runs");
-    let [first, moved, mirrored, transposed] = [0, 1, 2, 3].map(|i| found[i].report.after);
+    let correction = Correction::of(&clips[..]).model(Model::Ilt).style(MaskStyle::Pixels);
+    let mut found = Vec::new();
+    let run = correction.device("cpu").run_each(false, &mut |_| true, &mut |mask| {
+        found.push(mask.metrics());
+        Ok(())
+    });
+    run.expect("runs");
+    let [first, moved, mirrored, transposed] = [0, 1, 2, 3].map(|i| found[i]);
     assert_eq!(first, moved);
     assert!(first.l2_nm2 > 0.0 && first.pvb_nm2 > 0.0);
     for turned in [mirrored, transposed] {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use lithoburn_engine::{Job, Outcome, Report};
+use lithoburn_engine::{Correction, Metrics, Report};
 use lithoburn_layout::{Bounds, Coverage, Layout, TileGrid, trace, write_whole};
 use serde::Serialize;
 
 use crate::Verdict;
 use crate::options::{
-    DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
+    Asked, DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
 };
 use crate::terminal::{Progress, print_json, say, table};
 
@@ -172,39 +172,31 @@ fn windows(args: &Iccad13Args) -> Result<Vec<Layout>> {
     Ok((0..count).filter_map(|i| all.get((i as f64 * step) as usize).cloned()).collect())
 }
 
-/// The job that the options describe.
-fn job(args: &Iccad13Args) -> Result<Job> {
-    let (kernels, kernels_name) = args.kernels.load()?;
+/// The correction that the options describe, on a device that was tested.
+fn correction<'a>(args: &Iccad13Args, layouts: &'a [Layout]) -> Result<Correction<'a>> {
     let device = args.device.choose()?;
     say(args.json, &format!("device {} ({})", device.name, device.card));
-    Ok(Job {
-        model: args.model.model()?,
-        kernels,
-        kernels_name,
-        device,
-        pixel_nm: args.drawing.pixel,
-        coverage: args.drawing.coverage(),
-        process: args.kernels.process()?,
-        band: args.model.band()?,
-        rules: args.rules.load()?,
-        style: args.style.style()?,
-        team: None,
-    })
+    let Iccad13Args { model, kernels, drawing, rules, style, .. } = args;
+    let asked = Asked { model, kernels, drawing, rules, style };
+    Ok(asked.correction(Correction::of(layouts))?.on(vec![device]).batch(args.batch))
 }
 
-/// Corrects and measures all clips.
-fn measured(args: &Iccad13Args, job: &Job, layouts: &[Layout]) -> Result<Table> {
+/// Corrects and measures all clips. Of each mask only the numbers are kept, so that memory holds one batch.
+fn measured(args: &Iccad13Args, correction: &Correction) -> Result<Table> {
     let mut progress = Progress::new(args.json);
-    let outcomes =
-        job.run_all(layouts, args.batch, args.warm, &mut |event| progress.show(event))?;
+    let mut clips = Vec::new();
+    correction.run_each(args.warm, &mut |event| progress.show(event), &mut |mask| {
+        let (clip, report) = (mask.report().layout.clone(), mask.report().clone());
+        clips.push(Row { clip, report });
+        Ok(())
+    })?;
     drop(progress);
-    let row = |o: Outcome| Row { clip: o.report.layout.clone(), report: o.report };
-    Ok(averages(args, job, outcomes.into_iter().map(row).collect()))
+    averages(args, clips)
 }
 
 fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
     let layouts = layouts(args)?;
-    let table = measured(args, &job(args)?, &layouts)?;
+    let table = measured(args, &correction(args, &layouts)?)?;
     match args.json {
         true => print_json(&table)?,
         false => say(false, &render(&table)),
@@ -217,30 +209,38 @@ fn iccad13(args: &Iccad13Args) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-fn averages(args: &Iccad13Args, job: &Job, clips: Vec<Row>) -> Table {
+impl Row {
+    /// The mask's numbers.
+    fn after(&self) -> Metrics {
+        self.report.after.unwrap_or_default()
+    }
+}
+
+fn averages(args: &Iccad13Args, clips: Vec<Row>) -> Result<Table> {
+    let first = clips.first().context("there is no clip to correct")?.report.clone();
     let mean =
         |value: &dyn Fn(&Row) -> f64| clips.iter().map(value).sum::<f64>() / clips.len() as f64;
-    Table {
-        model: job.model.name().into(),
-        device: job.device.name.clone(),
-        card: job.device.card.clone(),
-        kernels: job.kernels_name.clone(),
+    Ok(Table {
+        model: first.model.model.name().into(),
+        device: first.device,
+        card: first.card,
+        kernels: first.kernels,
         raster: format!("{:?}", args.drawing.raster).to_lowercase(),
         batch: args.batch,
         warm: args.warm,
         command: std::env::args().skip(1).fold("lithoburn".into(), |line, word| line + " " + &word),
         version: env!("CARGO_PKG_VERSION"),
-        l2_nm2: mean(&|r| r.report.after.l2_nm2),
-        pvb_nm2: mean(&|r| r.report.after.pvb_nm2),
-        epe_violations: mean(&|r| r.report.after.epe_violations as f64),
-        shots: mean(&|r| r.report.after.shots as f64),
-        shots_adabox: mean(&|r| r.report.after.shots_adabox as f64),
-        min_shape_area_nm2: mean(&|r| r.report.after.min_shape_area_nm2.unwrap_or(0.0)),
-        min_shape_distance_nm: mean(&|r| r.report.after.min_shape_distance_nm.unwrap_or(0.0)),
+        l2_nm2: mean(&|r| r.after().l2_nm2),
+        pvb_nm2: mean(&|r| r.after().pvb_nm2),
+        epe_violations: mean(&|r| r.after().epe_violations as f64),
+        shots: mean(&|r| r.after().shots as f64),
+        shots_adabox: mean(&|r| r.after().shots_adabox.unwrap_or(0) as f64),
+        min_shape_area_nm2: mean(&|r| r.after().min_shape_area_nm2.unwrap_or(0.0)),
+        min_shape_distance_nm: mean(&|r| r.after().min_shape_distance_nm.unwrap_or(0.0)),
         violations: clips.iter().map(|r| r.report.violations.len()).sum(),
         seconds: mean(&|r| r.report.seconds.optimize),
         clips,
-    }
+    })
 }
 
 /// What the files are called after: the model, and the batch if there is one.
@@ -289,7 +289,7 @@ fn render(t: &Table) -> String {
 
 fn rows(t: &Table) -> Vec<Vec<String>> {
     let row = |r: &Row| {
-        let m = &r.report.after;
+        let m = r.after();
         let some = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.1}"));
         let seconds = r.report.seconds.optimize;
         vec![

@@ -2,8 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::chip::{Lane, MaskFormat};
-use lithoburn_engine::{Fleet, Wish};
+use lithoburn_engine::{Correction, Fleet, MaskFormat};
 use lithoburn_pool::memory::readable;
 use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose, choose_all};
 
@@ -32,26 +31,7 @@ impl CrewOptions {
             names => devices(names),
         }
     }
-
-    /// The devices with the tiles that each computes at once, where a tile is small.
-    pub(crate) fn lanes(&self, chosen: Vec<Chosen>) -> Vec<Lane> {
-        let batch = |device: &Chosen| match self.batch {
-            Some(batch) => batch,
-            None if device.name == "cpu" => 1,
-            None => PRINT_BATCH,
-        };
-        let lane = |device: Chosen| {
-            let lane = Lane { batch: batch(&device), device, team: None };
-            // Two threads a GPU: one traces contours while the other's images are computed.
-            let copies = if lane.device.name == "cpu" { 1 } else { 2 };
-            std::iter::repeat_n(lane, copies)
-        };
-        chosen.into_iter().flat_map(lane).collect()
-    }
 }
-
-/// Tiles that a GPU simulates at once.
-const PRINT_BATCH: usize = 8;
 
 /// Devices by name, or all GPUs.
 pub(crate) fn devices(names: &[String]) -> Result<Vec<Chosen>> {
@@ -80,20 +60,18 @@ pub(crate) struct PlanOptions {
 }
 
 impl PlanOptions {
-    pub(crate) fn wish(&self, crew: &CrewOptions, tiles: usize) -> Wish {
-        Wish {
-            strategy: self.parallel,
-            batch: crew.batch,
-            tiles,
-            budgets: self.memory.clone(),
-            offload: self.offload,
-            probe: self.dry_run,
-        }
-    }
-
-    /// Whether devices shall compute one network together.
-    pub(crate) fn is_joint(&self) -> bool {
-        self.offload || !matches!(self.parallel, Strategy::Auto | Strategy::Data)
+    /// A correction with all of it.
+    pub(crate) fn correction<'a>(
+        &self,
+        crew: &CrewOptions,
+        correction: Correction<'a>,
+    ) -> Correction<'a> {
+        correction
+            .batch(crew.batch)
+            .parallel(self.parallel)
+            .memory(self.memory.clone())
+            .offload(self.offload)
+            .probed(self.dry_run)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use lithoburn_engine::chip::auto_halo_nm;
+use lithoburn_engine::auto_halo_nm;
 use lithoburn_layout::names::shown;
 use lithoburn_layout::{Bounds, CellContents, Contents, Format, LayerContents, TileGrid};
 use serde_json::{Value, json};

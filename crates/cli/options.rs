@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{CORRECT_EVERY, MaskStyle, Method, Model, load_kernels};
+use lithoburn_engine::{
+    CORRECT, CORRECT_EVERY, Correction, MaskStyle, Model, ModelSettings, load_kernels,
+};
 use lithoburn_layout::{Bounds, Coverage, Layer, Layout, Library, MaskRules, ReadOptions};
 use lithoburn_litho::bake::BakeConfig;
 use lithoburn_litho::{KernelSet, Process, ProcessWindow};
 use lithoburn_pool::{Chosen, DeviceName};
-
-/// Steps of Neural-ILT's correction by default.
-const CORRECTION: usize = 64;
 
 /// How masks are found, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,46 +60,70 @@ impl ModelOptions {
     }
 
     /// The model, if no option was given that means nothing to it.
-    pub(crate) fn model(&self) -> Result<Model> {
+    pub(crate) fn model(&self) -> Result<ModelSettings> {
         let name = self.model.to_possible_value().map_or(String::new(), |v| v.get_name().into());
         let means_nothing = |option: &str, given: bool, meant: bool| match given && !meant {
             true => Err(anyhow!("{option} means nothing to --model {name}: leave it out")),
             false => Ok(()),
         };
-        let network = !matches!(self.model, ModelName::Ilt | ModelName::SurrogateIlt);
+        let network = Model::from(self.model).network().is_some();
         means_nothing("--weights", self.weights.is_some(), self.model != ModelName::Ilt)?;
         means_nothing("--correct", self.correct.is_some(), network)?;
         let surrogate = self.model == ModelName::SurrogateIlt;
         means_nothing("--correct-every", self.correct_every.is_some(), surrogate)?;
-        Ok(self.named())
+        Ok(ModelSettings {
+            model: self.model.into(),
+            weights: self.weights.clone(),
+            correct: self.correction(),
+            correct_every: self.correct_every(),
+        })
     }
 
     /// Steps of correction after a network.
     pub(crate) fn correction(&self) -> usize {
-        self.correct.unwrap_or(CORRECTION)
+        self.correct.unwrap_or(CORRECT)
     }
 
     /// Steps between two looks at the true model.
     pub(crate) fn correct_every(&self) -> usize {
         self.correct_every.unwrap_or(CORRECT_EVERY)
     }
+}
 
-    fn named(&self) -> Model {
-        let network = |method| Model::Network {
-            method,
-            weights: self.weights.clone(),
-            correct: self.correction(),
-        };
-        match self.model {
-            ModelName::Ilt => Model::Ilt,
-            ModelName::SurrogateIlt => Model::SurrogateIlt {
-                weights: self.weights.clone(),
-                correct_every: self.correct_every(),
-            },
-            ModelName::NeuralIlt => network(Method::NeuralIlt),
-            ModelName::NeuralIltFast => network(Method::NeuralIltFast),
-            ModelName::GanOpc => network(Method::GanOpc),
+impl From<ModelName> for Model {
+    fn from(name: ModelName) -> Self {
+        match name {
+            ModelName::Ilt => Self::Ilt,
+            ModelName::SurrogateIlt => Self::SurrogateIlt,
+            ModelName::NeuralIlt => Self::NeuralIlt,
+            ModelName::NeuralIltFast => Self::NeuralIltFast,
+            ModelName::GanOpc => Self::GanOpc,
         }
+    }
+}
+
+/// What is asked of a mask, by whatever job finds one.
+pub(crate) struct Asked<'a> {
+    pub model: &'a ModelOptions,
+    pub kernels: &'a KernelOptions,
+    pub drawing: &'a LayoutOptions,
+    pub rules: &'a RuleOptions,
+    pub style: &'a StyleOptions,
+}
+
+impl Asked<'_> {
+    /// A correction with all of it.
+    pub(crate) fn correction<'a>(&self, correction: Correction<'a>) -> Result<Correction<'a>> {
+        let (kernels, name) = self.kernels.load()?;
+        Ok(correction
+            .model(self.model.model()?)
+            .band(self.model.band()?)
+            .kernels(kernels, name)
+            .process(self.kernels.process()?)
+            .pixel_nm(self.drawing.pixel)
+            .coverage(self.drawing.coverage())
+            .rules(self.rules.load()?)
+            .style(self.style.style()?))
     }
 }
 
@@ -146,7 +169,7 @@ impl KernelOptions {
             None => ProcessWindow::default(),
             Some(path) => corners(path)?,
         };
-        Ok(Process { window, diffusion_nm: self.diffusion })
+        Ok(Process { window, diffusion_nm: self.diffusion, ..Process::default() })
     }
 }
 

@@ -116,10 +116,7 @@ pub fn score(args: &ScoreArgs) -> Result<Verdict> {
     let [mask, raster] = args.pair.rasters(&target, kernels.period_nm)?;
     let evaluator = Evaluator::new(&kernels, &args.pair.kernels.process()?);
     let mut metrics = evaluator.evaluate(&mask, &raster, 0)?.metrics;
-    metrics.shots = lithoburn_layout::fracture::shot_count(&mask);
-    metrics.shots_adabox = lithoburn_layout::fracture::adabox_count(&mask, 0);
-    metrics.min_shape_area_nm2 = lithoburn_layout::shapes::smallest_area_nm2(&mask);
-    metrics.min_shape_distance_nm = lithoburn_layout::shapes::smallest_distance_nm(&mask);
+    metrics.measure_mask(&mask);
     match args.json {
         true => print_json(&metrics)?,
         false => say(false, &table(&["", "mask"], &rows(&metrics))),

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lithoburn_engine::print::Printing;
-use lithoburn_engine::{Evaluator, through_focus};
+use lithoburn_engine::{Evaluator, Folder, MaskFormat, default_directory, through_focus};
 use lithoburn_layout::{Frame, Raster, png, write_whole};
-use lithoburn_litho::{Corner, Focus, KernelSet, Resist};
+use lithoburn_litho::{Corner, Focus, KernelSet};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::Verdict;
@@ -37,7 +37,7 @@ pub struct SimulateArgs {
     /// Simulate at this dose instead of at the corners: a factor on the intensity.
     #[arg(long, value_name = "D")]
     dose: Option<f64>,
-    /// Directory for aerial.safetensors and the images [default: out/MASK].
+    /// Directory for aerial.safetensors and the images [default: out/MASK; of DIR/mask.gds, out/DIR-mask].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -54,6 +54,17 @@ pub fn simulate(args: &SimulateArgs) -> Result<Verdict> {
     }
 }
 
+/// Where the files go. A run's own mask is called `mask`, as everybody's is: its folder says whose it is.
+fn directory(args: &SimulateArgs, name: &str) -> PathBuf {
+    let folder = args.mask.parent().and_then(|folder| folder.file_name());
+    let owner = folder.filter(|_| name == "mask").and_then(|folder| folder.to_str());
+    let own = || match owner {
+        Some(owner) => default_directory(&format!("{owner}-mask")),
+        None => default_directory(name),
+    };
+    args.out.clone().unwrap_or_else(own)
+}
+
 /// A mask of any size: contours at the three corners.
 fn chip(args: &SimulateArgs, tile_nm: f64) -> Result<Verdict> {
     if args.focus.is_some() || args.dose.is_some() {
@@ -61,20 +72,16 @@ fn chip(args: &SimulateArgs, tile_nm: f64) -> Result<Verdict> {
     }
     let library = args.drawing.library(&args.mask)?;
     let (kernels, kernels_name) = args.kernels.load()?;
-    let out = args.out.clone();
-    let out = out.unwrap_or_else(|| lithoburn_engine::Outcome::default_directory(library.name()));
-    let printing = Printing {
-        library: &library,
-        kernels: &kernels,
-        kernels_name,
-        process: args.kernels.process()?,
-        tile_nm,
-        halo_nm: args.tiles.halo()?,
-        pixel_nm: args.drawing.pixel,
-        coverage: args.drawing.coverage(),
-        lanes: args.crew.lanes(args.crew.choose(&args.device)?),
-        format: args.tiles.format.into(),
-    };
+    let out = directory(args, library.name());
+    let devices = args.crew.choose(&args.device)?;
+    let printing = Printing::of(&library, kernels, kernels_name, &devices)
+        .process(args.kernels.process()?)
+        .tile_nm(tile_nm)
+        .halo_nm(args.tiles.halo()?)
+        .pixel_nm(args.drawing.pixel)
+        .coverage(args.drawing.coverage())
+        .batch(args.crew.batch)
+        .format(args.tiles.format.into());
     let mut progress = Progress::new(false);
     let report = printing.run(&out, &|| !go_on(), &mut |event| progress.show(event))?;
     drop(progress);
@@ -103,7 +110,7 @@ fn chip(args: &SimulateArgs, tile_nm: f64) -> Result<Verdict> {
             report.seconds_per_mm2
         ),
     );
-    let format = lithoburn_engine::chip::MaskFormat::from(args.tiles.format).ending();
+    let format = MaskFormat::from(args.tiles.format).ending();
     say(
         false,
         &format!(
@@ -118,9 +125,8 @@ fn chip(args: &SimulateArgs, tile_nm: f64) -> Result<Verdict> {
 fn field(args: &SimulateArgs) -> Result<Verdict> {
     let layout = args.drawing.read(&args.mask)?;
     let (kernels, _) = args.kernels.load()?;
-    let out = args.out.clone();
-    let out = out.unwrap_or_else(|| lithoburn_engine::Outcome::default_directory(&layout.name));
-    lithoburn_engine::probe_directory(&out)?;
+    let out = directory(args, &layout.name);
+    let _folder = Folder::claim(&out)?;
     let frame = Frame::centred(&layout, kernels.period_nm, args.drawing.pixel)?;
     let mask = layout.rasterize(&frame, args.drawing.coverage());
     let images = match (args.focus, args.dose) {
@@ -130,7 +136,7 @@ fn field(args: &SimulateArgs) -> Result<Verdict> {
         }
     };
     for (name, aerial) in &images {
-        let threshold = Resist::default().threshold as f32;
+        let threshold = args.kernels.process()?.resist.threshold as f32;
         let printed = aerial.data.iter().map(|&v| f32::from(u8::from(v >= threshold))).collect();
         write_whole(&out.join(format!("aerial_{name}.png")), &png::encode(aerial)?)?;
         let printed = Raster { data: printed, ..*aerial };

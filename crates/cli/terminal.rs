@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lithoburn_engine::{Event, Stage};
+use lithoburn_engine::{Event, Phase};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -87,7 +87,7 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// A bar that follows a run's events; where there is no terminal, a line now and then.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    stage: Option<Stage>,
+    phase: Option<Phase>,
     /// When the next line is due, if lines are written.
     due: Option<Instant>,
     start: Instant,
@@ -107,21 +107,21 @@ impl Progress {
             bar.set_style(style);
         }
         let start = Instant::now();
-        Self { bar, stage: None, due: (!json && !terminal).then(|| start + LINE_EVERY), start }
+        Self { bar, phase: None, due: (!json && !terminal).then(|| start + LINE_EVERY), start }
     }
 
     /// Shows an event; false if the user asked to stop.
     pub(crate) fn show(&mut self, event: Event) -> bool {
-        let name = match event.stage {
-            Stage::Rasterize => "drawing",
-            Stage::Load => "loading",
-            Stage::Optimize => "optimising",
-            Stage::Fit => "fitting shots",
-            Stage::Evaluate => "measuring",
-            Stage::Simulate => "simulating",
+        let name = match event.phase {
+            Phase::Rasterize => "drawing",
+            Phase::Load => "loading",
+            Phase::Optimize => "optimising",
+            Phase::Fit => "fitting shots",
+            Phase::Evaluate => "measuring",
+            Phase::Simulate => "simulating",
         };
-        if self.stage != Some(event.stage) {
-            self.stage = Some(event.stage);
+        if self.phase != Some(event.phase) {
+            self.phase = Some(event.phase);
             self.bar.set_prefix(name);
             self.bar.set_message("");
         }

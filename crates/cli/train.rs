@@ -158,7 +158,7 @@ pub fn train(args: &TrainArgs) -> Result<Verdict> {
     }
     let config = args.config()?;
     let (kernels, name) = args.kernels.load()?;
-    lithoburn_engine::probe_directory(&args.out)?;
+    let _folder = lithoburn_engine::Folder::claim(&args.out)?;
     let chosen: Result<Vec<Chosen>, _> =
         args.devices.iter().map(|&name| lithoburn_pool::choose(name)).collect();
     let chosen = chosen?;

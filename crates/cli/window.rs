@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use lithoburn_engine::{WindowReport, WindowSettings, probe_directory, process_window};
+use lithoburn_engine::{Folder, WindowReport, WindowSettings, default_directory, process_window};
 use lithoburn_layout::write_whole;
 
 use crate::Verdict;
@@ -44,8 +44,8 @@ pub fn window(args: &WindowArgs) -> Result<Verdict> {
     let settings = settings(args)?;
     let target = args.pair.drawing.read(&args.pair.target)?;
     let out = args.out.clone();
-    let out = out.unwrap_or_else(|| lithoburn_engine::Outcome::default_directory(&target.name));
-    probe_directory(&out)?;
+    let out = out.unwrap_or_else(|| default_directory(&target.name));
+    let _folder = Folder::claim(&out)?;
     let (kernels, _) = args.pair.kernels.load()?;
     let [mask, raster] = args.pair.rasters(&target, kernels.period_nm)?;
     let process = args.pair.kernels.process()?;

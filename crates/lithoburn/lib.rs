@@ -9,8 +9,26 @@
 //! | [`pool`] | devices, their kernel cache, plans, tasks shared among many |
 //! | [`ranks`] | several devices that compute parts of one network |
 //! | [`models`] | networks that propose masks, on one device or several |
-//! | [`engine`] | the main job, and its form for layouts of any size ([`engine::chip`]) |
+//! | [`engine`] | the main job, for one field or a layout of any size; prints, process windows, scaling studies |
 //! | [`train`] | training through the simulator |
+//!
+//! From a design to a mask, with defaults for all that is not said ([`engine::Correction`]):
+//!
+//! ```
+//! use lithoburn::prelude::*;
+//!
+//! # fn main() -> Result<(), EngineError> {
+//! let design = Layout::new("bar", vec![Polygon::rectangle(0.0, 0.0, 80.0, 600.0)]);
+//! # let (correct, pixel_nm) = (0, 8.0);
+//! let correction = Correction::of(&design).model(Model::NeuralIltFast).device("cpu");
+//! # let correction = correction.correct(correct).pixel_nm(pixel_nm);
+//! let mask = correction.run()?;
+//! assert!(mask.metrics().l2_nm2 < mask.metrics_before().l2_nm2);
+//! assert_eq!(mask.polygons().is_empty(), mask.report().mask_is_empty);
+//! // mask.write("out")?; leaves mask.gds, mask.png, overview.png and report.json
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Simulate a mask:
 //!
@@ -55,3 +73,20 @@ pub use lithoburn_pictures as pictures;
 pub use lithoburn_pool as pool;
 pub use lithoburn_ranks as ranks;
 pub use lithoburn_train as train;
+
+/// What a program that corrects or measures masks needs.
+///
+/// ```
+/// use lithoburn::prelude::*;
+/// ```
+pub mod prelude {
+    pub use lithoburn_engine::{
+        Correction, Design, EngineError, Evaluator, Mask, MaskFormat, MaskStyle, Metrics, Model,
+        ModelSettings, Report, default_kernels, load_kernels,
+    };
+    pub use lithoburn_layout::{
+        Coverage, Frame, Layer, Layout, Library, MaskRules, Polygon, PolygonWriter, Raster,
+        ReadOptions,
+    };
+    pub use lithoburn_litho::{KernelSet, Process, ProcessWindow, Resist};
+}

@@ -6,7 +6,7 @@ use lithoburn_layout::write_whole;
 use lithoburn_pictures::chart::{Chart, Series, draw};
 use serde::Serialize;
 
-use super::{Iccad13Args, Table, job, layouts, measured};
+use super::{Iccad13Args, Table, correction, layouts, measured};
 use crate::Verdict;
 use crate::terminal::{print_json, say, table};
 
@@ -34,7 +34,7 @@ struct Point {
 /// Measures all settings.
 pub(super) fn front(args: &Iccad13Args) -> Result<Verdict> {
     let layouts = layouts(args)?;
-    let mut job = job(args)?;
+    let base = correction(args, &layouts)?;
     let mut points = Vec::new();
     let mut command = String::new();
     let settings = BANDS
@@ -42,11 +42,11 @@ pub(super) fn front(args: &Iccad13Args) -> Result<Verdict> {
         .map(|&band| (Some(band), None))
         .chain(SHOTS.iter().map(|&shots| (args.model.band, Some(shots))));
     for (band, shots) in settings {
-        job.band = band;
-        if let Some(shots) = shots {
-            job.style = MaskStyle::Manhattan { shots };
-        }
-        let found = measured(args, &job, &layouts)?;
+        let banded = base.clone().band(band);
+        let found = match shots {
+            Some(shots) => measured(args, &banded.style(MaskStyle::Manhattan { shots }))?,
+            None => measured(args, &banded)?,
+        };
         let point = point(&found, band, shots);
         say(args.json, &cells(&point).join("  "));
         points.push(point);

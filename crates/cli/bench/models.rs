@@ -1,12 +1,12 @@
 //! The methods beside each other: what quality each gives, and what it takes.
 
 use anyhow::{Context, Result, ensure};
-use lithoburn_engine::{Method, Model};
+use lithoburn_engine::{Model, ModelSettings};
 use lithoburn_layout::write_whole;
 use lithoburn_pictures::chart::{Chart, Series, draw};
 use serde::Serialize;
 
-use super::{Iccad13Args, Table, job, layouts, measured};
+use super::{Iccad13Args, Table, correction, layouts, measured};
 use crate::Verdict;
 use crate::terminal::{go_on, print_json, say, table};
 
@@ -31,19 +31,18 @@ struct Line {
 pub(super) fn models(args: &Iccad13Args) -> Result<Verdict> {
     ensure!(args.model.weights.is_none(), "--weights is for one model: leave it out");
     let layouts = layouts(args)?;
-    let mut job = job(args)?;
+    let base = correction(args, &layouts)?;
     let mut lines = Vec::new();
     for model in compared(args.model.correction(), args.model.correct_every()) {
-        job.model = model;
-        let found = match measured(args, &job, &layouts) {
+        let found = match measured(args, &base.clone().model(model.clone())) {
             // Surrogates are made for their optics: others have none until one is trained.
-            Err(error) if matches!(job.model, Model::SurrogateIlt { .. }) && go_on() => {
+            Err(error) if model.model == Model::SurrogateIlt && go_on() => {
                 say(args.json, &format!("left out: {error:#}"));
                 continue;
             }
             found => found?,
         };
-        let line = line(&job.model, &found);
+        let line = line(&model, &found);
         say(args.json, &cells(&line).join("  "));
         lines.push(line);
     }
@@ -65,22 +64,18 @@ pub(super) fn models(args: &Iccad13Args) -> Result<Verdict> {
 
 /// The solver, with the true model and with a surrogate, and every network alone and with this many steps of
 /// correction.
-fn compared(correct: usize, correct_every: usize) -> Vec<Model> {
-    let network = |method| {
-        [0, correct].map(|correct| Model::Network { method, weights: None, correct }).to_vec()
-    };
-    let networks = [Method::NeuralIlt, Method::NeuralIltFast, Method::GanOpc].map(network);
-    let surrogate = Model::SurrogateIlt { weights: None, correct_every };
-    [vec![Model::Ilt, surrogate], networks.concat()].concat()
+fn compared(correct: usize, correct_every: usize) -> Vec<ModelSettings> {
+    let settings = |model: Model, correct| ModelSettings { correct, correct_every, ..model.into() };
+    let network = |model| [0, correct].map(|correct| settings(model, correct)).to_vec();
+    let networks = [Model::NeuralIlt, Model::NeuralIltFast, Model::GanOpc].map(network);
+    let solvers = [Model::Ilt, Model::SurrogateIlt].map(|model| settings(model, correct));
+    [solvers.to_vec(), networks.concat()].concat()
 }
 
-fn line(model: &Model, t: &Table) -> Line {
+fn line(model: &ModelSettings, t: &Table) -> Line {
     Line {
-        method: model.name(),
-        correct: match model {
-            Model::Network { correct, .. } => Some(*correct),
-            Model::Ilt | Model::SurrogateIlt { .. } => None,
-        },
+        method: model.model.name(),
+        correct: model.correction(),
         l2_nm2: t.l2_nm2,
         pvb_nm2: t.pvb_nm2,
         epe_violations: t.epe_violations,
@@ -161,15 +156,9 @@ mod tests {
     #[test]
     fn every_network_is_compared_alone_and_corrected() {
         let models = compared(100, 20);
-        assert_eq!(models[0], Model::Ilt);
-        assert_eq!(models[1].name(), "surrogate-ilt");
-        let steps: Vec<usize> = models[2..]
-            .iter()
-            .map(|m| match m {
-                Model::Network { correct, .. } => *correct,
-                Model::Ilt | Model::SurrogateIlt { .. } => usize::MAX,
-            })
-            .collect();
+        assert_eq!(models[0].model, Model::Ilt);
+        assert_eq!(models[1].model, Model::SurrogateIlt);
+        let steps: Vec<usize> = models[2..].iter().filter_map(ModelSettings::correction).collect();
         assert_eq!(steps, [0, 100, 0, 100, 0, 100]);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use lithoburn_engine::{CORRECT_EVERY, Compared, Comparison, Kept, Run, TrueModel};
+use lithoburn_engine::{CORRECT_EVERY, Compared, Comparison, Descended, Kept, TrueModel};
 use lithoburn_layout::{Frame, Layout, write_whole};
 use lithoburn_litho::ilt::{IltConfig, MaskConstraint};
 use serde::Serialize;
@@ -129,7 +129,7 @@ pub(super) fn surrogate(args: &SurrogateArgs) -> Result<Verdict> {
 const HEADER: [&str; 7] =
     ["clip", "descent", "L2 nm²", "PVB nm²", "true-model calls", "surrogate MSE", "s"];
 
-fn cells(clip: &str, descent: &str, run: &Run) -> Vec<String> {
+fn cells(clip: &str, descent: &str, run: &Descended) -> Vec<String> {
     vec![
         clip.into(),
         descent.into(),
@@ -147,9 +147,9 @@ fn rows(table: &Table) -> Vec<Vec<String>> {
     };
     let mut rows: Vec<Vec<String>> =
         table.clips.iter().flat_map(|row| both(&row.clip, &row.compared)).collect();
-    let of = |pick: fn(&Compared) -> Run| {
-        let runs: Vec<Run> = table.clips.iter().map(|row| pick(&row.compared)).collect();
-        let mean = |value: &dyn Fn(&Run) -> f64| {
+    let of = |pick: fn(&Compared) -> Descended| {
+        let runs: Vec<Descended> = table.clips.iter().map(|row| pick(&row.compared)).collect();
+        let mean = |value: &dyn Fn(&Descended) -> f64| {
             runs.iter().map(value).sum::<f64>() / runs.len().max(1) as f64
         };
         let mut average = runs.first().copied()?;

@@ -48,7 +48,7 @@ fn config(args: &TrainArgs) -> Result<SurrogateTraining> {
 pub(super) fn train(args: &TrainArgs) -> Result<Verdict> {
     let config = config(args)?;
     let (kernels, name) = args.kernels.load()?;
-    lithoburn_engine::probe_directory(&args.out)?;
+    let _folder = lithoburn_engine::Folder::claim(&args.out)?;
     let [name_of_device] = args.devices[..] else {
         bail!("surrogate-ilt is trained on one device, got {}", args.devices.len());
     };

@@ -8,7 +8,7 @@ use std::path::Path;
 use lithoburn_litho::{KernelSet, LithoError};
 
 use crate::EngineError;
-use crate::proposer::Method;
+use crate::model::Method;
 
 const KERNELS: &[u8] = include_bytes!("../../../weights/optics/cross_quad_2048.safetensors");
 

@@ -4,7 +4,7 @@ use lithoburn_layout::LayoutError;
 use lithoburn_litho::LithoError;
 use lithoburn_models::WeightsError;
 
-/// Why a job left no mask.
+/// Why a run left no mask.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The layout.
@@ -19,6 +19,9 @@ pub enum EngineError {
     /// The devices.
     #[error("{0}")]
     Pool(String),
+    /// One network on several devices.
+    #[error(transparent)]
+    Parallel(#[from] lithoburn_models::ParallelError),
     /// The user ended the run.
     #[error("interrupted: {0}")]
     Stopped(String),
@@ -33,11 +36,5 @@ impl From<lithoburn_pool::PoolError<Self>> for EngineError {
             lithoburn_pool::PoolError::Tasks(ours) | lithoburn_pool::PoolError::Sink(ours) => ours,
             theirs => Self::Pool(theirs.to_string()),
         }
-    }
-}
-
-impl From<lithoburn_models::ParallelError> for EngineError {
-    fn from(error: lithoburn_models::ParallelError) -> Self {
-        Self::Pool(error.to_string())
     }
 }

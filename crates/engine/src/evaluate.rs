@@ -3,80 +3,20 @@
 //! Always in f32 on the CPU, whatever device proposed the mask, so that a score is the same number on
 //! every machine (GPUs may compute f32 products in TF32).
 
+mod metrics;
+mod unprinted;
+
 use burn::tensor::{Device, Tensor, TensorData};
-use lithoburn_layout::{Raster, fracture, shapes};
+use lithoburn_layout::{Bounds, Raster};
 use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
 use lithoburn_litho::window::{EDGE_SEARCH_NM, EdgeErrors, Image};
 use lithoburn_litho::{
     Aerial, KernelSet, LithoError, Process, ProcessWindow, Resist, Sampling, Simulator,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
-
-/// Rasters with more pixels than this are not searched for the smallest shape and gap.
-const MOST_SHAPE_PIXELS: usize = 100_000_000;
-
-/// The numbers of a mask. Areas are in nm².
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
-    /// Area where the nominal print is not the target.
-    pub l2_nm2: f64,
-    /// Area between the outer and the inner print.
-    pub pvb_nm2: f64,
-    /// EPE violations; a site can count twice.
-    pub epe_violations: usize,
-    /// EPE sites.
-    pub epe_sites: usize,
-    /// Sites near which no edge prints.
-    pub epe_missing: usize,
-    /// Mean distance of the nominal contour from the design's edge at the sites, in nm, positive outwards.
-    pub epe_mean_nm: f64,
-    /// Three standard deviations of it.
-    pub epe_three_sigma_nm: f64,
-    /// The largest, without its sign.
-    pub epe_max_nm: f64,
-    /// Rectangles of the mask on a 4 nm grid, fractured deterministically.
-    pub shots: usize,
-    /// Rectangles the way adabox counts them (random, seed 0); for comparison with published counts. 0 of a layout of many
-    /// tiles, where they are not counted.
-    pub shots_adabox: usize,
-    /// Area of the mask's smallest shape; none if the mask is empty, too large to search, or of many tiles.
-    pub min_shape_area_nm2: Option<f64>,
-    /// Gap between the mask's two nearest shapes; none if it has fewer than two.
-    pub min_shape_distance_nm: Option<f64>,
-}
-
-impl Metrics {
-    /// Adds the counts of another field.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.l2_nm2 += other.l2_nm2;
-        self.pvb_nm2 += other.pvb_nm2;
-        self.epe_violations += other.epe_violations;
-        let edges = [&*self, other].map(|m| {
-            let count = (m.epe_sites - m.epe_missing) as f64;
-            let variance = (m.epe_three_sigma_nm / 3.0).powi(2);
-            [count, count * m.epe_mean_nm, count * (variance + m.epe_mean_nm * m.epe_mean_nm)]
-        });
-        let [count, sum, squares] = [0, 1, 2].map(|i| edges[0][i] + edges[1][i]);
-        self.epe_mean_nm = sum / count.max(1.0);
-        let variance = squares / count.max(1.0) - self.epe_mean_nm * self.epe_mean_nm;
-        self.epe_three_sigma_nm = 3.0 * variance.max(0.0).sqrt();
-        self.epe_max_nm = self.epe_max_nm.max(other.epe_max_nm);
-        self.epe_sites += other.epe_sites;
-        self.epe_missing += other.epe_missing;
-    }
-
-    /// Fills in what concerns the mask alone.
-    pub(crate) fn measure_mask(&mut self, mask: &Raster) {
-        self.shots = fracture::shot_count(mask);
-        self.shots_adabox = fracture::adabox_count(mask, 0);
-        if mask.data.len() <= MOST_SHAPE_PIXELS {
-            self.min_shape_area_nm2 = shapes::smallest_area_nm2(mask);
-            self.min_shape_distance_nm = shapes::smallest_distance_nm(mask);
-        }
-    }
-}
+pub use metrics::Metrics;
+use unprinted::{Printed, resolution_nm};
 
 /// One field, simulated and measured.
 #[derive(Clone, Debug)]
@@ -91,13 +31,15 @@ pub struct Evaluation {
     pub prints: Prints,
     /// EPE sites within the core, and what the print does there.
     pub sites: Vec<(EpeSite, EpeFinding)>,
+    /// Shapes of the design of which the nominal print has nothing, in nm from the field's corner.
+    pub unprinted: Vec<Bounds>,
 }
 
 /// Measures masks against targets.
 pub struct Evaluator {
     simulator: Simulator,
-    window: ProcessWindow,
-    resist: Resist,
+    process: Process,
+    resolution_nm: f64,
 }
 
 impl Evaluator {
@@ -105,17 +47,22 @@ impl Evaluator {
     pub fn new(kernels: &KernelSet, process: &Process) -> Self {
         let simulator =
             Simulator::new(kernels, &Device::flex()).with_diffusion(process.diffusion_nm);
-        Self { simulator, window: process.window, resist: Resist::default() }
+        Self { simulator, process: *process, resolution_nm: resolution_nm(kernels) }
     }
 
     /// The corners.
     pub fn window(&self) -> &ProcessWindow {
-        &self.window
+        &self.process.window
     }
 
     /// The resist.
     pub fn resist(&self) -> &Resist {
-        &self.resist
+        &self.process.resist
+    }
+
+    /// Half of the finest pitch that the optics image at all, in nm.
+    pub fn resolution_nm(&self) -> f64 {
+        self.resolution_nm
     }
 
     /// Intensity of a mask on a grid of `pixel_nm`. Mask pixels that are coarser count as blocks of them.
@@ -173,30 +120,32 @@ impl Evaluator {
         design: &Design,
     ) -> Result<Evaluation, EngineError> {
         let Design { pixel_nm, first, width, .. } = *design;
+        let Process { window, resist, .. } = &self.process;
         let image = self.simulator.sampling(pixel_nm, 1)?.part(first, width - 2 * first);
         let [best, defocus] = self.images(&mask.binarized(), &image)?;
-        let prints =
-            Prints::develop(&best.data, &defocus.data, best.width, &self.window, &self.resist);
+        let prints = Prints::develop(&best.data, &defocus.data, best.width, window, resist);
         let seen: Vec<EpeSite> = design.sites.iter().map(|site| design.seen(site)).collect();
         let nominal = Bitmap { data: &prints.nominal, width: prints.width };
         let findings = check_epe(nominal, &seen, pixel_nm);
         let image = Image { data: &best.data, width: best.width, pixel_nm };
-        let level = self.resist.threshold / self.window.nominal.dose;
-        let edges = EdgeErrors::measure(image, level, &seen);
+        let level = resist.threshold / window.nominal.dose;
         let area = pixel_nm * pixel_nm;
         let metrics = Metrics {
-            epe_missing: edges.missing,
-            epe_mean_nm: edges.mean_nm,
-            epe_three_sigma_nm: edges.three_sigma_nm,
-            epe_max_nm: edges.max_nm,
             l2_nm2: design.count(&prints.nominal, |y| design.row(y)) as f64 * area,
             pvb_nm2: design.count(&prints.outer, |y| design.row_of(&prints.inner, y)) as f64 * area,
             epe_violations: findings.iter().map(|f| f.violations()).sum(),
             epe_sites: design.sites.len(),
             ..Metrics::default()
         };
+        let metrics = metrics.with_edges(&EdgeErrors::measure(image, level, &seen));
+        let lacks = |f: &EpeFinding| matches!(f, EpeFinding::Inside | EpeFinding::Both);
+        // A shape that does not print at all lacks its inside at every site.
+        let unprinted = match findings.iter().any(lacks) {
+            true => design.unprinted(&prints.nominal),
+            false => Vec::new(),
+        };
         let sites = design.sites.iter().copied().zip(findings).collect();
-        Ok(Evaluation { metrics, best, defocus, prints, sites })
+        Ok(Evaluation { metrics, best, defocus, prints, sites, unprinted })
     }
 }
 
@@ -234,6 +183,12 @@ impl Design {
     /// A site in the image.
     fn seen(&self, site: &EpeSite) -> EpeSite {
         EpeSite { at: site.at.map(|v| v - self.first as isize), ..*site }
+    }
+
+    /// Shapes of which a print has nothing.
+    fn unprinted(&self, print: &[bool]) -> Vec<Bounds> {
+        let Self { width, pixel_nm, halo, first, ref inside, .. } = *self;
+        Printed { inside, width, pixel_nm, halo, first, print }.missing()
     }
 
     /// A row of what counts of the target.
@@ -291,29 +246,48 @@ mod tests {
             (core.metrics.l2_nm2, core.metrics.pvb_nm2),
             (whole.metrics.l2_nm2, whole.metrics.pvb_nm2)
         );
-        assert!((core.metrics.epe_mean_nm - whole.metrics.epe_mean_nm).abs() < 1e-3);
+        let mean = |m: &Metrics| m.epe_mean_nm.expect("edges");
+        assert!((mean(&core.metrics) - mean(&whole.metrics)).abs() < 1e-3);
         assert_eq!(core.sites.len(), whole.sites.len());
         assert!(core.sites.iter().zip(&whole.sites).all(|(a, b)| a.0.at == b.0.at && a.1 == b.1));
         Ok(())
     }
 
-    /// Errors of 1, 3 and 5 nm at one field, 7 nm at another: mean 4 nm, variance 5 nm².
+    /// A square of 30 nm is below what the optics resolve; one of 300 nm prints as it is.
     #[test]
-    fn fields_add_up_to_the_edges_of_all_their_sites() {
-        let field = |epe_sites, epe_missing, epe_mean_nm: f64, variance: f64, epe_max_nm| Metrics {
-            epe_sites,
-            epe_missing,
-            epe_mean_nm,
-            epe_three_sigma_nm: 3.0 * variance.sqrt(),
-            epe_max_nm,
-            ..Metrics::default()
+    fn what_does_not_print_is_named() -> Result<(), EngineError> {
+        let evaluator = Evaluator::new(&crate::built_in::default_kernels()?, &Process::default());
+        let mut target = Raster::new(512, 512, 4.0);
+        for (from, to) in [(100, 108), (300, 375)] {
+            for row in target.data.chunks_exact_mut(512).skip(from).take(to - from) {
+                row[from..to].fill(1.0);
+            }
+        }
+        let found = evaluator.evaluate(&target, &target, 0)?;
+        let corners: Vec<[f64; 2]> = found.unprinted.iter().map(|b| b.min).collect();
+        assert_eq!(corners, [[400.0, 400.0]]);
+        assert!(evaluator.resolution_nm() > 30.0);
+        Ok(())
+    }
+
+    /// The resist's threshold is the process's, whatever the default: at a third of it more prints.
+    #[test]
+    fn a_configured_resist_is_the_one_that_prints() -> Result<(), EngineError> {
+        let kernels = crate::built_in::default_kernels()?;
+        let mut target = Raster::new(256, 256, 8.0);
+        target
+            .data
+            .chunks_exact_mut(256)
+            .skip(100)
+            .take(50)
+            .for_each(|row| row[100..150].fill(1.0));
+        let area = |threshold: f64| -> Result<usize, EngineError> {
+            let resist = Resist { threshold, ..Resist::default() };
+            let process = Process { resist, ..Process::default() };
+            let found = Evaluator::new(&kernels, &process).evaluate(&target, &target, 0)?;
+            Ok(found.prints.nominal.iter().filter(|&&p| p).count())
         };
-        let mut sum = Metrics::default();
-        sum.add(&field(4, 1, 3.0, 8.0 / 3.0, 5.0));
-        sum.add(&field(1, 0, 7.0, 0.0, 7.0));
-        assert_eq!((sum.epe_sites, sum.epe_missing), (5, 1));
-        assert!((sum.epe_mean_nm - 4.0).abs() < 1e-12);
-        assert!((sum.epe_three_sigma_nm - 3.0 * 5.0_f64.sqrt()).abs() < 1e-9);
-        assert!((sum.epe_max_nm - 7.0).abs() < 1e-12);
+        assert!(area(0.075)? > area(Resist::default().threshold)? + 100);
+        Ok(())
     }
 }

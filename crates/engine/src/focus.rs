@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::Raster;
 use lithoburn_litho::metrics::{Bitmap, check_epe, epe_sites};
 use lithoburn_litho::window::{DoseRange, EdgeErrors, Image, depth_at, latitude_by_depth};
-use lithoburn_litho::{KernelSet, Kernels, LithoError, Process, Resist, Simulator};
+use lithoburn_litho::{KernelSet, Kernels, LithoError, Process, Simulator};
 use serde::Serialize;
 
 use crate::EngineError;
@@ -140,7 +140,7 @@ pub fn process_window(
     let images = through_focus(set, process, &mask.binarized(), &settings.foci_nm, pixel_nm)?;
     let inside = target.binary();
     let sites = epe_sites(Bitmap { data: &inside, width: target.width }, pixel_nm);
-    let resist = Resist::default();
+    let resist = process.resist;
     let (mut matrix, mut ranges) = (Vec::new(), Vec::new());
     for (&focus_nm, raster) in settings.foci_nm.iter().zip(&images) {
         let image = Image { data: &raster.data, width: raster.width, pixel_nm };

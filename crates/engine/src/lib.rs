@@ -1,33 +1,55 @@
 //! The main job: a layout in, a corrected mask with its images and metrics out.
 //!
 //! ```text
-//! Layout ─ fields ─► Proposer (model, on a device) ─► masks ─ stitch ─► Mask
-//!                                        Evaluator (always f32 on the CPU) ─► before, after
+//! Correction ─ plan ─► one field:  Layout ─► Proposer (model, on a device) ─► Mask ◄─ Evaluator (always f32 on the CPU)
+//!                 └──► many tiles: Library ─► tiles, one flow ─► chip: cores of masks, put together in order
+//!                                                            └─► print: contours of a mask's print
 //! ```
 //!
-//! [`Job`] is everything a run depends on, [`Job::run`] runs it, [`Outcome::write`] leaves whole files.
+//! [`Correction`] describes a run, [`Correction::run`] gives a [`Mask`] in memory, [`Correction::run_in`] whole files in a directory for
+//! a layout of any size.
 
 mod built_in;
-pub mod chip;
+mod chip;
+mod comparison;
+mod correction;
 mod devices;
 mod error;
 mod evaluate;
+mod event;
 mod field;
 mod files;
 mod focus;
+mod mask;
+mod model;
 pub mod print;
 mod proposer;
+mod report;
+mod setup;
 mod shots;
 pub mod study;
+mod style;
 mod surrogate;
 mod tiles;
 
 pub use built_in::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};
-pub use devices::{Fleet, Probe, Team, Way, Wish, balanced, cuts, fleet, link_speed, probe};
+pub use chip::auto_halo_nm;
+pub use comparison::{Compared, Comparison, Descended};
+pub use correction::{Correction, Design, Planned};
+pub use devices::fleet::{Fleet, Wish};
+pub use devices::lane::Lane;
+pub use devices::probe::Probe;
+pub use devices::team::{Team, Way, balanced, cuts, link_speed};
 pub use error::EngineError;
 pub use evaluate::{Evaluation, Evaluator, Metrics};
-pub use field::{Event, Job, MaskStyle, Outcome, Report, Stage};
-pub use files::{MASK_LAYER, probe_directory};
+pub use event::{Event, Phase};
+pub use files::default_directory;
 pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
-pub use proposer::{Kept, Method, Model, Proposer, load_network};
-pub use surrogate::{CORRECT_EVERY, Compared, Comparison, Run, TrueModel};
+pub use mask::Mask;
+pub use model::{CORRECT, CORRECT_EVERY, Method, Model, ModelSettings};
+pub use proposer::{Kept, load_network};
+pub use report::{ChipReport, Place, Report, Seams, Seconds, Unprinted};
+pub use style::{MASK_LAYER, MaskFormat, MaskStyle};
+pub use surrogate::TrueModel;
+pub use tiles::JOURNAL;
+pub use tiles::folder::Folder;

@@ -1,75 +1,56 @@
-//! How a mask of any size prints: simulation alone, tile by tile.
+//! How a mask of any size prints: the flow of tiles whose answers are printed contours.
 //!
 //! Kernels are cut off smoothly at the halo's width ([`lithoburn_litho::optics::ambit`]), so that the images of neighbouring tiles are
 //! one image. Of each tile the contours at the three corners are written, cut along the tiles' cores, and areas are summed.
-//! Nothing is kept but the tiles in flight and the prints of targets that come again.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod printed;
+mod printer;
+
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use burn::tensor::{Tensor, TensorData};
-use lithoburn_layout::{
-    Coverage, Layout, Library, Polygon, PolygonWriter, Raster, TileGrid, contour,
-};
-use lithoburn_litho::{
-    Focus, KernelSet, LithoError, Process, ProcessWindow, Resist, Sampling, Simulator,
-};
-use lithoburn_pool::{Failure, Member, Terms, Worker, memory, share};
-use rayon::prelude::*;
+use lithoburn_layout::{Coverage, Library, Polygon, PolygonWriter, Raster, TileGrid};
+use lithoburn_litho::{Focus, KernelSet, LithoError, Process, Simulator};
+use lithoburn_models::kernels_sha256;
+use lithoburn_pool::{Chosen, memory};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use crate::chip::{Key, Lane, MaskFormat, around, digest};
-use crate::field::{Event, Stage};
-use crate::files::{MASK_LAYER, probe_directory};
-use crate::{EngineError, files};
+use crate::EngineError;
+use crate::chip::around;
+use crate::devices::lane::Lane;
+use crate::event::{Event, Phase};
+use crate::files;
+use crate::setup::{MOST_PIXELS, program};
+use crate::style::{MASK_LAYER, MaskFormat};
+use crate::tiles::Flow;
+use crate::tiles::folder::Folder;
+use crate::tiles::journal::{Key, Kind};
+use crate::tiles::occupied::Occupied;
+use crate::tiles::scan::Source;
+pub use printed::Areas;
+use printed::Printed;
 
-/// Pixels around a core that its contours are traced on.
-const MARGIN: usize = 4;
-/// Corners of a printed polygon are left out within this distance of its contour, in nm.
-const TOLERANCE_NM: f64 = 0.5;
 /// Database unit of printed contours, in nm.
 const UNIT_NM: f64 = 0.1;
-/// Bytes of prints that are kept for targets that come again.
-const MOST_KEPT: usize = 512 << 20;
+/// Tiles that a GPU simulates at once.
+const GPU_BATCH: usize = 8;
 
-/// A simulation, and everything it depends on.
+/// A simulation that is being described.
+#[derive(Clone, Debug)]
+#[must_use]
 pub struct Printing<'a> {
-    /// The mask.
-    pub library: &'a Library,
-    /// The optics; their period limits the halo.
-    pub kernels: &'a KernelSet,
-    /// Where they come from, for the report.
-    pub kernels_name: String,
-    /// Corners and resist.
-    pub process: Process,
-    /// Side of a tile, in nm.
-    pub tile_nm: f64,
-    /// Width of the halo and reach of the kernels, in nm; `None` takes half of the kernels' period, or a quarter of the tile
-    /// if that is less.
-    pub halo_nm: Option<f64>,
-    /// Side of a pixel of mask and images, in nm.
-    pub pixel_nm: f64,
-    /// How polygons become pixels.
-    pub coverage: Coverage,
-    /// The devices.
-    pub lanes: Vec<Lane>,
-    /// Format of the contours.
-    pub format: MaskFormat,
-}
-
-/// Areas of a print, in nm².
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Areas {
-    /// Of the mask.
-    pub mask_nm2: f64,
-    /// Printed at the nominal, outer and inner corner.
-    pub printed_nm2: [f64; 3],
-    /// Where the nominal print is not the mask.
-    pub l2_nm2: f64,
-    /// Between the outer and the inner print.
-    pub pvb_nm2: f64,
+    library: &'a Library,
+    kernels: KernelSet,
+    kernels_name: String,
+    process: Process,
+    tile_nm: f64,
+    halo_nm: Option<f64>,
+    pixel_nm: f64,
+    coverage: Coverage,
+    lanes: Vec<Lane>,
+    format: MaskFormat,
 }
 
 /// What a run says.
@@ -83,6 +64,8 @@ pub struct PrintReport {
     pub polygons: u64,
     /// Where the kernels come from.
     pub kernels: String,
+    /// SHA-256 of the kernels' numbers, before they are cut.
+    pub kernels_sha256: String,
     /// Reach of the kernels and width of the halo, in nm.
     pub halo_nm: f64,
     /// Side of a tile, in nm.
@@ -91,6 +74,8 @@ pub struct PrintReport {
     pub pixel_nm: f64,
     /// Tiles in x and y.
     pub tiles: [usize; 2],
+    /// Of those, tiles that hold nothing and were not looked at.
+    pub empty: u64,
     /// Tiles that were simulated; the others had a target that was known.
     pub simulated: usize,
     /// Corners and resist.
@@ -111,35 +96,73 @@ pub struct PrintReport {
     pub version: &'static str,
 }
 
-struct Tile {
-    key: Key,
-    mask: Raster,
-}
-
-/// A tile's print, from its core's first corner.
-struct Printed {
-    contours: [Vec<Polygon>; 3],
-    areas: Areas,
-}
-
-impl Printed {
-    fn bytes(&self) -> usize {
-        self.contours.iter().flatten().map(|p| 16 * p.points.len() + 48).sum()
+impl<'a> Printing<'a> {
+    /// The simulation of a mask with these optics, which have a name for the report, on these devices. Tiles are four times the
+    /// optics' field.
+    pub fn of(
+        library: &'a Library,
+        kernels: KernelSet,
+        name: impl Into<String>,
+        on: &[Chosen],
+    ) -> Self {
+        let lane = |device: &Chosen| {
+            // Two threads a GPU: one traces contours while the other's images are computed.
+            let (batch, copies) = if device.name == "cpu" { (1, 1) } else { (GPU_BATCH, 2) };
+            std::iter::repeat_n(Lane { device: device.clone(), batch, team: None }, copies)
+        };
+        Self {
+            library,
+            tile_nm: 4.0 * kernels.period_nm,
+            kernels,
+            kernels_name: name.into(),
+            process: Process::default(),
+            halo_nm: None,
+            pixel_nm: 1.0,
+            coverage: Coverage::Exact,
+            lanes: on.iter().flat_map(lane).collect(),
+            format: MaskFormat::default(),
+        }
     }
-}
 
-/// Tiles in their order, and the prints that are known.
-#[derive(Default)]
-struct Board {
-    waiting: VecDeque<Key>,
-    open: HashSet<Key>,
-    known: HashMap<Key, Arc<Printed>>,
-    bytes: usize,
-    written: usize,
-    simulated: usize,
-}
+    /// Corners, resist and diffusion.
+    pub fn process(self, process: Process) -> Self {
+        Self { process, ..self }
+    }
 
-impl Printing<'_> {
+    /// Side of a tile, in nm.
+    pub fn tile_nm(self, tile_nm: f64) -> Self {
+        Self { tile_nm, ..self }
+    }
+
+    /// Width of the halo and reach of the kernels, in nm; none takes half of the kernels' period, or a quarter of the tile if that is
+    /// less.
+    pub fn halo_nm(self, halo_nm: impl Into<Option<f64>>) -> Self {
+        Self { halo_nm: halo_nm.into(), ..self }
+    }
+
+    /// Side of a pixel of mask and images, in nm.
+    pub fn pixel_nm(self, pixel_nm: f64) -> Self {
+        Self { pixel_nm, ..self }
+    }
+
+    /// How polygons become pixels.
+    pub fn coverage(self, coverage: Coverage) -> Self {
+        Self { coverage, ..self }
+    }
+
+    /// Tiles that each device computes at once; none takes 8 on a GPU and 1 on the CPU.
+    pub fn batch(mut self, batch: impl Into<Option<usize>>) -> Self {
+        if let Some(batch) = batch.into() {
+            self.lanes.iter_mut().for_each(|lane| lane.batch = batch);
+        }
+        self
+    }
+
+    /// Format of the contours.
+    pub fn format(self, format: MaskFormat) -> Self {
+        Self { format, ..self }
+    }
+
     fn halo(&self) -> f64 {
         let own = (self.kernels.period_nm / 2.0).min(self.tile_nm / 4.0);
         self.halo_nm.unwrap_or((own / self.pixel_nm).floor() * self.pixel_nm)
@@ -149,21 +172,48 @@ impl Printing<'_> {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Layout`] if tile, halo and pixels do not fit each other.
+    /// [`EngineError`] if tile, halo and pixels do not fit each other.
     pub fn grid(&self) -> Result<TileGrid, EngineError> {
-        Ok(TileGrid::cover(
-            around(self.library.extent()),
-            self.tile_nm,
-            self.halo(),
-            self.pixel_nm,
-        )?)
+        if !(self.pixel_nm.is_finite() && self.pixel_nm > 0.0) {
+            let problem = format!("the pixel must be more than 0 nm, got {}", self.pixel_nm);
+            return Err(EngineError::Setting(problem));
+        }
+        let size = self.tile_nm / self.pixel_nm;
+        if !(1.0..=MOST_PIXELS).contains(&size) {
+            return Err(EngineError::Setting(format!(
+                "a tile of {} nm is {size} pixels of {} nm on a side; expected 1 to {MOST_PIXELS}",
+                self.tile_nm, self.pixel_nm
+            )));
+        }
+        let extent = around(self.library.extent());
+        let (halo, pixel) = (self.halo(), self.pixel_nm);
+        Ok(TileGrid::cover_library(self.library, extent, self.tile_nm, halo, pixel)?)
     }
 
-    /// Simulates the mask and leaves `printed_nominal`, `printed_outer` and `printed_inner` with the report in `out`.
+    fn source(&self, grid: TileGrid) -> Source<'a> {
+        let (library, coverage) = (self.library, self.coverage);
+        Source { library, grid, coverage, finest_nm: None }
+    }
+
+    /// What two runs must have in common for one to go on from the other's tiles.
+    fn fingerprint(&self, grid: &TileGrid) -> Key {
+        let settings = serde_json::json!({
+            "kernels": kernels_sha256(&self.kernels),
+            "process": self.process,
+            "tile": [grid.field, grid.halo],
+            "pixel_nm": grid.pixel_nm,
+            "coverage": format!("{:?}", self.coverage),
+            "program": program(),
+        });
+        Sha256::digest(format!("print {settings}")).into()
+    }
+
+    /// Simulates the mask and leaves `printed_nominal`, `printed_outer` and `printed_inner` with the report in `out`. `watch` hears of
+    /// the progress and `stop` is asked from any thread; if either says so, the run ends, and finished tiles stay for the next one.
     ///
     /// # Errors
     ///
-    /// [`EngineError`]; no file is left in that case.
+    /// [`EngineError`]; finished tiles are kept.
     pub fn run(
         &self,
         out: &Path,
@@ -173,35 +223,15 @@ impl Printing<'_> {
         let start = Instant::now();
         let grid = self.grid()?;
         let kernels = self.kernels.within_ambit(self.halo(), self.tile_nm)?;
-        probe_directory(out)?;
-        let board = Mutex::new(Board::default());
-        let mut files = Files::create(self, out)?;
-        let crew = self.crew(&kernels, &grid);
-        let batches: usize = crew.iter().map(|member| member.batch).sum();
-        let terms = Terms { ahead: (2 * batches).max(4), ..Terms::default() };
-        let scan = Scan { printing: self, grid, board: &board, next: 0, made: VecDeque::new() };
-        let mut said = true;
-        let mut sink = |_: usize, (key, printed): (Key, Printed)| {
-            let done = {
-                let mut board = lock(&board);
-                board.solved(key, printed);
-                board.write(&grid, &mut files)?;
-                board.written
-            };
-            said &=
-                watch(Event { stage: Stage::Simulate, done, total: grid.len(), loss_nm2: None });
-            match said {
-                true => Ok(()),
-                false => Err(EngineError::Stopped("nothing was written".into())),
-            }
-        };
-        let pool = share(crew, scan, &terms, stop, &mut sink)?;
-        if pool.stopped {
-            return Err(EngineError::Stopped("nothing was written".into()));
-        }
-        let mut board = lock(&board);
-        board.write(&grid, &mut files)?;
-        let (areas, contours) = files.finish()?;
+        let occupied = Occupied::of(self.library, &grid)?;
+        let folder = Folder::claim(out)?;
+        let fingerprint = self.fingerprint(&grid);
+        let flow = Flow::open(self.source(grid), occupied, &folder, Kind::Printed, &fingerprint)?;
+        let files = Files::create(self, &folder)?;
+        let crew = printer::crew(&self.lanes, &kernels, self.process, grid);
+        let phases = [Phase::Simulate; 2];
+        let ran = flow.run(crew, || files.all(&flow), phases, stop, watch)?;
+        let Some((areas, contours)) = ran.built else { return Err(flow.interrupted(&folder)) };
         let extent = self.library.extent();
         let seconds = start.elapsed().as_secs_f64();
         let report = PrintReport {
@@ -209,214 +239,25 @@ impl Printing<'_> {
             extent_nm: [extent.width(), extent.height()],
             polygons: self.library.count(),
             kernels: self.kernels_name.clone(),
+            kernels_sha256: kernels_sha256(&self.kernels),
             halo_nm: self.halo(),
             tile_nm: self.tile_nm,
             pixel_nm: self.pixel_nm,
             tiles: [grid.columns, grid.rows],
-            simulated: board.simulated,
+            empty: (grid.len() - flow.occupied.len()) as u64,
+            simulated: flow.journal().count(Kind::Printed) - flow.resumed,
             process: self.process,
             areas,
             contours,
             seconds,
             seconds_per_mm2: seconds * 1e12 / (extent.width() * extent.height()),
             host_peak_bytes: memory::host_peak(),
-            pool,
+            pool: ran.pool,
             version: env!("CARGO_PKG_VERSION"),
         };
-        files::report(&report, out)?;
+        files::report(&report, &folder)?;
+        flow.finish()?;
         Ok(report)
-    }
-
-    /// A tile of the mask.
-    fn mask(&self, grid: &TileGrid, tile: usize) -> Result<Raster, EngineError> {
-        let frame = grid.frame(tile);
-        let polygons = self.library.polygons_in(frame.bounds())?;
-        Ok(Layout::new("tile", polygons).rasterize(&frame, self.coverage))
-    }
-
-    fn crew(&self, kernels: &KernelSet, grid: &TileGrid) -> Vec<Member<Tile, (Key, Printed)>> {
-        let kernels = Arc::new(kernels.clone());
-        let (process, pixel_nm, grid) = (self.process, self.pixel_nm, *grid);
-        let member = |lane: &Lane| {
-            let (kernels, device) = (kernels.clone(), lane.device.device.clone());
-            let make = move || {
-                let simulator =
-                    Simulator::new(&kernels, &device).with_diffusion(process.diffusion_nm);
-                let sampling =
-                    simulator.sampling(pixel_nm, 1).map_err(|e| Failure::Task(e.to_string()))?;
-                let window = process.window;
-                Ok(Box::new(Printer { simulator, sampling, window, grid })
-                    as Box<dyn Worker<Tile, (Key, Printed)>>)
-            };
-            Member { name: lane.device.name.clone(), batch: lane.batch, make: Arc::new(make) }
-        };
-        self.lanes.iter().map(member).collect()
-    }
-}
-
-fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
-    // Each change of the board is whole before anything can panic.
-    board.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Board {
-    /// Notes a tile; true if its print is neither known nor on its way.
-    fn place(&mut self, key: Key) -> bool {
-        self.waiting.push_back(key);
-        !self.known.contains_key(&key) && self.open.insert(key)
-    }
-
-    fn solved(&mut self, key: Key, printed: Printed) {
-        self.open.remove(&key);
-        self.bytes += printed.bytes();
-        self.simulated += 1;
-        self.known.insert(key, Arc::new(printed));
-    }
-
-    /// Writes what is next in order, and forgets prints if they are too many.
-    fn write(&mut self, grid: &TileGrid, files: &mut Files) -> Result<(), EngineError> {
-        while let Some(printed) = self.waiting.front().and_then(|key| self.known.get(key)) {
-            files.add(grid, self.written, printed)?;
-            self.waiting.pop_front();
-            self.written += 1;
-        }
-        if self.bytes > MOST_KEPT {
-            let needed: HashSet<&Key> = self.waiting.iter().collect();
-            self.known.retain(|key, _| needed.contains(key));
-            self.bytes = self.known.values().map(|printed| printed.bytes()).sum();
-        }
-        Ok(())
-    }
-}
-
-/// Makes tasks of the tiles whose print is not known, some at a time.
-struct Scan<'a> {
-    printing: &'a Printing<'a>,
-    grid: TileGrid,
-    board: &'a Mutex<Board>,
-    next: usize,
-    made: VecDeque<Tile>,
-}
-
-impl Scan<'_> {
-    fn tile(&self, index: usize) -> Result<Tile, EngineError> {
-        let mask = self.printing.mask(&self.grid, index)?;
-        Ok(Tile { key: digest(&mask), mask })
-    }
-}
-
-impl Iterator for Scan<'_> {
-    type Item = Result<Tile, EngineError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.made.is_empty() && self.next < self.grid.len() {
-            let end = (self.next + rayon::current_num_threads()).min(self.grid.len());
-            let tiles: Result<Vec<Tile>, EngineError> =
-                (self.next..end).into_par_iter().map(|index| self.tile(index)).collect();
-            let tiles = match tiles {
-                Ok(tiles) => tiles,
-                Err(error) => return Some(Err(error)),
-            };
-            let mut board = lock(self.board);
-            self.made.extend(tiles.into_iter().filter(|tile| board.place(tile.key)));
-            self.next = end;
-        }
-        self.made.pop_front().map(Ok)
-    }
-}
-
-/// A device that simulates.
-struct Printer {
-    simulator: Simulator,
-    sampling: Sampling,
-    window: ProcessWindow,
-    grid: TileGrid,
-}
-
-impl Worker<Tile, (Key, Printed)> for Printer {
-    fn run(&mut self, batch: &[Arc<Tile>]) -> Result<Vec<(Key, Printed)>, Failure> {
-        let field = self.grid.field;
-        let mut data = Vec::with_capacity(batch.len() * field * field);
-        batch.iter().for_each(|tile| data.extend_from_slice(&tile.mask.data));
-        let data = TensorData::new(data, [batch.len(), field, field]);
-        let masks = Tensor::<3>::from_data(data, self.simulator.device());
-        let aerial = self.simulator.aerial(masks, &self.sampling, &self.sampling);
-        let images = [Focus::Best, Focus::Defocus].map(|focus| self.read(aerial.at(focus)));
-        let [best, defocus] = images;
-        let (best, defocus) = (best?, defocus?);
-        let side = self.around();
-        let printed = |(i, tile): (usize, &Arc<Tile>)| {
-            let part = i * side * side..(i + 1) * side * side;
-            (tile.key, self.printed(&tile.mask, &best[part.clone()], &defocus[part]))
-        };
-        Ok(batch.par_iter().enumerate().map(printed).collect())
-    }
-}
-
-impl Printer {
-    /// Pixels around the core that are read.
-    fn margin(&self) -> usize {
-        MARGIN.min(self.grid.halo)
-    }
-
-    fn around(&self) -> usize {
-        self.grid.core() + 2 * self.margin()
-    }
-
-    /// The part of images that is needed.
-    fn read(&self, images: Tensor<3>) -> Result<Vec<f32>, Failure> {
-        let (first, side) = (self.grid.halo - self.margin(), self.around());
-        let inner = images.narrow(1, first, side).narrow(2, first, side);
-        inner.try_into_vec_as::<f32>().map_err(|e| Failure::of_message(&e.to_string()))
-    }
-
-    fn printed(&self, mask: &Raster, best: &[f32], defocus: &[f32]) -> Printed {
-        let (side, margin, core) = (self.around(), self.margin(), self.grid.core());
-        let pixel_nm = self.grid.pixel_nm;
-        let shift = -(margin as f64) * pixel_nm;
-        let inner = [margin, margin, margin + core, margin + core];
-        let threshold = Resist::default().threshold;
-        // The resist's threshold becomes one half.
-        let image = |focus: Focus, dose: f64| {
-            let values = if focus == Focus::Best { best } else { defocus };
-            let factor = (dose * 0.5 / threshold) as f32;
-            let data = values.iter().map(|v| v * factor).collect();
-            Raster { width: side, height: side, pixel_nm, data }
-        };
-        let images = self.window.corners().map(|(_, corner)| image(corner.focus, corner.dose));
-        let contours = images
-            .each_ref()
-            .map(|image| contour::polygons_within(image, inner, TOLERANCE_NM, [shift; 2]));
-        let [nominal, outer, inside] =
-            images.each_ref().map(|i| i.crop([margin as isize; 2], core, core));
-        let halo = self.grid.halo as isize;
-        let areas = areas(&mask.crop([halo, halo], core, core), [&nominal, &outer, &inside]);
-        Printed { contours, areas }
-    }
-}
-
-/// Areas of pixels at or above one half.
-fn areas(mask: &Raster, printed: [&Raster; 3]) -> Areas {
-    let pixel = mask.pixel_nm * mask.pixel_nm;
-    let inside = |r: &Raster, i: usize| r.data[i] >= 0.5;
-    let count =
-        |f: &dyn Fn(usize) -> bool| (0..mask.data.len()).filter(|&i| f(i)).count() as f64 * pixel;
-    Areas {
-        mask_nm2: mask.area_nm2(),
-        printed_nm2: printed.map(|p| count(&|i| inside(p, i))),
-        l2_nm2: count(&|i| inside(printed[0], i) != inside(mask, i)),
-        pvb_nm2: count(&|i| inside(printed[1], i) != inside(printed[2], i)),
-    }
-}
-
-impl Areas {
-    fn add(&mut self, other: &Self) {
-        self.mask_nm2 += other.mask_nm2;
-        self.l2_nm2 += other.l2_nm2;
-        self.pvb_nm2 += other.pvb_nm2;
-        for (sum, area) in self.printed_nm2.iter_mut().zip(other.printed_nm2) {
-            *sum += area;
-        }
     }
 }
 
@@ -428,15 +269,30 @@ struct Files {
 }
 
 impl Files {
-    fn create(printing: &Printing, out: &Path) -> Result<Self, EngineError> {
+    fn create(printing: &Printing, folder: &Folder) -> Result<Self, EngineError> {
         let ending = printing.format.ending();
         let file = |name: &str| {
-            let path = out.join(format!("printed_{name}.{ending}"));
+            let path = folder.file(&format!("printed_{name}.{ending}"));
             PolygonWriter::create(&path, printing.library.name(), MASK_LAYER, UNIT_NM)
         };
         let [nominal, outer, inner] = printing.process.window.corners().map(|(name, _)| file(name));
         let writers = [nominal?, outer?, inner?];
         Ok(Self { writers, areas: Areas::default(), contours: [0; 3] })
+    }
+
+    /// Writes all tiles in their order; none if the run ends before their prints are there.
+    fn all(mut self, flow: &Flow) -> Result<Option<(Areas, [u64; 3])>, EngineError> {
+        let damaged = || EngineError::Setting("the run's journal was changed while it ran".into());
+        for &tile in flow.occupied.tiles() {
+            let Some(keys) = flow.take(&[tile]) else { return Ok(None) };
+            let bytes = flow.answer(&keys[0])?;
+            self.add(&flow.source.grid, tile, &Printed::from_bytes(&bytes).ok_or_else(damaged)?)?;
+            flow.assembled(1);
+        }
+        for writer in self.writers {
+            writer.finish()?;
+        }
+        Ok(Some((self.areas, self.contours)))
     }
 
     fn add(&mut self, grid: &TileGrid, tile: usize, printed: &Printed) -> Result<(), EngineError> {
@@ -450,13 +306,6 @@ impl Files {
         }
         self.areas.add(&printed.areas);
         Ok(())
-    }
-
-    fn finish(self) -> Result<(Areas, [u64; 3]), EngineError> {
-        for writer in self.writers {
-            writer.finish()?;
-        }
-        Ok((self.areas, self.contours))
     }
 }
 
@@ -472,7 +321,7 @@ pub fn images(printing: &Printing, tile: usize) -> Result<[Raster; 2], EngineErr
     let device = &printing.lanes.first().ok_or_else(none)?.device.device;
     let simulator = Simulator::new(&kernels, device).with_diffusion(printing.process.diffusion_nm);
     let sampling = simulator.sampling(printing.pixel_nm, 1)?;
-    let mask = printing.mask(&grid, tile)?;
+    let mask = printing.source(grid).target(tile)?;
     let data = TensorData::new(mask.data, [1, grid.field, grid.field]);
     let aerial = simulator.aerial(Tensor::from_data(data, device), &sampling, &sampling);
     let read = |focus: Focus| -> Result<Raster, EngineError> {

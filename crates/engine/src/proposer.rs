@@ -1,7 +1,7 @@
 //! Models on a device: targets in, masks out.
 
 use std::borrow::{Borrow, Cow};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -11,114 +11,23 @@ use lithoburn_litho::ilt::{
     Found, HardMasks, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage,
 };
 use lithoburn_litho::images::resized;
-use lithoburn_litho::{KernelSet, LithoError, Process, Simulator};
+use lithoburn_litho::{KernelSet, LithoError, Simulator};
 use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, Parallel, weights};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::built_in::shipped_weights;
-use crate::devices::Team;
+use crate::devices::team::Team;
+use crate::model::{Method, Model};
+use crate::setup::Setup;
 use crate::surrogate::TrueModel;
+use crate::tiles::scan::on_pixels;
 
 /// Steps of a trial's last level, of which two are tried as hard masks.
 const TRIAL_STEPS: usize = 6;
 
-/// How a mask is found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum Model {
-    /// Gradient descent on the pixels, from the target.
-    Ilt,
-    /// Gradient descent through a learned forward model, corrected by the true one.
-    SurrogateIlt {
-        /// Directory of the surrogate; without it, the built-in one for the kernels.
-        weights: Option<PathBuf>,
-        /// Steps between two looks at the true model.
-        correct_every: usize,
-    },
-    /// A network, then descent from its mask.
-    #[serde(untagged)]
-    Network {
-        /// Which one.
-        #[serde(rename = "name")]
-        method: Method,
-        /// Directory of the weights; without it, the built-in ones.
-        weights: Option<PathBuf>,
-        /// Steps of the correction; 0 takes the network's mask as it is.
-        correct: usize,
-    },
-}
-
-/// A method whose network proposes the mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Neural-ILT's U-Net.
-    NeuralIlt,
-    /// Neural-ILT with a backbone that never computes at full resolution.
-    NeuralIltFast,
-    /// GAN-OPC's generator.
-    GanOpc,
-}
-
-impl Method {
-    /// Name in the CLI and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NeuralIlt => "neural-ilt",
-            Self::NeuralIltFast => "neural-ilt-fast",
-            Self::GanOpc => "gan-opc",
-        }
-    }
-}
-
-impl Model {
-    /// Name in the CLI and in reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Ilt => "ilt",
-            Self::Network { method, .. } => method.name(),
-            Self::SurrogateIlt { .. } => "surrogate-ilt",
-        }
-    }
-
-    /// The descent that finds or corrects its masks.
-    fn descent(&self) -> IltConfig {
-        match self {
-            Self::Ilt | Self::SurrogateIlt { .. } => IltConfig::default(),
-            Self::Network { correct, .. } => IltConfig::correction(*correct),
-        }
-    }
-
-    /// Side of the finest pixels that its masks depend on, in nm.
-    pub(crate) fn finest_nm(&self) -> f64 {
-        let finest = |config: IltConfig| config.levels.last().map(|level| level.pixel_nm);
-        // A network alone has no level; it sees pixels of 8 nm.
-        finest(self.descent()).or_else(|| finest(IltConfig::default())).unwrap_or(1.0)
-    }
-
-    /// SHA-256 of its weights, if it has some. Built-in surrogates belong to kernels, and have none of their own here.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::Weights`] if they cannot be read.
-    pub(crate) fn weights_sha256(&self) -> Result<Option<String>, EngineError> {
-        Ok(match self {
-            Self::Network { weights: Some(directory), .. }
-            | Self::SurrogateIlt { weights: Some(directory), .. } => {
-                Some(weights::hash(directory)?)
-            }
-            Self::Network { method, weights: None, .. } => {
-                Some(weights::hash_of(shipped_weights(*method).1))
-            }
-            Self::Ilt | Self::SurrogateIlt { weights: None, .. } => None,
-        })
-    }
-}
-
 /// A model, ready on a device.
-pub struct Proposer {
+pub(crate) struct Proposer {
     optics: ThinMask,
     means: Means,
     descent: IltConfig,
@@ -156,51 +65,58 @@ enum Means {
     },
 }
 
+impl Means {
+    /// What a model needs on a device, and the SHA-256 of its weights.
+    fn load(
+        setup: &Setup,
+        device: &Device,
+        team: Option<&Team>,
+    ) -> Result<(Self, Option<String>), EngineError> {
+        let Setup { model: settings, kernels, process, .. } = setup;
+        let weights = settings.weights.as_deref();
+        if let Some(method) = settings.model.network() {
+            let (network, hash) = placed(method, weights, kernels, device, team)?;
+            return Ok((Self::Network { network, correct: settings.correct }, Some(hash)));
+        }
+        if settings.model == Model::Ilt {
+            return Ok((Self::Descent, None));
+        }
+        let model = TrueModel::of(kernels, process);
+        let (learned, hash) = model.surrogate(weights, device)?;
+        let (learned, truth) = (Box::new(learned), model.on(device)?);
+        Ok((Self::Surrogate { learned, truth, every: settings.correct_every }, Some(hash)))
+    }
+}
+
 impl Proposer {
-    /// Loads a model. Masks are held to the rules, if there are some. A team computes the model's network; everything else is
-    /// the device's.
+    /// Loads a setup's model. A team computes its network; everything else is the device's.
     ///
     /// # Errors
     ///
     /// [`EngineError::Weights`] if the weights do not load.
-    pub fn new(
-        model: &Model,
-        kernels: &KernelSet,
-        process: &Process,
-        band: Option<f64>,
-        rules: Option<MaskRules>,
+    pub(crate) fn new(
+        setup: &Setup,
         device: &Device,
         team: Option<&Team>,
     ) -> Result<Self, EngineError> {
-        let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
-        if let (Some(team), Model::Ilt | Model::SurrogateIlt { .. }) = (team, model) {
+        let Setup { model, kernels, process, .. } = setup;
+        if let (Some(team), None) = (team, model.model.network()) {
             return Err(EngineError::Setting(format!(
                 "{} has no network that {:?} could cut: use --parallel data",
-                model.name(),
+                model.model.name(),
                 team.way
             )));
         }
-        let (means, weights_hash) = match model {
-            Model::Ilt => (Means::Descent, None),
-            Model::Network { method, weights, correct } => {
-                let (network, hash) = placed(*method, weights.as_deref(), kernels, device, team)?;
-                (Means::Network { network, correct: *correct }, Some(hash))
-            }
-            Model::SurrogateIlt { weights, correct_every } => {
-                let (kernels, diffusion_nm) = (kernels.clone(), process.diffusion_nm);
-                let model = TrueModel { kernels, diffusion_nm, bake: None, window: process.window };
-                let (learned, hash) = model.surrogate(weights.as_deref(), device)?;
-                let (learned, truth) = (Box::new(learned), model.on(device)?);
-                (Means::Surrogate { learned, truth, every: *correct_every }, Some(hash))
-            }
-        };
+        let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
+        let (means, weights_hash) = Means::load(setup, device, team)?;
         let mut descent = model.descent().on_field(kernels.period_nm);
-        descent.loss.band = band.unwrap_or(descent.loss.band);
+        descent.loss.resist = process.resist;
+        descent.loss.band = setup.band();
         Ok(Self {
             optics: ThinMask::new(simulator, process.window),
             means,
             descent,
-            constraint: rules.map(Kept),
+            constraint: setup.rules.map(Kept),
             weights_hash,
             usage: Mutex::new(None),
         })
@@ -215,17 +131,21 @@ impl Proposer {
     }
 
     /// The optics on the proposer's device.
-    pub fn simulator(&self) -> &Simulator {
+    pub(crate) fn optics(&self) -> &ThinMask {
+        &self.optics
+    }
+
+    fn simulator(&self) -> &Simulator {
         self.optics.simulator()
     }
 
     /// What the last batch asked of a surrogate and of the true model, for each of its clips.
-    pub fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         self.usage.lock().ok().and_then(|usage| *usage)
     }
 
     /// Steps per batch, for a progress bar.
-    pub fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         match &self.means {
             Means::Descent | Means::Surrogate { .. } => self.descent.iterations(),
             Means::Network { correct, .. } => 1 + correct,
@@ -237,7 +157,7 @@ impl Proposer {
     /// # Errors
     ///
     /// [`EngineError::Litho`] if the device fails, a pixel size does not fit, or `watch` said stop.
-    pub fn propose<R: Borrow<Raster> + Sync>(
+    pub(crate) fn propose<R: Borrow<Raster> + Sync>(
         &self,
         targets: &[R],
         watch: &mut dyn FnMut(Progress) -> bool,
@@ -353,17 +273,6 @@ fn placed(
     let (network, hash) = load_network(method, weights, &Device::flex())?;
     let side = (kernels.period_nm / network.head().pixel_nm).round() as usize;
     Ok((team.lay(&network.program(), [1, 1, side, side])?, hash))
-}
-
-/// The target on pixels of a size that its own divide; else as it is.
-pub(crate) fn on_pixels(target: &Raster, pixel_nm: f64) -> Cow<'_, Raster> {
-    let factor = pixel_nm / target.pixel_nm;
-    let count = factor.round().max(1.0) as usize;
-    match count > 1 && (factor - factor.round()).abs() < 1e-6 && target.width.is_multiple_of(count)
-    {
-        true => Cow::Owned(target.averaged(count)),
-        false => Cow::Borrowed(target),
-    }
 }
 
 /// The target on the network's grid.

@@ -6,10 +6,10 @@
 
 use burn::tensor::{Tensor, TensorData};
 use lithoburn_layout::{Bounds, Coverage, Frame, Layout, MaskRules, Polygon, Raster, manhattan};
+use lithoburn_litho::LithoError;
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::images::resized;
 use lithoburn_litho::loss::{Goal, PrintLoss};
-use lithoburn_litho::{LithoError, ProcessWindow, Simulator};
 
 use crate::EngineError;
 
@@ -30,11 +30,9 @@ type Shot = [f64; 4];
 /// Fits rectangles to a field's mask.
 pub(crate) struct Fitter<'a> {
     /// The optics, on any device.
-    pub simulator: &'a Simulator,
-    /// The corners.
-    pub window: ProcessWindow,
-    /// Weight of the PV band, if not the default.
-    pub band: Option<f64>,
+    pub optics: &'a ThinMask,
+    /// The print's errors.
+    pub loss: PrintLoss,
     /// Rectangles at most.
     pub budget: usize,
     /// Rules, of which widths bound the rectangles' sides.
@@ -59,11 +57,9 @@ impl Fitter<'_> {
             .collect();
         let free = free_edges(&shots);
         let parts = parts(&shots);
-        let mut loss = PrintLoss::default();
-        loss.band = self.band.unwrap_or(loss.band);
+        let loss = &self.loss;
         let goal = self.goal(mask, target);
-        let model = ThinMask::new(self.simulator.clone(), self.window);
-        let imager = model.on(mask.pixel_nm, mask.pixel_nm.round().max(1.0) as usize)?;
+        let imager = self.optics.on(mask.pixel_nm, mask.pixel_nm.round().max(1.0) as usize)?;
         let mut moments = vec![[[0.0; 2]; 4]; shots.len()];
         let mut best: Option<(f32, Vec<Shot>)> = None;
         for step in 0..STEPS {
@@ -110,7 +106,7 @@ impl Fitter<'_> {
 
     fn upload(&self, raster: &Raster) -> Tensor<3> {
         let data = TensorData::new(raster.data.clone(), [1, raster.height, raster.width]);
-        Tensor::from_data(data, self.simulator.device())
+        Tensor::from_data(data, self.optics.simulator().device())
     }
 
     /// The rectangles' coverage of the mask's pixels.
@@ -280,25 +276,20 @@ mod tests {
     use super::*;
     use crate::default_kernels;
     use burn::tensor::Device;
+    use lithoburn_litho::{ProcessWindow, Simulator};
 
     /// Finite differences of the error are the second implementation.
     #[test]
     fn an_edges_slope_is_that_of_the_error() -> Result<(), EngineError> {
         let (kernels, device) = (default_kernels().expect("built in"), Device::flex());
         let simulator = Simulator::new(&kernels, &device);
-        let fitter = Fitter {
-            simulator: &simulator,
-            window: ProcessWindow::default(),
-            band: None,
-            budget: 1,
-            rules: None,
-        };
+        let optics = ThinMask::new(simulator, ProcessWindow::default());
+        let fitter = Fitter { optics: &optics, loss: PrintLoss::default(), budget: 1, rules: None };
         let like = Raster::new(256, 256, 8.0);
         let shots = [[900.3, 803.0, 1003.1, 1301.9]];
         let target = drawn(&[[910.0, 800.0, 1000.0, 1300.0]], &like);
         let goal = fitter.goal(&like, &target);
-        let model = ThinMask::new(simulator.clone(), ProcessWindow::default());
-        let imager = model.on(8.0, 8)?;
+        let imager = optics.on(8.0, 8)?;
         let loss = PrintLoss::default();
         let error = |shots: &[Shot]| -> Result<f64, EngineError> {
             let images = imager.images(fitter.image(shots, &like));

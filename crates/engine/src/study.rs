@@ -22,7 +22,7 @@ use lithoburn_pool::Chosen;
 use serde::Serialize;
 
 use crate::EngineError;
-use crate::proposer::Method;
+use crate::model::Method;
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -110,12 +110,12 @@ pub struct Measurement {
     pub seconds: f64,
     /// Images a second.
     pub rate: f64,
-    /// Rate over that of one device.
-    pub speedup: f64,
+    /// Rate over that of one device; none if one device was not measured.
+    pub speedup: Option<f64>,
     /// Speedup that was predicted before.
     pub predicted: f64,
     /// Speedup over devices.
-    pub efficiency: f64,
+    pub efficiency: Option<f64>,
     /// Seconds of a batch: half, 95 and 99 of 100 took no longer.
     pub latency: [f64; 3],
     /// Share of the time in which each device was busy.
@@ -130,6 +130,14 @@ pub struct Measurement {
     pub bottleneck: String,
     /// Price of 1000 images.
     pub price_per_1000: Option<f64>,
+}
+
+impl Measurement {
+    /// Sets it beside the rate of one device, if that was measured.
+    fn compare(&mut self, alone: Option<f64>) {
+        self.speedup = alone.map(|one| self.rate / one);
+        self.efficiency = self.speedup.map(|speedup| speedup / self.devices as f64);
+    }
 }
 
 /// All measurements, with what a reader needs to repeat them.
@@ -202,9 +210,10 @@ impl Study {
                         Err(error) => return Err(error.into()),
                     },
                 };
-                let one = *alone.get_or_insert(found.rate / found.speedup);
-                found.speedup = found.rate / one;
-                found.efficiency = found.speedup / devices as f64;
+                if devices == 1 {
+                    alone = Some(found.rate);
+                }
+                found.compare(alone);
                 let hourly = self.price_per_hour.map(|price| price * devices as f64);
                 found.price_per_1000 = hourly.map(|price| price * 1000.0 / found.rate / 3600.0);
                 findings.measurements.push(found);

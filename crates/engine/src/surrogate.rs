@@ -1,22 +1,16 @@
-//! Surrogate-ILT: which surrogate goes with which true model, and what it saves.
+//! Surrogate-ILT: which surrogate goes with which true model.
 
 use std::path::Path;
-use std::time::Instant;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use lithoburn_layout::Raster;
+use burn::tensor::Device;
 use lithoburn_litho::bake::{Bake, BakeConfig};
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
-use lithoburn_litho::ilt::{Found, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage};
-use lithoburn_litho::{KernelSet, LithoError, ProcessWindow, Resist, Simulator};
+use lithoburn_litho::{KernelSet, Process, ProcessWindow, Resist, Simulator};
 use lithoburn_models::{LearnedModel, Surrogate, Truth, kernels_sha256, weights};
-use serde::Serialize;
 
 use crate::EngineError;
-use crate::built_in::shipped_surrogates;
-
-/// Steps between two looks at the true model, by default: 12 looks in the default descent of 240 steps.
-pub const CORRECT_EVERY: usize = 20;
+use crate::built_in::{shipped_surrogates, shipped_weights};
+use crate::model::{Model, ModelSettings};
 
 /// A true forward model: optics, and the resist behind them.
 #[derive(Clone, Debug)]
@@ -32,6 +26,12 @@ pub struct TrueModel {
 }
 
 impl TrueModel {
+    /// Thin masks and the threshold resist.
+    pub(crate) fn of(kernels: &KernelSet, process: &Process) -> Self {
+        let Process { window, diffusion_nm, .. } = *process;
+        Self { kernels: kernels.clone(), diffusion_nm, bake: None, window }
+    }
+
     /// What distinguishes it from another.
     pub fn identity(&self) -> Truth {
         Truth {
@@ -103,120 +103,22 @@ impl TrueModel {
 const HOW_TO_TRAIN: &str = "train one with `lithoburn train --model surrogate-ilt --out DIR` and the same \
                             --kernels (and --bake), then name it with --weights DIR";
 
-/// One descent, measured by the true model at the mask's own pixels.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Run {
-    /// Area where the nominal print is not the target, in nm².
-    pub l2_nm2: f64,
-    /// Area between the outer and the inner print, in nm².
-    pub pvb_nm2: f64,
-    /// Seconds of the descent.
-    pub seconds: f64,
-    /// What it asked of its models.
-    #[serde(flatten)]
-    pub usage: Usage,
-}
-
-/// A clip, corrected with the true model alone and with the surrogate.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Compared {
-    /// With the true model's gradient at every step.
-    pub exact: Run,
-    /// With the surrogate's, corrected now and then.
-    pub surrogate: Run,
-}
-
-/// The two ways to a mask, side by side.
-pub struct Comparison<'a> {
-    /// The true model.
-    pub model: &'a TrueModel,
-    /// Its surrogate, and what it is corrected by.
-    pub surrogate: &'a LearnedModel,
-    /// Steps between corrections.
-    pub correct_every: usize,
-    /// The descent.
-    pub descent: &'a IltConfig,
-    /// What masks must be like.
-    pub constraint: Option<&'a dyn MaskConstraint>,
-    /// Where to compute.
-    pub device: &'a Device,
-}
-
-impl Comparison<'_> {
-    /// Corrects a field's target both ways.
-    ///
-    /// # Errors
-    ///
-    /// [`EngineError::Litho`] if a pixel size does not fit, the device fails, or `watch` said stop.
-    pub fn run(
-        &self,
-        target: &Raster,
-        watch: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<Compared, EngineError> {
-        let truth = self.model.on(self.device)?;
-        let tensor = |raster: &Raster, device: &Device| {
-            let data = TensorData::new(raster.data.clone(), [1, raster.height, raster.width]);
-            Tensor::<3>::from_data(data, device)
-        };
-        let target_there = tensor(target, self.device);
-        let exact = Ilt::new(self.descent, truth.as_ref());
-        let surrogate = Ilt::new(self.descent, truth.as_ref())
-            .with_surrogate(self.surrogate, self.correct_every);
-        let [exact, surrogate] = [exact, surrogate].map(|descent| {
-            let descent = descent.with_constraint(self.constraint);
-            self.timed(target, || descent.run(&target_there, &Start::Target, &mut *watch))
-        });
-        Ok(Compared { exact: exact?, surrogate: surrogate? })
-    }
-
-    /// Runs a descent against the clock and measures its mask, in f32 on the CPU.
-    fn timed(
-        &self,
-        target: &Raster,
-        descend: impl FnOnce() -> Result<Found, LithoError>,
-    ) -> Result<Run, EngineError> {
-        let start = Instant::now();
-        let Found { masks, usage } = descend()?;
-        let n = masks.size;
-        let seconds = start.elapsed().as_secs_f64();
-        let host = Device::flex();
-        let truth = self.model.on(&host)?;
-        let pixel_nm = truth.period_nm() / n as f64;
-        let imager =
-            truth.on(pixel_nm, (pixel_nm / self.descent.point_nm).round().max(1.0) as usize)?;
-        let images = imager.images(masks.to_tensor(&host));
-        let level = Resist::default().threshold as f32;
-        let printed = |image: &Tensor<3>| -> Result<Vec<bool>, LithoError> {
-            Ok(values(image.clone())?.into_iter().map(|v| v >= level).collect())
-        };
-        let [nominal, outer, inner] = images.each();
-        let (nominal, outer, inner) = (printed(nominal)?, printed(outer)?, printed(inner)?);
-        let target = on_grid(target, n)?.binary();
-        let differ =
-            |a: &[bool], b: &[bool]| a.iter().zip(b).filter(|(a, b)| a != b).count() as f64;
-        let area = pixel_nm * pixel_nm;
-        Ok(Run {
-            l2_nm2: differ(&nominal, &target) * area,
-            pvb_nm2: differ(&outer, &inner) * area,
-            seconds,
-            usage,
-        })
-    }
-}
-
-/// A target on `n` pixels a side.
-fn on_grid(target: &Raster, n: usize) -> Result<Raster, EngineError> {
-    match target.width {
-        width if width == n => Ok(target.clone()),
-        width if width.is_multiple_of(n) => Ok(target.averaged(width / n)),
-        width => Err(EngineError::Setting(format!(
-            "a target of {width} pixels has no whole number of them in each of the mask's {n}"
-        ))),
-    }
-}
-
-fn values(image: Tensor<3>) -> Result<Vec<f32>, LithoError> {
-    image
-        .try_into_vec_as::<f32>()
-        .map_err(|e| LithoError::Device { doing: "read the mask", problem: e.to_string() })
+/// SHA-256 of a model's weights, if it has some.
+///
+/// # Errors
+///
+/// [`EngineError`] if they cannot be read, or no built-in surrogate is made for these optics.
+pub(crate) fn weights_sha256(
+    settings: &ModelSettings,
+    kernels: &KernelSet,
+    process: &Process,
+) -> Result<Option<String>, EngineError> {
+    Ok(match (settings.model, &settings.weights) {
+        (Model::Ilt, _) => None,
+        (_, Some(directory)) => Some(weights::hash(directory)?),
+        (Model::SurrogateIlt, None) => {
+            Some(TrueModel::of(kernels, process).surrogate(None, &Device::flex())?.1)
+        }
+        (model, None) => model.network().map(|method| weights::hash_of(shipped_weights(method).1)),
+    })
 }

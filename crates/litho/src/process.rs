@@ -3,6 +3,8 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::Resist;
+
 /// Which set of kernels an image is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,6 +67,9 @@ pub struct Process {
     /// blurred with before the threshold. 0 is a resist without diffusion, the contest's.
     #[serde(default)]
     pub diffusion_nm: f64,
+    /// When the pattern prints.
+    #[serde(default)]
+    pub resist: Resist,
 }
 
 /// What the resist makes of the light at the three corners, on the scale of the threshold resist: a pattern

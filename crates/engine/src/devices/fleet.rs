@@ -7,25 +7,26 @@ use lithoburn_models::{LayerKind, Program};
 use lithoburn_pool::plan::{Parallelisable, Split};
 use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, memory, plan};
 
-use crate::chip::Lane;
-use crate::devices::{Probe, probe};
-use crate::devices::{link_speed, places, stage_costs};
+use super::lane::Lane;
+use super::probe::{Probe, probe};
+use super::team::{Team, Way, link_speed, places, stage_costs};
+use crate::EngineError;
 use crate::proposer::load_network;
-use crate::{EngineError, Job, Model, Team, Way};
+use crate::setup::Setup;
 
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 2;
 /// Tiles that a GPU computes at once at most: more hardly raise the rate (26 clips/s at 25 and at 50 on an H200).
 const MOST_BATCH: usize = 24;
 
-/// What a job asks of its devices.
+/// What a correction asks of its devices.
 #[derive(Clone, Debug)]
 pub struct Wish {
     /// How to use several.
     pub strategy: Strategy,
     /// Tiles at once on each device; none chooses.
     pub batch: Option<usize>,
-    /// Tiles of the job.
+    /// Tiles in all.
     pub tiles: usize,
     /// Most bytes that may be used of devices, by name.
     pub budgets: Vec<(String, u64)>,
@@ -33,6 +34,21 @@ pub struct Wish {
     pub offload: bool,
     /// Whether to try the model on every device even if nothing depends on it.
     pub probe: bool,
+}
+
+impl Default for Wish {
+    /// One tile, shared out as seems best.
+    fn default() -> Self {
+        let (batch, budgets) = (None, Vec::new());
+        Self { strategy: Strategy::Auto, batch, tiles: 1, budgets, offload: false, probe: false }
+    }
+}
+
+impl Wish {
+    /// Whether devices shall compute one network together.
+    pub(crate) fn is_joint(&self) -> bool {
+        self.offload || !matches!(self.strategy, Strategy::Auto | Strategy::Data)
+    }
 }
 
 /// A plan, and what it rests on.
@@ -46,14 +62,52 @@ pub struct Fleet {
     pub probes: Vec<Probe>,
     /// Who computes tiles.
     pub lanes: Vec<Lane>,
+    /// Devices on which the model does not run, with the reason; the plan is without them.
+    pub left_out: Vec<(String, String)>,
 }
 
-/// Plans a job on devices.
+/// Devices that were tried.
+struct Tried {
+    devices: Vec<Chosen>,
+    probes: Vec<Probe>,
+    left_out: Vec<(String, String)>,
+}
+
+/// Tries each device once. One that fails is left out; if all do, the first one's error is the answer.
+fn tried(
+    devices: &[Chosen],
+    probe: &dyn Fn(&Chosen) -> Result<Probe, EngineError>,
+) -> Result<Tried, EngineError> {
+    let mut found = Tried { devices: Vec::new(), probes: Vec::new(), left_out: Vec::new() };
+    let mut first = None;
+    for device in devices {
+        if found.left_out.iter().any(|(name, _)| *name == device.name) {
+            continue;
+        }
+        if !found.probes.iter().any(|p| p.device == device.name) {
+            match probe(device) {
+                Ok(probe) => found.probes.push(probe),
+                Err(error) => {
+                    found.left_out.push((device.name.clone(), error.to_string()));
+                    first = first.or(Some(error));
+                    continue;
+                }
+            }
+        }
+        found.devices.push(device.clone());
+    }
+    match first {
+        Some(error) if found.devices.is_empty() => Err(error),
+        _ => Ok(found),
+    }
+}
+
+/// Plans a correction on devices.
 ///
 /// # Errors
 ///
-/// [`EngineError::Pool`] if nothing fits, with what would be needed; [`EngineError`] if a trial fails.
-pub fn fleet(job: &Job, devices: &[Chosen], wish: &Wish) -> Result<Fleet, EngineError> {
+/// [`EngineError::Pool`] if nothing fits, with what would be needed; [`EngineError`] if a trial fails on every device.
+pub(crate) fn fleet(setup: &Setup, devices: &[Chosen], wish: &Wish) -> Result<Fleet, EngineError> {
     let stranger = wish.budgets.iter().find(|(name, _)| devices.iter().all(|d| d.name != *name));
     if let Some((name, _)) = stranger {
         let names: Vec<&str> = devices.iter().map(|d| d.name.as_str()).collect();
@@ -61,39 +115,46 @@ pub fn fleet(job: &Job, devices: &[Chosen], wish: &Wish) -> Result<Fleet, Engine
         let problem = format!("memory is given for {name:?}, but the devices are {used}");
         return Err(EngineError::Setting(problem));
     }
-    let labels = labels(devices);
     let alone = devices.len() == 1 && matches!(wish.strategy, Strategy::Auto | Strategy::Data);
     let needed = wish.probe || !alone || (wish.batch.is_none() && devices[0].name != "cpu");
-    let mut probes: Vec<Probe> = Vec::new();
-    if needed && !wish.offload {
-        for device in devices {
-            if !probes.iter().any(|p| p.device == device.name) {
-                probes.push(probe(job, device)?);
-            }
-        }
-    }
+    let Tried { devices, probes, left_out } = match needed && !wish.offload {
+        true => tried(devices, &|device| probe(setup, device))?,
+        false => Tried { devices: devices.to_vec(), probes: Vec::new(), left_out: Vec::new() },
+    };
+    let (plan, states) = planned(setup, &devices, &probes, wish)?;
+    let lanes = lanes(&plan, &devices, &labels(&devices), wish);
+    Ok(Fleet { plan, states, probes, lanes, left_out })
+}
+
+/// A plan for devices of which it is known what the model takes of them.
+fn planned(
+    setup: &Setup,
+    devices: &[Chosen],
+    probes: &[Probe],
+    wish: &Wish,
+) -> Result<(Plan, Vec<DeviceState>), EngineError> {
+    let labels = labels(devices);
     let states: Vec<DeviceState> =
-        devices.iter().zip(&labels).map(|(d, label)| state(d, label, &probes, wish)).collect();
-    let mut demand = demand(job, devices, &probes, wish);
-    let network = matches!(job.model, Model::Network { .. });
+        devices.iter().zip(&labels).map(|(d, label)| state(d, label, probes, wish)).collect();
+    let mut demand = demand(setup, devices, probes, wish);
+    let network = setup.model.model.network().is_some();
     let explicit = !matches!(wish.strategy, Strategy::Auto | Strategy::Data);
     if explicit && !network {
-        let name = job.model.name();
+        let name = setup.model.model.name();
         return Err(EngineError::Setting(format!(
             "{name} has no network to cut: use --parallel data, which shares tiles"
         )));
     }
     if explicit {
-        measure(job, devices, &mut demand)?;
+        measure(setup, devices, &mut demand)?;
     }
     let mut found = plan(&demand, &states, wish.strategy);
     if matches!(found, Err(PlanError::TooBig { .. })) && network && !explicit {
-        measure(job, devices, &mut demand)?;
+        measure(setup, devices, &mut demand)?;
         found = plan(&demand, &states, wish.strategy);
     }
     let plan = found.map_err(|e| EngineError::Pool(e.to_string()))?;
-    let lanes = lanes(&plan, devices, &labels, wish);
-    Ok(Fleet { plan, states, probes, lanes })
+    Ok((plan, states))
 }
 
 /// Names that differ, where a device is used more than once.
@@ -117,14 +178,14 @@ fn state(device: &Chosen, label: &str, probes: &[Probe], wish: &Wish) -> DeviceS
     }
 }
 
-fn demand(job: &Job, devices: &[Chosen], probes: &[Probe], wish: &Wish) -> Demand {
+fn demand(setup: &Setup, devices: &[Chosen], probes: &[Probe], wish: &Wish) -> Demand {
     let most =
         |value: &dyn Fn(&Probe) -> Option<f64>| probes.iter().filter_map(value).fold(0.0, f64::max);
     let cpu = devices.iter().all(|d| d.name == "cpu");
     let own = if cpu { 1 } else { MOST_BATCH.min(wish.tiles) };
     Demand {
-        model: job.model.name().into(),
-        tile_px: (job.kernels.period_nm / job.pixel_nm).round() as usize,
+        model: setup.model.model.name().into(),
+        tile_px: (setup.kernels.period_nm / setup.pixel_nm).round() as usize,
         tiles: wish.tiles,
         batch: wish.batch.unwrap_or(own),
         fixed_bytes: most(&|p| {
@@ -138,11 +199,11 @@ fn demand(job: &Job, devices: &[Chosen], probes: &[Probe], wish: &Wish) -> Deman
 }
 
 /// Measures the network's layers, and what cutting a tile would cost.
-fn measure(job: &Job, devices: &[Chosen], demand: &mut Demand) -> Result<(), EngineError> {
-    let Model::Network { method, weights, .. } = &job.model else { return Ok(()) };
-    let (network, _) = load_network(*method, weights.as_deref(), &Device::flex())?;
+fn measure(setup: &Setup, devices: &[Chosen], demand: &mut Demand) -> Result<(), EngineError> {
+    let Some(method) = setup.model.model.network() else { return Ok(()) };
+    let (network, _) = load_network(method, setup.model.weights.as_deref(), &Device::flex())?;
     let program = network.program();
-    let side = (job.kernels.period_nm / network.head().pixel_nm).round() as usize;
+    let side = (setup.kernels.period_nm / network.head().pixel_nm).round() as usize;
     let images = [1, 1, side, side];
     let costs = costs(&program, &devices[0].device, images, DType::F32, REPEATS)?;
     demand.link_bytes_per_s = link_speed(&places(devices, None))?;
@@ -225,4 +286,38 @@ fn lanes(plan: &Plan, devices: &[Chosen], labels: &[String], wish: &Wish) -> Vec
         Lane { device: group[0].clone(), batch, team }
     };
     groups.into_iter().map(lane).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> Chosen {
+        let (name, card, reason) = (name.to_string(), String::new(), String::new());
+        Chosen { name, card, reason, device: Device::flex() }
+    }
+
+    fn found(device: &Chosen) -> Result<Probe, EngineError> {
+        if device.name == "cuda:1" {
+            return Err(EngineError::Pool("the trial of the model failed: device lost".into()));
+        }
+        let device = device.name.clone();
+        Ok(Probe { device, fixed_bytes: None, bytes_per_pixel: None, seconds: 1.0 })
+    }
+
+    #[test]
+    fn a_device_that_fails_its_trial_is_left_out_and_named() {
+        let devices = ["cuda:0", "cuda:1", "cuda:1", "cuda:0"].map(device);
+        let tried = tried(&devices, &found).expect("two work");
+        let names: Vec<&str> = tried.devices.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!((names.as_slice(), tried.probes.len()), (["cuda:0", "cuda:0"].as_slice(), 1));
+        assert_eq!(tried.left_out.len(), 1);
+        assert!(tried.left_out[0].1.contains("device lost"), "{:?}", tried.left_out);
+    }
+
+    #[test]
+    fn without_a_device_that_works_the_first_ones_error_is_the_answer() {
+        let error = tried(&[device("cuda:1")], &found).map(|t| t.devices.len()).expect_err("none");
+        assert!(error.to_string().contains("device lost"), "{error}");
+    }
 }

@@ -10,7 +10,9 @@ use lithoburn_layout::Raster;
 use lithoburn_pool::{Chosen, memory};
 use serde::Serialize;
 
-use crate::{EngineError, Job, Proposer};
+use crate::EngineError;
+use crate::proposer::Proposer;
+use crate::setup::Setup;
 
 /// Tiles of the second trial on a GPU.
 const GPU_TILES: usize = 4;
@@ -39,15 +41,15 @@ impl Probe {
     }
 }
 
-/// Tries a job's model on a device.
+/// Tries a setup's model on a device.
 ///
 /// # Errors
 ///
 /// [`EngineError`] if the model does not load or the device fails.
-pub fn probe(job: &Job, device: &Chosen) -> Result<Probe, EngineError> {
-    let (job, device) = (job.clone(), device.clone());
+pub(crate) fn probe(setup: &Setup, device: &Chosen) -> Result<Probe, EngineError> {
+    let (setup, device) = (setup.clone(), device.clone());
     let trial = std::thread::Builder::new().name("probe".into()).spawn(move || {
-        let found = trial(&job, &device);
+        let found = trial(&setup, &device);
         device.device.memory_cleanup();
         found
     });
@@ -58,25 +60,16 @@ pub fn probe(job: &Job, device: &Chosen) -> Result<Probe, EngineError> {
     })
 }
 
-fn trial(job: &Job, device: &Chosen) -> Result<Probe, EngineError> {
-    let size = (job.kernels.period_nm / job.pixel_nm).round() as usize;
+fn trial(setup: &Setup, device: &Chosen) -> Result<Probe, EngineError> {
+    let size = (setup.kernels.period_nm / setup.pixel_nm).round() as usize;
     let held = || match device.name.as_str() {
         "cpu" => memory::host_peak(),
         name => memory::held(name, &device.device),
     };
     let before = held();
-    let proposer = Proposer::new(
-        &job.model,
-        &job.kernels,
-        &job.process,
-        job.band,
-        job.rules,
-        &device.device,
-        None,
-    )?
-    .short();
+    let proposer = Proposer::new(setup, &device.device, None)?.short();
     let tiles =
-        vec![bar(size, job.pixel_nm); if device.name == "cpu" { CPU_TILES } else { GPU_TILES }];
+        vec![bar(size, setup.pixel_nm); if device.name == "cpu" { CPU_TILES } else { GPU_TILES }];
     let run = |count: usize| proposer.propose(&tiles[..count], &mut |_| true).map(|_| held());
     let one = run(1)?;
     // The least of some: a first one still loads kernels, and speeds decide who gets how much.

@@ -86,10 +86,9 @@ pub(super) fn measure(
         images,
         seconds: report.seconds,
         rate,
-        // Of the first measurement, which is the reference.
-        speedup: devices as f64,
+        speedup: None,
         predicted: devices as f64,
-        efficiency: 1.0,
+        efficiency: None,
         latency: worst,
         memory: study.devices[..devices].iter().map(held).collect(),
         bubble: None,

@@ -17,7 +17,7 @@ use lithoburn_ranks::pipeline::PipelineReport;
 
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
-use crate::devices::{balanced, cuts, link_speed, places};
+use crate::devices::team::{balanced, cuts, link_speed, places};
 use crate::proposer::load_network;
 
 /// Runs of each layer when its cost is measured.
@@ -36,7 +36,7 @@ pub(super) fn measure(
     devices: usize,
     costs: &mut Vec<LayerCost>,
 ) -> Result<Result<Measurement, ParallelError>, EngineError> {
-    let bench = Bench::new(study, devices)?;
+    let bench = Setting::new(study, devices)?;
     Ok(match kind {
         Kind::Pipeline => bench.pipeline(costs),
         Kind::Tensor => bench.tensor(),
@@ -46,7 +46,7 @@ pub(super) fn measure(
 }
 
 /// What all ways have in common.
-struct Bench<'a> {
+struct Setting<'a> {
     study: &'a Study,
     chosen: &'a [Chosen],
     program: Program,
@@ -65,7 +65,7 @@ impl Passes {
     }
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Setting<'a> {
     fn new(study: &'a Study, devices: usize) -> Result<Self, EngineError> {
         let program = match study.width {
             Some(width) => {
@@ -138,7 +138,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn found(&self, kind: Kind, passes: &Passes, predicted: f64, alone: f64) -> Measurement {
+    fn found(&self, kind: Kind, passes: &Passes, predicted: f64) -> Measurement {
         let latency = Latency::of(&passes.seconds);
         let held = |d: &Chosen| memory::held(&d.name, &d.device);
         Measurement {
@@ -149,9 +149,9 @@ impl<'a> Bench<'a> {
             images: passes.images * passes.seconds.len(),
             seconds: passes.seconds.iter().sum(),
             rate: passes.rate(),
-            speedup: if self.chosen.len() == 1 { 1.0 } else { passes.rate() * alone },
+            speedup: None,
             predicted,
-            efficiency: 1.0,
+            efficiency: None,
             latency: [latency.p50, latency.p95, latency.p99],
             utilisation: Vec::new(),
             memory: self.chosen.iter().map(held).collect(),
@@ -197,7 +197,7 @@ impl<'a> Bench<'a> {
         };
         let (sum, most) = (stages.iter().sum::<f64>(), stages.iter().copied().fold(0.0, f64::max));
         let predicted = many * sum / (sum + (many - 1.0) * most);
-        let mut found = self.found(Kind::Pipeline, &passes, predicted, sum / batch as f64);
+        let mut found = self.found(Kind::Pipeline, &passes, predicted);
         found.utilisation =
             report.busy_seconds.iter().map(|busy| busy / report.wall_seconds).collect();
         found.bubble = Some([report.bubble(), report.best_bubble()]);
@@ -231,7 +231,7 @@ impl<'a> Bench<'a> {
         let passes = self.batches(&network)?;
         let (ways, report) = (network.ways(), network.report());
         let predicted = ways.alone_seconds / ways.seconds;
-        let mut found = self.found(Kind::Tensor, &passes, predicted, f64::NAN);
+        let mut found = self.found(Kind::Tensor, &passes, predicted);
         self.exchanged(&mut found, &report);
         let how = if network.is_native() { "NCCL" } else { "copies between devices" };
         found.bottleneck += &format!(", sums by {how}");
@@ -243,7 +243,7 @@ impl<'a> Bench<'a> {
         let network = Spatial::new(&self.program, &self.places, self.study.precision)?;
         let passes = self.batches(&network)?;
         let predicted = self.places.len() as f64;
-        let mut found = self.found(Kind::Spatial, &passes, predicted, f64::NAN);
+        let mut found = self.found(Kind::Spatial, &passes, predicted);
         self.exchanged(&mut found, &network.report());
         Ok(found)
     }
@@ -274,7 +274,7 @@ impl<'a> Bench<'a> {
         let network = Offloaded::new(&self.program, &self.places[0], self.study.precision)?;
         let passes = self.batches(&network)?;
         let report = network.report();
-        let mut found = self.found(Kind::Offload, &passes, 1.0, f64::NAN);
+        let mut found = self.found(Kind::Offload, &passes, 1.0);
         found.traffic = Some(report.weight_bytes);
         found.utilisation = vec![1.0 - report.waited_seconds / report.wall_seconds];
         found.bottleneck = format!(

@@ -44,9 +44,9 @@ impl Findings {
                 m.images.to_string(),
                 format!("{:.6}", m.seconds),
                 format!("{:.3}", m.rate),
-                format!("{:.4}", m.speedup),
+                m.speedup.map_or(String::new(), |v| format!("{v:.4}")),
                 format!("{:.4}", m.predicted),
-                format!("{:.4}", m.efficiency),
+                m.efficiency.map_or(String::new(), |v| format!("{v:.4}")),
                 list(m.latency.iter().map(|v| format!("{v:.6}")).collect()).replace(' ', ","),
                 list(m.utilisation.iter().map(|v| format!("{v:.4}")).collect()),
                 list(m.memory.iter().map(|v| v.map_or("-".into(), |v| v.to_string())).collect()),
@@ -144,11 +144,11 @@ impl Findings {
                 lines
             });
         let latency: Vec<Series> = latency.collect();
-        let mut speedups = series(Growth::Strong, &|m| m.speedup);
+        let mut speedups = series(Growth::Strong, &|m| m.speedup.unwrap_or(f64::NAN));
         speedups.push(ideal);
         draw(&[
             chart("Speedup", "times one device", speedups),
-            chart("Efficiency", "speedup / devices", both(&|m| m.efficiency)),
+            chart("Efficiency", "speedup / devices", both(&|m| m.efficiency.unwrap_or(f64::NAN))),
             chart("Latency of a batch", "milliseconds", latency),
         ])
     }
@@ -178,9 +178,9 @@ fn section(kind: Kind, rows: &[&Measurement]) -> String {
             m.devices.to_string(),
             m.batch.to_string(),
             format!("{:.1}", m.rate),
-            format!("{:.3}", m.speedup),
+            m.speedup.map_or_else(dash, |v| format!("{v:.3}")),
             format!("{:.3}", m.predicted),
-            format!("{:.3}", m.efficiency),
+            m.efficiency.map_or_else(dash, |v| format!("{v:.3}")),
             m.latency.map(|v| format!("{:.2}", v * 1e3)).join(" / "),
             percents.join(", "),
             memory.join(", "),

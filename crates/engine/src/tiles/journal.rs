@@ -27,6 +27,21 @@ pub(crate) enum Kind {
     Mask,
     /// The numbers of a tile.
     Measured,
+    /// How a tile prints.
+    Printed,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Mask, Self::Measured, Self::Printed];
+
+    /// Its byte in a record.
+    fn code(self) -> u8 {
+        match self {
+            Self::Mask => 1,
+            Self::Measured => 2,
+            Self::Printed => 3,
+        }
+    }
 }
 
 const MAGIC: &[u8; 8] = b"LITHOTIL";
@@ -125,14 +140,11 @@ impl Journal {
         if self.has(kind, key) {
             return Ok(());
         }
-        let size = payload.len() as u32;
-        let mut record = Vec::with_capacity(payload.len() + FRAME as usize);
-        record.push(code(kind));
-        record.extend_from_slice(key);
-        record.extend_from_slice(&size.to_le_bytes());
-        record.extend_from_slice(payload);
-        let check = Sha256::digest(&record);
-        record.extend_from_slice(&check[..CHECK]);
+        let size = u32::try_from(payload.len()).map_err(|_| {
+            let large = std::io::Error::other("a tile's record is larger than 4 GiB");
+            LayoutError::Write(self.path.clone(), large)
+        })?;
+        let record = record(kind, key, payload, size);
         let write = |file: &mut File| {
             file.seek(SeekFrom::Start(self.end))?;
             file.write_all(&record)
@@ -143,20 +155,25 @@ impl Journal {
         Ok(())
     }
 
-    /// A record's payload.
+    /// A record's payload, checked again: a disk, or another program, may have changed it since.
     ///
     /// # Errors
     ///
-    /// [`LayoutError::Read`].
+    /// [`LayoutError::Read`], also if it is not what was written.
     pub(crate) fn read(&mut self, kind: Kind, key: &Key) -> Result<Option<Vec<u8>>, LayoutError> {
         let Some(&(place, size)) = self.places.get(&(kind, *key)) else { return Ok(None) };
-        let mut payload = vec![0; size as usize];
-        let read = |file: &mut File, payload: &mut [u8]| {
-            file.seek(SeekFrom::Start(place))?;
-            file.read_exact(payload)
-        };
-        read(&mut self.file, &mut payload).map_err(|e| LayoutError::Read(self.path.clone(), e))?;
-        Ok(Some(payload))
+        let failed = |e| LayoutError::Read(self.path.clone(), e);
+        let mut found = vec![0; size as usize + CHECK];
+        self.file.seek(SeekFrom::Start(place)).map_err(failed)?;
+        self.file.read_exact(&mut found).map_err(failed)?;
+        let payload = &found[..size as usize];
+        if record(kind, key, payload, size)[HEAD..] != found {
+            return Err(failed(std::io::Error::other(
+                "a tile's record was changed after it was written: delete the file to start anew",
+            )));
+        }
+        found.truncate(size as usize);
+        Ok(Some(found))
     }
 
     /// Deletes the file: its run is done.
@@ -169,18 +186,23 @@ impl Journal {
     }
 }
 
-fn code(kind: Kind) -> u8 {
-    match kind {
-        Kind::Mask => 1,
-        Kind::Measured => 2,
-    }
+/// A record's bytes, with its check.
+fn record(kind: Kind, key: &Key, payload: &[u8], size: u32) -> Vec<u8> {
+    let mut record = Vec::with_capacity(payload.len() + FRAME as usize);
+    record.push(kind.code());
+    record.extend_from_slice(key);
+    record.extend_from_slice(&size.to_le_bytes());
+    record.extend_from_slice(payload);
+    let check = Sha256::digest(&record);
+    record.extend_from_slice(&check[..CHECK]);
+    record
 }
 
 /// The next record's kind, key and size, if it is whole and fits into the `left` bytes.
 fn whole_record(reader: &mut impl Read, left: u64) -> Option<(Kind, Key, u32)> {
     let mut record = vec![0; HEAD];
     reader.read_exact(&mut record).ok()?;
-    let kind = [Kind::Mask, Kind::Measured].into_iter().find(|&kind| code(kind) == record[0])?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.code() == record[0])?;
     let key: Key = record[1..33].try_into().ok()?;
     let size = u32::from_le_bytes(record[33..37].try_into().ok()?);
     if u64::from(size) + FRAME > left {
@@ -252,6 +274,21 @@ mod tests {
             let journal = Journal::open(&path, &key(0)).expect("it is ours");
             assert_eq!(journal.count(Kind::Mask), whole, "changed at {at}");
         }
+    }
+
+    /// A record was good when the file was opened, and is not when it is read.
+    #[test]
+    fn what_changes_under_a_running_run_is_not_taken_for_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tiles");
+        let mut journal = filled(&path);
+        let mut bytes = std::fs::read(&path).expect("read");
+        let third = HEADER as usize + 2 * FRAME as usize + 30 + HEAD;
+        bytes[third + 7] ^= 1;
+        std::fs::write(&path, &bytes).expect("changed");
+        let error = journal.read(Kind::Mask, &key(3)).expect_err("changed").to_string();
+        assert!(error.contains("changed after it was written"), "{error}");
+        assert_eq!(journal.read(Kind::Mask, &key(2)).expect("as it was"), Some(vec![2; 20]));
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! A tile's numbers: simulated once for each pair of target and mask.
+
+use lithoburn_layout::{Bounds, Raster, TileGrid, Violation, fracture};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Chip;
+use crate::EngineError;
+use crate::evaluate::{Design, Evaluation, Evaluator, Metrics};
+use crate::report::{Place, Seams};
+use crate::tiles::Flow;
+use crate::tiles::journal::{Key, Kind};
+use crate::tiles::packed::Packed;
+
+/// Sites this near to a core's border are its seam's, in nm.
+const SEAM_NM: f64 = 100.0;
+
+/// A tile's numbers, as the journal keeps them. Places are from the core's first corner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Measured {
+    pub before: Metrics,
+    pub after: Metrics,
+    pub violations: Vec<Violation>,
+    pub unprinted: Vec<Place>,
+    pub seams: Seams,
+}
+
+/// What tiles are measured with.
+pub(super) struct Measurer<'a> {
+    pub flow: &'a Flow<'a>,
+    pub chip: &'a Chip<'a>,
+    pub evaluator: Evaluator,
+}
+
+impl Measurer<'_> {
+    /// The numbers of a tile with the mask around it: known already, or simulated.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the mask does not fit the field, or the journal cannot be written.
+    pub(super) fn measured(
+        &self,
+        index: usize,
+        window: &Raster,
+        packed: &Packed,
+    ) -> Result<Measured, EngineError> {
+        let target = self.flow.source.target(index)?;
+        let mut hash = Sha256::new();
+        hash.update(&Packed::of(&target, [0, 0], target.width).runs);
+        hash.update(&packed.runs);
+        let key: Key = hash.finalize().into();
+        let known = self.flow.journal().read(Kind::Measured, &key)?;
+        if let Some(known) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            return Ok(known);
+        }
+        let measured = self.simulated(&target, window)?;
+        let text = serde_json::to_vec(&measured)
+            .map_err(|e| EngineError::Setting(format!("a tile's numbers have no JSON: {e}")))?;
+        self.flow.journal().append(Kind::Measured, &key, &text)?;
+        Ok(measured)
+    }
+
+    fn simulated(&self, target: &Raster, window: &Raster) -> Result<Measured, EngineError> {
+        let grid = &self.flow.source.grid;
+        let halo = grid.halo;
+        let design = Design::core(target, halo);
+        let before = self.evaluator.compare(target, &design)?.metrics;
+        let evaluation = self.evaluator.compare(window, &design)?;
+        let margin = halo as f64 * grid.pixel_nm / window.pixel_nm;
+        let inner = |raster: &Raster, halo: f64| {
+            let side = raster.width - 2 * halo as usize;
+            raster.crop([halo as isize; 2], side, side)
+        };
+        let halo_nm = halo as f64 * grid.pixel_nm;
+        let place = |b: &Bounds| Place {
+            min_nm: b.min.map(|v| v - halo_nm),
+            max_nm: b.max.map(|v| v - halo_nm),
+        };
+        let mut measured = Measured {
+            before,
+            after: evaluation.metrics,
+            violations: self.violations(window),
+            unprinted: evaluation.unprinted.iter().map(place).collect(),
+            seams: seams(&evaluation, grid),
+        };
+        measured.before.shots = fracture::shot_count(&inner(target, halo as f64));
+        measured.after.shots = fracture::shot_count(&inner(window, margin.round()));
+        Ok(measured)
+    }
+
+    /// Where a tile's core breaks the mask's rules. What touches the window's border is not wholly seen, and another tile's.
+    fn violations(&self, window: &Raster) -> Vec<Violation> {
+        let Some(rules) = self.chip.setup.rules else { return Vec::new() };
+        let grid = &self.flow.source.grid;
+        let (all, halo) = (grid.field as f64 * grid.pixel_nm, grid.halo as f64 * grid.pixel_nm);
+        let ours = |v: &Violation| {
+            (0..2).all(|i| {
+                let middle = f64::midpoint(v.min_nm[i], v.max_nm[i]);
+                let seen = grid.len() == 1 || (v.min_nm[i] > 0.0 && v.max_nm[i] < all);
+                seen && middle >= halo && middle < all - halo
+            })
+        };
+        let moved = |v: Violation| Violation {
+            min_nm: v.min_nm.map(|x| x - halo),
+            max_nm: v.max_nm.map(|x| x - halo),
+            ..v
+        };
+        rules.check(window).into_iter().filter(ours).map(moved).collect()
+    }
+}
+
+/// What prints along the core's border, and elsewhere.
+fn seams(evaluation: &Evaluation, grid: &TileGrid) -> Seams {
+    let mut seams = Seams::default();
+    let (low, high) = (grid.halo as f64, (grid.field - grid.halo) as f64);
+    for (site, finding) in &evaluation.sites {
+        let near = site.at.iter().any(|&v| {
+            let middle = v as f64 + 0.5;
+            (middle - low).min(high - middle) * grid.pixel_nm < SEAM_NM
+        });
+        let violations = finding.violations();
+        let (sites, broken) = match near {
+            true => (&mut seams.sites, &mut seams.violations),
+            false => (&mut seams.other_sites, &mut seams.other_violations),
+        };
+        (*sites, *broken) = (*sites + 1, *broken + violations);
+    }
+    seams
+}

@@ -1,0 +1,234 @@
+//! A correction whose settings are checked and whose work is shared out.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use lithoburn_layout::{Layout, LayoutError, Library, TileGrid};
+use lithoburn_pool::Chosen;
+
+use super::{Correction, Design};
+use crate::EngineError;
+use crate::chip::{self, Chip};
+use crate::devices::fleet::{Fleet, Wish, fleet};
+use crate::devices::lane::Lane;
+use crate::event::Event;
+use crate::field::Field;
+use crate::mask::Mask;
+use crate::report::Report;
+use crate::setup::Setup;
+use crate::style::MaskFormat;
+use crate::tiles::folder::Folder;
+use crate::tiles::occupied::Occupied;
+
+/// What is done: a field, or the tiles of a library.
+enum Course<'a> {
+    Fields(Cow<'a, [Layout]>),
+    Tiles(&'a Library, TileGrid, Occupied),
+}
+
+/// A correction that is ready to run.
+pub struct Planned<'a> {
+    setup: Setup,
+    course: Course<'a>,
+    lanes: Vec<Lane>,
+    fleet: Option<Fleet>,
+    notes: Vec<String>,
+    batch: usize,
+    format: MaskFormat,
+    measure: bool,
+}
+
+impl<'a> Planned<'a> {
+    pub(super) fn new(
+        correction: &Correction<'a>,
+        mut setup: Setup,
+        devices: Vec<Chosen>,
+    ) -> Result<Self, EngineError> {
+        if devices.is_empty() {
+            return Err(EngineError::Setting("no device was named".into()));
+        }
+        let mut notes = Vec::new();
+        let course = course(correction, &mut setup, &mut notes)?;
+        let mut wish = correction.wish.clone();
+        let is_field = matches!(course, Course::Fields(_));
+        if let Course::Tiles(_, _, occupied) = &course {
+            wish.tiles = occupied.len();
+        }
+        let (lanes, fleet) = match is_field && !wish.is_joint() && !wish.probe {
+            true => (vec![alone(&devices, &wish, &mut notes)], None),
+            false => {
+                let fleet = fleet(&setup, &devices, &wish)?;
+                (fleet.lanes.clone(), Some(fleet))
+            }
+        };
+        let left_out = fleet.iter().flat_map(|fleet| &fleet.left_out);
+        notes.extend(left_out.map(|(name, why)| format!("{name} is left out: {why}")));
+        Ok(Self {
+            setup,
+            course,
+            lanes,
+            fleet,
+            notes,
+            batch: correction.wish.batch.unwrap_or(1),
+            format: correction.format,
+            measure: correction.measure,
+        })
+    }
+
+    /// Who does what, if there was something to plan.
+    pub fn fleet(&self) -> Option<&Fleet> {
+        self.fleet.as_ref()
+    }
+
+    /// What a user should know before it runs: that a layout is cut into tiles, that a device is not used, and why.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Tiles that hold something; none if the layout is one field.
+    pub fn tiles(&self) -> Option<usize> {
+        match &self.course {
+            Course::Fields(_) => None,
+            Course::Tiles(_, _, occupied) => Some(occupied.len()),
+        }
+    }
+
+    /// Name of the file with the mask's polygons.
+    pub fn mask_file(&self) -> &'static str {
+        match &self.course {
+            Course::Fields(_) => MaskFormat::Gds.file(),
+            Course::Tiles(..) => self.format.file(),
+        }
+    }
+
+    fn field(&self) -> Result<(Field<'_>, &[Layout]), EngineError> {
+        let Course::Fields(layouts) = &self.course else {
+            return Err(EngineError::Setting(
+                "a layout of many tiles needs a directory: use run_in".into(),
+            ));
+        };
+        let none = || EngineError::Pool("no device is left for the field".into());
+        let lane = self.lanes.first().ok_or_else(none)?;
+        Ok((Field { setup: &self.setup, device: &lane.device, team: lane.team.as_ref() }, layouts))
+    }
+
+    /// As [`Correction::run`]. `watch` hears of the progress; false stops the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Correction::run`].
+    pub fn run(&self, watch: &mut dyn FnMut(Event) -> bool) -> Result<Mask, EngineError> {
+        let (field, layouts) = self.field()?;
+        match layouts {
+            [layout] => field.run(layout, watch),
+            others => Err(EngineError::Setting(format!(
+                "{} layouts are not one: use run_each",
+                others.len()
+            ))),
+        }
+    }
+
+    /// As [`Correction::run_each`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Correction::run_each`].
+    pub fn run_each(
+        &self,
+        warm: bool,
+        watch: &mut dyn FnMut(Event) -> bool,
+        take: &mut dyn FnMut(Mask) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let (field, layouts) = self.field()?;
+        field.run_each(layouts, self.batch, warm, watch, take)
+    }
+
+    /// As [`Correction::run_in`]. `watch` hears of the progress and `stop` is asked from any thread; if either says so, the run ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Correction::run_in`].
+    pub fn run_in(
+        &self,
+        directory: &Path,
+        stop: &(dyn Fn() -> bool + Sync),
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Report, EngineError> {
+        let folder = Folder::claim(directory)?;
+        let Course::Tiles(library, grid, occupied) = &self.course else {
+            let mask = self.run(watch)?;
+            mask.write_in(&folder)?;
+            return Ok(mask.report);
+        };
+        let chip = Chip {
+            setup: &self.setup,
+            library,
+            grid: *grid,
+            occupied,
+            lanes: &self.lanes,
+            plan: self.fleet.as_ref().map(|fleet| &fleet.plan),
+            format: self.format,
+            measure: self.measure,
+        };
+        chip.run(&folder, stop, watch)
+    }
+}
+
+/// Whether the design is one field or many, with the optics of the tile that was asked for.
+fn course<'a>(
+    correction: &Correction<'a>,
+    setup: &mut Setup,
+    notes: &mut Vec<String>,
+) -> Result<Course<'a>, EngineError> {
+    let field_nm = setup.kernels.period_nm;
+    let library = match (correction.design, correction.tile_nm) {
+        (Design::Layouts(layouts), None) => return Ok(Course::Fields(Cow::Borrowed(layouts))),
+        (Design::Layouts(_), Some(_)) => {
+            return Err(EngineError::Setting(
+                "tiles are cut from a Library: write the layout to a file and read that".into(),
+            ));
+        }
+        (Design::Library(library), _) => library,
+    };
+    let (width_nm, height_nm) = (library.extent().width(), library.extent().height());
+    let fits = width_nm <= field_nm && height_nm <= field_nm;
+    match correction.tile_nm {
+        None if fits => return Ok(Course::Fields(Cow::Owned(vec![library.flatten()?]))),
+        // A shot budget is for one field.
+        None if matches!(setup.style, crate::MaskStyle::Manhattan { .. }) => {
+            return Err(LayoutError::TooLarge { width_nm, height_nm, field_nm }.into());
+        }
+        None => (),
+        Some(tile_nm) if (field_nm - tile_nm).abs() > 1e-6 => {
+            // The optics of another field: their reach is what both periods hold.
+            let ambit_nm = field_nm.min(tile_nm) / 2.0;
+            setup.kernels = setup.kernels.within_ambit(ambit_nm, tile_nm)?;
+            setup.kernels_name += &format!(", cut to an ambit of {ambit_nm} nm");
+        }
+        Some(_) => (),
+    }
+    let grid = chip::grid(setup, library, correction.halo_nm)?;
+    if correction.tile_nm.is_none() {
+        notes.push(format!(
+            "the layout is {width_nm:.0} x {height_nm:.0} nm and one field is {field_nm:.0} nm: cut into {} x {} tiles",
+            grid.columns, grid.rows
+        ));
+    }
+    let occupied = Occupied::of(library, &grid)?;
+    Ok(Course::Tiles(library, grid, occupied))
+}
+
+/// The device of a field that is computed on one, whatever stands by.
+fn alone(devices: &[Chosen], wish: &Wish, notes: &mut Vec<String>) -> Lane {
+    let device = devices[0].clone();
+    if devices.len() > 1 {
+        let others: Vec<&str> = devices[1..].iter().map(|d| d.name.as_str()).collect();
+        notes.push(format!(
+            "one field is computed on one device, {}; not used: {} (--parallel pipeline, tensor or spatial shares a network, --tile \
+             shares tiles)",
+            device.name,
+            others.join(", ")
+        ));
+    }
+    Lane { device, batch: wish.batch.unwrap_or(1), team: None }
+}
