@@ -5,7 +5,7 @@ use crate::{Bounds, Frame, LayoutError, Library, Raster};
 /// Fields in a row or column at most, so that their number and their pixels can be counted.
 const MOST_FIELDS: usize = 1 << 24;
 /// Fields with shapes at most: what is kept of each is more than its number.
-const MOST_OCCUPIED: usize = 1 << 26;
+const MOST_OCCUPIED: usize = 1 << 24;
 
 /// Equal square fields whose cores cover an extent without overlap.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,12 +105,12 @@ impl TileGrid {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooMuch`] if more than 67,108,864 fields have shapes.
+    /// [`LayoutError::TooMuch`] if more than 16,777,216 fields have shapes.
     pub fn occupied(&self, library: &Library) -> Result<Vec<usize>, LayoutError> {
         let mut found = Vec::new();
         let mut open = vec![[0, 0, self.columns, self.rows]];
         while let Some([x0, y0, x1, y1]) = open.pop() {
-            if x0 >= x1 || y0 >= y1 || !library.touches(self.reach([x0, y0, x1, y1]))? {
+            if x0 >= x1 || y0 >= y1 || !library.touches(self.reach([x0, y0, x1, y1])) {
                 continue;
             }
             if x1 - x0 == 1 && y1 - y0 == 1 {

@@ -37,10 +37,24 @@ impl Index {
 
     /// The items whose groups touch the window, ascending: all that touch it, and others.
     pub(crate) fn near(&self, window: &Bounds) -> Vec<u32> {
-        let Some(top) = self.levels.len().checked_sub(1) else {
-            return (0..self.count).collect();
-        };
         let mut found = Vec::new();
+        let _ = self.each::<std::convert::Infallible>(window, |item| {
+            found.push(item);
+            Ok(())
+        });
+        found.sort_unstable();
+        found
+    }
+
+    /// Calls `visit` with the items of [`Index::near`] in no order, until it fails.
+    pub(crate) fn each<E>(
+        &self,
+        window: &Bounds,
+        mut visit: impl FnMut(u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(top) = self.levels.len().checked_sub(1) else {
+            return (0..self.count).try_for_each(visit);
+        };
         let mut open = vec![(top, 0)];
         while let Some((level, group)) = open.pop() {
             if !self.levels[level][group].touches(window) {
@@ -54,12 +68,11 @@ impl Index {
                 }
                 None => {
                     let to = (from + GROUP).min(self.order.len());
-                    found.extend_from_slice(&self.order[from..to]);
+                    self.order[from..to].iter().try_for_each(|&item| visit(item))?;
                 }
             }
         }
-        found.sort_unstable();
-        found
+        Ok(())
     }
 }
 

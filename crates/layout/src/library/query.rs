@@ -11,6 +11,8 @@ struct Search<'a, F> {
     library: &'a Library,
     /// What the polygons must touch, in nm; all are wanted without it.
     window: Option<Bounds>,
+    /// Whether polygons come in the file's order, for which all that are near must be known first.
+    in_order: bool,
     take: F,
 }
 
@@ -20,7 +22,9 @@ impl Library {
         let [polygons, corners] = self.cells[self.top].flat;
         Work::new(&self.path, 0).keep(polygons, corners)?;
         let mut found = Vec::with_capacity(polygons as usize);
-        self.search(None, u64::MAX, |polygon, _| {
+        let extent = self.extent();
+        self.search(None, u64::MAX, |polygon, work| {
+            work.cover(&polygon.bounds(), &extent)?;
             found.push(polygon);
             Ok(())
         })?;
@@ -32,23 +36,21 @@ impl Library {
         let mut found = Vec::new();
         self.search(Some(window), MOST_ITEMS, |polygon, work| {
             work.keep(1, polygon.points.len() as u64)?;
+            work.cover(&polygon.bounds(), &window)?;
             found.push(polygon);
             Ok(())
         })?;
         Ok(found)
     }
 
-    /// Whether a flat polygon's bounds touch a window, in nm.
-    pub(super) fn any_near(&self, window: Bounds) -> Result<bool, LayoutError> {
-        let mut found = false;
-        let searched = self.search(Some(window), MOST_ITEMS, |_, work| {
-            found = true;
-            work.spend(u64::MAX) // ends the search
-        });
-        match found {
-            true => Ok(true),
-            false => searched.map(|()| false),
-        }
+    /// Whether a flat polygon's bounds touch a window, in nm; true as well if that is not known soon.
+    pub(super) fn any_near(&self, window: Bounds) -> bool {
+        let mut work = Work::new(&self.path, MOST_ITEMS);
+        let to_nm = Transform::scale(self.unit_nm);
+        // The first polygon ends the search, as do too many items that are none: both are errors to it.
+        let take = |_, work: &mut Work| work.spend(u64::MAX);
+        let mut search = Search { library: self, window: Some(window), in_order: false, take };
+        search.cell(self.top, &to_nm, &mut work).is_err()
     }
 
     /// Calls `take` with each flat polygon. Polygons come before instances, in the file's order.
@@ -63,7 +65,8 @@ impl Library {
     {
         let mut work = Work::new(&self.path, items);
         let to_nm = Transform::scale(self.unit_nm);
-        Search { library: self, window, take }.cell(self.top, &to_nm, &mut work)
+        let mut search = Search { library: self, window, in_order: true, take };
+        search.cell(self.top, &to_nm, &mut work)
     }
 }
 
@@ -74,14 +77,18 @@ impl<F: FnMut(Polygon, &mut Work) -> Result<(), LayoutError>> Search<'_, F> {
         let Some(bounds) = cell.bounds else { return Ok(()) };
         let local = self.window.map(|window| to_nm.before(&window));
         match local {
-            Some(window) if !holds(&window, &bounds) => {
+            Some(window) if !holds(&window, &bounds) && self.in_order => {
                 let near = cell.index.near(&window);
                 work.spend(1 + near.len() as u64)?;
                 near.iter()
                     .try_for_each(|&i| self.item(cell, i as usize, Some(&window), to_nm, work))
             }
+            Some(window) if !holds(&window, &bounds) => cell.index.each(&window, |i| {
+                work.spend(1)?;
+                self.item(cell, i as usize, Some(&window), to_nm, work)
+            }),
             _ => {
-                work.spend(1 + cell.items() as u64)?;
+                work.spend(1)?;
                 (0..cell.items()).try_for_each(|i| self.item(cell, i, None, to_nm, work))
             }
         }

@@ -78,6 +78,7 @@ fn a_window_has_the_polygons_that_touch_it_in_their_order() -> Result<(), Layout
             let mut expected = all.clone();
             expected.retain(|p| p.bounds().touches(&window));
             let found = library.polygons_in(window)?;
+            assert!(library.touches(window) != found.is_empty());
             if seed % 2 == 1 {
                 // A turned polygon may be near the window with its box only; then it may be left out.
                 let inside = |p: &[f64; 2]| window.touches(&Bounds { min: *p, max: *p });

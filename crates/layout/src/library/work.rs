@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::LayoutError;
+use crate::{Bounds, LayoutError};
 
 /// Bytes that flat polygons may take, so that a small file cannot fill the memory.
 const MOST_BYTES: u64 = 512 << 20;
+/// How often polygons may cover a window: a few bytes can repeat a large one a million times where it is, and drawing
+/// that takes days.
+const MOST_COVERED: f64 = 4096.0;
 /// Items that one search may look at: about a second's work.
 pub(crate) const MOST_ITEMS: u64 = 12_000_000;
 
@@ -14,11 +17,13 @@ pub(crate) struct Work {
     path: PathBuf,
     items: u64,
     bytes: u64,
+    /// How many times what was found covers the window.
+    covered: f64,
 }
 
 impl Work {
     pub(crate) fn new(path: impl AsRef<Path>, items: u64) -> Self {
-        Self { path: path.as_ref().to_path_buf(), items, bytes: MOST_BYTES }
+        Self { path: path.as_ref().to_path_buf(), items, bytes: MOST_BYTES, covered: 0.0 }
     }
 
     /// Looks at so many items.
@@ -41,5 +46,22 @@ impl Work {
             ),
         })?;
         Ok(())
+    }
+
+    /// Finds a polygon with these bounds, which will be drawn in a window.
+    pub(crate) fn cover(&mut self, bounds: &Bounds, window: &Bounds) -> Result<(), LayoutError> {
+        let share = |i: usize| {
+            let length = window.max[i] - window.min[i];
+            let covered = bounds.max[i].min(window.max[i]) - bounds.min[i].max(window.min[i]);
+            if length > 0.0 { (covered / length).clamp(0.0, 1.0) } else { 0.0 }
+        };
+        self.covered += share(0) * share(1);
+        match self.covered > MOST_COVERED {
+            false => Ok(()),
+            true => Err(LayoutError::TooMuch {
+                path: self.path.clone(),
+                problem: format!("its polygons lie on one another more than {MOST_COVERED} times"),
+            }),
+        }
     }
 }

@@ -125,15 +125,10 @@ fn packed_records_are_read() -> Result<(), LayoutError> {
 fn bombs_are_refused_soon_and_say_why() {
     let padding = |to: &mut Vec<u8>| to.resize(80 << 20, 0);
     let modes = |to: &mut Vec<u8>| to.resize(80 << 20, 15);
-    let names = |to: &mut Vec<u8>| {
-        (0..6_000_000_u32).for_each(|i| {
-            to.extend([3, 4]);
-            to.extend(i.to_le_bytes().map(|b| b'a' + (b & 15)));
-        })
-    };
+    let names = |to: &mut Vec<u8>| to.extend([3, 1, b'a'].repeat(6_000_000));
     let cells = |to: &mut Vec<u8>| {
         to.extend(CELL);
-        for i in 0..2_000_000_u32 {
+        for i in 0..6_000_000_u32 {
             let [a, b, c, _] = i.to_le_bytes().map(|b| b & 0x7F);
             to.extend([17, 0xC0, a | 0x80, b | 0x80, c | 0x80, (i >> 21) as u8 & 0x7F]);
         }
@@ -186,9 +181,25 @@ fn a_million_million_squares_of_thirty_bytes_are_counted_and_not_made() -> Resul
     assert!(matches!(library.flatten(), Err(LayoutError::TooMuch { .. })));
     let window = Bounds { min: [1e6; 2], max: [1e6 + 99.0; 2] };
     assert_eq!(library.polygons_in(window)?.len(), 25);
-    assert!(library.touches(window)?);
-    let grid = crate::TileGrid::cover_library(&library, library.extent(), 2048.0, 0.0, 1.0)?;
+    assert!(library.touches(window));
+    let grid = crate::TileGrid::cover_library(&library, library.extent(), 65_536.0, 0.0, 1.0)?;
     assert_eq!(grid.occupied(&library)?.len(), grid.len());
+    Ok(())
+}
+
+/// Thirty bytes that put a large square a million times where it is: drawing that would take a day.
+#[test]
+fn a_square_repeated_on_itself_is_refused_instead_of_drawn_for_days() -> Result<(), LayoutError> {
+    let large = [&[20, 0xDF, 1, 0][..], &[0xA0, 0x8D, 0x06], &[0, 0, 1]].concat(); // 100 µm
+    let thousand = [0xE6, 0x07]; // 998
+    let repeated = [&large[..], &thousand, &thousand, &[1, 1]].concat();
+    let library = open_oasis(&packed(|to| to.extend([CELL, &repeated].concat())))?;
+    assert_eq!(library.count(), 1_000_000);
+    let window = Bounds { min: [5e4; 2], max: [5e4 + 2048.0; 2] };
+    for error in [library.polygons_in(window).err(), library.flatten().err()] {
+        let error = error.expect("too much").to_string();
+        assert!(error.contains("lie on one another"), "{error}");
+    }
     Ok(())
 }
 
