@@ -89,7 +89,7 @@ fn any_number_of_devices_gives_the_mask_of_one_and_a_killed_run_goes_on() {
     assert!(report["chip"]["seams"]["sites"].as_u64() > Some(20), "{report}");
     assert!(!one.join("tiles.journal").exists());
     let mask = std::fs::read(one.join("mask.gds")).expect("mask.gds");
-    for file in ["mask.png", "overview.png"] {
+    for file in ["mask.png", "overview.png", "whole.png"] {
         assert!(std::fs::metadata(one.join(file)).expect(file).len() > 1000, "{file}");
     }
 
@@ -126,7 +126,7 @@ fn any_number_of_devices_gives_the_mask_of_one_and_a_killed_run_goes_on() {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     left.sort();
-    assert_eq!(left, ["mask.gds", "mask.png", "overview.png", "report.json"]);
+    assert_eq!(left, ["mask.gds", "mask.png", "overview.png", "report.json", "whole.png"]);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn equal_tiles_are_computed_once_and_other_settings_are_refused() {
     let (tiles, unique) = (report["fields"].as_u64(), report["chip"]["unique"].as_u64());
     assert!(unique < tiles && unique > Some(3), "{report}");
     assert!(report["chip"]["resumed"].as_u64() >= Some(1), "{report}");
-    assert!(!out.join("overview.png").exists());
+    assert!(!out.join("overview.png").exists() && out.join("whole.png").exists());
 
     // OASIS in, OASIS out: the same polygons.
     let again = folder.join("again");

@@ -97,7 +97,7 @@ fn make(args: &MakeArgs) -> Result<Verdict> {
     say(false, &format!("wrote {}", args.out.display()));
     if !args.no_plot {
         let plot = args.plot.clone().unwrap_or_else(|| args.out.with_extension("png"));
-        write_whole(&plot, &draw_optics(&optics, &set))?;
+        write_whole(&plot, &draw_optics(&optics, &set)?)?;
         say(false, &format!("wrote {}", plot.display()));
     }
     Ok(Verdict::Done)

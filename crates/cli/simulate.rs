@@ -9,6 +9,7 @@ use lithoburn_engine::print::Printing;
 use lithoburn_engine::{Evaluator, Folder, MaskFormat, default_directory, through_focus};
 use lithoburn_layout::{Frame, Raster, png, write_whole};
 use lithoburn_litho::{Corner, Focus, KernelSet};
+use lithoburn_pictures::aerial::Aerial;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::Verdict;
@@ -124,7 +125,7 @@ fn chip(args: &SimulateArgs, tile_nm: f64) -> Result<Verdict> {
 /// A mask of one field: images and prints.
 fn field(args: &SimulateArgs) -> Result<Verdict> {
     let layout = args.drawing.read(&args.mask)?;
-    let (kernels, _) = args.kernels.load()?;
+    let (kernels, kernels_name) = args.kernels.load()?;
     let out = directory(args, &layout.name);
     let _folder = Folder::claim(&out)?;
     let frame = Frame::centred(&layout, kernels.period_nm, args.drawing.pixel)?;
@@ -138,7 +139,14 @@ fn field(args: &SimulateArgs) -> Result<Verdict> {
     for (name, aerial) in &images {
         let threshold = args.kernels.process()?.resist.threshold as f32;
         let printed = aerial.data.iter().map(|&v| f32::from(u8::from(v >= threshold))).collect();
-        write_whole(&out.join(format!("aerial_{name}.png")), &png::encode(aerial)?)?;
+        let picture = lithoburn_pictures::aerial::draw(&Aerial {
+            title: &format!("{} · {name}", layout.name),
+            subtitle: &format!("{kernels_name} · {} nm pixels", aerial.pixel_nm),
+            image: aerial,
+            level: f64::from(threshold),
+            origin_nm: frame.origin_nm,
+        })?;
+        write_whole(&out.join(format!("aerial_{name}.png")), &picture)?;
         let printed = Raster { data: printed, ..*aerial };
         write_whole(&out.join(format!("printed_{name}.png")), &png::encode(&printed)?)?;
     }

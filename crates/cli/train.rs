@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use lithoburn_layout::write_whole;
+use lithoburn_pictures::PictureError;
 use lithoburn_pictures::chart::{self, Chart, Series};
 use lithoburn_pictures::samples::{self, Images};
 use lithoburn_pool::{Chosen, DeviceName};
@@ -238,7 +239,7 @@ impl Diary {
                 self.add(record)?;
                 say(false, &describe(record));
                 if record.l2_nm2.is_some() {
-                    write_whole(&self.out.join("loss.png"), &self.curve())?;
+                    write_whole(&self.out.join("loss.png"), &self.curve()?)?;
                 }
                 self.draw(record.step, samples)
             }
@@ -264,12 +265,12 @@ impl Diary {
         let folder = self.out.join("samples");
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        let png = samples::draw(&format!("validation clips after {step} steps"), &rows);
+        let png = samples::draw(&format!("validation clips after {step} steps"), &rows)?;
         Ok(write_whole(&folder.join(format!("step-{step:06}.png")), &png)?)
     }
 
     /// The loss and the validations over the steps.
-    fn curve(&self) -> Vec<u8> {
+    fn curve(&self) -> Result<Vec<u8>, PictureError> {
         let series = |name: &str, value: fn(&Record) -> Option<f64>| {
             let point = |r: &Record| Some([r.step as f64, value(r)?]);
             let points = self.records.iter().filter_map(point).collect();

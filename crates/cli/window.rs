@@ -51,7 +51,7 @@ pub fn window(args: &WindowArgs) -> Result<Verdict> {
     let process = args.pair.kernels.process()?;
     let report = process_window(&target.name, &kernels, &process, &mask, &raster, &settings)?;
     write_whole(&out.join("window.json"), &serde_json::to_vec_pretty(&report)?)?;
-    write_whole(&out.join("window.png"), &report.picture())?;
+    write_whole(&out.join("window.png"), &report.picture()?)?;
     if args.json {
         print_json(&report)?;
     } else {

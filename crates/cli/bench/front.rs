@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use lithoburn_engine::MaskStyle;
 use lithoburn_layout::write_whole;
+use lithoburn_pictures::PictureError;
 use lithoburn_pictures::chart::{Chart, Series, draw};
 use serde::Serialize;
 
@@ -56,7 +57,7 @@ pub(super) fn front(args: &Iccad13Args) -> Result<Verdict> {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
         let file = |ending: &str| out.join(format!("{}-front.{ending}", args.name));
         write_whole(&file("json"), &serde_json::to_vec_pretty(&points)?)?;
-        write_whole(&file("png"), &picture(&points))?;
+        write_whole(&file("png"), &picture(&points)?)?;
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let mut text = format!("# The front\n\n`{command}`\n\n");
         text += &line(&HEADER.map(String::from));
@@ -119,7 +120,7 @@ fn cells(p: &Point) -> [String; 9] {
     ]
 }
 
-fn picture(points: &[Point]) -> Vec<u8> {
+fn picture(points: &[Point]) -> Result<Vec<u8>, PictureError> {
     let series = |name: &str, budget: bool, at: fn(&Point) -> [f64; 2]| {
         let own: Vec<&Point> =
             points.iter().filter(|p| p.shots_budget.is_some() == budget).collect();

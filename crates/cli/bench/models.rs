@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use lithoburn_engine::{Model, ModelSettings};
 use lithoburn_layout::write_whole;
+use lithoburn_pictures::PictureError;
 use lithoburn_pictures::chart::{Chart, Series, draw};
 use serde::Serialize;
 
@@ -50,7 +51,7 @@ pub(super) fn models(args: &Iccad13Args) -> Result<Verdict> {
         std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
         let file = |ending: &str| out.join(format!("{}-models.{ending}", args.name));
         write_whole(&file("json"), &serde_json::to_vec_pretty(&lines)?)?;
-        write_whole(&file("png"), &picture(&lines, layouts.len()))?;
+        write_whole(&file("png"), &picture(&lines, layouts.len())?)?;
         write_whole(&file("md"), markdown(&lines, layouts.len()).as_bytes())?;
         say(args.json, &format!("wrote {}/{}-models.{{json,md,png}}", out.display(), args.name));
     }
@@ -126,7 +127,7 @@ fn markdown(lines: &[Line], clips: usize) -> String {
 }
 
 /// Quality against time: networks alone, corrected ones, solvers.
-fn picture(lines: &[Line], clips: usize) -> Vec<u8> {
+fn picture(lines: &[Line], clips: usize) -> Result<Vec<u8>, PictureError> {
     let series = |name: &str, own: fn(&Line) -> bool| {
         let own: Vec<&Line> = lines.iter().filter(|l| own(l)).collect();
         Series {

@@ -12,6 +12,7 @@ mod solve;
 
 use lithoburn_layout::{Bounds, Library, TileGrid, png, write_whole};
 use lithoburn_models::kernels_sha256;
+use lithoburn_pictures::whole::{self, Whole};
 use lithoburn_pool::{Plan, memory};
 
 use crate::EngineError;
@@ -27,6 +28,7 @@ use crate::tiles::occupied::Occupied;
 use crate::tiles::scan::Source;
 use crate::tiles::{Flow, Ran};
 use assemble::{Assembler, Built};
+use picture::Picture;
 
 /// Least space between a tile's start and its neighbour's, in nm: a fully convolutional network's stride of 16 pixels of 8 nm, so
 /// that it sees every tile on the same grid.
@@ -155,12 +157,50 @@ impl Chip<'_> {
         if let Some(picture) = &built.picture {
             write_whole(&folder.file("mask.png"), &png::encode(picture.raster())?)?;
         }
+        self.write_whole(&report, &built, folder)?;
         if let Some(worst) = &built.worst {
-            write_whole(&folder.file("overview.png"), &files::picture(&report, worst))?;
+            write_whole(&folder.file("overview.png"), &files::picture(&report, worst)?)?;
         }
         files::report(&report, folder)?;
         flow.finish()?;
         Ok(report)
+    }
+
+    /// Leaves the picture of the whole: design and mask, and where the worst tile lies.
+    fn write_whole(
+        &self,
+        report: &Report,
+        built: &Built,
+        folder: &Folder,
+    ) -> Result<(), EngineError> {
+        let Some(mask) = &built.picture else { return Ok(()) };
+        let design = Picture::of_design(self.library, &self.grid, self.occupied.tiles())?;
+        let origin_nm = self.grid.origin_nm;
+        let worst_nm = built.worst.as_ref().and_then(|shown| {
+            let shift = [0, 1].map(|i| shown.frame.origin_nm[i] - origin_nm[i]);
+            let [x0, y0, x1, y1] = shown.core_nm?;
+            Some([x0 + shift[0], y0 + shift[1], x1 + shift[0], y1 + shift[1]])
+        });
+        let size = [self.grid.whole().width, self.grid.whole().height]
+            .map(|px| px as f64 * self.grid.pixel_nm * 1e-3);
+        let picture = whole::draw(&Whole {
+            title: &format!("{} · {}", report.layout, report.model.model.name()),
+            subtitle: &format!(
+                "{:.1} x {:.1} µm · {} x {} tiles, {} of them with shapes · lithoburn {}",
+                size[0],
+                size[1],
+                self.grid.columns,
+                self.grid.rows,
+                self.occupied.len(),
+                report.version
+            ),
+            target: design.raster(),
+            mask: mask.raster(),
+            print: None,
+            worst_nm,
+            origin_nm,
+        })?;
+        Ok(write_whole(&folder.file("whole.png"), &picture)?)
     }
 
     fn report(&self, built: &Built, flow: &Flow, ran: Ran<Built>) -> Result<Report, EngineError> {

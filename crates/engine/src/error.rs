@@ -3,6 +3,7 @@
 use lithoburn_layout::LayoutError;
 use lithoburn_litho::LithoError;
 use lithoburn_models::WeightsError;
+use lithoburn_pictures::PictureError;
 
 /// Why a run left no mask.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,9 @@ pub enum EngineError {
     /// The network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A picture.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// The devices.
     #[error("{0}")]
     Pool(String),

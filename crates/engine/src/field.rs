@@ -36,6 +36,8 @@ pub(crate) struct Field<'a> {
 pub(crate) struct Shown {
     /// Its place.
     pub frame: Frame,
+    /// Of a tile what it answers for, its core: least x and y, greatest x and y, in nm from the frame's corner.
+    pub core_nm: Option<[f64; 4]>,
     /// What should print.
     pub target: Raster,
     /// What is exposed.
@@ -220,7 +222,8 @@ impl Field<'_> {
             chip: None,
             version: env!("CARGO_PKG_VERSION"),
         };
-        let shown = Shown { frame: clip.frame, target: clip.target, mask: drawn.mask, evaluation };
+        let (frame, target, mask) = (clip.frame, clip.target, drawn.mask);
+        let shown = Shown { frame, core_nm: None, target, mask, evaluation };
         Ok(Mask { report, polygons: drawn.polygons, frame: drawn.frame, shown })
     }
 }

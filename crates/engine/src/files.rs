@@ -38,7 +38,11 @@ pub(crate) fn rescaled(grid: &TileGrid, pixel_nm: f64) -> Result<TileGrid, Engin
 }
 
 /// The overview of a run: one field with its images, and all numbers.
-pub(crate) fn picture(report: &Report, shown: &Shown) -> Vec<u8> {
+///
+/// # Errors
+///
+/// [`EngineError::Picture`] if memory does not hold it.
+pub(crate) fn picture(report: &Report, shown: &Shown) -> Result<Vec<u8>, EngineError> {
     let title = format!("{} · {}", report.layout, report.model.model.name());
     let fields = match report.fields {
         1 => String::new(),
@@ -72,7 +76,7 @@ pub(crate) fn picture(report: &Report, shown: &Shown) -> Vec<u8> {
         })
         .collect();
     let (before, after) = (report.before.unwrap_or_default(), report.after.unwrap_or_default());
-    draw(&Scene {
+    Ok(draw(&Scene {
         title: &title,
         subtitle: &subtitle,
         target: &shown.target,
@@ -84,5 +88,6 @@ pub(crate) fn picture(report: &Report, shown: &Shown) -> Vec<u8> {
         violations: &violations,
         table: &before.table(&after),
         origin_nm: shown.frame.origin_nm,
-    })
+        core_nm: shown.core_nm,
+    })?)
 }

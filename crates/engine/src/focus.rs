@@ -8,6 +8,7 @@ use lithoburn_litho::{KernelSet, Kernels, LithoError, Process, Simulator};
 use serde::Serialize;
 
 use crate::EngineError;
+use lithoburn_pictures::PictureError;
 use lithoburn_pictures::chart::{Chart, Series};
 
 /// Exposure latitude at which the depth of focus is reported.
@@ -180,7 +181,11 @@ pub fn process_window(
 
 impl WindowReport {
     /// The window, the latitude over depth, and the edges through focus, as PNG.
-    pub fn picture(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError`] if memory does not hold it.
+    pub fn picture(&self) -> Result<Vec<u8>, PictureError> {
         let line = |name: &str, points: Vec<[f64; 2]>| Series {
             name: name.into(),
             points,

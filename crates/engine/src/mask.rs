@@ -78,7 +78,7 @@ impl Mask {
         let layout = Layout::new(self.report.layout.clone(), self.snapped(unit_nm));
         let path = folder.file("mask.gds");
         write_whole(&path, &gds::encode(&path, &layout, MASK_LAYER, unit_nm)?)?;
-        let image = files::picture(&self.report, &self.shown);
+        let image = files::picture(&self.report, &self.shown)?;
         write_whole(&folder.file("overview.png"), &image)?;
         files::report(&self.report, folder)
     }

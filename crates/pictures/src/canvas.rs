@@ -8,6 +8,8 @@ use tiny_skia::{
     Stroke, Transform,
 };
 
+use crate::PictureError;
+
 /// Red, green, blue.
 pub(super) type Rgb = [u8; 3];
 
@@ -71,28 +73,41 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// A white page; none if it has no area, or too much to hold in memory.
-    pub(super) fn new(width: usize, height: usize) -> Option<Self> {
-        let mut pixmap = Pixmap::new(u32::try_from(width).ok()?, u32::try_from(height).ok()?)?;
+    /// A white page.
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError::Size`] if it has no area, or too much to hold in memory.
+    pub(super) fn new(width: usize, height: usize) -> Result<Self, PictureError> {
+        let size = [width, height].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
+        let pixmap = Pixmap::new(size[0], size[1]);
+        let mut pixmap = pixmap.ok_or(PictureError::Size { width, height })?;
         pixmap.fill(Color::WHITE);
         let fonts = [epaint_default_fonts::UBUNTU_LIGHT, epaint_default_fonts::HACK_REGULAR];
         let fonts = fonts.iter().filter_map(|bytes| FontRef::try_from_slice(bytes).ok()).collect();
-        Some(Self { pixmap, fonts })
+        Ok(Self { pixmap, fonts })
+    }
+
+    /// Width and height, in px.
+    pub(super) fn size(&self) -> [usize; 2] {
+        [self.pixmap.width() as usize, self.pixmap.height() as usize]
     }
 
     /// Encodes the page.
-    pub(super) fn png(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError::Encode`] if the encoder fails.
+    pub(super) fn png(&self) -> Result<Vec<u8>, PictureError> {
         let rgb: Vec<u8> =
             self.pixmap.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
         let (width, height) = (self.pixmap.width(), self.pixmap.height());
         let mut png = Vec::new();
         let encoder =
             PngEncoder::new_with_quality(&mut png, CompressionType::Default, FilterType::Adaptive);
-        // A write to memory cannot fail; half a file would be worse than none.
-        if encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8).is_err() {
-            png.clear();
-        }
-        png
+        let written = encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8);
+        written.map_err(|e| PictureError::Encode(e.to_string()))?;
+        Ok(png)
     }
 
     /// Copies another page onto this one.
@@ -289,59 +304,6 @@ fn push_glyph(
         }
     }
     builder.close();
-}
-
-/// The side of a plot that an axis is on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Left,
-    Below,
-    Right,
-}
-
-/// An axis of `length` from `low`, drawn over a length in px.
-pub(super) struct Axis {
-    pub(super) low: f64,
-    pub(super) length: f64,
-    pub(super) px: f64,
-}
-
-impl Axis {
-    /// Draws ticks and labels at round values; `place` takes px along the axis to the page.
-    pub(super) fn draw(&self, page: &mut Canvas, side: Side, place: impl Fn(f32) -> [f32; 2]) {
-        let step = round_step(self.length / 4.0);
-        let decimals = (-step.log10().floor()).max(0.0) as usize;
-        // Both ends count, within rounding.
-        let first = (self.low / step - 1e-6).ceil() as i64;
-        let last = ((self.low + self.length) / step + 1e-6).floor() as i64;
-        for value in (first..=last).map(|i| i as f64 * step) {
-            let px = (value - self.low) / self.length * self.px;
-            let label = format!("{value:.decimals$}").replace('-', "−");
-            tick(page, place(px as f32), side, &label);
-        }
-    }
-}
-
-/// Draws a tick outwards from a place on an axis, and its label.
-fn tick(page: &mut Canvas, [x, y]: [f32; 2], side: Side, label: &str) {
-    /// Widest label that keeps clear of its neighbours, in px.
-    const ROOM: f32 = 50.0;
-    let mut style = Style { size: 14.0, colour: INK, bold: false };
-    style.size *= (ROOM / page.width(label, &style)).min(1.0);
-    let (end, align, at) = match side {
-        Side::Left => ([x - 6.0, y], Align::Right, [x - 10.0, y + 5.0]),
-        Side::Below => ([x, y + 6.0], Align::Centre, [x, y + 22.0]),
-        Side::Right => ([x + 6.0, y], Align::Left, [x + 10.0, y + 5.0]),
-    };
-    page.line(&[[x, y], end], 1.0, INK);
-    page.text(at, align, &style, label);
-}
-
-/// The greatest of 1, 2 and 5 times a power of ten that is at most `most`.
-pub(super) fn round_step(most: f64) -> f64 {
-    let decade = 10_f64.powf(most.log10().floor());
-    let factor = [5.0, 2.0].into_iter().find(|f| f * decade <= most * (1.0 + 1e-9)).unwrap_or(1.0);
-    factor * decade
 }
 
 /// The colour of a value in 0 to 1.

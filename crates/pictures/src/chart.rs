@@ -1,6 +1,8 @@
 //! Charts: lines and points over two axes.
 
-use super::canvas::{Align, Axis, Canvas, INK, MUTED, RULE, Rgb, Side, Style};
+use super::axis::{Axis, Side};
+use super::canvas::{Align, Canvas, INK, MUTED, RULE, Rgb, Style};
+use crate::PictureError;
 
 /// Side of the plotted area, in px.
 const SIZE: [f32; 2] = [640.0, 480.0];
@@ -63,12 +65,14 @@ impl Place {
 }
 
 /// Encodes charts side by side as PNG.
-pub fn draw(charts: &[Chart]) -> Vec<u8> {
+///
+/// # Errors
+///
+/// [`PictureError`] if there are none, or more than memory holds.
+pub fn draw(charts: &[Chart]) -> Result<Vec<u8>, PictureError> {
     let wide = SPACE[0] + SIZE[0] + SPACE[2];
     let high = SPACE[1] + SIZE[1] + SPACE[3];
-    let Some(mut page) = Canvas::new((wide * charts.len() as f32) as usize, high as usize) else {
-        return Vec::new();
-    };
+    let mut page = Canvas::new((wide * charts.len() as f32) as usize, high as usize)?;
     for (index, chart) in charts.iter().enumerate() {
         chart.place(&mut page, index as f32 * wide);
     }
@@ -188,7 +192,7 @@ mod tests {
             chart(vec![]),
             chart(vec![[f64::INFINITY, 0.0]]),
         ];
-        let picture = image::load_from_memory(&draw(&charts))?;
+        let picture = image::load_from_memory(&draw(&charts).expect("a picture"))?;
         assert_eq!((picture.width(), picture.height()), (3 * 762, 650));
         Ok(())
     }

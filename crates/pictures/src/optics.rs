@@ -5,7 +5,9 @@ use lithoburn_litho::optics::pupil::Pupil;
 use lithoburn_litho::optics::source::Polarization;
 use lithoburn_litho::{KernelSet, Kernels};
 
-use super::canvas::{Align, Axis, Canvas, DARK, INK, MUTED, RULE, Rgb, Side, Style, inferno};
+use super::axis::{Axis, Side};
+use super::canvas::{Align, Canvas, DARK, INK, MUTED, RULE, Rgb, Style, inferno};
+use crate::PictureError;
 
 /// Width of the picture, in px.
 const WIDTH: usize = 1800;
@@ -34,13 +36,17 @@ const TITLE: Style = Style { size: 19.0, colour: INK, bold: true };
 const NOTE: Style = Style { size: 15.0, colour: MUTED, bold: false };
 
 /// Encodes the picture of a set and of the optics that it was made of as PNG.
-pub fn draw_optics(optics: &Optics, set: &KernelSet) -> Vec<u8> {
-    let Some(mut page) = Canvas::new(WIDTH, HEIGHT) else { return Vec::new() };
+///
+/// # Errors
+///
+/// [`PictureError`] if memory does not hold it.
+pub fn draw_optics(optics: &Optics, set: &KernelSet) -> Result<Vec<u8>, PictureError> {
+    let mut page = Canvas::new(WIDTH, HEIGHT)?;
     heading(&mut page, optics);
-    source(&mut page, optics);
-    pupil(&mut page, optics);
+    source(&mut page, optics)?;
+    pupil(&mut page, optics)?;
     weights(&mut page, set);
-    kernels(&mut page, optics, &set.focus);
+    kernels(&mut page, optics, &set.focus)?;
     page.png()
 }
 
@@ -77,8 +83,8 @@ struct Plane {
 }
 
 impl Plane {
-    fn new(left: f32, reach: f64) -> Option<Self> {
-        Some(Self { plot: Canvas::new(SIDE, SIDE)?, reach, left })
+    fn new(left: f32, reach: f64) -> Result<Self, PictureError> {
+        Ok(Self { plot: Canvas::new(SIDE, SIDE)?, reach, left })
     }
 
     /// From the pupil to px of the plot.
@@ -115,9 +121,9 @@ impl Plane {
     }
 }
 
-fn source(page: &mut Canvas, optics: &Optics) {
+fn source(page: &mut Canvas, optics: &Optics) -> Result<(), PictureError> {
     let reach = (1.15 * optics.source.outer()).max(1.15);
-    let Some(mut plane) = Plane::new(LEFTS[0], reach) else { return };
+    let mut plane = Plane::new(LEFTS[0], reach)?;
     plane.plot.rectangle([[0.0; 2], [SIDE as f32; 2]], DARK, 1.0);
     let points = optics.source.points(optics.source_step);
     let brightest = points.iter().map(|p| p.weight).fold(0.0, f64::max);
@@ -131,14 +137,15 @@ fn source(page: &mut Canvas, optics: &Optics) {
     }
     plane.rim(WHITE);
     plane.place(page, &format!("Source: {} points", points.len()));
+    Ok(())
 }
 
 fn distance(a: [f64; 2], b: [f64; 2]) -> f64 {
     (a[0] - b[0]).hypot(a[1] - b[1])
 }
 
-fn pupil(page: &mut Canvas, optics: &Optics) {
-    let Some(mut plane) = Plane::new(LEFTS[1], 1.15) else { return };
+fn pupil(page: &mut Canvas, optics: &Optics) -> Result<(), PictureError> {
+    let mut plane = Plane::new(LEFTS[1], 1.15)?;
     let lens = Pupil { defocus_rad: optics.defocus_rad, ..optics.pupil };
     let inside = |at: [f64; 2]| at[0].hypot(at[1]) <= 1.0;
     let phases: Vec<Option<f64>> =
@@ -157,6 +164,7 @@ fn pupil(page: &mut Canvas, optics: &Optics) {
     let note = page.elided(&note.replace('-', "−"), &NOTE, SIDE as f32 + 120.0);
     let baseline = TOP + SIDE as f32 + 68.0;
     page.text([LEFTS[1], baseline], Align::Left, &NOTE, &note);
+    Ok(())
 }
 
 /// White at 0, blue at −1, red at 1.
@@ -222,7 +230,7 @@ fn legend(page: &mut Canvas, right: f32, entries: [(&str, &Kernels, Rgb); 2]) {
 }
 
 /// Magnitudes of the first kernels in focus, each relative to its own greatest.
-fn kernels(page: &mut Canvas, optics: &Optics, kernels: &Kernels) {
+fn kernels(page: &mut Canvas, optics: &Optics, kernels: &Kernels) -> Result<(), PictureError> {
     let title = "Magnitude of the first kernels in focus, over frequency x and y";
     page.text([LEFTS[0], KERNELS - 44.0], Align::Left, &TITLE, title);
     let bins = optics.half as f64 / optics.period_nm * 1000.0;
@@ -232,16 +240,15 @@ fn kernels(page: &mut Canvas, optics: &Optics, kernels: &Kernels) {
     for k in 0..kernels.count().min(DRAWN) {
         let left = (LEFTS[0] + k as f32 * (SMALL as f32 + gap)).round();
         let (right, bottom) = (left + SMALL as f32, KERNELS + SMALL as f32);
-        if let Some(plot) = magnitude(kernels, k) {
-            page.paste(&plot, [left, KERNELS]);
-        }
+        page.paste(&magnitude(kernels, k)?, [left, KERNELS]);
         page.frame([[left, KERNELS], [right, bottom]], RULE);
         let label = format!("{}: weight {:.2}", k + 1, kernels.scales[k]);
         page.text([left, KERNELS - 10.0], Align::Left, &NOTE, &label);
     }
+    Ok(())
 }
 
-fn magnitude(kernels: &Kernels, k: usize) -> Option<Canvas> {
+fn magnitude(kernels: &Kernels, k: usize) -> Result<Canvas, PictureError> {
     let mut plot = Canvas::new(SMALL, SMALL)?;
     let side = kernels.side;
     let at = |i: usize| kernels.re[k * side * side + i].hypot(kernels.im[k * side * side + i]);
@@ -249,7 +256,7 @@ fn magnitude(kernels: &Kernels, k: usize) -> Option<Canvas> {
     let bin = |px: usize| px * side / SMALL;
     let value = |i: usize| f64::from(at(bin(i / SMALL) * side + bin(i % SMALL)) / greatest);
     plot.shade((0..SMALL * SMALL).map(|i| inferno(value(i))));
-    Some(plot)
+    Ok(plot)
 }
 
 #[cfg(test)]
@@ -262,7 +269,7 @@ mod tests {
     fn the_picture_of_a_set_is_a_png() -> Result<(), Box<dyn std::error::Error>> {
         let optics = Optics { count: 5, period_nm: 300.0, source_step: 0.1, ..Optics::default() };
         let optics = optics.with_passed_frequencies()?;
-        let png = draw_optics(&optics, &optics.kernels()?);
+        let png = draw_optics(&optics, &optics.kernels()?)?;
         let picture = image::load_from_memory_with_format(&png, image::ImageFormat::Png)?;
         assert_eq!((picture.width(), picture.height()), (WIDTH as u32, HEIGHT as u32));
         Ok(())
@@ -278,7 +285,7 @@ mod tests {
             kernels.re.fill(0.0);
             kernels.im.fill(0.0);
         }
-        assert!(!draw_optics(&optics, &set).is_empty());
+        assert!(draw_optics(&optics, &set).is_ok());
         Ok(())
     }
 }

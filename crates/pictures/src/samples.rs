@@ -1,6 +1,7 @@
 //! Rows of small images: what a network in training makes of some clips.
 
 use super::canvas::{Align, Canvas, INK, MUTED, RULE, Rgb, Style};
+use crate::PictureError;
 
 /// Side of an image, in px.
 const SIDE: usize = 512;
@@ -26,10 +27,14 @@ pub struct Images<'a> {
 }
 
 /// Encodes rows of target, mask and print as PNG; where the print is not the target, it is orange.
-pub fn draw(title: &str, rows: &[Images]) -> Vec<u8> {
+///
+/// # Errors
+///
+/// [`PictureError`] if there are more than memory holds.
+pub fn draw(title: &str, rows: &[Images]) -> Result<Vec<u8>, PictureError> {
     let wide = 3.0 * (SIDE as f32 + GAP) + GAP;
     let high = TOP + rows.len() as f32 * (SIDE as f32 + GAP);
-    let Some(mut page) = Canvas::new(wide as usize, high as usize) else { return Vec::new() };
+    let mut page = Canvas::new(wide as usize, high as usize)?;
     let head = Style { size: 21.0, colour: INK, bold: true };
     page.text([GAP, 38.0], Align::Left, &head, title);
     let small = Style { size: 15.0, colour: MUTED, bold: false };
@@ -41,8 +46,7 @@ pub fn draw(title: &str, rows: &[Images]) -> Vec<u8> {
         let top = TOP + row as f32 * (SIDE as f32 + GAP);
         for column in 0..3 {
             let left = GAP + column as f32 * (SIDE as f32 + GAP);
-            let Some(image) = images.image(column) else { continue };
-            page.paste(&image, [left, top]);
+            page.paste(&images.image(column)?, [left, top]);
             let side = SIDE as f32;
             page.frame([[left, top], [left + side, top + side]], RULE);
         }
@@ -51,7 +55,7 @@ pub fn draw(title: &str, rows: &[Images]) -> Vec<u8> {
 }
 
 impl Images<'_> {
-    fn image(&self, column: usize) -> Option<Canvas> {
+    fn image(&self, column: usize) -> Result<Canvas, PictureError> {
         let mut image = Canvas::new(SIDE, SIDE)?;
         let at = |i: usize| {
             let pixel = |v: usize| v * self.size / SIDE;
@@ -70,7 +74,7 @@ impl Images<'_> {
                 image.tint(&shares(&off), MISSING);
             }
         }
-        Some(image)
+        Ok(image)
     }
 }
 
@@ -86,7 +90,7 @@ mod tests {
             mask: &[0.0; 4],
             print: &[1.0, 0.0, 1.0, 0.0],
         };
-        let png = draw("t", &[images]);
+        let png = draw("t", &[images]).expect("a picture");
         let page = image::load_from_memory(&png).expect("PNG").to_rgb8();
         let left = (GAP + 2.0 * (SIDE as f32 + GAP)) as u32;
         let pixel = |x: u32, y: u32| page.get_pixel(left + x, TOP as u32 + y).0;

@@ -268,6 +268,9 @@ impl<'a> Assembler<'a> {
         let mut mask = Raster::new(packed.side, packed.side, pixel_nm);
         packed.paste(&mut mask, [0, 0]);
         let evaluation = self.measurer.evaluator.evaluate(&mask, &target, self.chip.grid.halo)?;
-        Ok(Some(Shown { frame, target, mask, evaluation }))
+        let grid = &self.chip.grid;
+        let [low, high] = [grid.halo, grid.field - grid.halo].map(|px| px as f64 * grid.pixel_nm);
+        let core_nm = Some([low, low, high, high]);
+        Ok(Some(Shown { frame, core_nm, target, mask, evaluation }))
     }
 }

@@ -1,9 +1,12 @@
 //! The whole mask as one picture, however large the layout.
 
-use lithoburn_layout::{Raster, TileGrid};
+use lithoburn_layout::{Coverage, Frame, Layout, LayoutError, Library, Raster, TileGrid};
+use rayon::prelude::*;
 
 /// Most pixels on a side.
 const MOST: usize = 4096;
+/// Tiles whose parts are drawn before they are shown.
+const TOGETHER: usize = 4096;
 
 /// How much of a mask a pixel of its picture shows.
 #[derive(Clone, Copy)]
@@ -47,6 +50,34 @@ impl Picture {
         Self { raster: Raster::new(width, height, pixel_nm), scale }
     }
 
+    /// The design on the pixels of its mask's picture; `tiles` are those that hold something.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooMuch`] if a tile holds more polygons than memory should.
+    pub(super) fn of_design(
+        library: &Library,
+        grid: &TileGrid,
+        tiles: &[usize],
+    ) -> Result<Self, LayoutError> {
+        let mut picture = Self::new(grid);
+        let (side, core_nm) = (picture.scale.side, grid.core() as f64 * grid.pixel_nm);
+        let place = |tile: usize| [tile % grid.columns, tile / grid.columns];
+        let part = |&tile: &usize| {
+            let at = place(tile);
+            let origin_nm = [0, 1].map(|i| grid.origin_nm[i] + at[i] as f64 * core_nm);
+            let frame =
+                Frame { origin_nm, pixel_nm: core_nm / side as f64, width: side, height: side };
+            let polygons = library.polygons_in(frame.bounds())?;
+            Ok(Layout::new("core", polygons).rasterize(&frame, Coverage::Exact))
+        };
+        for some in tiles.chunks(TOGETHER) {
+            let parts: Result<Vec<Raster>, LayoutError> = some.par_iter().map(part).collect();
+            some.iter().zip(parts?).for_each(|(&tile, part)| picture.show(&part, place(tile)));
+        }
+        Ok(picture)
+    }
+
     /// Shows a tile's part.
     pub(super) fn show(&mut self, part: &Raster, [column, row]: [usize; 2]) {
         let Scale { cores, side } = self.scale;
@@ -70,6 +101,22 @@ mod tests {
 
     fn grid(columns: usize, rows: usize) -> TileGrid {
         TileGrid { columns, rows, field: 512, halo: 128, pixel_nm: 4.0, origin_nm: [0.0; 2] }
+    }
+
+    /// A bar of 300 by 200 nm on a border of tiles, at any scale.
+    #[test]
+    fn the_picture_of_a_design_has_its_area_where_it_lies() -> Result<(), LayoutError> {
+        let clip = "CELL A PRIME\n RECT N M1 900 2100 300 200\nENDMSG\n";
+        let library = Library::from_bytes("a.glp".as_ref(), clip.as_bytes(), &Default::default())?;
+        for (columns, rows) in [(4, 3), (25_391, 32_227)] {
+            let grid = grid(columns, rows);
+            let picture = Picture::of_design(&library, &grid, &grid.occupied(&library)?)?;
+            let raster = picture.raster();
+            assert!((raster.area_nm2() - 6e4).abs() < 1.0, "{}", raster.area_nm2());
+            let row = (2200.0 / raster.pixel_nm) as usize;
+            assert!(raster.data[row * raster.width..][..raster.width].iter().any(|&v| v > 0.0));
+        }
+        Ok(())
     }
 
     /// 26 by 33 mm are 25,391 by 32,227 tiles of this size.

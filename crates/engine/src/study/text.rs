@@ -6,6 +6,7 @@ use lithoburn_layout::write_whole;
 
 use super::{Findings, Growth, Kind, Measurement};
 use crate::EngineError;
+use lithoburn_pictures::PictureError;
 use lithoburn_pictures::chart::{Chart, Series, draw};
 
 const KINDS: [Kind; 6] =
@@ -20,8 +21,10 @@ impl Findings {
     pub fn write(&self, directory: &Path) -> Result<(), EngineError> {
         write_whole(&directory.join("raw.csv"), self.csv().as_bytes())?;
         write_whole(&directory.join("README.md"), self.markdown().as_bytes())?;
-        write_whole(&directory.join("scaling.png"), &self.charts())?;
-        write_whole(&directory.join("devices.png"), &self.device_charts())?;
+        write_whole(&directory.join("scaling.png"), &self.charts()?)?;
+        if let Some(charts) = self.device_charts()? {
+            write_whole(&directory.join("devices.png"), &charts)?;
+        }
         let json = serde_json::to_vec_pretty(self)
             .map_err(|e| EngineError::Setting(format!("the findings have no JSON: {e}")))?;
         Ok(write_whole(&directory.join("findings.json"), &json)?)
@@ -103,7 +106,7 @@ impl Findings {
     }
 
     /// What the devices did: how busy the least busy one was, what the fullest one held, how long stages stood idle.
-    fn device_charts(&self) -> Vec<u8> {
+    fn device_charts(&self) -> Result<Option<Vec<u8>>, PictureError> {
         let least = |m: &Measurement| m.utilisation.iter().copied().fold(f64::INFINITY, f64::min);
         let fullest = |m: &Measurement| {
             let most = m.memory.iter().flatten().max();
@@ -120,11 +123,11 @@ impl Findings {
             chart("Bubble", "share of the stages' time", bubbles),
         ];
         charts.retain(|chart| !chart.series.is_empty());
-        draw(&charts)
+        if charts.is_empty() { Ok(None) } else { draw(&charts).map(Some) }
     }
 
     /// Speedup and efficiency against devices, and the latency of a batch.
-    fn charts(&self) -> Vec<u8> {
+    fn charts(&self) -> Result<Vec<u8>, PictureError> {
         let series =
             |growth: Growth, value: &dyn Fn(&Measurement) -> f64| self.series(growth, value);
         let both = |value: &dyn Fn(&Measurement) -> f64| {
