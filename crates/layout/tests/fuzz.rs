@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lithoburn_layout::{Bounds, LayoutError, Library, ReadOptions};
+use lithoburn_layout::{Bounds, Contents, LayoutError, Library, ReadOptions, TileGrid};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -112,6 +112,19 @@ fn damage(bytes: &mut Vec<u8>, others: &[(String, Vec<u8>)], rng: &mut ChaCha8Rn
     }
 }
 
+/// Fields that are not occupied have no polygons. Grids of many fields are left to other tests.
+fn occupied_fields_have_all_polygons(library: &Library) -> Result<(), LayoutError> {
+    let extent = library.extent();
+    let field_nm = (extent.width().max(extent.height()) / 3.0).ceil().clamp(64.0, 65_536.0);
+    let grid = TileGrid::cover_library(library, extent, field_nm, 0.0, 1.0).ok();
+    let Some(grid) = grid.filter(|grid| grid.len() < 10_000) else { return Ok(()) };
+    let occupied = grid.occupied(library)?;
+    for field in (0..grid.len().min(9)).filter(|field| occupied.binary_search(field).is_err()) {
+        assert!(library.polygons_in(grid.frame(field).bounds())?.is_empty());
+    }
+    Ok(())
+}
+
 /// Everything that is done with a layout.
 fn use_it(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<(), LayoutError> {
     let library = Library::from_bytes(Path::new(name), bytes, options)?;
@@ -121,6 +134,7 @@ fn use_it(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<(), LayoutE
     let small = Bounds { min: centre, max: centre.map(|v| v + 500.0) };
     let corner = Bounds { min: extent.min, max: extent.min.map(|v| v + 500.0) };
     let near = [small, corner, extent].map(|window| library.polygons_in(window).map(|p| p.len()));
+    occupied_fields_have_all_polygons(&library)?;
     let flat = library.flatten()?;
     assert_eq!(flat.polygons.len() as u64, library.count());
     for near in near {
@@ -158,6 +172,11 @@ fn damaged_files_are_errors_or_layouts_soon_and_within_a_gibibyte() {
         MEMORY.most.store(MEMORY.now.load(Ordering::Relaxed), Ordering::Relaxed);
         let start = Instant::now();
         let before = clock(start);
+        // What is in it is told or refused as soon, whether or not a cell and a layer can be chosen.
+        let contents = Contents::read_from(bytes.as_slice(), Path::new(name), None, 1.0);
+        if let Err(error) = contents {
+            assert!(error.to_string().contains(name.as_str()), "{error}");
+        }
         match use_it(name, &bytes, &options) {
             Ok(()) => whole += 1,
             Err(error) => {

@@ -28,7 +28,6 @@ mod error;
 mod optics;
 mod overview;
 mod panel;
-mod panels;
 pub mod samples;
 mod view;
 pub mod whole;

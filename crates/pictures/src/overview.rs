@@ -4,13 +4,15 @@
 //! the metrics before and after. A panel pixel samples the rasters it shows, so that the time to
 //! draw depends little on their size.
 
+mod panels;
+
 use std::borrow::Cow;
 
 use lithoburn_layout::Raster;
 
 use crate::PictureError;
 use crate::canvas::{Align, Canvas, INK, MUTED, RULE, Style};
-use crate::panels::{self, SIDE};
+use panels::SIDE;
 
 /// Width of the picture, in px.
 const WIDTH: usize = 1800;

@@ -1,12 +1,12 @@
 //! The six panels of the overview: the same window of the field, seen in six ways.
 
-use super::canvas::{Canvas, INK};
-use super::panel::{
-    BLUE, Key, MASK, OK, PRINT, PURPLE, Panel, Swatch, TARGET, TARGET_LIGHT, VERMILLION, WHITE,
-};
-use super::view::{Lines, View, bilinear, nearest};
 use super::{Scene, SiteMark};
 use crate::PictureError;
+use crate::canvas::{Canvas, INK};
+use crate::panel::{
+    BLUE, Key, MASK, OK, PRINT, PURPLE, Panel, Swatch, TARGET, TARGET_LIGHT, VERMILLION, WHITE,
+};
+use crate::view::{Lines, View, bilinear, nearest};
 
 /// Side of a panel, in px.
 pub(super) const SIDE: usize = 500;
