@@ -8,6 +8,8 @@
 
 mod read;
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,8 @@ use crate::{Bounds, Raster, distance};
 const MENDING_ROUNDS: usize = 4;
 /// Rounds in all. The rest only take away, which ends where nothing breaks a rule; few masks need more than two.
 const MOST_ROUNDS: usize = 64;
+/// Pairs of shapes too near each other that are told at most: a mask of dots has hundreds for each of a million.
+const MOST_PAIRS: usize = 100_000;
 /// What grows around a small shape that is taken away, so that the solver does not put it back, in nm.
 const CLEARANCE_NM: f64 = 8.0;
 
@@ -90,7 +94,7 @@ pub struct Violation {
 impl MaskRules {
     /// The places where a mask (at least half covered pixels) breaks the rules.
     ///
-    /// Beyond its border the mask is dark.
+    /// Beyond its border the mask is dark. Of pairs of shapes that are too near each other, 100,000 are told at most.
     pub fn check(&self, mask: &Raster) -> Vec<Violation> {
         let margin = self.margin(mask.pixel_nm, [mask.width, mask.height]);
         let inside = Bits::framed(&mask.binary(), mask.width, margin);
@@ -276,6 +280,11 @@ impl Grid {
             if near.apart_nm < best.apart_nm {
                 *best = near;
             }
+            if pairs.len() < MOST_PAIRS {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         });
         let corner = |p: [usize; 2]| p.map(|v| v as f64 * self.pixel_nm);
         let bounds =
@@ -296,14 +305,20 @@ impl Grid {
             for up in [0, 1] {
                 middle.set((ax + bx + up) / 2, (ay + by + up) / 2);
             }
+            ControlFlow::Continue(())
         });
         // Half a diagonal more, from a pixel's middle to its corner.
         middle.map(|middle| self.grown(&middle, least_nm / self.pixel_nm / 2.0 + 0.75))
     }
 
     /// Calls `visit` with each pixel on the edge of a shape and each of another shape that is nearer to it than the
-    /// rule: pairs of pixels of one row, or with the edge's row first.
-    fn neighbours(self, mask: &Bits, least_nm: f64, mut visit: impl FnMut(Near)) {
+    /// rule: pairs of pixels of one row, or with the edge's row first. Ends when `visit` breaks off.
+    fn neighbours(
+        self,
+        mask: &Bits,
+        least_nm: f64,
+        mut visit: impl FnMut(Near) -> ControlFlow<()>,
+    ) {
         let runs = Runs::of(mask);
         if runs.sizes.len() < 2 || least_nm <= 0.0 {
             return;
@@ -337,11 +352,14 @@ impl Grid {
                         let right = if dy == 0 { x + 1 } else { 0 };
                         let start = b.start.max(x.saturating_sub(reach)).max(right);
                         for other in start..b.end.min(x + reach + 1) {
-                            visit(Near {
+                            let near = Near {
                                 shapes: [a.shape, b.shape],
                                 pixels: [[x, a.y], [other, b.y]],
                                 apart_nm: apart(x.abs_diff(other), dy),
-                            });
+                            };
+                            if visit(near).is_break() {
+                                return;
+                            }
                         }
                     }
                 }

@@ -83,13 +83,29 @@ fn neighbours_are_those_found_by_trying() {
         let set: Vec<bool> = (0..width * 17).map(|_| rng.random_bool(share)).collect();
         let (mask, on) = (Bits::framed(&set, width, 0), Grid { width, pixel_nm: 2.0 });
         let mut found = Vec::new();
-        on.neighbours(&mask, 11.0, |near| found.push(near.pixels));
+        on.neighbours(&mask, 11.0, |near| {
+            found.push(near.pixels);
+            ControlFlow::Continue(())
+        });
         let mut expected = by_trying(&mask, on, 11.0);
         assert!(!expected.is_empty());
         found.sort_unstable();
         expected.sort_unstable();
         assert_eq!(found, expected);
     }
+}
+
+/// A quarter of a million dots, each too near to hundreds of others: some of the pairs are told, soon.
+#[test]
+fn a_mask_of_dots_is_checked_in_bounded_time_and_memory() {
+    let side = 1024;
+    let mut dots = Raster::new(side, side, 1.0);
+    (0..side * side).filter(|i| i % 2 + i / side % 2 == 0).for_each(|i| dots.data[i] = 1.0);
+    let start = std::time::Instant::now();
+    let found = MaskRules::default().check(&dots);
+    let near = found.iter().filter(|v| v.rule == Rule::Distance).count();
+    assert_eq!(near, MOST_PAIRS);
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 /// Clouds with thin necks, spurs and slits, as solvers make them: mending one rule breaks another for many rounds.
