@@ -42,7 +42,7 @@ pub struct InferArgs {
     /// Of a layout of many tiles: write the mask without simulating and measuring it, which takes most of the CPU's time.
     #[arg(long)]
     no_measure: bool,
-    /// Directory for mask.png, mask.gds, report.json and overview.png [default: out/LAYOUT; with --cell, out/LAYOUT.CELL].
+    /// Directory for mask.png, mask.gds, report.json and overview.png, in tiles whole.png as well [default: out/LAYOUT; with --cell, out/LAYOUT.CELL].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the report as JSON and nothing else.
@@ -141,7 +141,9 @@ fn summary(report: &Report, mask: &str, out: &Path, seconds: f64) {
         ),
     }
     let overview = if report.after.is_some() { ", overview.png" } else { "" };
-    say(false, &format!("wrote {}/{{mask.png, {mask}{overview}, report.json}}", out.display()));
+    let whole = if report.chip.is_some() { ", whole.png" } else { "" };
+    let files = format!("mask.png, {mask}{overview}{whole}, report.json");
+    say(false, &format!("wrote {}/{{{files}}}", out.display()));
 }
 
 /// What is said of a mask that does not print all of its design.

@@ -157,7 +157,7 @@ impl Chip<'_> {
         if let Some(picture) = &built.picture {
             write_whole(&folder.file("mask.png"), &png::encode(picture.raster())?)?;
         }
-        self.write_whole(&report, &built, folder)?;
+        self.show_whole(&report, &built, folder)?;
         if let Some(worst) = &built.worst {
             write_whole(&folder.file("overview.png"), &files::picture(&report, worst)?)?;
         }
@@ -167,7 +167,7 @@ impl Chip<'_> {
     }
 
     /// Leaves the picture of the whole: design and mask, and where the worst tile lies.
-    fn write_whole(
+    fn show_whole(
         &self,
         report: &Report,
         built: &Built,
