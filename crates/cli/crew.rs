@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{Correction, Fleet, MaskFormat};
-use lithoburn_pool::memory::readable;
+use lithoburn_pool::memory::{Limit, readable};
 use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose, choose_all};
 
 use crate::options::DeviceOptions;
@@ -49,8 +49,8 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub parallel: Strategy,
     /// Most memory to use of a device, such as cuda:0=8GiB; may be given several times.
-    #[arg(long, value_name = "NAME=SIZE", value_parser = budget)]
-    memory: Vec<(String, u64)>,
+    #[arg(long, value_name = "NAME=SIZE")]
+    memory: Vec<Limit>,
     /// Keep the network's weights in host memory and bring each layer's as it is needed, for a device that cannot hold them all.
     #[arg(long, conflicts_with = "parallel")]
     pub offload: bool,
@@ -69,26 +69,10 @@ impl PlanOptions {
         correction
             .batch(crew.batch)
             .parallel(self.parallel)
-            .memory(self.memory.clone())
+            .memory(self.memory.iter().map(|l| (l.device.clone(), l.bytes)).collect())
             .offload(self.offload)
             .probed(self.dry_run)
     }
-}
-
-/// `NAME=SIZE`, with a size in B, KiB, MiB or GiB.
-fn budget(text: &str) -> Result<(String, u64), String> {
-    let wrong = || format!("expected NAME=SIZE such as cuda:0=8GiB, got {text:?}");
-    let (name, size) = text.split_once('=').ok_or_else(wrong)?;
-    let digits = size.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(size.len());
-    let number: f64 = size[..digits].parse().map_err(|_| wrong())?;
-    let unit = match &size[digits..] {
-        "" | "B" => 1.0,
-        "KiB" => 1024.0,
-        "MiB" => 1048576.0,
-        "GiB" => 1073741824.0,
-        _ => return Err(wrong()),
-    };
-    Ok((name.to_string(), (number * unit) as u64))
 }
 
 /// The plan as a table, and what it rests on.

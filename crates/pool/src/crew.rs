@@ -16,11 +16,12 @@ pub(crate) use self::allotment::{Hand, allot};
 use self::event::CrewEvent;
 pub use self::failure::Failure;
 use self::member::ActiveMember;
-use self::producer::{Producer, TasksEnd};
+use self::producer::{Producer, QuitsAtLast, TasksEnd};
 pub use self::report::{Fault, FaultKind, Latency, MemberReport, MemberState, Report, percentile};
 use self::scheduler::{Closing, Scheduler};
 pub(crate) use self::speed::Cost;
 pub use self::worker::{MakeWorker, Member, Terms, Worker};
+use crate::clock::Clock;
 
 mod allotment;
 mod event;
@@ -96,6 +97,7 @@ pub struct Crew<T, R> {
     batches: u64,
     events: Sender<CrewEvent<T, R>>,
     inbox: Receiver<CrewEvent<T, R>>,
+    clock: Clock,
 }
 
 impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
@@ -105,6 +107,11 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
     ///
     /// [`CrewError`]: no members, an empty batch, or no more threads.
     pub fn open(members: Vec<Member<T, R>>) -> Result<Self, CrewError> {
+        Self::timed_by(Clock::of_process(), members)
+    }
+
+    /// The same, by a certain clock.
+    fn timed_by(clock: Clock, members: Vec<Member<T, R>>) -> Result<Self, CrewError> {
         if members.is_empty() {
             return Err(CrewError::Empty);
         }
@@ -114,12 +121,14 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
             if batch == 0 {
                 return Err(CrewError::EmptyBatch(name));
             }
-            match thread::start(index, &name, make, events.clone()) {
-                Ok(mailbox) => active.push(ActiveMember::new(name, batch, mailbox)),
+            match thread::start(index, &name, make, events.clone(), clock.clone()) {
+                Ok(mailbox) => {
+                    active.push(ActiveMember::new(name, batch, mailbox, clock.clone()));
+                }
                 Err(error) => return Err(CrewError::Thread(name, error)),
             }
         }
-        Ok(Self { members: active, batches: 0, events, inbox })
+        Ok(Self { members: active, batches: 0, events, inbox, clock })
     }
 
     /// Devices that have not been given up.
@@ -157,22 +166,40 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
             (least, Some(most)) if least == most => Some(least),
             _ => None,
         };
-        self.members.iter_mut().for_each(ActiveMember::begin);
+        self.begin();
         let (asks, asked) = mpsc::channel();
         let made = Producer::new();
         let events = self.events.clone();
         let (members, inbox, batches) = (&mut self.members, &self.inbox, &mut self.batches);
         let (sunk, closing, report) = std::thread::scope(|scope| {
             scope.spawn(|| made.make(tasks, asked, events));
-            let mut sharing = Scheduler::new(members, inbox, batches, asks, total, terms);
-            let sunk = sharing.run(stop, &|| made.failed(), sink);
-            made.quit();
-            let report = sharing.report();
-            (sunk, sharing.closing, report)
+            // Also if the sink panics.
+            let _quits = QuitsAtLast(&made);
+            let mut run = Scheduler::new(members, inbox, batches, asks, total, terms, &self.clock);
+            let sunk = run.run(stop, &|| made.failed(), sink);
+            let report = run.report();
+            (sunk, run.closing, report)
         });
         // Tasks that were made and not wanted any more.
-        while self.inbox.try_recv().is_ok() {}
+        self.forget();
         outcome(sunk, made.end(), closing, report)
+    }
+
+    /// Begins a run. Of an earlier one nothing is left, unless its sink panicked.
+    fn begin(&mut self) {
+        self.members.iter_mut().for_each(ActiveMember::begin);
+        self.forget();
+    }
+
+    /// Takes no notice of what was made or done, but of threads that ended.
+    fn forget(&mut self) {
+        while let Ok(event) = self.inbox.try_recv() {
+            match event {
+                CrewEvent::Done(done) => drop(self.members[done.member].returned(done.batch)),
+                CrewEvent::Left(member) => drop(self.members[member].left()),
+                CrewEvent::Made(_) | CrewEvent::Ended => {}
+            }
+        }
     }
 
     /// As [`Crew::share`], with the results in the tasks' order.

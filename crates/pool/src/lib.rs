@@ -10,10 +10,14 @@
 //! lithoburn asks Burn for a default device, because that panics where a driver is missing. Every
 //! candidate has to pass a small numeric test before it is used ([`choose`]).
 //!
+//! Beside them, [`clock`] is time in which the process ran, and [`panics`] what is kept of one.
+//!
 //! Devices that compute parts of one network are in `lithoburn-ranks`.
 
+pub mod clock;
 pub mod crew;
 pub mod device;
+pub mod panics;
 pub mod plan;
 
 pub use crew::{

@@ -1,6 +1,6 @@
 //! How a part of a network fails.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use lithoburn_pool::panics;
 
 use crate::budget::OverBudget;
 
@@ -16,6 +16,9 @@ pub enum PipelineError {
     /// It panicked, and its state is not known: make everything anew.
     #[error("{0}")]
     Panicked(String),
+    /// It gave no answer in time, and its thread is left behind.
+    #[error("{0}")]
+    Hung(String),
     /// It was used after a panic.
     #[error("not usable any more, make it anew: {0}")]
     Ended(String),
@@ -31,25 +34,30 @@ impl PipelineError {
     /// The same, with who it happened to.
     #[must_use]
     pub fn of(self, who: &str) -> Self {
-        let named = |text: String| format!("{who}: {text}");
         match self {
-            Self::OutOfMemory(text) => Self::OutOfMemory(named(text)),
-            Self::Failed(text) => Self::Failed(named(text)),
-            Self::Panicked(text) => Self::Panicked(named(text)),
             Self::Ended(text) => Self::Ended(text),
+            other => other.reworded(|text| format!("{who}: {text}")),
+        }
+    }
+
+    /// The same in other words.
+    pub(crate) fn reworded(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::OutOfMemory(text) => Self::OutOfMemory(words(text)),
+            Self::Failed(text) => Self::Failed(words(text)),
+            Self::Panicked(text) => Self::Panicked(words(text)),
+            Self::Hung(text) => Self::Hung(words(text)),
+            Self::Ended(text) => Self::Ended(words(text)),
         }
     }
 }
 
-/// Runs something; a panic is an error.
+/// Runs something; a panic is an error, with its place.
 ///
 /// # Errors
 ///
 /// Its own, or [`PipelineError::Panicked`].
 pub fn caught<T>(work: impl FnOnce() -> Result<T, PipelineError>) -> Result<T, PipelineError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(PipelineError::Panicked(format!("panicked: {}", text.unwrap_or("no reason given"))))
-    })
+    panics::caught(work)
+        .unwrap_or_else(|panic| Err(PipelineError::Panicked(format!("panicked: {panic}"))))
 }

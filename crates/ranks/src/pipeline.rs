@@ -2,20 +2,21 @@
 //!
 //! While stage 2 works on the first item, stage 1 works on the second. A stage's thread lives as long as the pipeline: on
 //! CUDA a host thread is a stream and a memory pool. An item that cannot be computed travels on as an error, so everything that was put
-//! in comes out, and nobody waits for ever; a stage that panicked computes nothing more.
+//! in comes out, and nobody waits for ever; a stage that panicked computes nothing more, and one that hangs is left behind.
 //!
 //! With S stages that take `tₛ` seconds an item, M items take at best `Σ tₛ + (M-1) max tₛ`; for equal stages the share of time that
 //! they stand idle, the bubble, is then `(S-1)/(M+S-1)` (Huang et al., "GPipe", NeurIPS 2019).
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::error::{PipelineError, caught};
-use crate::thread::{Make, started};
+use crate::thread::{Make, Patience, Silence, started};
 
 struct Parcel<A> {
     number: usize,
@@ -24,21 +25,67 @@ struct Parcel<A> {
     busy: Vec<f64>,
 }
 
+/// What the caller hears of the stages.
+enum Arrival<A> {
+    /// The first stage took an item: there is room for another one.
+    Taken,
+    /// An item came out.
+    Out(Parcel<A>),
+}
+
 /// Stages one after the other, each on its thread.
 #[derive(Debug)]
 pub struct Pipeline<A> {
     /// Held for a whole run: one at a time.
     ends: Mutex<Ends<A>>,
     threads: Vec<JoinHandle<()>>,
+    /// Items that may wait before the first stage.
+    room: usize,
+    pulse: Arc<Pulse>,
+    patience: Patience,
 }
 
 #[derive(Debug)]
 struct Ends<A> {
     /// None while it is dropped.
-    first: Option<SyncSender<Parcel<A>>>,
-    last: Receiver<Parcel<A>>,
-    /// The panic that ended it.
+    first: Option<Sender<Parcel<A>>>,
+    last: Receiver<Arrival<A>>,
+    /// The failure that ended it.
     ended: Option<String>,
+    /// Whether a thread cannot be joined.
+    hung: bool,
+}
+
+/// The stages' signs of life.
+#[derive(Debug)]
+struct Pulse {
+    stages: Vec<(String, AtomicBool)>,
+    beats: AtomicU64,
+}
+
+impl Pulse {
+    fn new<'a>(names: impl Iterator<Item = &'a String>) -> Self {
+        let stages = names.map(|name| (name.clone(), AtomicBool::new(false))).collect();
+        Self { stages, beats: AtomicU64::new(0) }
+    }
+
+    fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// A stage begins or ends its work on an item.
+    fn works(&self, stage: usize, works: bool) {
+        self.stages[stage].1.store(works, Ordering::Relaxed);
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says which stages are at work, after there was no sign of life for so long.
+    fn hung(&self, patience: &Patience) -> PipelineError {
+        let working = self.stages.iter().filter(|(_, works)| works.load(Ordering::Relaxed));
+        let names: Vec<&str> = working.map(|(name, _)| name.as_str()).collect();
+        let seconds = patience.longest.as_secs_f64();
+        PipelineError::Hung(format!("{}: no sign of life for {seconds:.0} s", names.join(", ")))
+    }
 }
 
 impl<A: Send + 'static> Pipeline<A> {
@@ -47,16 +94,25 @@ impl<A: Send + 'static> Pipeline<A> {
     ///
     /// # Errors
     ///
-    /// That of the first stage that could not be made.
+    /// That of the first stage that could not be made; [`PipelineError::Hung`] if one is not made in half an hour.
     pub fn new(stages: Vec<(String, Make<A>)>, ahead: usize) -> Result<Self, PipelineError> {
-        let (first, mut input) = sync_channel(ahead);
+        Self::with_patience(stages, ahead, Patience::default())
+    }
+
+    fn with_patience(
+        stages: Vec<(String, Make<A>)>,
+        ahead: usize,
+        patience: Patience,
+    ) -> Result<Self, PipelineError> {
+        if stages.is_empty() {
+            return Err(PipelineError::Failed("a pipeline needs a stage".into()));
+        }
+        let pulse = Arc::new(Pulse::new(stages.iter().map(|(name, _)| name)));
+        let (first, mut input) = channel();
         let (result, last) = channel();
         let (mut threads, mut made) = (Vec::new(), Vec::new());
         let count = stages.len();
-        if count == 0 {
-            return Err(PipelineError::Failed("a pipeline needs a stage".into()));
-        }
-        for (index, (name, make)) in stages.into_iter().enumerate() {
+        for (index, (_, make)) in stages.into_iter().enumerate() {
             let (output, next) = match index + 1 == count {
                 true => (Output::Last(result.clone()), None),
                 false => {
@@ -66,18 +122,37 @@ impl<A: Send + 'static> Pipeline<A> {
             };
             let (report, answer) = channel();
             made.push(answer);
-            let attend = move || attend(&name, make, &input, &output, &report);
-            threads.push(started(&format!("stage-{index}"), attend)?);
+            let taken = (index == 0).then(|| result.clone());
+            let stage = StageThread { index, input, output, taken, pulse: Arc::clone(&pulse) };
+            threads.push(started(&format!("stage-{index}"), move || stage.attend(make, &report))?);
             let Some(next) = next else { break };
             input = next;
         }
-        let ends = Mutex::new(Ends { first: Some(first), last, ended: None });
-        let pipeline = Self { ends, threads };
-        for answer in made {
-            let gone = |_| Err(PipelineError::Ended("a stage's thread is gone".into()));
-            answer.recv().unwrap_or_else(gone)?;
-        }
+        let ends = Mutex::new(Ends { first: Some(first), last, ended: None, hung: false });
+        let room = ahead.max(1);
+        let mut pipeline = Self { ends, threads, room, pulse, patience };
+        pipeline.await_stages(&made)?;
         Ok(pipeline)
+    }
+
+    /// Waits until all stages are made.
+    fn await_stages(
+        &mut self,
+        made: &[Receiver<Result<(), PipelineError>>],
+    ) -> Result<(), PipelineError> {
+        for (answer, (name, _)) in made.iter().zip(&self.pulse.stages) {
+            match self.patience.wait(answer, || self.pulse.beats()) {
+                Ok(answer) => answer?,
+                Err(Silence::Gone) => return Err(gone()),
+                Err(Silence::Hangs) => {
+                    self.ends.get_mut().unwrap_or_else(PoisonError::into_inner).hung = true;
+                    let seconds = self.patience.longest.as_secs_f64();
+                    let text = format!("{name}: it was not made in {seconds:.0} s");
+                    return Err(PipelineError::Hung(text));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sends items through all stages; `sink` is given each result with its item's number, in order, as soon as the
@@ -86,7 +161,8 @@ impl<A: Send + 'static> Pipeline<A> {
     /// # Errors
     ///
     /// That of the first item that failed; the others have been computed, but only those before it were given to `sink`. After
-    /// [`PipelineError::Panicked`], every further run is [`PipelineError::Ended`].
+    /// [`PipelineError::Panicked`] and [`PipelineError::Hung`] (no stage finished anything in half an hour), every further run is
+    /// [`PipelineError::Ended`].
     pub fn run(
         &self,
         items: impl IntoIterator<Item = A>,
@@ -97,17 +173,16 @@ impl<A: Send + 'static> Pipeline<A> {
         if let Some(reason) = &ends.ended {
             return Err(PipelineError::Ended(reason.clone()));
         }
-        let mut run = InFlight::new(self.threads.len());
+        let mut run = InFlight::new(self);
         let fed = run.feed(&ends, items.into_iter(), &mut sink);
         // What is in flight comes out, whatever happened.
-        let result = run.drain(&ends, &mut sink).and(fed);
-        if let Some(PipelineError::Panicked(reason)) = &run.failed {
+        let result = fed.and_then(|()| run.drain(&ends, &mut sink));
+        let error = run.failed.take().map_or(result, Err).err();
+        if let Some(PipelineError::Panicked(reason) | PipelineError::Hung(reason)) = &error {
             ends.ended = Some(reason.clone());
+            ends.hung = matches!(error, Some(PipelineError::Hung(_)));
         }
-        match (run.failed.take(), result) {
-            (Some(error), _) | (None, Err(error)) => Err(error),
-            (None, Ok(())) => Ok(run.report()),
-        }
+        error.map_or_else(|| Ok(run.report()), Err)
     }
 
     /// Number of stages.
@@ -116,76 +191,95 @@ impl<A: Send + 'static> Pipeline<A> {
     }
 }
 
+fn gone() -> PipelineError {
+    PipelineError::Ended("a stage's thread is gone".into())
+}
+
 enum Output<A> {
     Next(SyncSender<Parcel<A>>),
     /// Without a bound: the caller is not always listening.
-    Last(Sender<Parcel<A>>),
+    Last(Sender<Arrival<A>>),
 }
 
-/// A stage's thread.
-fn attend<A>(
-    name: &str,
-    make: Make<A>,
-    input: &Receiver<Parcel<A>>,
-    output: &Output<A>,
-    made: &Sender<Result<(), PipelineError>>,
-) {
-    let mut work = match caught(make) {
-        Ok(work) => work,
-        Err(error) => return drop(made.send(Err(error.of(name)))),
-    };
-    drop(made.send(Ok(())));
-    let mut ended: Option<String> = None;
-    while let Ok(Parcel { number, value, mut busy }) = input.recv() {
-        let start = Instant::now();
-        let value = value.and_then(|value| match &ended {
-            Some(reason) => Err(PipelineError::Ended(reason.clone())),
-            None => caught(|| work(value)).map_err(|error| error.of(name)),
-        });
-        if let Err(PipelineError::Panicked(reason)) = &value {
-            ended.get_or_insert_with(|| reason.clone());
-        }
-        busy.push(start.elapsed().as_secs_f64());
-        let parcel = Parcel { number, value, busy };
-        let sent = match output {
-            Output::Next(next) => next.send(parcel).is_ok(),
-            Output::Last(last) => last.send(parcel).is_ok(),
+/// A stage's thread, and its ways to the others.
+struct StageThread<A> {
+    index: usize,
+    input: Receiver<Parcel<A>>,
+    output: Output<A>,
+    /// Where the first stage tells that it took an item.
+    taken: Option<Sender<Arrival<A>>>,
+    pulse: Arc<Pulse>,
+}
+
+impl<A> StageThread<A> {
+    fn attend(self, make: Make<A>, made: &Sender<Result<(), PipelineError>>) {
+        let name = &self.pulse.stages[self.index].0;
+        let mut work = match caught(make) {
+            Ok(work) => work,
+            Err(error) => return drop(made.send(Err(error.of(name)))),
         };
-        if !sent {
-            return;
+        drop(made.send(Ok(())));
+        let mut ended: Option<String> = None;
+        while let Ok(Parcel { number, value, mut busy }) = self.input.recv() {
+            if let Some(taken) = &self.taken {
+                drop(taken.send(Arrival::Taken));
+            }
+            let start = Instant::now();
+            self.pulse.works(self.index, true);
+            let value = value.and_then(|value| match &ended {
+                Some(reason) => Err(PipelineError::Ended(reason.clone())),
+                None => caught(|| work(value)).map_err(|error| error.of(name)),
+            });
+            self.pulse.works(self.index, false);
+            if let Err(PipelineError::Panicked(reason)) = &value {
+                ended.get_or_insert_with(|| reason.clone());
+            }
+            busy.push(start.elapsed().as_secs_f64());
+            let parcel = Parcel { number, value, busy };
+            let sent = match &self.output {
+                Output::Next(next) => next.send(parcel).is_ok(),
+                Output::Last(last) => last.send(Arrival::Out(parcel)).is_ok(),
+            };
+            if !sent {
+                return;
+            }
         }
     }
 }
 
 /// What a run knows so far.
-struct InFlight {
+struct InFlight<'a, A> {
+    pipeline: &'a Pipeline<A>,
     start: Instant,
     sent: usize,
+    taken: usize,
     done: usize,
     busy: Vec<f64>,
     failed: Option<PipelineError>,
 }
 
-impl InFlight {
-    fn new(stages: usize) -> Self {
-        Self { start: Instant::now(), sent: 0, done: 0, busy: vec![0.0; stages], failed: None }
+impl<'a, A> InFlight<'a, A> {
+    fn new(pipeline: &'a Pipeline<A>) -> Self {
+        let busy = vec![0.0; pipeline.threads.len()];
+        Self { pipeline, start: Instant::now(), sent: 0, taken: 0, done: 0, busy, failed: None }
     }
 
-    fn feed<A>(
+    fn feed(
         &mut self,
         ends: &Ends<A>,
         items: impl Iterator<Item = A>,
         sink: &mut impl FnMut(usize, A),
     ) -> Result<(), PipelineError> {
-        let gone = || PipelineError::Ended("the first stage's thread is gone".into());
         let first = ends.first.as_ref().ok_or_else(gone)?;
         for value in items {
-            // Results have room without a bound, so this waits for the first stage alone.
+            while self.sent - self.taken >= self.pipeline.room {
+                self.hear(ends, sink)?;
+            }
             let parcel = Parcel { number: self.sent, value: Ok(value), busy: Vec::new() };
             first.send(parcel).map_err(|_| gone())?;
             self.sent += 1;
-            while let Ok(parcel) = ends.last.try_recv() {
-                self.put(parcel, sink);
+            while let Ok(arrival) = ends.last.try_recv() {
+                self.note(arrival, sink);
             }
             if self.failed.is_some() {
                 break;
@@ -194,20 +288,37 @@ impl InFlight {
         Ok(())
     }
 
-    fn drain<A>(
+    fn drain(
         &mut self,
         ends: &Ends<A>,
         sink: &mut impl FnMut(usize, A),
     ) -> Result<(), PipelineError> {
-        let gone = |_| PipelineError::Ended("the last stage's thread is gone".into());
-        while self.done < self.sent {
-            let parcel = ends.last.recv().map_err(gone)?;
-            self.put(parcel, sink);
+        while self.taken < self.sent || self.done < self.sent {
+            self.hear(ends, sink)?;
         }
         Ok(())
     }
 
-    fn put<A>(&mut self, parcel: Parcel<A>, sink: &mut impl FnMut(usize, A)) {
+    /// Waits for a stage to say something.
+    fn hear(
+        &mut self,
+        ends: &Ends<A>,
+        sink: &mut impl FnMut(usize, A),
+    ) -> Result<(), PipelineError> {
+        let Pipeline { patience, pulse, .. } = self.pipeline;
+        match patience.wait(&ends.last, || pulse.beats()) {
+            Ok(arrival) => self.note(arrival, sink),
+            Err(Silence::Gone) => return Err(gone()),
+            Err(Silence::Hangs) => return Err(pulse.hung(patience)),
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, arrival: Arrival<A>, sink: &mut impl FnMut(usize, A)) {
+        let parcel = match arrival {
+            Arrival::Taken => return self.taken += 1,
+            Arrival::Out(parcel) => parcel,
+        };
         self.done += 1;
         self.busy.iter_mut().zip(&parcel.busy).for_each(|(sum, seconds)| *sum += seconds);
         match parcel.value {
@@ -228,13 +339,11 @@ impl InFlight {
 
 impl<A> Drop for Pipeline<A> {
     fn drop(&mut self) {
-        if let Ok(ends) = self.ends.get_mut() {
-            ends.first = None;
-        }
-        for thread in self.threads.drain(..) {
-            // It catches its panics, so there is nothing to learn here.
-            drop(thread.join());
-        }
+        // After a sink that panicked the lock is poisoned, and the ends are whole.
+        let ends = self.ends.get_mut().unwrap_or_else(PoisonError::into_inner);
+        ends.first = None;
+        let patience = if ends.hung { self.patience.none() } else { self.patience.clone() };
+        patience.join(self.threads.drain(..));
     }
 }
 

@@ -1,12 +1,15 @@
 //! Where ranks meet: each lays down something for all, and goes on when all have.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use lithoburn_pool::clock::Clock;
 
 use crate::error::PipelineError;
+use crate::thread::PATIENCE;
 
-/// Longest that a rank waits for the others: longer than the compilation of all kernels.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How often the clock is looked at by who waits.
+const TICK: Duration = Duration::from_millis(500);
 
 /// A place where ranks meet and lay down something for all. Clones are the same place.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ struct Meeting<G> {
 }
 
 impl<G> Rendezvous<G> {
-    /// A board for so many ranks.
+    /// One for so many ranks.
     pub fn new(ranks: usize) -> Self {
         let gifts = (0..ranks).map(|_| None).collect();
         let meeting = Meeting { number: 0, gifts, met: Arc::new(Vec::new()), broken: None };
@@ -45,7 +48,7 @@ impl<G> Rendezvous<G> {
     ///
     /// # Errors
     ///
-    /// [`PipelineError::Ended`] if a rank failed, or did not come in ten minutes.
+    /// [`PipelineError::Ended`] if a rank failed, or did not come in half an hour.
     pub fn meet(&self, rank: usize, gift: G) -> Result<Arc<Vec<G>>, PipelineError> {
         let mut meeting = self.lock();
         if let Some(reason) = &meeting.broken {
@@ -60,22 +63,28 @@ impl<G> Rendezvous<G> {
             return Ok(Arc::clone(&meeting.met));
         }
         // The next meeting needs this rank, so `met` is this one's until it has been taken.
-        let (number, start) = (meeting.number, Instant::now());
+        let (number, clock) = (meeting.number, Clock::of_process());
+        let start = clock.now();
         while meeting.number == number {
-            if start.elapsed() > PATIENCE {
+            if clock.since(start) > PATIENCE {
                 meeting.broken.get_or_insert_with(|| "a rank did not come".into());
                 self.0.bell.notify_all();
             }
             if let Some(reason) = &meeting.broken {
                 return Err(PipelineError::Ended(reason.clone()));
             }
-            let woken = self.0.bell.wait_timeout(meeting, PATIENCE);
+            let woken = self.0.bell.wait_timeout(meeting, TICK);
             meeting = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(Arc::clone(&meeting.met))
     }
 
-    /// Breaks the board: whoever waits, or comes later, gets an error.
+    /// Meetings so far.
+    pub(crate) fn number(&self) -> u64 {
+        self.lock().number
+    }
+
+    /// Breaks it: whoever waits, or comes later, gets an error.
     pub fn fail(&self, reason: &str) {
         self.lock().broken.get_or_insert_with(|| reason.into());
         self.0.bell.notify_all();

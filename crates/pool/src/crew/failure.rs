@@ -2,6 +2,8 @@
 
 use std::any::Any;
 
+use crate::panics::Panic;
+
 /// Why a batch failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -87,6 +89,16 @@ impl Failure {
         }
     }
 
+    /// Reads a panic that was caught; one that is not known is [`Failure::Broken`], with its place.
+    pub fn of_caught(panic: &Panic) -> Self {
+        match (Self::of_panic(panic.payload()), panic.place()) {
+            (Self::Broken(_), Some(_)) if !panic.payload().is::<Self>() => {
+                Self::Broken(panic.to_string())
+            }
+            (failure, _) => failure,
+        }
+    }
+
     /// Reads what a panic carried; a `Failure` that was panicked with is itself.
     pub fn of_panic(payload: &(dyn Any + Send)) -> Self {
         if let Some(failure) = payload.downcast_ref::<Self>() {
@@ -169,6 +181,8 @@ mod tests {
             Failure::OutOfMemory("out of memory".into())
         );
         assert_eq!(Failure::of_panic(&"broke".to_string()), Failure::Broken("broke".into()));
+        let thrown = crate::panics::caught(|| std::panic::panic_any(lost.clone())).map(|()| ());
+        assert_eq!(Failure::of_caught(&thrown.expect_err("it panics")), lost);
         assert!(matches!(Failure::of_panic(&7_u8), Failure::Broken(_)));
     }
 }

@@ -3,13 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::queue::Item;
 use super::report::{Latency, MemberReport, MemberState};
 use super::speed::{Cost, Pace};
 use super::thread::{Batch, Mailbox};
 use super::worker::Terms;
+use crate::clock::Clock;
 
 /// A batch that a member has.
 pub(crate) struct Given<T> {
@@ -30,6 +31,9 @@ pub(crate) struct ActiveMember<T> {
     pub breaks: usize,
     /// What it has: the first runs, the second waits.
     given: VecDeque<Given<T>>,
+    /// The number of the last batch that came back, expected or not.
+    returned: u64,
+    clock: Clock,
     mailbox: Arc<Mailbox<T>>,
     pace: Pace,
     /// Whether its worker has not done a batch yet.
@@ -58,13 +62,15 @@ impl<T> Drop for ActiveMember<T> {
 }
 
 impl<T> ActiveMember<T> {
-    pub(crate) fn new(name: String, batch: usize, mailbox: Arc<Mailbox<T>>) -> Self {
+    pub(crate) fn new(name: String, batch: usize, mailbox: Arc<Mailbox<T>>, clock: Clock) -> Self {
         Self {
             name,
             batch,
             dead: None,
             breaks: 0,
             given: VecDeque::new(),
+            returned: 0,
+            clock,
             mailbox,
             pace: Pace::default(),
             fresh: true,
@@ -124,6 +130,7 @@ impl<T> ActiveMember<T> {
 
     /// The batch `id` came back. `None` if it is not expected, because the member was given up.
     pub(crate) fn returned(&mut self, id: u64) -> Option<Given<T>> {
+        self.returned = id;
         if self.given.front()?.id == id { self.given.pop_front() } else { None }
     }
 
@@ -173,6 +180,14 @@ impl<T> ActiveMember<T> {
         self.given.drain(..).flat_map(|given| given.items).collect()
     }
 
+    /// Its thread ended: that of one that was given up, or whose device was lost in a batch that nobody expects any more.
+    pub(crate) fn left(&mut self) -> Vec<Item<T>> {
+        match self.alive() {
+            true => self.give_up("its thread ended".into()),
+            false => Vec::new(),
+        }
+    }
+
     /// What a batch costs it, if that is known.
     pub(crate) fn cost(&self) -> Option<Cost> {
         self.pace.cost()
@@ -184,29 +199,34 @@ impl<T> ActiveMember<T> {
         let waiting: f64 = self.given.iter().skip(1).map(seconds).sum();
         let Some(front) = self.given.front() else { return 0.0 };
         let expected = seconds(front);
-        let elapsed = self.since().map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let elapsed = self.since().map_or(0.0, |since| self.clock.since(since).as_secs_f64());
         // One that is late is likely to be later the later it is.
         waiting + (expected - elapsed).abs()
     }
 
-    /// When the batch that runs was begun.
-    fn since(&self) -> Option<Instant> {
+    /// When the batch that runs was begun. It may be one of an earlier run, which nobody expects any more.
+    fn since(&self) -> Option<Duration> {
         let (id, since) = self.mailbox.running()?;
-        (self.given.front()?.id == id).then_some(since)
+        let ours = self.given.front()?.id == id;
+        (ours || id > self.returned).then_some(since)
     }
 
-    /// When the batch that runs has to be done.
-    pub(crate) fn deadline(&self, terms: &Terms) -> Option<Instant> {
-        self.since()?.checked_add(self.allowed(terms))
+    /// When the batch that runs has to be done, by the crew's clock.
+    pub(crate) fn deadline(&self, terms: &Terms) -> Option<Duration> {
+        Some(self.since()?.saturating_add(self.allowed(terms)))
     }
 
     /// How long the batch that runs may take.
     fn allowed(&self, terms: &Terms) -> Duration {
-        let (Some(cost), Some(front), false) = (self.cost(), self.given.front(), self.fresh) else {
-            return terms.first_deadline;
-        };
-        let seconds = terms.patience * cost.of(front.items.len());
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).max(terms.least_deadline)
+        let tasks = self.given.front().map_or(0, |given| given.items.len());
+        let expected = self.cost().map_or(0.0, |cost| terms.patience * cost.of(tasks));
+        let expected = Duration::try_from_secs_f64(expected).unwrap_or(Duration::MAX);
+        if !self.fresh {
+            return expected.max(terms.least_deadline);
+        }
+        let further = u32::try_from(tasks.saturating_sub(1)).unwrap_or(u32::MAX);
+        let unknown = terms.first_deadline_each.saturating_mul(further);
+        terms.first_deadline.saturating_add(unknown.max(expected))
     }
 
     /// Lets its thread go when it is done.

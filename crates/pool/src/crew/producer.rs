@@ -15,6 +15,15 @@ pub(crate) struct Producer<E> {
     end: Mutex<TasksEnd<E>>,
 }
 
+/// No more tasks are needed once it is dropped.
+pub(crate) struct QuitsAtLast<'a, E>(pub(crate) &'a Producer<E>);
+
+impl<E> Drop for QuitsAtLast<'_, E> {
+    fn drop(&mut self) {
+        self.0.quit();
+    }
+}
+
 /// How the making of tasks ended.
 pub(crate) enum TasksEnd<E> {
     /// All were made, or no more were asked for.
@@ -31,7 +40,7 @@ impl<E> Producer<E> {
     }
 
     /// No more tasks are needed, even if they were asked for.
-    pub(crate) fn quit(&self) {
+    fn quit(&self) {
         self.quit.store(true, Ordering::Relaxed);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::dispatch::LINGER;
 use super::event::{CrewEvent, Returned};
@@ -11,6 +11,7 @@ use super::member::{ActiveMember, suspect};
 use super::queue::{Item, Queue};
 use super::report::{Fault, FaultKind, Report};
 use super::worker::Terms;
+use crate::clock::Clock;
 
 mod dispatch;
 
@@ -41,7 +42,8 @@ pub(crate) struct Scheduler<'a, T, R> {
     pub(crate) finished: VecDeque<(usize, R)>,
     faults: Vec<Fault>,
     pub(crate) closing: Option<Closing>,
-    start: Instant,
+    clock: &'a Clock,
+    start: Duration,
     /// Asks the maker for so many tasks.
     asks: Sender<usize>,
     /// Tasks that it was asked for and that have not come.
@@ -63,6 +65,7 @@ impl<'a, T, R> Scheduler<'a, T, R> {
         asks: Sender<usize>,
         total: Option<usize>,
         terms: &'a Terms,
+        clock: &'a Clock,
     ) -> Self {
         Self {
             crew,
@@ -72,7 +75,8 @@ impl<'a, T, R> Scheduler<'a, T, R> {
             finished: VecDeque::new(),
             faults: Vec::new(),
             closing: None,
-            start: Instant::now(),
+            clock,
+            start: clock.now(),
             asks,
             asked: 0,
             made: 0,
@@ -167,8 +171,10 @@ impl<'a, T, R> Scheduler<'a, T, R> {
                 }
             }
             CrewEvent::Done(done) => self.returned(done),
-            // Only those that were given up leave before the end.
-            CrewEvent::Left(_) => (),
+            CrewEvent::Left(member) => {
+                let items = self.crew[member].left();
+                self.put_back(items);
+            }
         }
     }
 
@@ -231,11 +237,7 @@ impl<'a, T, R> Scheduler<'a, T, R> {
                 self.give_up(member, failure.to_string());
             }
             Failure::Broken(reason) => self.broke(member, items, reason),
-            Failure::Task(reason) => {
-                if let Some(item) = items.first() {
-                    self.refuse(item.number, item.tries + 1, member, reason);
-                }
-            }
+            Failure::Task(reason) => self.wrong_task(member, items, reason),
             Failure::Stopped => {
                 self.put_back(items);
                 self.close(Closing::Stopped);
@@ -268,6 +270,17 @@ impl<'a, T, R> Scheduler<'a, T, R> {
         }
     }
 
+    /// One of a batch's tasks is wrong. Which one is known when each was done alone, on any device.
+    fn wrong_task(&mut self, member: usize, mut items: Vec<Item<T>>, reason: String) {
+        if let [only] = items.as_slice() {
+            return self.refuse(only.number, only.tries + 1, member, reason);
+        }
+        for item in &mut items {
+            item.tries += 1;
+        }
+        self.put_back(items);
+    }
+
     /// A task cannot be done: the run closes.
     fn refuse(&mut self, task: usize, tries: usize, member: usize, reason: String) {
         let device = self.crew[member].name.clone();
@@ -276,9 +289,10 @@ impl<'a, T, R> Scheduler<'a, T, R> {
 
     /// Members whose batch is past its deadline are given up.
     fn expire(&mut self) {
+        let now = self.clock.now();
         for member in 0..self.crew.len() {
             let deadline = self.crew[member].deadline(self.terms);
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if deadline.is_some_and(|deadline| deadline <= now) {
                 self.hung(member);
             }
         }
@@ -323,7 +337,7 @@ impl<'a, T, R> Scheduler<'a, T, R> {
     }
 
     fn note(&mut self, member: usize, kind: FaultKind, text: String, requeued: usize) {
-        let at = self.start.elapsed().as_secs_f64();
+        let at = self.clock.since(self.start).as_secs_f64();
         let member = self.crew[member].name.clone();
         self.faults.push(Fault { at, member, kind, text, requeued });
     }
@@ -341,9 +355,9 @@ impl<'a, T, R> Scheduler<'a, T, R> {
 
     /// Waits for something to happen.
     fn wait(&mut self, failed: &dyn Fn() -> bool) {
-        let now = Instant::now();
+        let now = self.clock.now();
         let deadlines = self.crew.iter().filter_map(|post| post.deadline(self.terms));
-        let next = deadlines.map(|deadline| deadline.saturating_duration_since(now)).min();
+        let next = deadlines.map(|deadline| deadline.saturating_sub(now)).min();
         let lingering = self.queue.ready() > 0 && self.crew.iter().any(ActiveMember::idle);
         let longest = if lingering { LINGER } else { POLL };
         match self.inbox.recv_timeout(next.unwrap_or(longest).min(longest)) {
@@ -355,7 +369,7 @@ impl<'a, T, R> Scheduler<'a, T, R> {
     }
 
     pub(crate) fn report(&self) -> Report {
-        let seconds = self.start.elapsed().as_secs_f64();
+        let seconds = self.clock.since(self.start).as_secs_f64();
         Report {
             members: self.crew.iter().map(|post| post.report(seconds)).collect(),
             faults: self.faults.clone(),

@@ -2,16 +2,16 @@
 //!
 //! Threads are detached: one that hangs in a driver cannot be joined, and it must not take the program with it.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::event::{CrewEvent, Returned};
 use super::failure::Failure;
 use super::worker::{MakeWorker, Worker};
+use crate::clock::Clock;
+use crate::panics::{Panic, caught};
 
 /// Tasks for a worker.
 pub(crate) struct Batch<T> {
@@ -24,7 +24,7 @@ pub(crate) struct Batch<T> {
 /// The batch that runs and those that wait: one, or two for the moment between a batch's end and the next one's start.
 struct Places<T> {
     waiting: VecDeque<Batch<T>>,
-    running: Option<(u64, Instant)>,
+    running: Option<(u64, Duration)>,
     closed: bool,
 }
 
@@ -32,12 +32,13 @@ struct Places<T> {
 pub(crate) struct Mailbox<T> {
     places: Mutex<Places<T>>,
     changed: Condvar,
+    clock: Clock,
 }
 
 impl<T> Mailbox<T> {
-    fn new() -> Self {
+    fn new(clock: Clock) -> Self {
         let places = Places { waiting: VecDeque::new(), running: None, closed: false };
-        Self { places: Mutex::new(places), changed: Condvar::new() }
+        Self { places: Mutex::new(places), changed: Condvar::new(), clock }
     }
 
     /// Nothing panics while it holds the lock, so that a poisoned one is whole.
@@ -56,8 +57,8 @@ impl<T> Mailbox<T> {
         self.lock().waiting.drain(..).count()
     }
 
-    /// The batch that runs, and since when.
-    pub(crate) fn running(&self) -> Option<(u64, Instant)> {
+    /// The batch that runs, and since when by the crew's clock.
+    pub(crate) fn running(&self) -> Option<(u64, Duration)> {
         self.lock().running
     }
 
@@ -79,7 +80,7 @@ impl<T> Mailbox<T> {
                 return None;
             }
             if let Some(batch) = places.waiting.pop_front() {
-                places.running = Some((batch.id, Instant::now()));
+                places.running = Some((batch.id, self.clock.now()));
                 return Some(batch);
             }
             places = self.changed.wait(places).unwrap_or_else(PoisonError::into_inner);
@@ -93,8 +94,9 @@ pub(crate) fn start<T: Send + Sync + 'static, R: Send + 'static>(
     name: &str,
     make: MakeWorker<T, R>,
     events: Sender<CrewEvent<T, R>>,
+    clock: Clock,
 ) -> std::io::Result<Arc<Mailbox<T>>> {
-    let mailbox = Arc::new(Mailbox::new());
+    let mailbox = Arc::new(Mailbox::new(clock));
     let theirs = mailbox.clone();
     let work = move || {
         serve(member, &theirs, &make, &events);
@@ -115,9 +117,10 @@ fn serve<T, R>(
     let mut worker: Option<Box<dyn Worker<T, R>>> = None;
     while let Some(batch) = mailbox.next() {
         let first = worker.is_none();
-        let (making, made) = if first { timed(|| made(make, &mut worker)) } else { NOTHING };
+        let (making, made) =
+            if first { timed(&mailbox.clock, || made(make, &mut worker)) } else { NOTHING };
         let unmade = made.is_err();
-        let (took, result) = timed(|| made.and_then(|()| ran(&mut worker, &batch)));
+        let (took, result) = timed(&mailbox.clock, || made.and_then(|()| ran(&mut worker, &batch)));
         let id = batch.id;
         // Before the news, so that what is held can be counted by it.
         drop(batch);
@@ -138,10 +141,10 @@ fn serve<T, R>(
 /// A worker that was there needed no time.
 const NOTHING: (Duration, Result<(), Failure>) = (Duration::ZERO, Ok(()));
 
-fn timed<A>(work: impl FnOnce() -> A) -> (Duration, A) {
-    let start = Instant::now();
+fn timed<A>(clock: &Clock, work: impl FnOnce() -> A) -> (Duration, A) {
+    let start = clock.now();
     let answer = work();
-    (start.elapsed(), answer)
+    (clock.since(start), answer)
 }
 
 /// Makes the worker.
@@ -149,7 +152,7 @@ fn made<T, R>(
     make: &MakeWorker<T, R>,
     worker: &mut Option<Box<dyn Worker<T, R>>>,
 ) -> Result<(), Failure> {
-    *worker = Some(catch_unwind(AssertUnwindSafe(|| make())).unwrap_or_else(panicked)?);
+    *worker = Some(caught(|| make()).unwrap_or_else(panicked)?);
     Ok(())
 }
 
@@ -159,11 +162,11 @@ fn ran<T, R>(
     batch: &Batch<T>,
 ) -> Result<Vec<R>, Failure> {
     let Some(able) = worker else { return Err(Failure::Broken("there is no worker".into())) };
-    let results = match catch_unwind(AssertUnwindSafe(|| able.run(&batch.tasks))) {
+    let results = match caught(|| able.run(&batch.tasks)) {
         Ok(results) => results?,
-        Err(payload) => {
+        Err(panic) => {
             drop_quietly(worker.take());
-            return panicked(payload);
+            return panicked(panic);
         }
     };
     let (expected, came) = (batch.tasks.len(), results.len());
@@ -173,11 +176,11 @@ fn ran<T, R>(
     Ok(results)
 }
 
-fn panicked<A>(payload: Box<dyn Any + Send>) -> Result<A, Failure> {
-    Err(Failure::of_panic(payload.as_ref()))
+fn panicked<A>(panic: Panic) -> Result<A, Failure> {
+    Err(Failure::of_caught(&panic))
 }
 
 /// Drops what may panic while it is dropped, as handles of a lost device do.
 fn drop_quietly<A>(thing: A) {
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(thing)));
+    let _ = caught(|| drop(thing));
 }

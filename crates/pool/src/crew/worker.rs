@@ -42,14 +42,16 @@ impl<T, R> Clone for Member<T, R> {
     }
 }
 
-/// What the crew may take: memory, time, tries.
+/// What the crew may take: memory, time, tries. Time is that in which the process ran ([`crate::clock`]).
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// Tasks made ahead of need, at least 1: those that wait for a device. At most two batches a device are with
     /// the devices besides. Full batches need at least the sum of all batches.
     pub ahead: usize,
-    /// Longest that the first batch of a worker may take; making it and compiling its kernels are included.
+    /// Longest that making a worker, compiling its kernels and its first task may take.
     pub first_deadline: Duration,
+    /// The first batch of a worker may take this longer for each further task: nobody knows how fast it is.
+    pub first_deadline_each: Duration,
     /// A later batch may take this long in any case.
     pub least_deadline: Duration,
     /// A later batch may take this many times the expected seconds.
@@ -63,6 +65,7 @@ impl Default for Terms {
         Self {
             ahead: 64,
             first_deadline: Duration::from_secs(600),
+            first_deadline_each: Duration::from_secs(120),
             least_deadline: Duration::from_secs(60),
             patience: 20.0,
             retries: 3,

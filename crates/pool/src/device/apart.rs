@@ -1,8 +1,9 @@
 //! A device's test in a process of its own, which a graphics driver can crash without harm.
 
-use std::io::Read;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
@@ -47,37 +48,58 @@ pub fn answer_probes() {
 }
 
 /// Tests a device in a process of its own, if this program can be one.
-pub(crate) fn test(name: DeviceName, device: &Device) -> Result<(), String> {
+pub(super) fn test(name: DeviceName, device: &Device) -> Result<(), String> {
     let program = std::env::current_exe().ok().filter(|_| ANSWERS.load(Ordering::Relaxed));
     let Some(program) = program else { return self_test::test(device) };
     let mut command = Command::new(program);
-    command.env(PROBE, name.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = command
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("its test could not be started: {e}"))?;
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        match child.try_wait().map_err(|e| e.to_string())? {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                // Nothing is lost if it is gone already.
-                let _ = child.kill();
-                return Err(format!("no answer within {} s", PATIENCE.as_secs()));
-            }
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
+    command.env(PROBE, name.to_string());
+    verdict(command, PATIENCE)
+}
+
+/// Runs a test's process to its end, or for so long; it leaves no process behind.
+fn verdict(mut command: Command, patience: Duration) -> Result<(), String> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| format!("its test could not be started: {e}"))?;
+    let said = child.stderr.take().map(reason_in);
+    let Some(status) = ended(&mut child, patience)? else {
+        // Nothing is lost if it is gone already; without the wait it would stay as a zombie.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("no answer within {} s", patience.as_secs()));
     };
-    let mut said = String::new();
-    if let Some(mut pipe) = child.stderr.take() {
-        let _ = pipe.read_to_string(&mut said);
+    if status.success() {
+        return Ok(());
     }
-    let reason = said.lines().find_map(|line| line.strip_prefix(PROBE));
-    match (status.success(), reason) {
-        (true, _) => Ok(()),
-        (false, Some(reason)) => Err(reason.trim().to_string()),
-        (false, None) => Err(format!("its driver crashed ({status})")),
+    // A process that it started may hold the pipe for longer.
+    let reason = said.and_then(|said| said.recv_timeout(Duration::from_secs(1)).ok().flatten());
+    Err(reason.unwrap_or_else(|| format!("its driver crashed ({status})")))
+}
+
+/// How a process ended; none if it did not in time.
+fn ended(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>, String> {
+    let start = Instant::now();
+    loop {
+        match child.try_wait().map_err(|e| e.to_string())? {
+            None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(10)),
+            status => return Ok(status),
+        }
     }
+}
+
+/// Reads what a process says while it runs, because a full pipe would stop it; the reason is told at the pipe's end.
+fn reason_in(pipe: ChildStderr) -> Receiver<Option<String>> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut reason = None;
+        // Drivers write what is not UTF-8.
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            reason = line.strip_prefix(PROBE).map(|text| text.trim().to_string()).or(reason);
+        }
+        // Nobody listens any more if the test was good.
+        let _ = sender.send(reason);
+    });
+    receiver
 }
 
 /// Tests a named device in this process.
@@ -87,4 +109,45 @@ fn probe(wanted: DeviceName) -> Result<(), String> {
     let device = candidate.device.clone();
     guarded(move || cache::activate(&device))?;
     self_test::test(&candidate.device)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    /// A pipe holds 64 KiB; who waits for the end before it reads waits for ever.
+    #[test]
+    fn a_driver_that_says_much_is_heard_to_the_end() {
+        let chatty = |end: &str| {
+            let script = format!("yes warning | head -c 1000000 >&2; {end}");
+            verdict(shell(&script), Duration::from_secs(60))
+        };
+        assert_eq!(chatty("exit 0"), Ok(()));
+        assert_eq!(
+            chatty(&format!("echo '{PROBE} no kernels' >&2; exit 1")),
+            Err("no kernels".into())
+        );
+        assert!(chatty("kill -SEGV $$").is_err_and(|reason| reason.contains("crashed")));
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_ended_and_leaves_no_zombie() {
+        let mut path = std::env::temp_dir();
+        path.push(format!("lithoburn-hangs-{}", std::process::id()));
+        let script = format!("echo $$ > '{}'; exec sleep 60", path.display());
+        let start = Instant::now();
+        let reason = verdict(shell(&script), Duration::from_secs(1)).expect_err("it hangs");
+        assert!(reason.contains("no answer") && start.elapsed() < Duration::from_secs(30));
+        let id = std::fs::read_to_string(&path).expect("the process wrote its number");
+        let _ = std::fs::remove_file(&path);
+        // Signal 0 asks whether there is such a process; a zombie is one.
+        let there = shell(&format!("kill -0 {}", id.trim())).stderr(Stdio::null()).status();
+        assert!(!there.expect("sh is here").success());
+    }
 }

@@ -6,19 +6,29 @@
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
+use lithoburn_compare::largest_difference;
 
 use super::guard::guarded;
 
 /// Largest difference allowed: TF32 keeps 10 bits, and the values are of order 1.
-const TOLERANCE: f32 = 2e-2;
+const TOLERANCE: f64 = 2e-2;
+
 /// Tests a device.
-pub(crate) fn test(device: &Device) -> Result<(), String> {
+pub(super) fn test(device: &Device) -> Result<(), String> {
     let device = device.clone();
     let found = guarded(move || compute(&device))??;
-    let expected = compute(&Device::flex())?;
-    let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    match found.len() == expected.len() && off <= TOLERANCE {
+    agree(&found, &compute(&Device::flex())?)
+}
+
+/// Whether results are the CPU's.
+fn agree(found: &[f32], expected: &[f32]) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("it gave {} results instead of {}", found.len(), expected.len()));
+    }
+    let off = largest_difference(found, expected);
+    match off <= TOLERANCE {
         true => Ok(()),
+        false if off.is_nan() => Err("its results are not numbers".into()),
         false => Err(format!("its results differ from the CPU's by {off:.3}")),
     }
 }
@@ -46,5 +56,18 @@ mod tests {
     #[test]
     fn the_cpu_passes() {
         assert_eq!(test(&Device::flex()), Ok(()));
+    }
+
+    #[test]
+    fn a_device_that_returns_nothing_but_nan_fails() {
+        let expected = compute(&Device::flex()).expect("the CPU computes");
+        let nans = vec![f32::NAN; expected.len()];
+        assert_eq!(agree(&nans, &expected), Err("its results are not numbers".into()));
+        let mut one = expected.clone();
+        one[5] = f32::NAN;
+        assert!(agree(&one, &expected).is_err());
+        one[5] = expected[5] + 0.5;
+        assert!(agree(&one, &expected).is_err_and(|reason| reason.contains("by 0.5")));
+        assert!(agree(&expected[1..], &expected).is_err());
     }
 }

@@ -57,7 +57,8 @@ fn a_panic_ends_the_pipeline_and_nobody_waits() {
         let stages = named(vec![ready(Ok), fragile, ready(Ok)]);
         let pipeline = Pipeline::new(stages, 1).expect("starts");
         let error = results(&pipeline, items).expect_err("3 is among them");
-        assert_eq!(error, PipelineError::Panicked("stage 1: panicked: a bad day".into()));
+        let PipelineError::Panicked(text) = error else { panic!("{error}") };
+        assert!(text.starts_with("stage 1: panicked: a bad day (at ") && text.contains(file!()));
         assert!(matches!(results(&pipeline, 1), Err(PipelineError::Ended(_))));
     }
 }
@@ -118,4 +119,83 @@ fn stages_work_at_the_same_time() {
     // 4·16/(16+3) = 3.4 at best.
     assert!(report.speedup() > 2.0, "{report:?}");
     assert!(report.bubble() >= report.best_bubble() - 0.15, "{report:?}");
+}
+
+/// What happens within ten seconds, on a thread that may hang.
+fn soon<A: Send + 'static>(work: impl FnOnce() -> A + Send + 'static) -> A {
+    let (say, hear) = channel();
+    std::thread::spawn(move || say.send(work()));
+    hear.recv_timeout(Duration::from_secs(10)).expect("it hangs")
+}
+
+#[test]
+fn a_panic_of_the_sink_or_of_the_items_hangs_nobody() {
+    let message = soon(|| {
+        let pipeline = adding(3, 1);
+        let run = || pipeline.run(0..20, |number, _| assert!(number < 3, "a full disk"));
+        let panic = lithoburn_pool::panics::caught(run).map(drop).expect_err("it panics");
+        assert!(matches!(results(&pipeline, 1), Err(PipelineError::Ended(_))));
+        drop(pipeline);
+        panic.message().map(String::from)
+    });
+    assert_eq!(message.as_deref(), Some("a full disk"));
+    let message = soon(|| {
+        let pipeline = adding(3, 0);
+        let items = (0..20).inspect(|item| assert!(*item < 5, "a damaged file"));
+        let panic = lithoburn_pool::panics::caught(|| pipeline.run(items, |_, _| ()));
+        drop(pipeline);
+        panic.map(drop).expect_err("it panics").message().map(String::from)
+    });
+    assert_eq!(message.as_deref(), Some("a damaged file"));
+}
+
+/// For tests that wait for what never comes.
+fn impatient() -> Patience {
+    Patience { longest: Duration::from_millis(300), ..Patience::default() }
+}
+
+fn hangs() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_stage_that_hangs_is_named_and_left_behind() {
+    let error = soon(|| {
+        let stuck = ready(|x: u64| if x == 3 { hangs() } else { Ok(x) });
+        let stages = named(vec![ready(Ok), stuck, ready(Ok)]);
+        let pipeline = Pipeline::with_patience(stages, 1, impatient()).expect("starts");
+        let error = results(&pipeline, 20).expect_err("3 never comes");
+        assert!(matches!(results(&pipeline, 1), Err(PipelineError::Ended(_))));
+        error
+    });
+    assert!(
+        matches!(&error, PipelineError::Hung(text) if text.starts_with("stage 1: ")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_stage_whose_making_hangs_is_named_and_left_behind() {
+    let error = soon(|| {
+        let stuck: Make<u64> = Box::new(|| hangs());
+        let stages = named(vec![ready(Ok), stuck]);
+        Pipeline::with_patience(stages, 1, impatient()).map(drop).expect_err("it is never made")
+    });
+    assert!(matches!(&error, PipelineError::Hung(text) if text.contains("stage 1")), "{error}");
+}
+
+/// Each stage is slow, and none longer than is waited for a sign of life.
+#[test]
+fn a_slow_pipeline_is_no_hanging_one() {
+    let slow = |_| {
+        ready(|x: u64| {
+            std::thread::sleep(Duration::from_millis(120));
+            Ok(x)
+        })
+    };
+    let stages = named((0..4).map(slow).collect());
+    let pipeline = Pipeline::with_patience(stages, 1, impatient()).expect("starts");
+    assert_eq!(results(&pipeline, 2).expect("nothing hangs"), [0, 1]);
 }
