@@ -228,6 +228,7 @@ mod tests {
     use super::*;
     use burn::tensor::module::conv2d;
     use burn::tensor::{Device, TensorData};
+    use lithoburn_compare::{largest, largest_difference};
 
     fn wave(shape: [usize; 4], pitch: f32, device: &Device) -> Tensor<4> {
         let count = shape.iter().product::<usize>();
@@ -240,9 +241,9 @@ mod tests {
     }
 
     fn assert_near(a: &[f32], b: &[f32]) {
-        let scale = b.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-        let off = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(a.len() == b.len() && off < 1e-5 * scale, "{off} of {scale}");
+        let scale = largest(b.iter().map(|v| v.abs())).max(1.0);
+        let off = largest_difference(a, b);
+        assert!(off < 1e-5 * scale, "{off} of {scale}");
     }
 
     /// Burn's own convolution and its gradients are the second implementation.

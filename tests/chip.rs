@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use lithoburn::layout::{Coverage, Frame, Layer, Layout, Polygon, ReadOptions, gds, write_whole};
+use lithoburn_compare::{largest, largest_difference};
 
 const LAYER: Layer = Layer { layer: 11, datatype: 0 };
 
@@ -343,7 +344,7 @@ fn kernels_of_a_finite_reach_are_near_to_the_optics() {
     let truth = image(&judge);
     let off = |kernels: &KernelSet| {
         let image = image(kernels);
-        truth.iter().zip(&image).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        largest_difference(&truth, &image)
     };
     let cut = |ambit: f64| kernels.within_ambit(ambit, 2048.0).expect("it fits");
     let [repeated, far, near] = [off(&kernels), off(&cut(1024.0)), off(&cut(512.0))];
@@ -375,16 +376,16 @@ fn images_of_tiles_are_the_image_of_the_whole() {
     assert_eq!(whole.grid().expect("it fits").len(), 1);
     let at_once = images(&whole, 0).expect("imaged");
     let grid = tiled.grid().expect("it fits");
-    let (mut most, mut brightest) = (0.0_f32, 0.0_f32);
+    let mut apart = [Vec::new(), Vec::new()];
     for tile in 0..grid.len() {
         let at = [tile % grid.columns, tile / grid.columns].map(|i| (i * grid.core()) as isize);
         for (one, part) in at_once.iter().zip(images(&tiled, tile).expect("imaged")) {
             let same = one.crop(at, grid.core(), grid.core());
-            for (a, b) in same.data.iter().zip(&part.data) {
-                (most, brightest) = (most.max((a - b).abs()), brightest.max(*a));
-            }
+            apart[0].extend(same.data);
+            apart[1].extend(part.data);
         }
     }
+    let (most, brightest) = (largest_difference(&apart[0], &apart[1]), largest(&apart[0]));
     println!("largest difference {most} of intensities up to {brightest}");
     assert!(grid.len() == 9 && brightest > 0.2 && most <= 5e-6, "{most} of {brightest}");
 }

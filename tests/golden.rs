@@ -10,6 +10,7 @@ use lithoburn::litho::Process;
 use lithoburn::litho::loss::PrintLoss;
 use lithoburn::litho::{Focus, KernelSet, ProcessWindow, Resist, Simulator};
 use lithoburn::models::{UNetConfig, weights};
+use lithoburn_compare::largest_difference;
 use lithoburn_testing::reference;
 
 use crate::reference::npz;
@@ -27,7 +28,7 @@ fn image(path: &Path) -> Raster {
 /// The largest difference of an image's every 16th pixel from the reference, and where it is.
 fn apart(image: &Raster, expected: &[f32], dose: f64) -> f64 {
     let at = |i: usize| f64::from(image.data[(i / 128) * 16 * image.width + (i % 128) * 16]) * dose;
-    expected.iter().enumerate().map(|(i, &e)| (at(i) - f64::from(e)).abs()).fold(0.0, f64::max)
+    largest_difference((0..expected.len()).map(at), expected)
 }
 
 fn check_aerials(archive: &str, masks: &[(String, String)]) {
@@ -212,6 +213,6 @@ fn the_u_net_is_neural_ilts() {
     let input = Tensor::<4>::from_data(TensorData::new(input, [1, 1, n, n]), &device);
     let output = net.forward(input).try_into_vec_as::<f32>().expect("f32");
     let expected = &npz(&path)["neuralilt_unet_logits"].1;
-    let off = output.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let off = largest_difference(&output, expected);
     assert!(off <= 1e-4, "{off:e}");
 }

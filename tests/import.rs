@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use lithoburn::burn::tensor::{Device, Tensor, TensorData};
 use lithoburn::models::{GanOpc, MaskNetwork, NeuralIlt};
+use lithoburn_compare::largest_difference;
 use lithoburn_exchange::pytorch::Array;
 use lithoburn_exchange::{Checkpoint, Imported, Published, import};
 use lithoburn_testing::reference;
@@ -37,13 +38,12 @@ fn logits(imported: &Imported, x: Tensor<4>) -> Tensor<4> {
     }
 }
 
-fn apart(found: Tensor<4>, expected: &Array) -> (f32, f32) {
+fn apart(found: Tensor<4>, expected: &Array) -> (f64, f64) {
     let found = found.try_into_vec_as::<f32>().expect("f32");
-    assert_eq!(found.len(), expected.data.len());
-    let off = found.iter().zip(&expected.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let off = largest_difference(&found, &expected.data);
     let [least, most] = [f32::min as fn(f32, f32) -> f32, f32::max]
         .map(|pick| expected.data.iter().copied().reduce(pick).expect("values"));
-    (off, most - least)
+    (off, f64::from(most - least))
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor};
+use lithoburn_compare::largest;
 use lithoburn_ranks::PipelineError;
 use lithoburn_ranks::collective::Sums;
 use proptest::prelude::*;
@@ -385,7 +386,7 @@ fn random_weights_are_made_where_they_are_placed_and_always_the_same() {
     assert_eq!(values(offloaded.try_logits(x.clone()).expect("runs")), found);
     assert_ne!(values(config.random_program(8).run(x)), found);
     // Values neither vanish nor explode on their way.
-    let most = found.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    let most = largest(found.iter().map(|v| v.abs()));
     assert!((0.01..100.0).contains(&most), "{most}");
 }
 
@@ -441,7 +442,7 @@ fn even_cuts_are_a_cut_and_about_even() {
             let covered: Vec<usize> = cuts.iter().cloned().flatten().collect();
             assert_eq!(covered, (0..layers).collect::<Vec<_>>());
             let work = cuts.iter().map(|cut| program.operations(cut.clone(), images));
-            let share = work.fold(0.0, f64::max) / program.operations(0..layers, images);
+            let share = largest(work) / program.operations(0..layers, images);
             assert!(cuts.len() == stages && share < 1.8 / stages as f64, "{cuts:?} {share}");
         }
     }

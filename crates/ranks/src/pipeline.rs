@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use lithoburn_compare::largest;
 use serde::Serialize;
 
 use crate::error::{PipelineError, caught};
@@ -381,7 +382,7 @@ impl PipelineReport {
 /// The bubble of stages that take `seconds` an item, with `items` of them: `(S-1)/(M+S-1)` if they are equal.
 pub fn bubble(seconds: &[f64], items: usize) -> f64 {
     let work: f64 = seconds.iter().sum();
-    let slowest = seconds.iter().copied().fold(0.0, f64::max);
+    let slowest = largest(seconds);
     let wall = work + items.saturating_sub(1) as f64 * slowest;
     if wall > 0.0 { 1.0 - work * items as f64 / (seconds.len() as f64 * wall) } else { 0.0 }
 }

@@ -1,5 +1,7 @@
 //! The identities on plain arrays, each against a second implementation that does what PyTorch's layers say.
 
+use lithoburn_compare::{largest, largest_difference};
+
 use super::layers::{Affine, Convolution};
 
 /// Numbers without a pattern that an index mix-up would keep.
@@ -89,11 +91,10 @@ impl Image {
 
     fn assert_near(&self, other: &Self) {
         assert_eq!(self.shape, other.shape);
-        let most = self.data.iter().fold(0.0f32, |most, v| most.max(v.abs()));
-        for (a, b) in self.data.iter().zip(&other.data) {
-            // Weights are rounded to f32 once more.
-            assert!((a - b).abs() < 2e-6 * most && most > 0.1, "{a} vs {b}");
-        }
+        let most = largest(self.data.iter().map(|v| v.abs()));
+        let off = largest_difference(&self.data, &other.data);
+        // Weights are rounded to f32 once more.
+        assert!(off < 2e-6 * most && most > 0.1, "{off} of {most}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The image against its definition, autodiff and closed forms.
 
+use lithoburn_compare::{largest, largest_difference};
+
 use super::*;
 
 /// A set whose kernels have no symmetry, so that swapped axes or signs show.
@@ -127,11 +129,9 @@ fn the_gradient_pulled_back_is_that_of_autodiff() -> Result<(), LithoError> {
     let found = simulator.pull_back(&exposure, &gradient, &grid, &image);
     let values = |t: Tensor<3>| t.try_into_vec_as::<f32>().expect("f32");
     let (found, expected) = (values(found), values(expected));
-    let most = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    assert!(most > 0.0);
-    for (a, b) in found.iter().zip(&expected) {
-        assert!((a - b).abs() < 1e-5 * most, "{a} vs {b}");
-    }
+    let most = largest(expected.iter().map(|v| v.abs()));
+    let off = largest_difference(&found, &expected);
+    assert!(most > 0.0 && off < 1e-5 * most, "{off} of {most}");
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The bake against closed forms, conservation and finite differences.
 
+use lithoburn_compare::largest_difference;
+
 use super::*;
 
 fn optics() -> KernelSet {
@@ -112,7 +114,7 @@ fn steps_and_pixels_have_converged() -> Result<(), LithoError> {
     let usual = depths(pixel_nm, steps)?;
     for (finer, bar) in [((8.0, steps), 2e-3), ((pixel_nm, 64), 2e-2)] {
         let other = depths(finer.0, finer.1)?;
-        let off = usual.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let off = largest_difference(&usual, &other);
         // The grid's error falls faster than any power; the step's is of first order.
         assert!(off < bar, "{finer:?}: {off}");
     }

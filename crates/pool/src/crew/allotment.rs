@@ -56,6 +56,7 @@ fn level(hands: &[Hand], tasks: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use lithoburn_compare::largest;
     use proptest::prelude::*;
 
     use super::*;
@@ -105,7 +106,7 @@ mod tests {
             let counts = allot(&hands, tasks);
             prop_assert_eq!(counts.iter().sum::<usize>(), tasks);
             let used = hands.iter().zip(&counts).filter(|(_, n)| **n > 0);
-            let last = used.map(|(hand, n)| hand.done_in(*n)).fold(0.0, f64::max);
+            let last = largest(used.map(|(hand, n)| hand.done_in(*n)));
             let best = best_of_all(&hands, tasks);
             prop_assert!(last <= best * (1.0 + 1e-9), "{:?}: {} > {}", counts, last, best);
         }

@@ -1,5 +1,6 @@
 //! What happened in a run: who did how much, how evenly, and what failed.
 
+use lithoburn_compare::largest;
 use serde::Serialize;
 
 /// What happened while tasks were shared. Times are seconds.
@@ -132,7 +133,7 @@ impl Report {
     pub fn imbalance(&self) -> f64 {
         let alive = self.members.iter().filter(|m| !matches!(m.state, MemberState::Dead(_)));
         let busy: Vec<f64> = alive.map(|m| m.busy_seconds).collect();
-        let most = busy.iter().copied().fold(0.0, f64::max);
+        let most = largest(&busy);
         let least = busy.iter().copied().fold(f64::INFINITY, f64::min);
         if most > 0.0 { (most - least) / most } else { 0.0 }
     }

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use lithoburn_compare::largest;
 use serde::{Deserialize, Serialize};
 
 /// What a layer, or an already joined group of layers, costs for one micro-batch.
@@ -44,7 +45,7 @@ pub struct Cut {
 impl Cut {
     /// Seconds of the slowest stage.
     pub fn bottleneck(&self) -> f64 {
-        self.seconds.iter().copied().fold(0.0, f64::max)
+        largest(&self.seconds)
     }
 
     /// Seconds for `micro_batches`: all stages once, and the slowest for each further micro-batch.
@@ -241,9 +242,8 @@ mod tests {
             let fits = |ranges: &[Range<usize>]| ranges.iter().zip(&rooms).all(|(range, room)| {
                 room.bytes.is_none_or(|bytes| bytes_of(&layers, range) <= bytes)
             });
-            let slowest = |ranges: &[Range<usize>]| ranges.iter().zip(&rooms)
-                .map(|(range, room)| seconds_of(&layers, range, room.speed, link))
-                .fold(0.0, f64::max);
+            let slowest = |ranges: &[Range<usize>]| largest(ranges.iter().zip(&rooms)
+                .map(|(range, room)| seconds_of(&layers, range, room.speed, link)));
             let ways = all_cuts(layers.len(), 0, rooms.len());
             let best = ways.iter().filter(|way| fits(way)).map(|way| slowest(way)).reduce(f64::min);
             match cut(&layers, &rooms, link) {

@@ -1,5 +1,7 @@
 //! Pipelines: one over all devices, or several beside each other.
 
+use lithoburn_compare::largest;
+
 use super::balance::{BalanceError, Cut, Room, StageCost, cut, least_bytes};
 use super::planner::{Planner, fastest, shares};
 use super::{DeviceState, Plan, PlanError, Rank, Strategy};
@@ -114,7 +116,7 @@ impl<'a> Planner<'a> {
     fn plan_of(&self, strategy: Strategy, lines: &[Line], reason: String) -> Plan {
         let seconds: Vec<f64> = lines.iter().map(|line| 1.0 / line.rate()).collect();
         let tiles = shares(&seconds, self.demand.tiles);
-        let slowest = tiles.iter().zip(&seconds).map(|(n, s)| *n as f64 * s).fold(0.0, f64::max);
+        let slowest = largest(tiles.iter().zip(&seconds).map(|(n, s)| *n as f64 * s));
         let one = self.tile_seconds() * self.demand.tiles as f64;
         let mut plan = Plan {
             strategy,

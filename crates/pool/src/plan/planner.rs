@@ -1,5 +1,7 @@
 //! The planner's arithmetic: what a demand takes on a device, and what there is.
 
+use lithoburn_compare::largest;
+
 use super::balance::{Room, least_bytes};
 use super::{Demand, DeviceState, Plan, PlanError, Strategy};
 use crate::crew::{Cost, Hand, allot};
@@ -18,7 +20,7 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     pub(super) fn new(demand: &'a Demand, devices: &'a [DeviceState]) -> Self {
-        let fastest = devices.iter().map(|device| device.speed).fold(0.0, f64::max);
+        let fastest = largest(devices.iter().map(|device| device.speed));
         Self { demand, devices, fastest }
     }
 

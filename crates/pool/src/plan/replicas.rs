@@ -1,5 +1,7 @@
 //! Replicas: one a device, which share the tiles.
 
+use lithoburn_compare::largest;
+
 use super::planner::{Planner, shares, size};
 use super::{DeviceState, Plan, PlanError, Rank, Strategy};
 
@@ -17,7 +19,7 @@ impl Planner<'_> {
         }
         let seconds: Vec<f64> = able.iter().map(|(device, _)| 1.0 / self.speed(device)).collect();
         let tiles = shares(&seconds, self.demand.tiles);
-        let slowest = tiles.iter().zip(&seconds).map(|(n, s)| *n as f64 * s).fold(0.0, f64::max);
+        let slowest = largest(tiles.iter().zip(&seconds).map(|(n, s)| *n as f64 * s));
         let used: Vec<usize> = (0..able.len()).filter(|&i| tiles[i] > 0).collect();
         let stages = 0..self.demand.stages.len().max(1);
         let mut next = 0;

@@ -1,5 +1,6 @@
 //! Plans of textbook cases, and a property that holds for all: everything is done once, within memory.
 
+use lithoburn_compare::largest;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use proptest::strategy::Strategy as Generator;
 use proptest::test_runner::{Config, TestCaseError};
@@ -265,7 +266,7 @@ proptest! {
             prop_assert!(plan.batch.iter().all(|batch| *batch > 0) && plan.micro_batches > 0);
             prop_assert!(plan.predicted_speedup > 0.0 && plan.predicted_speedup.is_finite());
             let total: f64 = devices.iter().map(|d| d.speed).sum();
-            let most = devices.iter().map(|d| d.speed).fold(0.0, f64::max);
+            let most = largest(devices.iter().map(|d| d.speed));
             // Nothing is faster than all devices together.
             prop_assert!(plan.predicted_speedup <= total / most * (1.0 + 1e-9), "{:?}", plan);
             for (i, (rank, bytes)) in plan.ranks.iter().zip(&plan.predicted_bytes).enumerate() {

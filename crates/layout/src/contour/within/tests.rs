@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use lithoburn_compare::largest_difference;
+
 use super::*;
 use crate::{Coverage, Frame, Layout, contour};
 use proptest::prelude::*;
@@ -81,7 +83,7 @@ proptest! {
         let off = 2.0 * SIDE as f64 / 2048.0;
         prop_assert!((area(&parts) - area(&whole)).abs() < off, "{} {}", area(&parts), area(&whole));
         let (a, b) = (drawn(&parts, 1.0, origin), drawn(&whole, 1.0, origin));
-        let worst = a.data.iter().zip(&b.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let worst = largest_difference(&a.data, &b.data);
         prop_assert!(worst < 2.0 / 1024.0, "{worst}");
         // And the whole is what is traced without parts, where no shape leaves the mask.
         let inner = mask.crop([2, 2], SIDE - 4, SIDE - 4).crop([-2, -2], SIDE, SIDE);

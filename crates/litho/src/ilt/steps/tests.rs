@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::WgpuBackend;
 use burn::tensor::{Device, DeviceKind};
+use lithoburn_compare::{largest, largest_difference};
 use lithoburn_testing::Need;
 
 use super::*;
@@ -116,8 +117,8 @@ fn agrees_with_burn(device: &Device) {
     let cpu = stand(&Device::flex());
     for ((name, found), (_, expected)) in stand(device).iter().zip(&cpu) {
         assert_eq!(found.len(), expected.len(), "{name}");
-        let scale = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        let off = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let scale = largest(expected.iter().map(|v| v.abs()));
+        let off = largest_difference(found, expected);
         // Adam divides by the gradient's size: where that is nearly 0, rounding shows.
         let most = if *name == "hard error" { 0.0 } else { 2e-3 };
         assert!(scale > 0.0 && off <= most * scale, "{name}: {off} of {scale}");
@@ -154,11 +155,11 @@ fn is_the_slope_of_the_loss(device: &Device) {
         values(errors).iter().map(|&e| f64::from(e)).sum()
     };
     let slope: f64 = values(gradient.clone()).iter().map(|&g| f64::from(g).powi(2)).sum();
-    let largest = values(gradient.clone()).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    let length = 2e-3 / largest;
+    let most = largest(values(gradient.clone()).iter().map(|v| v.abs()));
+    let length = 2e-3 / most;
     let up = at(start.clone() + gradient.clone() * length);
     let down = at(start - gradient * length);
-    let found = (up - down) / (2.0 * f64::from(length));
+    let found = (up - down) / (2.0 * length);
     assert!(slope > 0.0 && (found / slope - 1.0).abs() < 1e-2, "{found} vs {slope}");
 }
 
