@@ -259,6 +259,30 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
 }
 
 #[test]
+fn a_limit_of_memory_counts_without_tiles_and_one_that_cannot_be_meant_is_refused() {
+    let folder = folder("limit");
+    let layout = bars(&folder, [1, 1], 1);
+    let run = |limit: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_infer"))
+            .args([path(&layout), "--model", "gan-opc", "--correct", "2", "--device", "cpu"])
+            .args(["--memory", limit, "--out", path(&folder.join("out"))])
+            .output()
+            .expect("starts");
+        assert_eq!(done.status.code(), Some(2), "{limit}: {}", text(&done.stderr));
+        text(&done.stderr)
+    };
+    // Where the system tells how much there is.
+    if cfg!(target_os = "linux") {
+        assert!(run("cpu=1MiB").contains("does not fit"));
+    }
+    assert!(run("cuda:7=1GiB").contains("the devices are cpu"));
+    for (limit, part) in [("cpu=1", "too little"), ("foo=1GiB", "no device")] {
+        let said = run(limit);
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn a_network_in_parts_proposes_the_same_mask() {
     let folder = folder("parts");
     let layout = bars(&folder, [1, 1], 1);

@@ -71,7 +71,8 @@ impl PlanOptions {
             .parallel(self.parallel)
             .memory(self.memory.iter().map(|l| (l.device.clone(), l.bytes)).collect())
             .offload(self.offload)
-            .probed(self.dry_run)
+            // A limit is of no use to who does not know what the model takes.
+            .probed(self.dry_run || !self.memory.is_empty())
     }
 }
 
