@@ -1,0 +1,197 @@
+//! Linear systems: sparse LU with partial pivoting, tested after every solve.
+//!
+//! The pressure has a zero diagonal, so pivoting is not optional: static pivoting, ILU(0) and diagonal scaling fail on this saddle
+//! point. The symbolic factorisation is made once for a pattern, the numeric one again for each matrix, in the same memory. A
+//! solution is refined until its residual is small; one that stays large is an error.
+
+use faer::{
+    Conj, MatMut, Par,
+    dyn_stack::{MemBuffer, MemStack},
+    sparse::{
+        SparseColMatRef, SymbolicSparseColMatRef,
+        linalg::lu::{LuRef, NumericLu, SymbolicLu, factorize_symbolic_lu},
+    },
+};
+
+use crate::{Error, assemble::Matrix};
+
+/// Below this size more than one thread makes faer slower.
+const PARALLEL_FROM: usize = 200_000;
+/// A solution is good when its residual is below this share of its right-hand side and of what the product is made of.
+const GOOD: f64 = 1e-13;
+/// A solution whose residual stays above this share is none.
+const BAD: f64 = 1e-7;
+
+/// A matrix with its factors.
+#[derive(Debug)]
+pub(crate) struct Factor {
+    matrix: Matrix,
+    symbolic: SymbolicLu<u32>,
+    numeric: NumericLu<u32, f64>,
+    factored: bool,
+}
+
+impl Factor {
+    /// The symbolic factorisation of a pattern.
+    pub(crate) fn new(matrix: Matrix) -> Result<Self, Error> {
+        let pattern = pattern(&matrix);
+        let symbolic = factorize_symbolic_lu(pattern, Default::default())
+            .map_err(|error| singular(&matrix, format!("{error:?}")))?;
+        Ok(Self { matrix, symbolic, numeric: NumericLu::new(), factored: false })
+    }
+
+    pub(crate) fn matrix(&self) -> &Matrix {
+        &self.matrix
+    }
+
+    /// New values in the same pattern, and their factors.
+    pub(crate) fn refactor(&mut self, fill: impl FnOnce(&mut Matrix)) -> Result<(), Error> {
+        fill(&mut self.matrix);
+        if let Some(bad) = self.matrix.values.iter().position(|value| !value.is_finite()) {
+            return Err(singular(&self.matrix, format!("entry {bad} is not finite")));
+        }
+        let par = self.parallelism();
+        let request = self.symbolic.factorize_numeric_lu_scratch::<f64>(par, Default::default());
+        let mut memory = MemBuffer::try_new(request)
+            .map_err(|_| singular(&self.matrix, "its factors do not fit into memory".into()))?;
+        let values = SparseColMatRef::new(pattern(&self.matrix), self.matrix.values.as_slice());
+        let stack = MemStack::new(&mut memory);
+        self.symbolic
+            .factorize_numeric_lu(&mut self.numeric, values, par, stack, Default::default())
+            .map_err(|error| singular(&self.matrix, format!("{error:?}")))?;
+        self.factored = true;
+        Ok(())
+    }
+
+    /// New values that hardly differ from those that were factored; factors them only if nothing was.
+    pub(crate) fn refill(&mut self, fill: impl FnOnce(&mut Matrix)) -> Result<(), Error> {
+        if !self.factored {
+            return self.refactor(fill);
+        }
+        fill(&mut self.matrix);
+        Ok(())
+    }
+
+    /// Solves `A x = b`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Singular`] if the residual stays large.
+    pub(crate) fn solve(&self, b: &[f64]) -> Result<Vec<f64>, Error> {
+        self.refined(b, false)
+    }
+
+    /// Solves `Aᵀ x = b`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Factor::solve`].
+    pub(crate) fn solve_transposed(&self, b: &[f64]) -> Result<Vec<f64>, Error> {
+        self.refined(b, true)
+    }
+
+    /// One application of the factors, without a test: a preconditioner.
+    pub(crate) fn apply(&self, x: &mut [f64], transposed: bool) {
+        let (n, par) = (self.matrix.size(), self.parallelism());
+        let lu = LuRef::new_unchecked(&self.symbolic, &self.numeric);
+        let request = self.symbolic.solve_in_place_scratch::<f64>(1, par);
+        let mut memory = MemBuffer::new(request);
+        let stack = MemStack::new(&mut memory);
+        let x = MatMut::from_column_major_slice_mut(x, n, 1);
+        if transposed {
+            lu.solve_transpose_in_place_with_conj(Conj::No, x, par, stack);
+        } else {
+            lu.solve_in_place_with_conj(Conj::No, x, par, stack);
+        }
+    }
+
+    fn refined(&self, b: &[f64], transposed: bool) -> Result<Vec<f64>, Error> {
+        let mut x = b.to_vec();
+        self.apply(&mut x, transposed);
+        let scale = norm(b).max(f64::MIN_POSITIVE);
+        let mut error = f64::INFINITY;
+        for _ in 0..8 {
+            let mut rest = self.rest(b, &x, transposed);
+            let now = norm(&rest) / scale;
+            if now.is_nan() || now >= 0.5 * error {
+                break;
+            }
+            error = now;
+            if error <= GOOD {
+                break;
+            }
+            self.apply(&mut rest, transposed);
+            x.iter_mut().zip(&rest).for_each(|(x, d)| *x += d);
+        }
+        let error = norm(&self.rest(b, &x, transposed)) / scale;
+        if error <= BAD {
+            Ok(x)
+        } else {
+            Err(singular(&self.matrix, format!("residual {error:.1e}")))
+        }
+    }
+
+    fn rest(&self, b: &[f64], x: &[f64], transposed: bool) -> Vec<f64> {
+        let product =
+            if transposed { self.matrix.transposed_times(x) } else { self.matrix.times(x) };
+        b.iter().zip(product).map(|(b, p)| b - p).collect()
+    }
+
+    fn parallelism(&self) -> Par {
+        if self.matrix.size() >= PARALLEL_FROM { Par::rayon(0) } else { Par::Seq }
+    }
+}
+
+fn pattern(matrix: &Matrix) -> SymbolicSparseColMatRef<'_, u32> {
+    let n = matrix.size();
+    SymbolicSparseColMatRef::new_checked(n, n, &matrix.columns, None, &matrix.rows)
+}
+
+fn singular(matrix: &Matrix, reason: String) -> Error {
+    Error::Singular { unknowns: matrix.size(), reason }
+}
+
+/// Euclidean length; NaN if any element is.
+pub(crate) fn norm(v: &[f64]) -> f64 {
+    v.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// Scalar product.
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A saddle point: zero in the last place of the diagonal.
+    fn saddle() -> Result<Factor, Error> {
+        let entries = [(0, 0), (1, 1), (2, 2), (0, 2), (2, 0), (1, 2), (2, 1), (0, 1)];
+        let values = [4.0, 3.0, 0.0, 1.0, 1.0, -2.0, -2.0, 0.5];
+        let mut factor = Factor::new(Matrix::new(3, &entries))?;
+        factor.refactor(|matrix| matrix.fill(|emit| values.iter().for_each(|&v| emit(v))))?;
+        Ok(factor)
+    }
+
+    #[test]
+    fn a_saddle_point_is_solved_in_both_directions() -> Result<(), Error> {
+        let factor = saddle()?;
+        let b = [1.0, 2.0, 3.0];
+        let x = factor.solve(&b)?;
+        let y = factor.solve_transposed(&b)?;
+        assert!(norm(&factor.rest(&b, &x, false)) < 1e-14);
+        assert!(norm(&factor.rest(&b, &y, true)) < 1e-14);
+        Ok(())
+    }
+
+    #[test]
+    fn a_singular_matrix_is_an_error() -> Result<(), Error> {
+        let entries = [(0, 0), (1, 0), (0, 1), (1, 1)];
+        let mut factor = Factor::new(Matrix::new(2, &entries))?;
+        let filled = factor
+            .refactor(|m| m.fill(|emit| [1.0, 2.0, 2.0, 4.0].map(emit).into_iter().for_each(drop)));
+        assert!(filled.and_then(|()| factor.solve(&[1.0, 0.0])).is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! Transport: a quantity carried and diffused from one place to the next.
+//!
+//! Between neighbours 0 and 1 passes q = F (φ₀ + φ₁)/2 + κ g (φ₀ − φ₁): a mass flux F times the mean of the two values,
+//! and a conductance g (open length over distance) times their difference. What leaves one side enters the other, so
+//! the sum is conserved; the mean makes the convective part skew-symmetric, so it neither makes nor loses energy
+//! (Morinishi et al. 1998). The mass flux through the side of a velocity's control volume is the mean of the two
+//! fluxes α A u beside it, so it obeys continuity wherever cells do.
+//!
+//! Momentum and heat are both transported like this; they differ in their list of links.
+
+use crate::term::{At, Emit, Sensitivity, Term};
+
+/// One end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    /// An unknown.
+    Unknown(u32),
+    /// A value given on the side of the grid: what is carried there is this value.
+    Given(u32),
+    /// Beyond an outlet: what leaves carries the value inside, and nothing diffuses.
+    Outside,
+}
+
+/// A way for a quantity from one place to the next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    /// Where it leaves if the flux is positive.
+    pub(crate) from: Node,
+    /// Where it enters.
+    pub(crate) to: Node,
+    /// Faces whose fluxes α A u carry it, and their weights.
+    pub(crate) carriers: [(u32, f64); 2],
+    /// Which conductance, if anything diffuses.
+    pub(crate) slot: Option<u32>,
+}
+
+impl Link {
+    /// The unknown at each end.
+    pub(crate) fn rows(&self) -> [Option<usize>; 2] {
+        [self.from, self.to].map(|node| match node {
+            Node::Unknown(i) => Some(i as usize),
+            _ => None,
+        })
+    }
+
+    /// Mass flux.
+    pub(crate) fn mass(&self, at: At<'_>) -> f64 {
+        let flux = |&(face, weight): &(u32, f64)| {
+            weight * at.metric.open[face as usize] * at.w[face as usize]
+        };
+        self.carriers.iter().map(flux).sum()
+    }
+
+    /// Values at both ends.
+    pub(crate) fn values(&self, at: At<'_>) -> [f64; 2] {
+        let value = |node, other| match node {
+            Node::Unknown(i) => at.w[i as usize],
+            Node::Given(i) => at.physics.given[i as usize],
+            Node::Outside => match other {
+                Node::Unknown(i) => at.w[i as usize],
+                _ => 0.0,
+            },
+        };
+        [value(self.from, self.to), value(self.to, self.from)]
+    }
+
+    /// How much each end counts in the value that is carried.
+    pub(crate) fn shares(&self) -> [f64; 2] {
+        match (self.from, self.to) {
+            (Node::Unknown(_), Node::Unknown(_)) => [0.5, 0.5],
+            (Node::Given(_), _) | (_, Node::Outside) => [1.0, 0.0],
+            _ => [0.0, 1.0],
+        }
+    }
+
+    /// The value that is carried.
+    pub(crate) fn carried(&self, at: At<'_>) -> f64 {
+        let ([a, b], [share, other]) = (self.values(at), self.shares());
+        share * a + other * b
+    }
+}
+
+/// What is transported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Quantity {
+    /// Velocity, diffused by viscosity.
+    Momentum,
+    /// Temperature, whose unknowns begin at `start`; two cells conduct like layers in series.
+    Heat { start: usize },
+}
+
+/// Convection and diffusion along a list of links.
+#[derive(Clone, Debug)]
+pub(crate) struct Transport {
+    pub(crate) links: Vec<Link>,
+    pub(crate) quantity: Quantity,
+}
+
+impl Transport {
+    fn inertia(&self, at: At<'_>) -> f64 {
+        match self.quantity {
+            Quantity::Momentum => at.physics.inertia,
+            Quantity::Heat { .. } => 1.0,
+        }
+    }
+
+    /// Viscosity or diffusivity along a link.
+    pub(crate) fn coefficient(&self, at: At<'_>, link: &Link) -> f64 {
+        let Quantity::Heat { start } = self.quantity else { return at.physics.viscosity };
+        match link.rows().map(|row| row.map(|i| at.physics.diffusivity[i - start])) {
+            [Some(a), Some(b)] => 2.0 * a * b / (a + b),
+            [a, b] => a.or(b).unwrap_or(0.0),
+        }
+    }
+
+    fn pull_coefficient(&self, at: At<'_>, link: &Link, by: f64, into: &mut Sensitivity) {
+        let Quantity::Heat { start } = self.quantity else { return into.viscosity += by };
+        let k = |i: usize| at.physics.diffusivity[i - start];
+        match link.rows() {
+            [Some(a), Some(b)] => {
+                let square = (k(a) + k(b)).powi(2);
+                into.diffusivity[a - start] += by * 2.0 * k(b) * k(b) / square;
+                into.diffusivity[b - start] += by * 2.0 * k(a) * k(a) / square;
+            }
+            [Some(a), None] | [None, Some(a)] => into.diffusivity[a - start] += by,
+            [None, None] => {}
+        }
+    }
+
+    fn conductance(&self, at: At<'_>, link: &Link) -> f64 {
+        link.slot.map_or(0.0, |slot| at.metric.conductance[slot as usize])
+    }
+
+    /// What passes along a link by convection.
+    pub(crate) fn convected(&self, at: At<'_>, link: &Link) -> f64 {
+        self.inertia(at) * link.mass(at) * link.carried(at)
+    }
+
+    /// What passes along a link by diffusion.
+    pub(crate) fn diffused(&self, at: At<'_>, link: &Link) -> f64 {
+        let [a, b] = link.values(at);
+        self.coefficient(at, link) * self.conductance(at, link) * (a - b)
+    }
+
+    /// Emits ∂q/∂w times `factor` as row `row`.
+    pub(crate) fn slopes(&self, at: At<'_>, link: &Link, emit: &mut dyn FnMut(usize, f64)) {
+        let (s, carried) = (self.inertia(at), link.carried(at));
+        let diffusion = self.coefficient(at, link) * self.conductance(at, link);
+        let mass = s * link.mass(at);
+        let [share, other] = link.shares();
+        let ends = link.rows();
+        let slopes = [mass * share + diffusion, mass * other - diffusion];
+        for (end, slope) in ends.into_iter().zip(slopes) {
+            if let Some(i) = end {
+                emit(i, slope);
+            }
+        }
+        for (face, weight) in link.carriers.iter().filter(|carrier| carrier.1 != 0.0) {
+            emit(*face as usize, s * weight * at.metric.open[*face as usize] * carried);
+        }
+    }
+
+    /// Adds `by` × ∂q/∂θ for all that is not an unknown.
+    pub(crate) fn pull_link(&self, at: At<'_>, link: &Link, by: f64, into: &mut Sensitivity) {
+        let (s, carried, [a, b]) = (self.inertia(at), link.carried(at), link.values(at));
+        for &(face, weight) in &link.carriers {
+            into.metric.open[face as usize] += by * s * weight * at.w[face as usize] * carried;
+        }
+        let coefficient = self.coefficient(at, link);
+        let conductance = self.conductance(at, link);
+        if let Some(slot) = link.slot {
+            into.metric.conductance[slot as usize] += by * coefficient * (a - b);
+            self.pull_coefficient(at, link, by * conductance * (a - b), into);
+        }
+        let mass = s * link.mass(at);
+        let diffusion = coefficient * conductance;
+        if let Node::Given(i) = link.from {
+            into.given[i as usize] += by * (mass + diffusion);
+        }
+        if let Node::Given(i) = link.to {
+            into.given[i as usize] += by * (mass - diffusion);
+        }
+    }
+}
+
+impl Term for Transport {
+    fn residual(&self, at: At<'_>, out: &mut [f64]) {
+        for link in &self.links {
+            let flux = self.convected(at, link) + self.diffused(at, link);
+            let [from, to] = link.rows();
+            from.into_iter().for_each(|row| out[row] += flux);
+            to.into_iter().for_each(|row| out[row] -= flux);
+        }
+    }
+
+    fn jacobian(&self, at: At<'_>, emit: &mut Emit<'_>) {
+        for link in &self.links {
+            let rows = link.rows().into_iter().zip([1.0, -1.0]);
+            self.slopes(at, link, &mut |column, slope| {
+                for (row, sign) in rows.clone() {
+                    if let Some(row) = row {
+                        emit(row, column, sign * slope);
+                    }
+                }
+            });
+        }
+    }
+
+    fn pull(&self, at: At<'_>, row: &[f64], into: &mut Sensitivity) {
+        for link in &self.links {
+            let [from, to] = link.rows().map(|end| end.map_or(0.0, |i| row[i]));
+            if from != to {
+                self.pull_link(at, link, from - to, into);
+            }
+        }
+    }
+}
