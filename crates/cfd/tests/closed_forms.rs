@@ -88,7 +88,7 @@ fn kovasznay_flow_converges_to_second_order() -> Result<(), Error> {
     Ok(())
 }
 
-/// Fluid between a turning and a resting cylinder: u_θ = A r + B/r, at random places of the grid.
+/// Fluid between a turning and a resting cylinder: u_θ = A r + B/r. Root mean square error of the velocity.
 fn annulus(n: usize, centre: [f64; 2]) -> Result<f64, Error> {
     let (inner, outer) = (0.5, 1.0);
     let grid = Grid::uniform([-1.2, 1.2], [-1.2, 1.2], n, n)?;
@@ -124,7 +124,8 @@ fn the_flow_between_cylinders_converges_wherever_they_lie_on_the_grid() -> Resul
     };
     let errors = [mean(16)?, mean(32)?, mean(64)?];
     println!("annulus: {errors:?}");
-    assert!((errors[0] / errors[2]).log2() / 2.0 > 1.8, "{errors:?}");
+    // Cut cells are of first order in a layer whose width is of first order: 1.5 is the least, 2 without cuts.
+    assert!((errors[0] / errors[2]).log2() / 2.0 > 1.6, "{errors:?}");
     Ok(())
 }
 
