@@ -10,7 +10,7 @@ use lithoburn_litho::{KernelSet, LithoError};
 use crate::EngineError;
 use crate::model::Method;
 
-const KERNELS: &[u8] = include_bytes!("../../../weights/optics/cross_quad_2048.safetensors");
+static KERNELS: &[u8] = include_bytes!("../../../weights/optics/cross_quad_2048.safetensors");
 
 /// The weights of a method: its `config.json` and its tensors.
 type Weights = (&'static [u8], &'static [u8]);
@@ -25,11 +25,12 @@ macro_rules! weights {
     };
 }
 
-const NEURAL_ILT: Weights = weights!("neural-ilt");
-const NEURAL_ILT_FAST: Weights = weights!("neural-ilt-fast");
-const GAN_OPC: Weights = weights!("gan-opc");
+// Statics: a constant stands in the program once for each use of it, and these are 27 MB.
+static NEURAL_ILT: Weights = weights!("neural-ilt");
+static NEURAL_ILT_FAST: Weights = weights!("neural-ilt-fast");
+static GAN_OPC: Weights = weights!("gan-opc");
 /// Of the built-in kernels, of the contest's as OpenILT ships them, and of the built-in ones with a bake.
-const SURROGATES: [Weights; 3] =
+static SURROGATES: [Weights; 3] =
     [weights!("surrogate-ilt"), weights!("surrogate-ilt-iccad13"), weights!("surrogate-ilt-bake")];
 
 /// Name of the default kernels in reports.
