@@ -18,9 +18,13 @@ use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 
+use crate::config::{CHANNELS, within};
 use crate::kernel::Kernel;
 use crate::program::{Chain, Layer, LayerKind, run};
 use crate::unet::conv3;
+
+/// Halvings, of images that are 1024 pixels at least then.
+const MOST_HALVINGS: usize = 10;
 
 /// Shape of an encoder-decoder.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -53,6 +57,17 @@ pub struct EncoderDecoder {
 }
 
 impl EncoderDecoderConfig {
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// In words: the field, its value, and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        within("widths' length", self.widths.len(), 1..=MOST_HALVINGS)?;
+        within("refine", self.refine, 0..=64)?;
+        self.widths.iter().try_for_each(|&width| within("widths' entry", width, CHANNELS))
+    }
+
     /// A network with random weights.
     pub fn init(&self, device: &Device) -> EncoderDecoder {
         let w = &self.widths;

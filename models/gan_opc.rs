@@ -19,6 +19,7 @@ use burn::tensor::activation::leaky_relu;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Configuration, check_head};
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 use crate::head::{Head, MaskNetwork, unscaled};
 use crate::kernel::{Kernel, random_kernels};
@@ -26,7 +27,7 @@ use crate::parallel::Parallel;
 use crate::program::Program;
 use crate::resample::folded;
 use crate::unet::{conv3, convolve};
-use crate::weights::{self, WeightsError};
+use crate::weights::{Stored, WeightsError};
 
 /// The architecture's name in `config.json`.
 pub const ARCHITECTURE: &str = "gan-opc";
@@ -70,6 +71,15 @@ pub struct GanOpc {
     config: GanOpcConfig,
 }
 
+impl Configuration for GanOpcConfig {
+    const ARCHITECTURE: &'static str = ARCHITECTURE;
+
+    fn check(&self) -> Result<(), String> {
+        check_head(self.pixel_nm, self.upsample, self.target_logit, self.logit_scale)?;
+        self.generator.check().map_err(|problem| format!("generator.{problem}"))
+    }
+}
+
 impl GanOpcConfig {
     /// LithoBench's generator: no skips, 8 nm pixels, the output is the mask's logits.
     pub fn published() -> Self {
@@ -85,28 +95,23 @@ impl GanOpcConfig {
 }
 
 impl GanOpc {
-    /// Loads `config.json` and the weights of a directory.
+    /// The network of a folder: `config.json` and the weights.
     ///
     /// # Errors
     ///
-    /// [`WeightsError`], naming the file and tensor.
+    /// [`WeightsError`], naming the file, and the field or tensor.
     pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
-        weights::network(directory, ARCHITECTURE, |config: &GanOpcConfig| config.init(device))
+        let stored = Stored::read(directory)?;
+        Self::of(&stored, device)
     }
 
-    /// Builds a generator from the bytes of its `config.json` and its tensors.
+    /// The network of these files.
     ///
     /// # Errors
     ///
     /// As [`GanOpc::load`].
-    pub fn from_bytes(
-        config: &[u8],
-        tensors: &[u8],
-        device: &Device,
-    ) -> Result<Self, WeightsError> {
-        weights::built_in(config, tensors, ARCHITECTURE, |config: &GanOpcConfig| {
-            config.init(device)
-        })
+    pub fn of(stored: &Stored, device: &Device) -> Result<Self, WeightsError> {
+        stored.network(|config: &GanOpcConfig| config.init(device))
     }
 
     /// Its configuration.

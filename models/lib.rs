@@ -13,10 +13,12 @@
 //! | [`surrogate`] | Surrogate-ILT's forward model, learned from masks and images | after Nitho and DOINN |
 //! | [`parallel`] | a network over several devices, or on one that is too small for it | – |
 //! | [`convolution`] | the convolution they are made of | – |
+//! | [`config`] | what `config.json` must hold | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
 //!
 //! Files of other programs, ONNX and PyTorch's, are read and written by `lithoburn-exchange`, from a [`Program`].
 
+pub mod config;
 pub mod convolution;
 pub mod encoder_decoder;
 pub mod gan_opc;
@@ -31,6 +33,7 @@ pub mod truth;
 pub mod unet;
 pub mod weights;
 
+pub use config::Configuration;
 pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 pub use gan_opc::{Discriminator, GanOpc, GanOpcConfig};
 pub use head::{Head, MaskNetwork};

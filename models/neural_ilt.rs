@@ -17,13 +17,14 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Configuration, check_head};
 use crate::encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 use crate::head::{Head, MaskNetwork, unscaled};
 use crate::kernel::{Kernel, random_kernels};
 use crate::parallel::Parallel;
 use crate::program::Program;
 use crate::unet::{UNet, UNetConfig};
-use crate::weights::{self, WeightsError};
+use crate::weights::{Stored, WeightsError};
 
 /// Shape of the method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +82,18 @@ pub struct NeuralIlt {
     config: NeuralIltConfig,
 }
 
+impl Configuration for NeuralIltConfig {
+    const ARCHITECTURE: &'static str = ARCHITECTURE;
+
+    fn check(&self) -> Result<(), String> {
+        check_head(self.pixel_nm, self.upsample, self.target_logit, self.logit_scale)?;
+        match &self.fast {
+            Some(fast) => fast.check().map_err(|problem| format!("fast.{problem}")),
+            None => UNetConfig { width: self.width, last_side: self.last_side }.check(),
+        }
+    }
+}
+
 impl NeuralIltConfig {
     /// The fast variant, as it is shipped: the same target and mask pixels, a quarter of the work.
     pub fn fast() -> Self {
@@ -103,28 +116,23 @@ impl NeuralIltConfig {
 }
 
 impl NeuralIlt {
-    /// Loads `config.json` and the weights of a directory.
+    /// The network of a folder: `config.json` and the weights.
     ///
     /// # Errors
     ///
-    /// [`WeightsError`], naming the file and tensor.
+    /// [`WeightsError`], naming the file, and the field or tensor.
     pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
-        weights::network(directory, ARCHITECTURE, |config: &NeuralIltConfig| config.init(device))
+        let stored = Stored::read(directory)?;
+        Self::of(&stored, device)
     }
 
-    /// Builds a network from the bytes of its `config.json` and its tensors.
+    /// The network of these files.
     ///
     /// # Errors
     ///
     /// As [`NeuralIlt::load`].
-    pub fn from_bytes(
-        config: &[u8],
-        tensors: &[u8],
-        device: &Device,
-    ) -> Result<Self, WeightsError> {
-        weights::built_in(config, tensors, ARCHITECTURE, |config: &NeuralIltConfig| {
-            config.init(device)
-        })
+    pub fn of(stored: &Stored, device: &Device) -> Result<Self, WeightsError> {
+        stored.network(|config: &NeuralIltConfig| config.init(device))
     }
 
     /// Its configuration.

@@ -17,6 +17,7 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::tensor::{Device, Tensor};
 
+use crate::config::{CHANNELS, within};
 use crate::kernel::Kernel;
 use crate::program::{Chain, Layer, LayerKind, run};
 
@@ -52,6 +53,20 @@ pub struct UNet {
 }
 
 impl UNetConfig {
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// In words: the field, its value, and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        within("width", self.width, CHANNELS)?;
+        within("last_side", self.last_side, 1..=15)?;
+        match self.last_side % 2 {
+            1 => Ok(()),
+            _ => Err(format!("last_side is {}; expected an odd number", self.last_side)),
+        }
+    }
+
     /// A network with random weights.
     pub fn init(&self, device: &Device) -> UNet {
         let w = self.width;

@@ -286,6 +286,27 @@ fn a_window_has_a_report_and_a_picture() {
     assert!(std::fs::metadata(out.join("window.png")).expect("a picture").len() > 1000);
 }
 
+/// They are only read until it is known that this run goes on with them.
+#[test]
+fn a_refused_training_leaves_the_files_of_the_run_before() {
+    let out = folder("refused-training");
+    let files = [
+        ("checkpoint.safetensors", "damaged"),
+        ("training.json", "the settings of the run before"),
+        ("log.jsonl", "{\"step\":50}\n"),
+    ];
+    for (file, content) in files {
+        std::fs::write(out.join(file), content).expect("writes");
+    }
+    let run = lithoburn(&["train", "--devices", "cpu", "--steps", "1", "--out", path(&out)]);
+    let error = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{error}");
+    assert!(error.contains("checkpoint.safetensors") && error.contains("start anew"), "{error}");
+    for (file, content) in files {
+        assert_eq!(std::fs::read_to_string(out.join(file)).expect("is there"), content, "{file}");
+    }
+}
+
 /// The mask of a shot budget is that many rectangles, in the file too.
 #[test]
 fn a_shot_budget_is_kept() {

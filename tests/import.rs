@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lithoburn::burn::tensor::{Device, Tensor, TensorData};
+use lithoburn::models::weights::Stored;
 use lithoburn::models::{GanOpc, MaskNetwork, NeuralIlt};
 use lithoburn_compare::largest_difference;
 use lithoburn_exchange::pytorch::Array;
@@ -31,10 +32,10 @@ fn tensor(array: &Array) -> Tensor<4> {
 
 /// The imported network's logits.
 fn logits(imported: &Imported, x: Tensor<4>) -> Tensor<4> {
-    let (config, tensors, device) = (&imported.config, &imported.tensors, Device::flex());
+    let (stored, device) = (Stored::of(&imported.config, &imported.tensors), Device::flex());
     match imported.architecture.as_str() {
-        "gan-opc" => GanOpc::from_bytes(config, tensors, &device).expect("loads").logits(x),
-        _ => NeuralIlt::from_bytes(config, tensors, &device).expect("loads").logits(x),
+        "gan-opc" => GanOpc::of(&stored, &device).expect("loads").logits(x),
+        _ => NeuralIlt::of(&stored, &device).expect("loads").logits(x),
     }
 }
 

@@ -168,7 +168,7 @@ pub fn train(args: &TrainArgs) -> Result<Verdict> {
     }
     say(false, &format!("optics   {name}; the first steps compile kernels and are slow"));
     let devices: Vec<_> = chosen.iter().map(|c| c.device.clone()).collect();
-    let mut diary = Diary::open(&args.out)?;
+    let mut diary = Diary::new(&args.out);
     let mut problem = None;
     let mut watch = |news: News| match diary.note(news) {
         Ok(()) => go_on(),
@@ -207,18 +207,14 @@ const LABELS_A_LINE: usize = 512;
 /// The run's log, curve and pictures.
 struct Diary {
     out: PathBuf,
-    log: File,
+    /// Begun with its first line: a run that is refused leaves a former one's.
+    log: Option<File>,
     records: Vec<Record>,
 }
 
 impl Diary {
-    fn open(out: &Path) -> Result<Self> {
-        Ok(Self { out: out.into(), log: Self::log(out)?, records: Vec::new() })
-    }
-
-    fn log(out: &Path) -> Result<File> {
-        let path = out.join("log.jsonl");
-        File::create(&path).with_context(|| format!("cannot write {}", path.display()))
+    fn new(out: &Path) -> Self {
+        Self { out: out.into(), log: None, records: Vec::new() }
     }
 
     fn note(&mut self, news: News) -> Result<()> {
@@ -248,9 +244,11 @@ impl Diary {
 
     fn add(&mut self, record: &Record) -> Result<()> {
         self.records.push(*record);
-        let line = serde_json::to_string(record)?;
-        writeln!(self.log, "{line}")
-            .with_context(|| format!("cannot write the log in {}", self.out.display()))
+        let (line, path) = (serde_json::to_string(record)?, self.out.join("log.jsonl"));
+        let open = |log: Option<File>| log.map_or_else(|| File::create(&path), Ok);
+        let log = open(self.log.take()).and_then(|mut log| writeln!(log, "{line}").map(|()| log));
+        self.log = Some(log.with_context(|| format!("cannot write {}", path.display()))?);
+        Ok(())
     }
 
     /// What the network makes of some clips, if there are some.

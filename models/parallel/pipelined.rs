@@ -8,7 +8,7 @@ use lithoburn_ranks::pipeline::{Pipeline, PipelineReport};
 use lithoburn_ranks::{Make, Work};
 
 use super::cost::Extent;
-use super::stage::{Cargo, Stage, synced};
+use super::stage::{Cargo, StageLayers, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::Head;
 use crate::program::{Activations, Program};
@@ -60,7 +60,7 @@ impl Pipelined {
             let name = format!("stage {i} on {}", place.budget.device());
             let (program, place, range) = (Arc::clone(&whole), place.clone(), range.clone());
             let make: Make<Cargo> = Box::new(move || {
-                let mut stage = Stage::new(&program, range, &place, terms.precision)?;
+                let mut stage = StageLayers::new(&program, range, &place, terms.precision)?;
                 drop(program);
                 let work: Work<Cargo> = Box::new(move |cargo| stage.run(cargo));
                 Ok(work)

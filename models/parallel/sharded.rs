@@ -54,7 +54,7 @@ impl Default for ShardTerms {
 pub struct Sharded {
     head: Head,
     stride: usize,
-    team: Team<Order, Done>,
+    team: Team<ChannelTask, RankOutput>,
     ways: Ways,
     native: bool,
     report: Mutex<ShardReport>,
@@ -72,13 +72,13 @@ pub struct ShardReport {
 }
 
 #[derive(Debug)]
-struct Order {
+struct ChannelTask {
     x: Tensor<4>,
     home: Device,
 }
 
 /// The first rank's result, and what was exchanged.
-type Done = (Option<Tensor<4>>, Traffic);
+pub(super) type RankOutput = (Option<Tensor<4>>, Traffic);
 
 impl Sharded {
     /// Cuts the program's weights among the places. No device gets more than its part.
@@ -102,10 +102,10 @@ impl Sharded {
             let peer = peer.timed(terms.timed);
             let name = format!("rank {} on {}", peer.rank(), place.budget.device());
             let (program, acts, place) = (program.clone(), ways.acts.clone(), place.clone());
-            let make: Make<Order, Done> = Box::new(move || {
-                let mut rank = Rank::new(&program, &acts, peer, place, &terms)?;
+            let make: Make<ChannelTask, RankOutput> = Box::new(move || {
+                let mut rank = ChannelRank::new(&program, &acts, peer, place, &terms)?;
                 drop(program);
-                let work: Work<Order, Done> = Box::new(move |order| rank.run(order));
+                let work: Work<ChannelTask, RankOutput> = Box::new(move |order| rank.run(order));
                 Ok(work)
             });
             (name, make)
@@ -132,7 +132,7 @@ impl Sharded {
     }
 }
 
-struct Rank {
+struct ChannelRank {
     ops: Vec<Op>,
     peer: Peer,
     place: Place,
@@ -140,7 +140,7 @@ struct Rank {
     _held: Reservation,
 }
 
-impl Rank {
+impl ChannelRank {
     fn new(
         program: &Program,
         acts: &[Act],
@@ -159,8 +159,8 @@ impl Rank {
         Ok(Self { ops, peer, place, _held: held })
     }
 
-    fn run(&mut self, order: Order) -> Result<Done, PipelineError> {
-        let Order { x, home } = order;
+    fn run(&mut self, order: ChannelTask) -> Result<RankOutput, PipelineError> {
+        let ChannelTask { x, home } = order;
         let (before, mut extent) = (self.peer.traffic(), Extent::of(x.dims()));
         let size = x.dtype().size();
         let mut held = self.place.budget.reserve((extent.values() * size) as u64, "its input")?;
@@ -261,7 +261,7 @@ impl Distributed for Sharded {
         let (start, home) = (Instant::now(), x.device());
         // Other threads read them: what this one has asked for has to be done.
         synced(&home)?;
-        let order = |_| Order { x: x.clone(), home: home.clone() };
+        let order = |_| ChannelTask { x: x.clone(), home: home.clone() };
         let answers = self.team.call((0..self.team.ranks()).map(order).collect())?;
         let mut report = ShardReport::default();
         let mut result = None;

@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use burn::tensor::{DType, Device, Tensor};
 use lithoburn_ranks::budget::Reservation;
-use lithoburn_ranks::collective::{Peer, Sums, Traffic, peers};
+use lithoburn_ranks::collective::{Peer, Sums, peers};
 use lithoburn_ranks::team::Team;
 use lithoburn_ranks::transfer::moved;
 use lithoburn_ranks::{Make, PipelineError, Work};
 
 use super::cost::Extent;
-use super::sharded::ShardReport;
+use super::sharded::{RankOutput, ShardReport};
 use super::stage::{layer_within, synced};
 use super::{Distributed, ParallelError, Place, Summary, check_image};
 use crate::head::Head;
@@ -27,20 +27,18 @@ use crate::resample::doubled_rows;
 pub struct Spatial {
     head: Head,
     stride: usize,
-    team: Team<Order, Done>,
+    team: Team<RowTask, RankOutput>,
     report: Mutex<ShardReport>,
 }
 
 #[derive(Debug)]
-struct Order {
+struct RowTask {
     /// A rank's rows; none if there are fewer strides than ranks.
     x: Option<Tensor<4>>,
     /// Those of all ranks.
     rows: Vec<Range<usize>>,
     home: Device,
 }
-
-type Done = (Option<Tensor<4>>, Traffic);
 
 impl Spatial {
     /// Lays all weights on each of the places, in a precision.
@@ -62,10 +60,10 @@ impl Spatial {
         let rank = |(peer, place): (Peer, &Place)| {
             let name = format!("rank {} on {}", peer.rank(), place.budget.device());
             let (program, place) = (Arc::clone(&whole), place.clone());
-            let make: Make<Order, Done> = Box::new(move || {
-                let mut rank = Rank::new(&program, peer, place, precision)?;
+            let make: Make<RowTask, RankOutput> = Box::new(move || {
+                let mut rank = RowRank::new(&program, peer, place, precision)?;
                 drop(program);
-                let work: Work<Order, Done> = Box::new(move |order| rank.run(order));
+                let work: Work<RowTask, RankOutput> = Box::new(move |order| rank.run(order));
                 Ok(work)
             });
             (name, make)
@@ -87,7 +85,7 @@ fn rows_of(height: usize, stride: usize, ranks: usize) -> Vec<Range<usize>> {
     (0..ranks).map(|i| bound(i)..bound(i + 1)).collect()
 }
 
-struct Rank {
+struct RowRank {
     layers: Vec<Layer>,
     peer: Peer,
     place: Place,
@@ -105,7 +103,7 @@ struct Strip {
     held: Reservation,
 }
 
-impl Rank {
+impl RowRank {
     fn new(
         program: &Program,
         peer: Peer,
@@ -119,8 +117,8 @@ impl Rank {
         Ok(Self { layers, peer, place, _held: held })
     }
 
-    fn run(&mut self, order: Order) -> Result<Done, PipelineError> {
-        let (before, Order { x, rows, home }) = (self.peer.traffic(), order);
+    fn run(&mut self, order: RowTask) -> Result<RankOutput, PipelineError> {
+        let (before, RowTask { x, rows, home }) = (self.peer.traffic(), order);
         let images = x.as_ref().map_or([0; 4], Tensor::dims);
         let mut strip = Strip {
             state: None,
@@ -244,7 +242,7 @@ impl Distributed for Spatial {
         let [_, _, height, _] = check_image(&x, self.stride)?;
         let (start, home) = (Instant::now(), x.device());
         let rows = rows_of(height, self.stride, self.team.ranks());
-        let order = |own: &Range<usize>| Order {
+        let order = |own: &Range<usize>| RowTask {
             x: (!own.is_empty()).then(|| x.clone().narrow(2, own.start, own.len())),
             rows: rows.clone(),
             home: home.clone(),

@@ -25,7 +25,7 @@ pub(super) struct Cargo {
 }
 
 /// Consecutive layers with their weights on a device.
-pub(super) struct Stage {
+pub(super) struct StageLayers {
     layers: Vec<Layer>,
     place: Place,
     /// Of the weights.
@@ -33,7 +33,7 @@ pub(super) struct Stage {
     last: bool,
 }
 
-impl Stage {
+impl StageLayers {
     pub(super) fn new(
         program: &Program,
         range: Range<usize>,

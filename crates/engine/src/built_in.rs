@@ -4,33 +4,33 @@
 //! `lithoburn train` make them anew.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use lithoburn_litho::{KernelSet, LithoError};
+use lithoburn_models::weights::Stored;
 
 use crate::EngineError;
 use crate::model::Method;
 
 static KERNELS: &[u8] = include_bytes!("../../../weights/optics/cross_quad_2048.safetensors");
 
-/// The weights of a method: its `config.json` and its tensors.
-type Weights = (&'static [u8], &'static [u8]);
-
-/// The two files of a folder of `weights`.
+/// A folder of `weights`, hashed when it is first used.
 macro_rules! weights {
     ($folder:literal) => {
-        (
-            include_bytes!(concat!("../../../weights/", $folder, "/config.json")),
-            include_bytes!(concat!("../../../weights/", $folder, "/model.safetensors")),
-        )
+        LazyLock::new(|| {
+            Stored::built_in(
+                include_bytes!(concat!("../../../weights/", $folder, "/config.json")),
+                include_bytes!(concat!("../../../weights/", $folder, "/model.safetensors")),
+            )
+        })
     };
 }
 
-// Statics: a constant stands in the program once for each use of it, and these are 27 MB.
-static NEURAL_ILT: Weights = weights!("neural-ilt");
-static NEURAL_ILT_FAST: Weights = weights!("neural-ilt-fast");
-static GAN_OPC: Weights = weights!("gan-opc");
+static NEURAL_ILT: LazyLock<Stored> = weights!("neural-ilt");
+static NEURAL_ILT_FAST: LazyLock<Stored> = weights!("neural-ilt-fast");
+static GAN_OPC: LazyLock<Stored> = weights!("gan-opc");
 /// Of the built-in kernels, of the contest's as OpenILT ships them, and of the built-in ones with a bake.
-static SURROGATES: [Weights; 3] =
+static SURROGATES: [LazyLock<Stored>; 3] =
     [weights!("surrogate-ilt"), weights!("surrogate-ilt-iccad13"), weights!("surrogate-ilt-bake")];
 
 /// Name of the default kernels in reports.
@@ -58,16 +58,16 @@ pub fn load_kernels(path: Option<&Path>) -> Result<(KernelSet, String), EngineEr
     }
 }
 
-/// The trained weights of a model with a network: `config.json` and tensors.
-pub fn shipped_weights(method: Method) -> (&'static [u8], &'static [u8]) {
+/// The trained weights of a model with a network.
+pub fn shipped_weights(method: Method) -> &'static Stored {
     match method {
-        Method::NeuralIlt => NEURAL_ILT,
-        Method::NeuralIltFast => NEURAL_ILT_FAST,
-        Method::GanOpc => GAN_OPC,
+        Method::NeuralIlt => &NEURAL_ILT,
+        Method::NeuralIltFast => &NEURAL_ILT_FAST,
+        Method::GanOpc => &GAN_OPC,
     }
 }
 
-/// The trained surrogates: `config.json` and tensors of each. Each says what it was trained for.
-pub fn shipped_surrogates() -> &'static [(&'static [u8], &'static [u8])] {
-    &SURROGATES
+/// The trained surrogates. Each says what it was trained for.
+pub fn shipped_surrogates() -> impl Iterator<Item = &'static Stored> {
+    SURROGATES.iter().map(|stored| &**stored)
 }

@@ -12,7 +12,8 @@ use lithoburn_litho::ilt::{
 };
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{KernelSet, LithoError, Simulator};
-use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, Parallel, weights};
+use lithoburn_models::weights::Stored;
+use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, Parallel};
 use rayon::prelude::*;
 
 use crate::EngineError;
@@ -296,16 +297,11 @@ pub fn load_network(
     directory: Option<&Path>,
     device: &Device,
 ) -> Result<(Box<dyn Parallel>, String), EngineError> {
-    let (built_in, tensors) = shipped_weights(method);
-    let network: Box<dyn Parallel> = match (method, directory) {
-        (Method::GanOpc, Some(directory)) => Box::new(GanOpc::load(directory, device)?),
-        (Method::GanOpc, None) => Box::new(GanOpc::from_bytes(built_in, tensors, device)?),
-        (_, Some(directory)) => Box::new(NeuralIlt::load(directory, device)?),
-        (_, None) => Box::new(NeuralIlt::from_bytes(built_in, tensors, device)?),
+    let read = directory.map(Stored::read).transpose()?;
+    let stored = read.as_deref().unwrap_or_else(|| shipped_weights(method));
+    let network: Box<dyn Parallel> = match method {
+        Method::GanOpc => Box::new(GanOpc::of(stored, device)?),
+        Method::NeuralIlt | Method::NeuralIltFast => Box::new(NeuralIlt::of(stored, device)?),
     };
-    let hash = match directory {
-        Some(directory) => weights::hash(directory)?,
-        None => weights::hash_of(tensors),
-    };
-    Ok((network, hash))
+    Ok((network, stored.sha256.clone()))
 }

@@ -6,7 +6,8 @@ use burn::tensor::Device;
 use lithoburn_litho::bake::{Bake, BakeConfig};
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::{KernelSet, Process, ProcessWindow, Resist, Simulator};
-use lithoburn_models::{LearnedModel, Surrogate, Truth, kernels_sha256, weights};
+use lithoburn_models::weights::Stored;
+use lithoburn_models::{LearnedModel, Surrogate, Truth, kernels_sha256};
 
 use crate::EngineError;
 use crate::built_in::{shipped_surrogates, shipped_weights};
@@ -75,7 +76,8 @@ impl TrueModel {
         let wanted = self.identity();
         let learned = |surrogate| LearnedModel::new(surrogate, self.window, device);
         if let Some(directory) = directory {
-            let surrogate = Surrogate::load(directory, device)?;
+            let stored = Stored::read(directory)?;
+            let surrogate = Surrogate::of(&stored, device)?;
             let own = surrogate.config().truth.clone();
             let own = own.ok_or("its config.json does not say what it was trained for".to_string());
             own.and_then(|own| own.is(&wanted)).map_err(|problem| {
@@ -84,13 +86,13 @@ impl TrueModel {
                     directory.display()
                 ))
             })?;
-            return Ok((learned(surrogate), weights::hash(directory)?));
+            return Ok((learned(surrogate), stored.sha256.clone()));
         }
-        for (config, tensors) in shipped_surrogates() {
-            let surrogate = Surrogate::from_bytes(config, tensors, device)?;
+        for stored in shipped_surrogates() {
+            let surrogate = Surrogate::of(stored, device)?;
             let own = surrogate.config().truth.as_ref();
             if own.is_some_and(|own| own.is(&wanted).is_ok()) {
-                return Ok((learned(surrogate), weights::hash_of(tensors)));
+                return Ok((learned(surrogate), stored.sha256.clone()));
             }
         }
         Err(EngineError::Setting(format!(
@@ -115,10 +117,10 @@ pub(crate) fn weights_sha256(
 ) -> Result<Option<String>, EngineError> {
     Ok(match (settings.model, &settings.weights) {
         (Model::Ilt, _) => None,
-        (_, Some(directory)) => Some(weights::hash(directory)?),
+        (_, Some(directory)) => Some(Stored::read(directory)?.sha256.clone()),
         (Model::SurrogateIlt, None) => {
             Some(TrueModel::of(kernels, process).surrogate(None, &Device::flex())?.1)
         }
-        (model, None) => model.network().map(|method| weights::hash_of(shipped_weights(method).1)),
+        (model, None) => model.network().map(|method| shipped_weights(method).sha256.clone()),
     })
 }

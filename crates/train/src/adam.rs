@@ -10,24 +10,40 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::TrainError;
-use crate::values::{Values, each_value};
+use crate::values::{Values, each_value, values_sizes};
 
-const BETAS: [f64; 2] = [0.9, 0.999];
-const EPSILON: f64 = 1e-5;
-/// Largest norm of a parameter's gradient; longer ones are shortened to it.
-const MOST_NORM: f64 = 1.0;
+/// What an [`Adam`] is told, besides the step size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamTerms {
+    /// How slowly the mean and the square of the gradient forget.
+    pub(crate) betas: [f64; 2],
+    /// Least divisor of a step.
+    pub(crate) epsilon: f64,
+    /// Largest norm of a parameter's gradient; longer ones are shortened to it.
+    pub(crate) most_norm: Option<f64>,
+}
+
+impl Default for AdamTerms {
+    fn default() -> Self {
+        Self { betas: [0.9, 0.999], epsilon: 1e-5, most_norm: Some(1.0) }
+    }
+}
 
 /// Mean and square of a parameter's gradient, decaying.
-type Moments = [Tensor<1>; 2];
+type GradientMoments = [Tensor<1>; 2];
 
 /// The optimiser of one module.
-#[derive(Default)]
 pub(crate) struct Adam {
+    terms: AdamTerms,
     steps: i32,
-    moments: HashMap<ParamId, Moments>,
+    moments: HashMap<ParamId, GradientMoments>,
 }
 
 impl Adam {
+    pub(crate) fn new(terms: AdamTerms) -> Self {
+        Self { terms, steps: 0, moments: HashMap::new() }
+    }
+
     /// Moves the parameters of a module against their gradients times `scale`.
     pub(crate) fn step<M: Module>(
         &mut self,
@@ -46,17 +62,31 @@ impl Adam {
         for (id, _) in each_value(module) {
             let own = self.moments.get(&id);
             for (values, i) in moments.iter_mut().zip(0..) {
-                let read = |m: &Moments| crate::read(m[i].clone(), "read the optimiser's state");
+                let read =
+                    |m: &GradientMoments| crate::read(m[i].clone(), "read the optimiser's state");
                 values.push(own.map(read).transpose()?.unwrap_or_default());
             }
         }
         Ok(AdamValues { steps: self.steps, moments })
     }
 
-    /// Takes up a state for the parameters of a module.
-    pub(crate) fn restored<M: Module>(module: &M, values: &AdamValues) -> Self {
-        let mut moments = HashMap::new();
+    /// Takes up a state for the parameters of a module; an error if it is one of another module.
+    pub(crate) fn restored<M: Module>(
+        terms: AdamTerms,
+        module: &M,
+        values: &AdamValues,
+    ) -> Result<Self, String> {
         let [means, squares] = &values.moments;
+        let sizes = values_sizes(module);
+        let fits = |own: &Values| {
+            let fits = |(v, n): (&Vec<f32>, &usize)| v.is_empty() || v.len() == *n;
+            own.len() == sizes.len() && own.iter().zip(&sizes).all(fits)
+        };
+        let paired = means.iter().zip(squares).all(|(mean, square)| mean.len() == square.len());
+        if !(values.steps >= 0 && paired && fits(means) && fits(squares)) {
+            return Err("the optimiser's state is of another network".into());
+        }
+        let mut moments = HashMap::new();
         for ((id, device), (mean, square)) in each_value(module).zip(means.iter().zip(squares)) {
             if mean.is_empty() {
                 continue;
@@ -66,7 +96,7 @@ impl Adam {
             };
             moments.insert(id, [tensor(mean), tensor(square)]);
         }
-        Self { steps: values.steps, moments }
+        Ok(Self { terms, steps: values.steps, moments })
     }
 }
 
@@ -103,8 +133,12 @@ impl ModuleMapper for Update<'_> {
 
 impl Update<'_> {
     fn change<const D: usize>(&mut self, id: ParamId, gradient: Tensor<D>) -> Tensor<1> {
-        let gradient = self.clipped(gradient * self.scale);
-        let [b1, b2] = BETAS;
+        let AdamTerms { betas: [b1, b2], epsilon, most_norm } = self.adam.terms;
+        let gradient = gradient * self.scale;
+        let gradient = match most_norm {
+            Some(most) => clipped(gradient, most),
+            None => flat(gradient),
+        };
         let square = gradient.clone() * gradient.clone();
         let (new, new_square) = (gradient * (1.0 - b1), square * (1.0 - b2));
         let [mean, square] = match self.adam.moments.remove(&id) {
@@ -112,20 +146,25 @@ impl Update<'_> {
             Some([mean, square]) => [mean * b1 + new, square * b2 + new_square],
         };
         let unbias = |beta: f64| 1.0 / (1.0 - beta.powi(self.adam.steps));
-        let size = (square.clone() * unbias(b2)).sqrt() + EPSILON;
+        let size = (square.clone() * unbias(b2)).sqrt() + epsilon;
         let change = mean.clone() * (self.rate * unbias(b1)) / size;
         self.adam.moments.insert(id, [mean, square]);
         change
     }
+}
 
-    /// A gradient no longer than [`MOST_NORM`]. Summed by rows: Burn gives a single sum to one thread.
-    fn clipped<const D: usize>(&self, gradient: Tensor<D>) -> Tensor<1> {
-        let (rows, count) = (gradient.dims()[0], gradient.shape().num_elements());
-        let flat = gradient.reshape([rows, count / rows]);
-        let norm = (flat.clone() * flat.clone()).sum_dim(1).sum_dim(0).sqrt();
-        let factor = ((norm + f64::from(f32::MIN_POSITIVE)).recip() * MOST_NORM).clamp_max(1.0);
-        (flat * factor).reshape([count])
-    }
+fn flat<const D: usize>(gradient: Tensor<D>) -> Tensor<1> {
+    let count = gradient.shape().num_elements();
+    gradient.reshape([count])
+}
+
+/// A gradient no longer than `most`. Summed by rows: Burn gives a single sum to one thread.
+fn clipped<const D: usize>(gradient: Tensor<D>, most: f64) -> Tensor<1> {
+    let (rows, count) = (gradient.dims()[0], gradient.shape().num_elements());
+    let rows = gradient.reshape([rows, count / rows]);
+    let norm = (rows.clone() * rows.clone()).sum_dim(1).sum_dim(0).sqrt();
+    let factor = ((norm + f64::from(f32::MIN_POSITIVE)).recip() * most).clamp_max(1.0);
+    flat(rows * factor)
 }
 
 #[cfg(test)]
@@ -147,34 +186,41 @@ mod tests {
         crate::values::values_of(layer).expect("values").concat()
     }
 
-    /// Burn's own Adam is the second implementation.
+    /// Burn's own Adam is the second implementation, with the terms of networks and with those of surrogates.
     #[test]
     fn it_moves_as_burns_adam_does() {
-        let mut ours = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
-        let mut theirs = ours.clone();
-        let clipping = Some(GradientClippingConfig::Norm(MOST_NORM as f32));
-        let mut reference = AdamConfig::new().with_grad_clipping(clipping).init();
-        let mut adam = Adam::default();
-        for step in 0..5 {
-            let gradient = gradients(&ours, step);
-            ours = adam.step(ours, gradient, 0.1, 1.0);
-            let gradient = gradients(&theirs, step);
-            theirs = reference.step(0.1, theirs, gradient);
-        }
-        for (a, b) in values(&ours).iter().zip(values(&theirs)) {
-            assert!((a - b).abs() < 1e-5, "{a} vs {b}");
+        let surrogates = AdamTerms { betas: [0.9, 0.99], epsilon: 1e-12, most_norm: None };
+        for terms in [AdamTerms::default(), surrogates] {
+            let mut ours = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
+            let mut theirs = ours.clone();
+            let [b1, b2] = terms.betas.map(|beta| beta as f32);
+            let clipping = terms.most_norm.map(|most| GradientClippingConfig::Norm(most as f32));
+            let reference = AdamConfig::new().with_beta_1(b1).with_beta_2(b2);
+            let reference = reference.with_epsilon(terms.epsilon as f32);
+            let mut reference = reference.with_grad_clipping(clipping).init();
+            let mut adam = Adam::new(terms);
+            for step in 0..5 {
+                let gradient = gradients(&ours, step);
+                ours = adam.step(ours, gradient, 0.1, 1.0);
+                let gradient = gradients(&theirs, step);
+                theirs = reference.step(0.1, theirs, gradient);
+            }
+            for (a, b) in values(&ours).iter().zip(values(&theirs)) {
+                assert!((a - b).abs() < 1e-5, "{terms:?}: {a} vs {b}");
+            }
         }
     }
 
     #[test]
     fn a_restored_state_goes_on_as_the_first() {
         let mut layer = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
-        let mut adam = Adam::default();
+        let mut adam = Adam::new(AdamTerms::default());
         for step in 0..3 {
             let gradient = gradients(&layer, step);
             layer = adam.step(layer, gradient, 0.1, 1.0);
         }
-        let mut other = Adam::restored(&layer, &adam.values(&layer).expect("values"));
+        let state = adam.values(&layer).expect("values");
+        let mut other = Adam::restored(AdamTerms::default(), &layer, &state).expect("fits");
         let gradient = gradients(&layer, 3);
         let first = adam.step(layer.clone(), gradient, 0.1, 1.0);
         let gradient = gradients(&layer, 3);

@@ -6,7 +6,7 @@ use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_models::Discriminator;
 
-use crate::adam::Adam;
+use crate::adam::{Adam, AdamTerms};
 use crate::config::Adversarial;
 use crate::labels::Labels;
 use crate::{ClipStream, TrainError};
@@ -35,7 +35,7 @@ pub(crate) struct Examples {
 }
 
 /// A discriminator's verdict on a batch.
-pub(crate) struct Verdict {
+pub(crate) struct Judgement {
     /// What it costs the network, per clip.
     pub(crate) cost: Tensor<1>,
     /// Gradients of the discriminator.
@@ -53,7 +53,7 @@ impl Adversary {
         device: &Device,
     ) -> Self {
         let judge = Discriminator::new(&settings.discriminator, &device.clone().autodiff());
-        Self { judge, adam: Adam::default(), labels, stream, share, done: 0 }
+        Self { judge, adam: Adam::new(AdamTerms::default()), labels, stream, share, done: 0 }
     }
 
     /// The next labelled clips, in equal parts for the devices.
@@ -82,7 +82,7 @@ pub(crate) fn judged(
     mask: &Tensor<3>,
     pixel_nm: f64,
     precision: DType,
-) -> Result<Verdict, TrainError> {
+) -> Result<Judgement, TrainError> {
     let [clips, n, _] = mask.dims();
     let data = TensorData::new(examples.masks.clone(), [clips, n, n]);
     let example = Tensor::<3>::from_data(data, &mask.device());
@@ -101,5 +101,5 @@ pub(crate) fn judged(
     let off =
         (off.clone() * off).sum_dim(2).sum_dim(1).sum() * (pixel_nm * pixel_nm / clips as f64);
     let cost = doubt * (settings.weight * UNIT_NM2) + off * settings.label_weight;
-    Ok(Verdict { cost, gradients, told_apart: right.inner().mean() * 0.5 })
+    Ok(Judgement { cost, gradients, told_apart: right.inner().mean() * 0.5 })
 }

@@ -18,7 +18,7 @@ const STATE: &str = "state";
 
 /// What a run is, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct State {
+pub(crate) struct RunState {
     /// Its configuration as text, since numbers read from text may be off by their last bit.
     pub(crate) config: String,
     /// Hash of its kernels.
@@ -29,10 +29,10 @@ pub(crate) struct State {
     pub(crate) adversarial: usize,
     /// Seconds that it has run.
     pub(crate) seconds: f64,
-    /// Of those, seconds in which kernels were compiled.
+    /// Of those, seconds before the schedule began on the clock: examples, and kernels compiled.
     pub(crate) compiling: f64,
     /// The best validation.
-    pub(crate) best: Option<Best>,
+    pub(crate) best: Option<BestValidation>,
     /// Validations since then.
     pub(crate) since_best: usize,
     /// The log.
@@ -41,14 +41,31 @@ pub(crate) struct State {
 
 /// The best validation so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Best {
+pub(crate) struct BestValidation {
     pub(crate) step: usize,
     pub(crate) l2_nm2: f64,
     pub(crate) pvb_nm2: f64,
     pub(crate) hash: String,
 }
 
-impl Best {
+impl RunState {
+    /// Before the first step.
+    pub(crate) fn new(config: String, kernels: String) -> Self {
+        Self {
+            config,
+            kernels,
+            step: 0,
+            adversarial: 0,
+            seconds: 0.0,
+            compiling: 0.0,
+            best: None,
+            since_best: 0,
+            records: Vec::new(),
+        }
+    }
+}
+
+impl BestValidation {
     pub(crate) fn sum(&self) -> f64 {
         self.l2_nm2 + self.pvb_nm2
     }
@@ -61,6 +78,13 @@ pub(crate) struct Trainee {
     pub(crate) adam: AdamValues,
 }
 
+impl Trainee {
+    fn is_finite(&self) -> bool {
+        let [means, squares] = &self.adam.moments;
+        [&self.values, means, squares].into_iter().flatten().flatten().all(|v| v.is_finite())
+    }
+}
+
 /// Names of the modules in the file.
 const MODULES: [&str; 2] = ["network", "discriminator"];
 /// Names of their parts.
@@ -71,7 +95,7 @@ fn path(out: &Path) -> PathBuf {
 }
 
 /// Writes the state, the network, and the discriminator if there is one.
-pub(crate) fn save(out: &Path, state: &State, trainees: &[Trainee]) -> Result<(), TrainError> {
+pub(crate) fn save(out: &Path, state: &RunState, trainees: &[Trainee]) -> Result<(), TrainError> {
     let failed = |problem: String| TrainError::Save(path(out), problem);
     let mut tensors: Vec<(String, Vec<u8>, Vec<usize>)> = Vec::new();
     for (module, trainee) in MODULES.iter().zip(trainees) {
@@ -98,7 +122,7 @@ pub(crate) fn save(out: &Path, state: &State, trainees: &[Trainee]) -> Result<()
 }
 
 /// Reads what [`save`] wrote; none if there is no such file.
-pub(crate) fn load(out: &Path) -> Result<Option<(State, Vec<Trainee>)>, TrainError> {
+pub(crate) fn load(out: &Path) -> Result<Option<(RunState, Vec<Trainee>)>, TrainError> {
     let path = path(out);
     let wrong = |problem: String| {
         let problem = format!("it is no state of a run ({problem}): delete it to start anew");
@@ -112,10 +136,13 @@ pub(crate) fn load(out: &Path) -> Result<Option<(State, Vec<Trainee>)>, TrainErr
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| wrong(e.to_string()))?;
     let text = header.metadata().as_ref().and_then(|m| m.get(STATE));
     let text = text.ok_or_else(|| wrong("it has no state".into()))?;
-    let state: State = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    let state: RunState = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
-    let trainees = MODULES.iter().filter_map(|module| trainee(&tensors, module)).collect();
-    Ok(Some((state, trainees)))
+    let trainees: Vec<_> = MODULES.iter().filter_map(|module| trainee(&tensors, module)).collect();
+    match trainees.iter().all(Trainee::is_finite) {
+        true => Ok(Some((state, trainees))),
+        false => Err(wrong("it holds values that are not finite".into())),
+    }
 }
 
 fn trainee(tensors: &SafeTensors, module: &str) -> Option<Trainee> {
@@ -148,10 +175,10 @@ pub(crate) fn delete(out: &Path) -> Result<(), TrainError> {
 mod tests {
     use super::*;
 
-    fn state() -> State {
+    fn state() -> RunState {
         let config = "{}".into();
-        let best = Best { step: 3, l2_nm2: 1.5, pvb_nm2: 2.5, hash: "ab".into() };
-        State {
+        let best = BestValidation { step: 3, l2_nm2: 1.5, pvb_nm2: 2.5, hash: "ab".into() };
+        RunState {
             config,
             kernels: "cd".into(),
             step: 7,

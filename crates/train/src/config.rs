@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use lithoburn_layout::generate::ClipRules;
 use lithoburn_litho::loss::PrintLoss;
 use lithoburn_litho::{ProcessWindow, Resist};
-use lithoburn_models::{GanOpcConfig, NeuralIltConfig};
+use lithoburn_models::config::within;
+use lithoburn_models::{Configuration, GanOpcConfig, NeuralIltConfig};
 use serde::{Deserialize, Serialize};
 
 /// The network to train.
@@ -153,9 +154,127 @@ impl TrainConfig {
     }
 }
 
+impl TrainConfig {
+    /// Whether a network can be trained so on this many devices.
+    ///
+    /// # Errors
+    ///
+    /// In words: the field, its value, and what was expected.
+    pub fn check(&self, devices: usize) -> Result<(), String> {
+        match &self.network {
+            Network::NeuralIlt(network) => network.check(),
+            Network::GanOpc(network) => network.check(),
+        }
+        .map_err(|problem| format!("network.{problem}"))?;
+        within("batch", self.batch, 1..=1 << 20)?;
+        within("steps", self.steps, 1..=usize::MAX >> 16)?;
+        within("minutes", self.minutes.unwrap_or(1.0), 1e-6..=1e6)?;
+        within("learning_rate", self.learning_rate, 0.0..=10.0)?;
+        within("grey", self.grey, 0.0..=1e6)?;
+        within("validate_every", self.validate_every, 1..=usize::MAX)?;
+        within("validation_clips", self.validation_clips, 1..=1 << 20)?;
+        within("patience", self.patience.unwrap_or(1), 1..=usize::MAX)?;
+        check_clips(&self.clips)?;
+        if let Some(adversarial) = &self.adversarial {
+            adversarial.check()?;
+        }
+        self.check_shares(devices)
+    }
+
+    /// A batch is shared by the devices, and in the adversarial phase half of each share is labelled.
+    fn check_shares(&self, devices: usize) -> Result<(), String> {
+        let (batch, halves) = (self.batch, if self.adversarial.is_some() { 2 } else { 1 });
+        let labelled = if halves == 2 { ", half of them labelled" } else { "" };
+        match batch.is_multiple_of(halves * devices) {
+            true => Ok(()),
+            false => Err(format!(
+                "a batch of {batch} clips{labelled} cannot be shared by {devices} devices: choose a multiple of {}",
+                halves * devices
+            )),
+        }
+    }
+}
+
+impl Adversarial {
+    fn check(&self) -> Result<(), String> {
+        within("adversarial.from", self.from, 0.0..=1.0)?;
+        within("adversarial.labels", self.labels, 1..=1 << 20)?;
+        for steps in self.label_steps {
+            within("adversarial.label_steps' entry", steps, 0..=1 << 20)?;
+        }
+        within("adversarial.discriminator's length", self.discriminator.len(), 1..=10)?;
+        for &width in &self.discriminator {
+            within("adversarial.discriminator's entry", width, 1..=16_384)?;
+        }
+        within("adversarial.rate", self.rate, 0.0..=1e3)?;
+        within("adversarial.weight", self.weight, 0.0..=1e6)?;
+        within("adversarial.label_weight", self.label_weight, 0.0..=1e6)
+    }
+}
+
+/// Whether clips can be drawn by these rules.
+pub(crate) fn check_clips(rules: &ClipRules) -> Result<(), String> {
+    const NM: std::ops::RangeInclusive<u32> = 1..=100_000;
+    within("clips.least_width_nm", rules.least_width_nm, NM)?;
+    within("clips.least_space_nm", rules.least_space_nm, NM)?;
+    within("clips.grid_nm", rules.grid_nm, NM)?;
+    let [least, most] = rules.window_nm;
+    within("clips.window_nm's largest side", most, NM)?;
+    within("clips.window_nm's smallest side", least, 1..=most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One field out of its range each; the error begins with its name.
+    #[test]
+    fn what_cannot_be_trained_is_refused_by_field_and_value() {
+        type Change = fn(&mut TrainConfig);
+        fn adversarial(config: &mut TrainConfig) -> &mut Adversarial {
+            config.adversarial.get_or_insert_default()
+        }
+        let cases: [(&str, Change); 16] = [
+            ("network.width", |c| {
+                c.network = Network::NeuralIlt(NeuralIltConfig { width: 0, ..Default::default() });
+            }),
+            ("batch", |c| c.batch = 0),
+            ("steps", |c| c.steps = 0),
+            ("minutes", |c| c.minutes = Some(0.0)),
+            ("minutes", |c| c.minutes = Some(f64::NAN)),
+            ("learning_rate", |c| c.learning_rate = -1.0),
+            ("grey", |c| c.grey = f64::INFINITY),
+            ("validate_every", |c| c.validate_every = 0),
+            ("validation_clips", |c| c.validation_clips = 0),
+            ("patience", |c| c.patience = Some(0)),
+            ("clips.window_nm", |c| c.clips.window_nm = [900, 400]),
+            ("clips.grid_nm", |c| c.clips.grid_nm = 0),
+            ("adversarial.from", |c| adversarial(c).from = f64::NAN),
+            ("adversarial.labels", |c| adversarial(c).labels = 0),
+            ("adversarial.discriminator", |c| adversarial(c).discriminator = vec![8; 64]),
+            ("adversarial.discriminator", |c| adversarial(c).discriminator = vec![0]),
+        ];
+        for (field, change) in cases {
+            let mut config = TrainConfig::default();
+            assert_eq!(config.check(1), Ok(()));
+            change(&mut config);
+            let problem = config.check(1).expect_err(field);
+            assert!(problem.starts_with(field), "{field}: {problem}");
+        }
+    }
+
+    /// An odd batch has no half that could be labelled.
+    #[test]
+    fn a_batch_is_shared_in_whole_clips() {
+        let mut config = TrainConfig { batch: 15, ..TrainConfig::default() };
+        assert_eq!([1, 3, 5].map(|devices| config.check(devices).is_ok()), [true; 3]);
+        assert!(config.check(2).expect_err("is odd").contains("multiple of 2"));
+        config.adversarial = Some(Adversarial::default());
+        assert!(config.check(1).expect_err("is odd").contains("half of them labelled"));
+        config.batch = 12;
+        assert_eq!([1, 2, 3, 6].map(|devices| config.check(devices).is_ok()), [true; 4]);
+        assert!(config.check(4).expect_err("no whole halves").contains("multiple of 8"));
+    }
 
     /// Configurations are told apart by what only one of them has.
     #[test]

@@ -1,7 +1,7 @@
 //! Masks by the ILT solver, as examples for a discriminator.
 //!
-//! They are kept beside the weights, in shards of safetensors: a run that is killed while it makes them
-//! goes on with the next shard.
+//! They are kept beside the weights, in shards of safetensors: a run that is stopped while it makes them goes on with the next
+//! mask, and one that is killed with the next shard.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
-use crate::bench::IMAGE_PIXEL_NM;
 use crate::config::Adversarial;
+use crate::objective::IMAGE_PIXEL_NM;
 use crate::{ClipSource, TrainConfig, TrainError};
 
 /// Seeds of labelled clips are this far from those of training.
@@ -52,29 +52,26 @@ pub(crate) fn clip(
 }
 
 impl Labels {
-    /// Reads the first `count` masks, and makes those that are missing. `watch` hears how many there are; false
-    /// stops, and what is whole stays.
+    /// Reads the first `count` masks, and makes those that are missing until they are `due`. `watch` hears how many there are; false
+    /// ends it with what there is, which is kept.
     pub(crate) fn ready(
-        maker: &Maker,
+        maker: &LabelMaker,
         count: usize,
+        due: &dyn Fn() -> bool,
         watch: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<Option<Self>, TrainError> {
-        let mut masks = Vec::new();
+    ) -> Result<Self, TrainError> {
+        let pixels = maker.size * maker.size;
+        let mut all = Vec::new();
         for shard in 0..count.div_ceil(SHARD) {
-            let done = shard * SHARD;
-            if !watch(done) {
-                return Ok(None);
+            let clips = shard * SHARD..((shard + 1) * SHARD).min(count);
+            let mut masks = maker.read(shard, clips.len())?;
+            let goes_on = maker.fill(shard, clips, &mut masks, due, watch)?;
+            all.extend(masks);
+            if !goes_on {
+                break;
             }
-            let clips = done..(done + SHARD).min(count);
-            masks.extend(match maker.read(shard, clips.len())? {
-                Some(masks) => masks,
-                None => match maker.make(shard, clips, watch)? {
-                    Some(masks) => masks,
-                    None => return Ok(None),
-                },
-            });
         }
-        Ok(Some(Self { masks, pixels: maker.size * maker.size }))
+        Ok(Self { masks: all, pixels })
     }
 
     /// How many there are.
@@ -90,7 +87,7 @@ impl Labels {
 }
 
 /// Makes and reads shards.
-pub(crate) struct Maker<'a> {
+pub(crate) struct LabelMaker<'a> {
     config: &'a TrainConfig,
     source: &'a ClipSource,
     optics: ThinMask,
@@ -100,7 +97,7 @@ pub(crate) struct Maker<'a> {
     identity: String,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> LabelMaker<'a> {
     /// A maker of masks with `size` pixels on a side, which keeps them in `out/labels`.
     pub(crate) fn new(
         config: &'a TrainConfig,
@@ -130,40 +127,53 @@ impl<'a> Maker<'a> {
         self.folder.join(format!("labels-{shard:05}.safetensors"))
     }
 
-    /// A shard's masks; none if it is not there, or belongs to other clips, optics or settings.
-    fn read(&self, shard: usize, count: usize) -> Result<Option<Vec<u8>>, TrainError> {
+    /// A shard's masks, as far as they were made; none of other clips, optics or settings.
+    fn read(&self, shard: usize, count: usize) -> Result<Vec<u8>, TrainError> {
         let path = self.path(shard);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(TrainError::Resume(path, e.to_string())),
         };
-        let Ok((_, header)) = SafeTensors::read_metadata(&bytes) else { return Ok(None) };
-        let identity = header.metadata().as_ref().and_then(|m| m.get(IDENTITY));
-        if identity != Some(&self.identity) {
-            return Ok(None);
-        }
-        let tensors = SafeTensors::deserialize(&bytes).ok();
-        let masks = tensors.as_ref().and_then(|t| t.tensor(MASKS).ok());
-        Ok(masks.map(|view| view.data().to_vec()).filter(|m| m.len() == count * self.size.pow(2)))
+        Ok(self.known(&bytes, count).unwrap_or_default())
     }
 
-    fn make(
+    /// The masks of a shard's file, if they are these.
+    fn known(&self, bytes: &[u8], count: usize) -> Option<Vec<u8>> {
+        let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+        if header.metadata().as_ref()?.get(IDENTITY) != Some(&self.identity) {
+            return None;
+        }
+        let tensors = SafeTensors::deserialize(bytes).ok()?;
+        let masks = tensors.tensor(MASKS).ok()?;
+        let (made, pixels) = (masks.data(), self.size * self.size);
+        let whole = made.len().is_multiple_of(pixels);
+        whole.then(|| made[..made.len().min(count * pixels)].to_vec())
+    }
+
+    /// Makes the masks that a shard still lacks, and keeps it; false if that came to an early end. There is one batch at least,
+    /// however short the time is.
+    fn fill(
         &self,
         shard: usize,
         clips: Range<usize>,
+        masks: &mut Vec<u8>,
+        due: &dyn Fn() -> bool,
         watch: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<Option<Vec<u8>>, TrainError> {
-        let mut masks = Vec::with_capacity(clips.len() * self.size * self.size);
-        for first in clips.clone().step_by(BATCH) {
-            let next = (first + BATCH).min(clips.end);
-            masks.extend(self.solve(first..next)?);
-            if !watch(next) {
-                return Ok(None);
-            }
+    ) -> Result<bool, TrainError> {
+        let pixels = self.size * self.size;
+        let (read, mut next) = (masks.len(), clips.start + masks.len() / pixels);
+        let mut goes_on = watch(next);
+        while goes_on && next < clips.end && (next == 0 || !due()) {
+            let batch = next..(next + BATCH).min(clips.end);
+            next = batch.end;
+            masks.extend(self.solve(batch)?);
+            goes_on = watch(next);
         }
-        self.write(shard, clips.len(), &masks)?;
-        Ok(Some(masks))
+        if masks.len() > read {
+            self.write(shard, masks.len() / pixels, masks)?;
+        }
+        Ok(goes_on && next == clips.end)
     }
 
     fn solve(&self, clips: Range<usize>) -> Result<Vec<u8>, TrainError> {

@@ -10,12 +10,13 @@
 
 mod adam;
 mod adversary;
-mod bench;
 mod checkpoint;
 mod clips;
 mod config;
+mod files;
 mod labels;
 mod masks;
+mod objective;
 mod run;
 mod surrogate;
 mod values;

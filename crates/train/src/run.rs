@@ -1,33 +1,34 @@
 //! A training run: steps, looks, validations, and where it stands.
 
+mod clock;
+mod step;
+
 use std::f64::consts::PI;
 use std::path::Path;
-use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::store::ModuleSnapshot;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::Device;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::KernelSet;
-use lithoburn_litho::images::resized;
-use lithoburn_models::{Discriminator, MaskNetwork, kernels_sha256, weights};
+use lithoburn_models::{MaskNetwork, kernels_sha256, weights};
 
-use crate::adam::Adam;
-use crate::adversary::{Adversary, Examples, judged};
-use crate::bench::{Bench, IMAGE_PIXEL_NM};
-use crate::checkpoint::{self, Best, State, Trainee};
+use crate::adam::{Adam, AdamTerms};
+use crate::adversary::Adversary;
+use crate::checkpoint::{self, BestValidation, RunState, Trainee};
 use crate::config::Network;
-use crate::labels::{self, Labels, Maker};
+use crate::files::write_network;
+use crate::labels::{self, LabelMaker, Labels};
+use crate::objective::{IMAGE_PIXEL_NM, Objective};
 use crate::values::{each_value, restored, values_of};
 use crate::{ClipSource, ClipStream, End, News, Record, TrainConfig, TrainError, Trained, scalar};
+use clock::Clock;
+use step::{Station, StepResult};
 
 /// Steps between looks at the loss: a look waits for the device.
 const LOOK_EVERY: usize = 50;
 /// Steps looked at besides, so that a run shows signs of life at once.
 const EARLY_LOOKS: [usize; 2] = [1, 10];
-/// Steps after which all kernels are compiled.
-const FIRST_STEPS: usize = 20;
 /// Clips that are drawn after a validation.
 const SAMPLES: usize = 3;
 
@@ -49,55 +50,41 @@ pub fn train(
     let Some(first) = devices.first() else {
         return Err(TrainError::Config("no device to train on".into()));
     };
+    config.check(devices.len()).map_err(TrainError::Config)?;
     devices.iter().for_each(|device| device.seed(config.seed));
     let device = first.clone().autodiff();
-    let text = |json: serde_json::Result<Vec<u8>>| {
-        json.map_err(|e| TrainError::Save(out.to_path_buf(), e.to_string()))
-    };
-    write_whole(&out.join("training.json"), &text(serde_json::to_vec_pretty(config))?)?;
     match &config.network {
         Network::NeuralIlt(network) => {
-            Run::new(config, network.init(&device), kernels, devices, out)?.go(kernels, watch)
+            TrainingRun::new(config, network.init(&device), kernels, devices, out)?
+                .go(kernels, watch)
         }
         Network::GanOpc(network) => {
-            Run::new(config, network.init(&device), kernels, devices, out)?.go(kernels, watch)
+            TrainingRun::new(config, network.init(&device), kernels, devices, out)?
+                .go(kernels, watch)
         }
     }
 }
 
 /// What a network must be to be trained.
-trait Pupil: MaskNetwork + Module + ModuleSnapshot + Clone + Sync {}
+trait Trainable: MaskNetwork + Module + ModuleSnapshot + Clone + Sync {}
 
-impl<N: MaskNetwork + Module + ModuleSnapshot + Clone + Sync> Pupil for N {}
+impl<N: MaskNetwork + Module + ModuleSnapshot + Clone + Sync> Trainable for N {}
 
-/// A device with its part of the batch.
-struct Lane<'a> {
-    device: Device,
-    bench: Bench<'a>,
-}
-
-/// What a lane found out in a step.
-struct Found {
-    loss: Tensor<1>,
-    gradients: GradientsParams,
-    judge: Option<(GradientsParams, Tensor<1>)>,
-}
-
-struct Run<'a, N> {
+struct TrainingRun<'a, N> {
     config: &'a TrainConfig,
     out: &'a Path,
     source: ClipSource,
-    lanes: Vec<Lane<'a>>,
+    stations: Vec<Station<'a>>,
     network: N,
     adam: Adam,
     adversary: Option<Adversary>,
-    state: State,
+    state: RunState,
     /// The trained modules of a former run.
     former: Vec<Trainee>,
-    start: Instant,
+    clock: Clock,
 }
 
-impl<'a, N: Pupil> Run<'a, N> {
+impl<'a, N: Trainable> TrainingRun<'a, N> {
     fn new(
         config: &'a TrainConfig,
         network: N,
@@ -105,55 +92,22 @@ impl<'a, N: Pupil> Run<'a, N> {
         devices: &[Device],
         out: &'a Path,
     ) -> Result<Self, TrainError> {
-        if !config.batch.is_multiple_of(2 * devices.len()) && devices.len() > 1 {
-            let (batch, count) = (config.batch, devices.len());
-            let problem = format!("a batch of {batch} clips cannot be shared by {count} devices");
-            return Err(TrainError::Config(problem + ": choose an even multiple of them"));
-        }
+        let batches = config.validation_clips.div_ceil(config.batch);
+        let mut clock = Clock::start(config.minutes, batches);
         let source = ClipSource::open(&config.clips, config.layouts.as_deref(), kernels.period_nm)?;
         // Burn makes first weights when they are used: in an order that devices must not change.
         let _ = each_value(&network).count();
-        let lane = |device: &Device| {
-            let bench = Bench::new(config, &source, &network, kernels, device)?;
-            Ok(Lane { device: device.clone(), bench })
+        let station = |device: &Device| {
+            let objective = Objective::new(config, &source, &network, kernels, device)?;
+            Ok(Station { device: device.clone(), objective })
         };
-        let lanes: Result<Vec<Lane>, TrainError> = devices.iter().map(lane).collect();
-        let kernels = kernels_sha256(kernels);
-        let fresh = State {
-            config: serde_json::to_string(config)
-                .map_err(|e| TrainError::Save(out.to_path_buf(), e.to_string()))?,
-            kernels,
-            step: 0,
-            adversarial: 0,
-            seconds: 0.0,
-            compiling: 0.0,
-            best: None,
-            since_best: 0,
-            records: Vec::new(),
-        };
-        let (state, former) = match checkpoint::load(out)? {
-            None => (fresh, Vec::new()),
-            Some((state, _)) if state.config != fresh.config || state.kernels != fresh.kernels => {
-                let problem = "it is of a run with other settings or kernels: repeat that run's \
-                               options to go on with it, or delete the file to start anew";
-                return Err(TrainError::Resume(out.join(checkpoint::FILE), problem.into()));
-            }
-            Some(former) => former,
-        };
-        let adam = Adam::default();
-        let (lanes, start) = (lanes?, Instant::now());
-        let run = Self {
-            config,
-            out,
-            source,
-            lanes,
-            network,
-            adam,
-            adversary: None,
-            state,
-            former,
-            start,
-        };
+        let stations = devices.iter().map(station).collect::<Result<Vec<_>, TrainError>>()?;
+        let (state, former) = begun(config, kernels, out)?;
+        clock.go_on_from(state.seconds);
+        let adam = Adam::new(AdamTerms::default());
+        let adversary = None;
+        let run =
+            Self { config, out, source, stations, network, adam, adversary, state, former, clock };
         run.resumed()
     }
 
@@ -162,7 +116,8 @@ impl<'a, N: Pupil> Run<'a, N> {
         if let Some(trainee) = self.former.first() {
             let wrong = |e| TrainError::Resume(self.out.join(checkpoint::FILE), e);
             self.network = restored(self.network, &trainee.values).map_err(wrong)?;
-            self.adam = Adam::restored(&self.network, &trainee.adam);
+            let adam = Adam::restored(AdamTerms::default(), &self.network, &trainee.adam);
+            self.adam = adam.map_err(wrong)?;
         }
         Ok(self)
     }
@@ -182,33 +137,44 @@ impl<'a, N: Pupil> Run<'a, N> {
         let (source, seed) = (self.source.clone(), self.config.seed);
         let clip = move |i| source.clip(false, seed, i, field, IMAGE_PIXEL_NM);
         let stream = ClipStream::start((self.state.step * batch) as u64, batch, clip);
-        let before = self.state.seconds;
-        self.start = Instant::now();
         while self.state.step < self.config.steps {
-            let now = before + self.start.elapsed().as_secs_f64();
-            let share = self.share(now);
-            let ends = self.state.step + 1 == self.config.steps || share >= 1.0;
+            let (since, steps) = (self.clock.now(), self.config.steps);
+            let share = self.clock.share(self.state.step, steps, &mut self.state.compiling);
+            let ends = self.state.step + 1 == steps || share >= 1.0;
             let found = self.step(stream.next_batch(), share)?;
+            self.clock.stepped(since);
             self.state.step += 1;
-            let step = self.state.step;
-            let validates = step.is_multiple_of(self.config.validate_every) || ends;
-            if step.is_multiple_of(LOOK_EVERY) || EARLY_LOOKS.contains(&step) || validates {
-                self.state.seconds = before + self.start.elapsed().as_secs_f64();
-                let (record, better) = self.look(found, validates)?;
-                let samples = match better {
-                    true => self.lanes[0].bench.samples(&self.network.valid(), SAMPLES)?,
-                    false => Vec::new(),
-                };
-                let go_on = watch(News::Look(&record, &samples));
-                if let Some(end) = self.end(ends, go_on) {
-                    return self.ended(end);
-                }
-                if validates {
-                    self.save()?;
-                }
+            if let Some(end) = self.after_step(found, ends, watch)? {
+                return self.ended(end);
             }
         }
         self.ended(End::Done)
+    }
+
+    /// Looks, validates and saves, if it is time; tells whether the run ends.
+    fn after_step(
+        &mut self,
+        found: StepResult,
+        ends: bool,
+        watch: &mut dyn FnMut(News) -> bool,
+    ) -> Result<Option<End>, TrainError> {
+        let step = self.state.step;
+        let validates = step.is_multiple_of(self.config.validate_every) || ends;
+        if !(step.is_multiple_of(LOOK_EVERY) || EARLY_LOOKS.contains(&step) || validates) {
+            return Ok(None);
+        }
+        self.state.seconds = self.clock.now();
+        let (record, better) = self.look(found, validates)?;
+        let samples = match better {
+            true => self.stations[0].objective.samples(&self.network.valid(), SAMPLES)?,
+            false => Vec::new(),
+        };
+        let go_on = watch(News::Look(&record, &samples));
+        let end = self.end(ends, go_on);
+        if end.is_none() && validates {
+            self.save()?;
+        }
+        Ok(end)
     }
 
     fn end(&self, ends: bool, go_on: bool) -> Option<End> {
@@ -221,18 +187,6 @@ impl<'a, N: Pupil> Run<'a, N> {
         }
     }
 
-    /// Share of the schedule that is done, by steps or by time.
-    fn share(&mut self, now: f64) -> f64 {
-        let by_steps = self.state.step as f64 / self.config.steps as f64;
-        let Some(minutes) = self.config.minutes else { return by_steps };
-        if self.state.step <= FIRST_STEPS {
-            self.state.compiling = now;
-        }
-        let compiling = self.state.compiling;
-        let by_time = (now - compiling) / (minutes * 60.0 - compiling).max(1.0);
-        by_steps.max(by_time).min(1.0)
-    }
-
     /// Makes the examples and the discriminator; false if `watch` said stop.
     fn recruit(
         &mut self,
@@ -242,15 +196,21 @@ impl<'a, N: Pupil> Run<'a, N> {
         let Some(settings) = &self.config.adversarial else { return Ok(true) };
         let (config, field) = (self.config.clone(), kernels.period_nm);
         let size = (field / self.network.head().pixel_nm).round() as usize;
-        let (device, count) = (&self.lanes[0].device, settings.labels.max(1));
-        let mut tell = |made| watch(News::Labels(made, count));
+        let (device, wanted) = (&self.stations[0].device, settings.labels);
         let maker =
-            Maker::new(self.config, &self.source, settings, size, kernels, device, self.out)?;
-        let Some(labels) = Labels::ready(&maker, count, &mut tell)? else {
+            LabelMaker::new(self.config, &self.source, settings, size, kernels, device, self.out)?;
+        let mut stopped = false;
+        let due = || self.clock.labels_are_due();
+        let labels = Labels::ready(&maker, wanted, &due, &mut |made| {
+            stopped = !watch(News::Labels(made, wanted));
+            !stopped
+        })?;
+        if stopped {
             return Ok(false);
-        };
-        let share = (self.config.batch / 2).max(1);
-        let (count, done) = (count as u64, self.state.adversarial);
+        }
+        self.clock.labelled();
+        let share = self.config.batch / 2;
+        let (count, done) = (labels.len() as u64, self.state.adversarial);
         let source = self.source.clone();
         let clip = move |i: u64| labels::clip(&config, &source, field, i % count);
         let stream = ClipStream::start((done * share) as u64, share, clip);
@@ -260,118 +220,21 @@ impl<'a, N: Pupil> Run<'a, N> {
         if let Some(trainee) = self.former.get(1) {
             let wrong = |e| TrainError::Resume(self.out.join(checkpoint::FILE), e);
             adversary.judge = restored(adversary.judge, &trainee.values).map_err(wrong)?;
-            adversary.adam = Adam::restored(&adversary.judge, &trainee.adam);
+            let adam = Adam::restored(AdamTerms::default(), &adversary.judge, &trainee.adam);
+            adversary.adam = adam.map_err(wrong)?;
         }
         self.adversary = Some(adversary);
         Ok(true)
     }
 
-    /// One step of Adam on all devices.
-    fn step(&mut self, clips: Vec<f32>, share: f64) -> Result<Found, TrainError> {
-        let settings = self.config.adversarial.as_ref();
-        let fights = settings.is_some_and(|a| share >= a.from);
-        let count = self.lanes.len();
-        let mut examples: Vec<Option<Examples>> = match &mut self.adversary {
-            Some(adversary) if fights => {
-                adversary.next_examples(count).into_iter().map(Some).collect()
-            }
-            _ => (0..count).map(|_| None).collect(),
-        };
-        // In the adversarial phase, half of a batch is labelled.
-        let fresh = if fights { clips.len() / 2 } else { clips.len() };
-        let part = fresh / count;
-        let judge = self.adversary.as_ref().map(|a| &a.judge);
-        let work = |lane: usize, examples: Option<Examples>| {
-            let clips = clips[lane * part..(lane + 1) * part].to_vec();
-            let (own, lanes) = (&self.lanes[lane], self.lanes.len());
-            if lanes == 1 {
-                return own.step(self.config, &self.network, judge, clips, examples, share);
-            }
-            let device = own.device.clone().autodiff();
-            let network = self.network.clone().fork(&device);
-            let judge = judge.map(|judge| judge.clone().fork(&device));
-            own.step(self.config, &network, judge.as_ref(), clips, examples, share)
-        };
-        let found: Result<Vec<Found>, TrainError> = match count {
-            1 => vec![work(0, examples.remove(0))].into_iter().collect(),
-            _ => std::thread::scope(|scope| {
-                let spawn = |(lane, e)| {
-                    scope.spawn({
-                        let work = &work;
-                        move || work(lane, e)
-                    })
-                };
-                let lanes: Vec<_> = examples.into_iter().enumerate().map(spawn).collect();
-                let joined = lanes.into_iter().map(|lane| match lane.join() {
-                    Ok(found) => found,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                });
-                joined.collect()
-            }),
-        };
-        let found = self.joined(found?);
-        Ok(self.moved(found, share, count))
-    }
-
-    /// The lanes' findings on the first device: gradients summed, losses averaged.
-    fn joined(&self, found: Vec<Found>) -> Found {
-        let (count, device) = (found.len(), &self.lanes[0].device);
-        let mut found = found.into_iter();
-        let Some(first) = found.next() else { unreachable!("there is a device") };
-        if count == 1 {
-            return first;
-        }
-        let mut gradients = GradientsAccumulator::<N>::new();
-        gradients.accumulate(&self.network, first.gradients);
-        let mut judges = GradientsAccumulator::<Discriminator>::new();
-        let (mut loss, mut told) = (first.loss, None);
-        let judge = self.adversary.as_ref().map(|a| &a.judge);
-        let mut add = |found: Option<(GradientsParams, Tensor<1>)>| {
-            if let (Some(judge), Some((gradients, right))) = (judge, found) {
-                judges.accumulate(judge, gradients.to_device(device, judge));
-                let right = right.to_device(device);
-                told = Some(told.take().map_or(right.clone(), |sum: Tensor<1>| sum + right));
-            }
-        };
-        add(first.judge);
-        for other in found {
-            loss = loss + other.loss.to_device(device);
-            gradients.accumulate(&self.network, other.gradients.to_device(device, &self.network));
-            add(other.judge);
-        }
-        let scale = 1.0 / count as f64;
-        let judge = told.map(|told| (judges.grads(), told * scale));
-        Found { loss: loss * scale, gradients: gradients.grads(), judge }
-    }
-
-    /// Moves the weights; what is left of the findings are their numbers.
-    fn moved(&mut self, found: Found, share: f64, lanes: usize) -> Found {
-        let (rate, scale) = (rate(self.config, self.state.step, share), 1.0 / lanes as f64);
-        self.network = self.adam.step(self.network.clone(), found.gradients, rate, scale);
-        let settings = self.config.adversarial.as_ref();
-        let judge = match (found.judge, &mut self.adversary, settings) {
-            (Some((gradients, told)), Some(adversary), Some(settings)) => {
-                let rate = self.config.learning_rate * settings.rate;
-                let judge = adversary.judge.clone();
-                adversary.judge = adversary.adam.step(judge, gradients, rate, scale);
-                self.state.adversarial = adversary.done;
-                Some((GradientsParams::new(), told))
-            }
-            _ => None,
-        };
-        Found { loss: found.loss, gradients: GradientsParams::new(), judge }
-    }
-
     /// Reads the loss, and validates if it is time; tells whether the validation was the best.
-    fn look(&mut self, found: Found, validates: bool) -> Result<(Record, bool), TrainError> {
+    fn look(&mut self, found: StepResult, validates: bool) -> Result<(Record, bool), TrainError> {
+        let told_apart = found.told_apart().map(|told| scalar(told, "read the discriminator"));
+        let told_apart = told_apart.transpose()?.map(f64::from);
         let loss = scalar(found.loss, "read the training loss")?;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: self.state.step, loss });
         }
-        let told_apart = match found.judge {
-            Some((_, told)) => Some(f64::from(scalar(told, "read the discriminator")?)),
-            None => None,
-        };
         let mut record = Record {
             step: self.state.step,
             steps: self.config.steps,
@@ -381,19 +244,24 @@ impl<'a, N: Pupil> Run<'a, N> {
             pvb_nm2: None,
             told_apart,
         };
-        let mut better = false;
-        if validates {
-            let [l2, pvb] = self.lanes[0].bench.validate(&self.network.valid())?;
-            (record.l2_nm2, record.pvb_nm2) = (Some(l2), Some(pvb));
-            better = self.state.best.as_ref().is_none_or(|best| l2 + pvb < best.sum());
-            self.state.since_best = if better { 0 } else { self.state.since_best + 1 };
-            if better {
-                let hash = self.save_weights()?;
-                self.state.best = Some(Best { step: record.step, l2_nm2: l2, pvb_nm2: pvb, hash });
-            }
-        }
+        let better = validates && self.validate(&mut record)?;
         self.state.records.push(record);
         Ok((record, better))
+    }
+
+    /// Validates; tells whether the network is the best so far, whose weights are kept.
+    fn validate(&mut self, record: &mut Record) -> Result<bool, TrainError> {
+        let since = self.clock.now();
+        let [l2_nm2, pvb_nm2] = self.stations[0].objective.validate(&self.network.valid())?;
+        (record.l2_nm2, record.pvb_nm2) = (Some(l2_nm2), Some(pvb_nm2));
+        let better = self.state.best.as_ref().is_none_or(|best| l2_nm2 + pvb_nm2 < best.sum());
+        self.state.since_best = if better { 0 } else { self.state.since_best + 1 };
+        if better {
+            let (step, hash) = (record.step, self.save_weights()?);
+            self.state.best = Some(BestValidation { step, l2_nm2, pvb_nm2, hash });
+        }
+        self.clock.validated(since);
+        Ok(better)
     }
 
     /// Writes `model.safetensors` and its `config.json`; returns the former's hash.
@@ -401,21 +269,13 @@ impl<'a, N: Pupil> Run<'a, N> {
         let failed = |problem: String| TrainError::Save(self.out.to_path_buf(), problem);
         let network = self.network.valid();
         let bytes = weights::encode(&network).map_err(failed)?;
-        let scale = logit_scale(self.lanes[0].bench.loudness(&network)?);
+        let scale = logit_scale(self.stations[0].objective.loudness(&network)?);
         let mut config = self.config.network.clone();
         match &mut config {
             Network::NeuralIlt(config) => config.logit_scale *= scale,
             Network::GanOpc(config) => config.logit_scale *= scale,
         }
-        let text = serde_json::to_vec_pretty(&config).map_err(|e| failed(e.to_string()))?;
-        write_whole(&self.out.join("config.json"), &text)?;
-        let hash = weights::hash_of(&bytes);
-        // Should the run end between the two, the sum is missing, not wrong.
-        let sums = self.out.join(weights::SUMS);
-        let _ = std::fs::remove_file(&sums);
-        write_whole(&self.out.join(weights::FILE), &bytes)?;
-        write_whole(&sums, format!("{hash}  {}\n", weights::FILE).as_bytes())?;
-        Ok(hash)
+        write_network(self.out, &config, &bytes)
     }
 
     /// Writes where the run stands.
@@ -436,7 +296,8 @@ impl<'a, N: Pupil> Run<'a, N> {
             End::Stopped => (),
             End::Done | End::EarlyStop => checkpoint::delete(self.out)?,
         }
-        let none = Best { step: 0, l2_nm2: f64::NAN, pvb_nm2: f64::NAN, hash: String::new() };
+        let none =
+            BestValidation { step: 0, l2_nm2: f64::NAN, pvb_nm2: f64::NAN, hash: String::new() };
         let best = self.state.best.unwrap_or(none);
         Ok(Trained {
             records: self.state.records,
@@ -449,40 +310,26 @@ impl<'a, N: Pupil> Run<'a, N> {
     }
 }
 
-impl Lane<'_> {
-    /// Loss and gradients of a part of the batch, labelled clips first.
-    fn step<N: Pupil>(
-        &self,
-        config: &TrainConfig,
-        network: &N,
-        judge: Option<&Discriminator>,
-        clips: Vec<f32>,
-        examples: Option<Examples>,
-        share: f64,
-    ) -> Result<Found, TrainError> {
-        let labelled = examples.as_ref().map_or(&[][..], |e| &e.targets);
-        let target = self.bench.images([labelled, &clips].concat());
-        let mask = self.bench.mask(network, &target);
-        let mut loss = self.bench.loss(&mask, &target, share);
-        let mut verdict = None;
-        if let (Some(settings), Some(judge), Some(examples)) =
-            (&config.adversarial, judge, &examples)
-        {
-            let [_, n, _] = target.dims();
-            let count = labelled.len() / (n * n);
-            let seen = self.bench.seen(&target.clone().narrow(0, 0, count));
-            let [_, size, _] = seen.dims();
-            let own = resized(mask.narrow(0, 0, count), size);
-            let precision = if config.bf16 { DType::BF16 } else { DType::F32 };
-            let pixel_nm = network.head().pixel_nm;
-            let found = judged(settings, judge, examples, &seen, &own, pixel_nm, precision)?;
-            loss = loss + found.cost;
-            verdict = Some((found.gradients, found.told_apart));
+/// Where the run begins: where a former one with the same settings stopped, or at its first step. Only then is `out` changed.
+fn begun(
+    config: &TrainConfig,
+    kernels: &KernelSet,
+    out: &Path,
+) -> Result<(RunState, Vec<Trainee>), TrainError> {
+    let failed = |e: serde_json::Error| TrainError::Save(out.to_path_buf(), e.to_string());
+    let text = serde_json::to_string(config).map_err(failed)?;
+    let fresh = RunState::new(text, kernels_sha256(kernels));
+    let begun = match checkpoint::load(out)? {
+        None => (fresh, Vec::new()),
+        Some((state, _)) if state.config != fresh.config || state.kernels != fresh.kernels => {
+            let problem = "it is of a run with other settings or kernels: repeat that run's \
+                           options to go on with it, or delete the file to start anew";
+            return Err(TrainError::Resume(out.join(checkpoint::FILE), problem.into()));
         }
-        let value = loss.clone().inner();
-        let gradients = GradientsParams::from_grads(loss.backward(), network);
-        Ok(Found { loss: value, gradients, judge: verdict })
-    }
+        Some(former) => former,
+    };
+    write_whole(&out.join("training.json"), &serde_json::to_vec_pretty(config).map_err(failed)?)?;
+    Ok(begun)
 }
 
 /// Mean size of logits that masks are as hard as anybody needs with.

@@ -1,32 +1,40 @@
 //! Training of Surrogate-ILT's forward model, from masks and the images that a true model makes of them.
 
+mod pairs;
+
 use std::f64::consts::PI;
 use std::path::Path;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{AdamConfig, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::generate::ClipRules;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::bake::{Bake, BakeConfig};
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{Ilt, IltConfig, Start};
-use lithoburn_litho::{CornerImages, KernelSet, LithoError, ProcessWindow, Resist, Simulator};
-use lithoburn_models::surrogate::SurrogateGrid;
+use lithoburn_litho::{KernelSet, LithoError, ProcessWindow, Resist, Simulator};
+use lithoburn_models::config::{Configuration, within};
 use lithoburn_models::{LearnedModel, Surrogate, SurrogateConfig, Truth, kernels_sha256, weights};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::masks::{COARSE, MaskPool};
-use crate::{TrainError, field_clip};
+use crate::adam::{Adam, AdamTerms};
+use crate::checkpoint::FILE as CHECKPOINT;
+use crate::config::check_clips;
+use crate::files::write_network;
+use crate::masks::MaskPool;
+use crate::{TrainError, field_clip, read};
+use pairs::{Pairs, points};
 
 /// Steps between looks at the loss.
 const LOOK_EVERY: usize = 50;
-/// Adam's least step divisor: far below the gradients, which end at 1e-8 per weight.
-const EPSILON: f32 = 1e-12;
+/// Adam's divisor is far below the gradients, which end at 1e-8 per weight.
+const TERMS: AdamTerms = AdamTerms { betas: [0.9, 0.99], epsilon: 1e-12, most_norm: None };
+/// What is being done when images are read.
+const IMAGES: &str = "read images";
 /// Seeds of what is held out are this far from those of training.
 const HELD_OUT: u64 = 1 << 41;
 
@@ -73,6 +81,23 @@ impl Default for SurrogateTraining {
             learning_rate: 0.02,
             validation_clips: 8,
         }
+    }
+}
+
+impl SurrogateTraining {
+    /// Whether a surrogate can be trained so.
+    ///
+    /// # Errors
+    ///
+    /// In words: the field, its value, and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        within("kernels", self.kernels, 1..=1000)?;
+        within("pool", self.pool, 1..=1 << 20)?;
+        within("batch", self.batch, 1..=1 << 16)?;
+        within("pairs", self.pairs, self.batch..=1 << 24)?;
+        within("steps", self.steps, 1..=1 << 30)?;
+        within("learning_rate", self.learning_rate, 0.0..=10.0)?;
+        check_clips(&self.clips)
     }
 }
 
@@ -123,10 +148,13 @@ pub fn train_surrogate(
     out: &Path,
     watch: &mut dyn FnMut(&SurrogateRecord) -> bool,
 ) -> Result<TrainedSurrogate, TrainError> {
-    if config.batch == 0 || config.steps == 0 || config.pool == 0 || config.pairs < config.batch {
-        return Err(TrainError::Config(
-            "batch, steps and pool must be positive, and pairs at least a batch".into(),
-        ));
+    config.check().map_err(TrainError::Config)?;
+    let most = kernels.period_nm.min(f64::from(u32::MAX)) as u32;
+    within("clips.window_nm's largest side", config.clips.window_nm[1], 1..=most)
+        .map_err(TrainError::Config)?;
+    if out.join(CHECKPOINT).exists() {
+        let problem = "it is of a network's training: choose another folder, or delete the file";
+        return Err(TrainError::Resume(out.join(CHECKPOINT), problem.into()));
     }
     let start = Instant::now();
     let truth = true_model(config, kernels, device)?;
@@ -151,7 +179,8 @@ pub fn train_surrogate(
         true_model_calls: config.pairs,
         held_out_mse,
         optimized_mse: errors.iter().sum::<f64>() / errors.len().max(1) as f64,
-        worst_optimized_mse: errors.iter().fold(0.0, |most, &e| most.max(e)),
+        // What is no number is the worst.
+        worst_optimized_mse: errors.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0),
         seconds: [masked, labelled, stepped],
     };
     let text = serde_json::to_vec_pretty(&trained);
@@ -202,8 +231,8 @@ fn fitted(
     shape.check().map_err(TrainError::Config)?;
     let mut surrogate = shape.init(config.seed, &device.clone().autodiff());
     let grid = pairs.grid(&surrogate, device)?;
-    let mut adam = AdamConfig::new().with_beta_2(0.99).with_epsilon(EPSILON).init();
-    let mut order = Order::new(pairs.len(), config.seed);
+    let mut adam = Adam::new(TERMS);
+    let mut order = Epochs::new(pairs.len(), config.seed);
     for step in 0..config.steps {
         let batch = order.next_batch(config.batch);
         let (mask, images) = pairs.batch(&batch, device);
@@ -215,9 +244,9 @@ fn fitted(
         let gradients = GradientsParams::from_grads(loss.backward(), &surrogate);
         let share = step as f64 / config.steps as f64;
         let rate = config.learning_rate * (0.01 + 0.495 * (1.0 + (PI * share).cos()));
-        surrogate = adam.step(rate, surrogate, gradients);
+        surrogate = adam.step(surrogate, gradients, rate, 1.0);
         if let Some(value) = value {
-            let mse = read(value.reshape([1, 1, 1]))?[0];
+            let mse = read(value, "read the training loss")?[0];
             if !mse.is_finite() {
                 return Err(TrainError::Diverged { step, loss: mse });
             }
@@ -233,13 +262,13 @@ fn fitted(
 }
 
 /// The order in which pairs are seen: shuffled, epoch by epoch.
-struct Order {
+struct Epochs {
     rng: ChaCha8Rng,
     left: Vec<usize>,
     count: usize,
 }
 
-impl Order {
+impl Epochs {
     fn new(count: usize, seed: u64) -> Self {
         Self { rng: ChaCha8Rng::seed_from_u64(seed), left: Vec::new(), count }
     }
@@ -250,81 +279,6 @@ impl Order {
             self.left.shuffle(&mut self.rng);
         }
         self.left.split_off(self.left.len() - size)
-    }
-}
-
-/// Masks and their true images at the corners, on the host.
-struct Pairs {
-    masks: Vec<Vec<f32>>,
-    images: Vec<[Vec<f32>; 3]>,
-    pixel_nm: f64,
-}
-
-/// Points along a pixel of a pair's mask.
-fn points(pixel_nm: f64) -> usize {
-    pixel_nm.round().max(1.0) as usize
-}
-
-fn tensor(data: Vec<f32>, device: &Device) -> Tensor<3> {
-    let batch = data.len() / (COARSE * COARSE);
-    Tensor::from_data(TensorData::new(data, [batch, COARSE, COARSE]), device)
-}
-
-impl Pairs {
-    fn new(
-        config: &SurrogateTraining,
-        pool: &MaskPool,
-        seed: u64,
-        count: usize,
-        truth: &dyn ForwardModel,
-    ) -> Result<Self, TrainError> {
-        let pixel_nm = truth.period_nm() / COARSE as f64;
-        let imager = truth.on(pixel_nm, points(pixel_nm))?;
-        let masks: Vec<Vec<f32>> =
-            (0..count as u64).into_par_iter().map(|i| pool.mask(seed, i)).collect();
-        let mut images = Vec::new();
-        for masks in masks.chunks(config.batch) {
-            let exposed = imager.images(tensor(masks.concat(), truth.device()));
-            let [a, b, c] = [0, 1, 2].map(|i| read(exposed.each()[i].clone()));
-            let (a, b, c) = (a?, b?, c?);
-            let size = COARSE * COARSE;
-            images.extend(
-                (0..masks.len())
-                    .map(|i| [&a, &b, &c].map(|corner| corner[i * size..(i + 1) * size].to_vec())),
-            );
-        }
-        Ok(Self { masks, images, pixel_nm })
-    }
-
-    fn len(&self) -> usize {
-        self.masks.len()
-    }
-
-    fn grid(&self, surrogate: &Surrogate, device: &Device) -> Result<SurrogateGrid, LithoError> {
-        surrogate.grid(self.pixel_nm, points(self.pixel_nm), device)
-    }
-
-    fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<3>, CornerImages) {
-        let masks: Vec<f32> = indices.iter().flat_map(|&i| self.masks[i].clone()).collect();
-        let corner = |c: usize| {
-            let images = indices.iter().flat_map(|&i| self.images[i][c].clone());
-            tensor(images.collect(), device)
-        };
-        let images = CornerImages { nominal: corner(0), outer: corner(1), inner: corner(2) };
-        (tensor(masks, device), images)
-    }
-
-    /// Mean square error of a model's images.
-    fn error(&self, model: &LearnedModel, device: &Device) -> Result<f64, TrainError> {
-        let imager = model.on(self.pixel_nm, points(self.pixel_nm))?;
-        let mut sum = 0.0;
-        let all: Vec<usize> = (0..self.len()).collect();
-        for indices in all.chunks(8) {
-            let (mask, images) = self.batch(indices, device);
-            let errors = read(images.mean_square_error(&imager.images(mask)))?;
-            sum += errors.iter().map(|&e| f64::from(e)).sum::<f64>();
-        }
-        Ok(sum / self.len() as f64)
     }
 }
 
@@ -350,14 +304,9 @@ fn optimized_errors(
         let found = descent.run(&target, &Start::Target, &mut |_| true)?;
         let mask = found.masks.to_tensor(device);
         let expected = truth.images(mask.clone());
-        Ok(f64::from(read(expected.mean_square_error(&learned.images(mask)))?[0]))
+        Ok(f64::from(read(expected.mean_square_error(&learned.images(mask)), IMAGES)?[0]))
     };
     (0..config.validation_clips).map(error).collect()
-}
-
-fn read(x: Tensor<3>) -> Result<Vec<f32>, LithoError> {
-    x.try_into_vec_as::<f32>()
-        .map_err(|e| LithoError::Device { doing: "read images", problem: e.to_string() })
 }
 
 /// Writes `config.json`, `training.json` and `model.safetensors`; returns the latter's size and hash.
@@ -368,12 +317,9 @@ fn save(
 ) -> Result<(usize, String), TrainError> {
     let failed = |problem: String| TrainError::Save(out.to_path_buf(), problem);
     let bytes = weights::encode(surrogate).map_err(failed)?;
-    let text = |json: serde_json::Result<Vec<u8>>| json.map_err(|e| failed(e.to_string()));
-    let shape = text(serde_json::to_vec_pretty(surrogate.config()))?;
-    write_whole(&out.join("config.json"), &shape)?;
-    write_whole(&out.join("training.json"), &text(serde_json::to_vec_pretty(config))?)?;
-    write_whole(&out.join(weights::FILE), &bytes)?;
-    Ok((bytes.len(), weights::hash_of(&bytes)))
+    let text = serde_json::to_vec_pretty(config).map_err(|e| failed(e.to_string()))?;
+    write_whole(&out.join("training.json"), &text)?;
+    Ok((bytes.len(), write_network(out, surrogate.config(), &bytes)?))
 }
 
 #[cfg(test)]
@@ -402,7 +348,7 @@ mod tests {
         };
         let device = Device::flex();
         let trained = train_surrogate(&config, &kernels, &device, &out, &mut watch)?;
-        assert_eq!(weights::hash(&out)?, trained.weights_sha256);
+        assert_eq!(weights::Stored::read(&out)?.sha256, trained.weights_sha256);
         assert_eq!(trained.parameters, 2 * 2 * 3 * 35 * 35);
         assert!(trained.held_out_mse < log[0].mse / 20.0, "{trained:?} after {log:?}");
         let loaded = Surrogate::load(&out, &device)?;
@@ -411,12 +357,25 @@ mod tests {
         Ok(())
     }
 
+    /// Fewer masks than a batch, clips larger than the field, a folder where a network is being trained: before anything is computed.
     #[test]
-    fn a_run_without_masks_is_refused() {
+    fn what_does_not_fit_is_refused_at_once() {
         let kernels = Optics { count: 2, source_step: 0.1, ..Optics::default() };
         let kernels = kernels.kernels().expect("optics");
-        let config = SurrogateTraining { pairs: 2, ..Default::default() };
-        let out = std::env::temp_dir();
-        assert!(train_surrogate(&config, &kernels, &Device::flex(), &out, &mut |_| true).is_err());
+        let out =
+            std::env::temp_dir().join(format!("lithoburn-surrogate-no-{}", std::process::id()));
+        std::fs::create_dir_all(&out).expect("temporary folder");
+        let refused = |config: &SurrogateTraining| {
+            let result = train_surrogate(config, &kernels, &Device::flex(), &out, &mut |_| true);
+            result.expect_err("is refused").to_string()
+        };
+        let pairs = SurrogateTraining { pairs: 2, ..Default::default() };
+        assert!(refused(&pairs).starts_with("pairs is 2"));
+        let clips = ClipRules { window_nm: [400, 4000], ..ClipRules::default() };
+        let clips = SurrogateTraining { clips, ..Default::default() };
+        assert!(refused(&clips).contains("4000; expected 1 to 2048"), "{}", refused(&clips));
+        std::fs::write(out.join(CHECKPOINT), b"a network's").expect("writes");
+        assert!(refused(&SurrogateTraining::default()).contains(CHECKPOINT));
+        assert_eq!(std::fs::read_dir(&out).expect("a folder").count(), 1);
     }
 }

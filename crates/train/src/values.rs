@@ -22,6 +22,19 @@ pub(crate) fn each_value<M: Module>(module: &M) -> impl Iterator<Item = (ParamId
     ids.0.into_iter()
 }
 
+/// How many numbers each parameter has.
+pub(crate) fn values_sizes<M: Module>(module: &M) -> Vec<usize> {
+    struct Sizes(Vec<usize>);
+    impl ModuleVisitor for Sizes {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.val().shape().num_elements());
+        }
+    }
+    let mut sizes = Sizes(Vec::new());
+    module.visit(&mut sizes);
+    sizes.0
+}
+
 /// Reads a module's parameters.
 pub(crate) fn values_of<M: Module>(module: &M) -> Result<Values, TrainError> {
     struct Read(Result<Values, TrainError>);

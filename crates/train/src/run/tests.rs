@@ -68,7 +68,7 @@ fn a_short_run_leaves_weights_that_load() {
     let out = folder("train");
     let trained = run(&tiny(), 1, &[], &out);
     assert!(trained.best_l2_nm2.is_finite() && trained.end == End::Done);
-    assert_eq!(weights::hash(&out).expect("weights"), trained.hash);
+    assert_eq!(weights::Stored::read(&out).expect("weights").sha256, trained.hash);
     NeuralIlt::load(&out, &Device::flex()).expect("loads");
 }
 
@@ -141,5 +141,92 @@ fn what_does_not_fit_is_refused() {
     let mut stop = |_: News| false;
     train(&tiny(), &kernels(), &[Device::flex()], &out, &mut stop).expect("stops");
     let other = TrainConfig { seed: 2, ..tiny() };
+    let settings = || std::fs::read(out.join("training.json")).expect("settings");
+    let before = settings();
     assert!(refused(&other, 1, &out).contains("other settings"));
+    // What the former run's options were is still there to be read.
+    assert!(settings() == before);
+    let empty = folder("refused-odd");
+    let odd = TrainConfig { batch: 3, ..tiny_gan() };
+    assert!(refused(&odd, 1, &empty).contains("half of them labelled"));
+    assert_eq!(std::fs::read_dir(&empty).expect("a folder").count(), 0);
+}
+
+/// The clock bounds examples and first steps too: of 2048 clips only a batch has examples, and one step is done.
+#[test]
+fn a_run_without_time_still_leaves_weights() {
+    let limited = |config: TrainConfig| TrainConfig { steps: 1000, minutes: Some(1e-6), ..config };
+    let gan = tiny_gan();
+    let adversarial = Adversarial { labels: 2048, ..gan.adversarial.clone().expect("has one") };
+    let gan = TrainConfig { adversarial: Some(adversarial), ..gan };
+    for (config, name) in [(limited(tiny()), "no-time"), (limited(gan), "no-time-gan")] {
+        let out = folder(name);
+        let mut examples = 0;
+        let mut watch = |news: News| {
+            if let News::Labels(made, _) = news {
+                examples = made;
+            }
+            true
+        };
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let trained =
+            train(&config, &kernels(), &[Device::flex()], &out, &mut watch).expect("trains");
+        drop(alone);
+        assert_eq!((trained.end, trained.best_step), (End::Done, 1), "{name}");
+        assert!(examples <= 32, "{examples}");
+        assert_eq!(weights::Stored::read(&out).expect("weights").sha256, trained.hash);
+    }
+}
+
+/// Made in two goes, the examples are those of one.
+#[test]
+fn examples_that_were_begun_are_gone_on_with() {
+    let (config, kernels) = (tiny_gan(), kernels());
+    let settings = Adversarial { labels: 40, ..config.adversarial.clone().expect("has one") };
+    let source = ClipSource::open(&config.clips, None, kernels.period_nm).expect("clips");
+    let device = Device::flex();
+    let made = |name: &str, dues: &[bool]| {
+        let out = folder(name);
+        let maker = LabelMaker::new(&config, &source, &settings, 64, &kernels, &device, &out)
+            .expect("fits");
+        let ready = |&due: &bool| {
+            let labels = Labels::ready(&maker, 40, &|| due, &mut |_| true).expect("solves");
+            labels.masks(0..labels.len())
+        };
+        dues.iter().map(ready).collect::<Vec<_>>()
+    };
+    let (whole, parts) = (made("whole-labels", &[false]), made("part-labels", &[true, false]));
+    let pixels = 64 * 64;
+    assert_eq!((parts[0].len(), parts[1].len()), (32 * pixels, 40 * pixels));
+    assert!(parts[1] == whole[0] && parts[0] == whole[0][..32 * pixels]);
+}
+
+/// As damaged as a file can be that still is one: each is refused by the file's name.
+#[test]
+fn a_state_that_does_not_fit_the_network_is_refused() {
+    let (config, out) = (tiny(), folder("damaged-state"));
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let go = |watch: &mut dyn FnMut(News) -> bool| {
+        train(&config, &kernels(), &[Device::flex()], &out, watch)
+    };
+    go(&mut |news| !matches!(news, News::Look(r, _) if r.step == 2)).expect("stops");
+    let (state, trainees) = checkpoint::load(&out).expect("reads").expect("is there");
+    type Damage = fn(&mut Trainee);
+    let damages: [Damage; 6] = [
+        |t| t.values[0][0] = f32::NAN,
+        |t| t.adam.moments[1][2][0] = f32::INFINITY,
+        |t| drop(t.values.pop()),
+        |t| t.values[1].push(0.0),
+        |t| t.adam.moments[0][1].push(0.0),
+        |t| t.adam.steps = -1,
+    ];
+    for (i, damage) in damages.into_iter().enumerate() {
+        let mut damaged = trainees.clone();
+        damage(&mut damaged[0]);
+        checkpoint::save(&out, &state, &damaged).expect("writes");
+        let error = go(&mut |_| true).expect_err("is refused").to_string();
+        assert!(error.contains(checkpoint::FILE), "{i}: {error}");
+    }
+    checkpoint::save(&out, &state, &trainees).expect("writes");
+    go(&mut |_| true).expect("goes on");
 }

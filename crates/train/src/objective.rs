@@ -14,7 +14,7 @@ pub(crate) const IMAGE_PIXEL_NM: f64 = 4.0;
 const VALIDATION_SEED: u64 = 1 << 40;
 
 /// The simulator and the validation clips, on a device.
-pub(crate) struct Bench<'a> {
+pub(crate) struct Objective<'a> {
     config: &'a TrainConfig,
     simulator: Simulator,
     mask: Sampling,
@@ -23,7 +23,7 @@ pub(crate) struct Bench<'a> {
     validation: Vec<Vec<f32>>,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Objective<'a> {
     pub(crate) fn new(
         config: &'a TrainConfig,
         source: &ClipSource,
@@ -36,6 +36,8 @@ impl<'a> Bench<'a> {
         let mask = simulator.sampling(mask_pixel, mask_pixel.round().max(1.0) as usize)?;
         let image = simulator.sampling(IMAGE_PIXEL_NM, 1)?;
         let network_size = mask.size / network.head().upsample.max(1);
+        let halvings = config.adversarial.as_ref().map_or(0, |a| a.discriminator.len());
+        let discriminator = 1 << halvings;
         let problem = match network_size {
             size if size % network.stride() != 0 => format!(
                 "the network's image of {size} pixels is no multiple of {}",
@@ -44,9 +46,10 @@ impl<'a> Bench<'a> {
             _ if f64::from(config.clips.window_nm[1]) > kernels.period_nm => {
                 format!("clips of {} nm exceed the field", config.clips.window_nm[1])
             }
-            _ if config.batch == 0 || config.steps == 0 || config.validation_clips == 0 => {
-                "batch, steps and validation_clips must be positive".into()
-            }
+            size if size % discriminator != 0 => format!(
+                "the network's image of {size} pixels is no multiple of {discriminator}, \
+                 which the discriminator's halvings need"
+            ),
             _ => String::new(),
         };
         if !problem.is_empty() {
