@@ -39,10 +39,12 @@ pub enum Need {
     Gpu,
     /// The registry of crates, which Cargo asks what a dependent would build.
     Registry,
+    /// Two CUDA cards that copy to each other by NCCL.
+    Cards,
 }
 
 impl Need {
-    const ALL: [Self; 3] = [Self::Reference, Self::Gpu, Self::Registry];
+    const ALL: [Self; 4] = [Self::Reference, Self::Gpu, Self::Registry, Self::Cards];
 
     /// Its name in [`REQUIRE`].
     fn name(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Need {
             Self::Reference => "reference",
             Self::Gpu => "gpu",
             Self::Registry => "registry",
+            Self::Cards => "cards",
         }
     }
 

@@ -10,12 +10,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::balance::StageCost;
-use self::planner::Planner;
+use self::problem::Problem;
 
 pub mod balance;
 mod choice;
 mod pipelines;
-mod planner;
+mod problem;
 mod replicas;
 mod split;
 
@@ -224,7 +224,7 @@ pub enum PlanError {
 /// [`PlanError`]: what was expected, or what would be needed.
 pub fn plan(demand: &Demand, devices: &[DeviceState], wanted: Strategy) -> Result<Plan, PlanError> {
     check(demand, devices)?;
-    let case = Planner::new(demand, devices);
+    let case = Problem::new(demand, devices);
     match wanted {
         Strategy::Auto => case.auto(),
         Strategy::Data => case.data(),

@@ -13,7 +13,7 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// A place where ranks meet and lay down something for all. Clones are the same place.
 #[derive(Debug)]
-pub struct Rendezvous<G>(Arc<Table<G>>);
+pub struct Rendezvous<G>(Arc<Venue<G>>);
 
 impl<G> Clone for Rendezvous<G> {
     fn clone(&self) -> Self {
@@ -22,7 +22,7 @@ impl<G> Clone for Rendezvous<G> {
 }
 
 #[derive(Debug)]
-struct Table<G> {
+struct Venue<G> {
     meeting: Mutex<Meeting<G>>,
     bell: Condvar,
 }
@@ -41,7 +41,7 @@ impl<G> Rendezvous<G> {
     pub fn new(ranks: usize) -> Self {
         let gifts = (0..ranks).map(|_| None).collect();
         let meeting = Meeting { number: 0, gifts, met: Arc::new(Vec::new()), broken: None };
-        Self(Arc::new(Table { meeting: Mutex::new(meeting), bell: Condvar::new() }))
+        Self(Arc::new(Venue { meeting: Mutex::new(meeting), bell: Condvar::new() }))
     }
 
     /// Lays down a gift, waits until all ranks have, and takes all of them, by rank.

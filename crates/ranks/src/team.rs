@@ -172,6 +172,10 @@ impl<A: Send + 'static, B: Send + 'static> Team<A, B> {
                 let seconds = seconds(&self.patience);
                 Err(PipelineError::Hung(format!("{silent}: no sign of life for {seconds:.0} s")))
             }
+            // Nobody failed, but one did not come.
+            Some(PipelineError::Ended(reason)) => {
+                Err(PipelineError::Hung(format!("{silent} gave no answer: {reason}")))
+            }
             Some(error) => Err(error.reworded(|text| {
                 let seconds = seconds(&self.grace);
                 format!("{text}; {silent} gave no answer for {seconds:.0} s after that")
@@ -232,5 +236,7 @@ impl<A, B> Drop for Team<A, B> {
     }
 }
 
+#[cfg(test)]
+mod cards;
 #[cfg(test)]
 mod tests;

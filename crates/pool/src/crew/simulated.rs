@@ -97,7 +97,7 @@ pub fn sleep_until(due: Instant) {
 
 /// A run on simulated devices beside what it could be at best.
 #[derive(Clone, Debug, Serialize)]
-pub struct Measured {
+pub struct SimulatedRun {
     /// Devices.
     pub devices: usize,
     /// Tasks.
@@ -129,7 +129,7 @@ pub fn scaling(
     batch: usize,
     per_task: Duration,
     per_batch: Duration,
-) -> Measured {
+) -> SimulatedRun {
     let device = SimulatedDevice { per_batch, per_task, ..SimulatedDevice::default() };
     let alone = alone(device, tasks, batch);
     let mut measured = measure(&vec![(device, batch); devices], tasks, alone / devices as f64);
@@ -147,7 +147,7 @@ pub fn spread(
     requests: usize,
     per_task: Duration,
     per_batch: Duration,
-) -> Measured {
+) -> SimulatedRun {
     let device = SimulatedDevice { per_batch, per_task, ..SimulatedDevice::default() };
     let best = device.takes(requests.div_ceil(devices)).as_secs_f64();
     let mut measured = measure(&vec![(device, requests); devices], requests, best);
@@ -160,7 +160,7 @@ pub fn spread(
 /// # Panics
 ///
 /// If there are no devices, or a batch is 0.
-pub fn uneven(devices: &[(SimulatedDevice, usize)], tasks: usize) -> Measured {
+pub fn uneven(devices: &[(SimulatedDevice, usize)], tasks: usize) -> SimulatedRun {
     let rate: f64 = devices.iter().map(|(device, batch)| device.rate(*batch)).sum();
     measure(devices, tasks, tasks as f64 / rate)
 }
@@ -173,7 +173,7 @@ fn alone(device: SimulatedDevice, tasks: usize, batch: usize) -> f64 {
 }
 
 /// Runs `tasks` tasks on simulated devices.
-fn measure(devices: &[(SimulatedDevice, usize)], tasks: usize, ideal_seconds: f64) -> Measured {
+fn measure(devices: &[(SimulatedDevice, usize)], tasks: usize, ideal_seconds: f64) -> SimulatedRun {
     let member = |(i, (device, batch)): (usize, &(SimulatedDevice, usize))| {
         device.member(&format!("simulated:{i}"), *batch, |task: &usize| *task)
     };
@@ -184,7 +184,7 @@ fn measure(devices: &[(SimulatedDevice, usize)], tasks: usize, ideal_seconds: f6
     let outcome = share(crew, list, &terms, &|| false, &mut |_, _: usize| Ok(()));
     let report = outcome.unwrap_or_else(|error: PoolError<_>| panic!("{error}"));
     let busy: f64 = report.members.iter().map(|member| member.utilisation).sum();
-    Measured {
+    SimulatedRun {
         devices: devices.len(),
         tasks,
         batch: devices.iter().map(|(_, batch)| *batch).max().unwrap_or(0),
@@ -204,7 +204,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// The best of three: another program on the machine can only make a run worse.
-    fn best(run: impl Fn() -> Measured) -> Measured {
+    fn best(run: impl Fn() -> SimulatedRun) -> SimulatedRun {
         let runs = (0..3).map(|_| run());
         runs.max_by(|a, b| a.utilisation.total_cmp(&b.utilisation)).expect("three runs were made")
     }

@@ -22,7 +22,7 @@ pub(crate) struct Batch<T> {
 }
 
 /// The batch that runs and those that wait: one, or two for the moment between a batch's end and the next one's start.
-struct Places<T> {
+struct Slots<T> {
     waiting: VecDeque<Batch<T>>,
     running: Option<(u64, Duration)>,
     closed: bool,
@@ -30,19 +30,19 @@ struct Places<T> {
 
 /// What the member's thread and the scheduler both hold.
 pub(crate) struct Mailbox<T> {
-    places: Mutex<Places<T>>,
+    places: Mutex<Slots<T>>,
     changed: Condvar,
     clock: Clock,
 }
 
 impl<T> Mailbox<T> {
     fn new(clock: Clock) -> Self {
-        let places = Places { waiting: VecDeque::new(), running: None, closed: false };
+        let places = Slots { waiting: VecDeque::new(), running: None, closed: false };
         Self { places: Mutex::new(places), changed: Condvar::new(), clock }
     }
 
     /// Nothing panics while it holds the lock, so that a poisoned one is whole.
-    fn lock(&self) -> MutexGuard<'_, Places<T>> {
+    fn lock(&self) -> MutexGuard<'_, Slots<T>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

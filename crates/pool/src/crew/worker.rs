@@ -18,7 +18,7 @@ pub trait Worker<T, R> {
     /// # Errors
     ///
     /// A [`Failure`], which decides whether the batch is tried again and whether the device stays. A panic is
-    /// caught and read by [`Failure::of_panic`].
+    /// caught and read by [`Failure::of_caught`].
     fn run(&mut self, batch: &[Arc<T>]) -> Result<Vec<R>, Failure>;
 }
 

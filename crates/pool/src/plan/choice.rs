@@ -1,12 +1,12 @@
 //! The choice among all ways to use devices.
 
-use super::planner::{Planner, fastest};
+use super::problem::{Problem, fastest};
 use super::{Plan, PlanError, Strategy};
 
 /// How much faster splitting a tile has to be before `auto` does it.
 const WORTH: f64 = 1.05;
 
-impl Planner<'_> {
+impl Problem<'_> {
     /// The best of all ways that fit.
     pub(super) fn auto(&self) -> Result<Plan, PlanError> {
         let splits =

@@ -3,28 +3,28 @@
 use lithoburn_compare::largest;
 
 use super::balance::{BalanceError, Cut, Room, StageCost, cut, least_bytes};
-use super::planner::{Planner, fastest, shares};
+use super::problem::{Problem, fastest, shares};
 use super::{DeviceState, Plan, PlanError, Rank, Strategy};
 
 /// Micro-batches for each stage, if the batch has as many tiles: the bubble is then under a fifth.
 const MICRO_BATCHES_PER_STAGE: usize = 4;
 
 /// Devices that form one pipeline.
-struct Line<'a> {
+struct StageLine<'a> {
     devices: Vec<&'a DeviceState>,
     cut: Cut,
     batch: usize,
     micro_batches: usize,
 }
 
-impl Line<'_> {
+impl StageLine<'_> {
     /// Tiles a second.
     fn rate(&self) -> f64 {
         self.batch as f64 / self.cut.seconds_for(self.micro_batches).max(f64::MIN_POSITIVE)
     }
 }
 
-impl<'a> Planner<'a> {
+impl<'a> Problem<'a> {
     /// One pipeline over all devices, or as many as there are layers.
     pub(super) fn pipeline(&self) -> Result<Plan, PlanError> {
         self.has_stages(Strategy::Pipeline)?;
@@ -69,10 +69,10 @@ impl<'a> Planner<'a> {
         if count < 2 {
             return None;
         }
-        let all = |order: Vec<&'a DeviceState>| -> Option<Vec<Line<'a>>> {
+        let all = |order: Vec<&'a DeviceState>| -> Option<Vec<StageLine<'a>>> {
             order.chunks_exact(stages).map(|devices| self.line(devices).ok()).collect()
         };
-        let rate = |lines: &Vec<Line>| lines.iter().map(Line::rate).sum::<f64>();
+        let rate = |lines: &Vec<StageLine>| lines.iter().map(StageLine::rate).sum::<f64>();
         let groups = self.orders().into_iter().filter_map(all);
         let best = groups.max_by(|a, b| rate(a).total_cmp(&rate(b)))?;
         let reason = format!("{count} pipelines of {stages} stages");
@@ -80,7 +80,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A pipeline over these devices, with the largest micro-batches that fit.
-    fn line(&self, devices: &[&'a DeviceState]) -> Result<Line<'a>, BalanceError> {
+    fn line(&self, devices: &[&'a DeviceState]) -> Result<StageLine<'a>, BalanceError> {
         let batch = self.batch().min(self.demand.tiles);
         let rooms: Option<Vec<Room>> =
             devices.iter().map(|device| self.stage_room(device)).collect();
@@ -92,7 +92,7 @@ impl<'a> Planner<'a> {
             match cut(&self.layers(tiles), &rooms, self.demand.link_bytes_per_s) {
                 Ok(cut) => {
                     let micro_batches = batch.div_ceil(tiles);
-                    return Ok(Line { devices: devices.to_vec(), cut, batch, micro_batches });
+                    return Ok(StageLine { devices: devices.to_vec(), cut, batch, micro_batches });
                 }
                 Err(error) if tiles == 1 => return Err(error),
                 Err(_) => tiles -= 1,
@@ -113,7 +113,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The plan of pipelines beside each other.
-    fn plan_of(&self, strategy: Strategy, lines: &[Line], reason: String) -> Plan {
+    fn plan_of(&self, strategy: Strategy, lines: &[StageLine], reason: String) -> Plan {
         let seconds: Vec<f64> = lines.iter().map(|line| 1.0 / line.rate()).collect();
         let tiles = shares(&seconds, self.demand.tiles);
         let slowest = largest(tiles.iter().zip(&seconds).map(|(n, s)| *n as f64 * s));

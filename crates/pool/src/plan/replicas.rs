@@ -2,10 +2,10 @@
 
 use lithoburn_compare::largest;
 
-use super::planner::{Planner, shares, size};
+use super::problem::{Problem, shares, size};
 use super::{DeviceState, Plan, PlanError, Rank, Strategy};
 
-impl Planner<'_> {
+impl Problem<'_> {
     /// Replicas.
     pub(super) fn data(&self) -> Result<Plan, PlanError> {
         let able: Vec<(&DeviceState, usize)> = self

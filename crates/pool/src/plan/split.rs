@@ -1,9 +1,9 @@
 //! Split tiles: all devices work on each one, by channels or by rows.
 
-use super::planner::{Planner, fastest, size};
+use super::problem::{Problem, fastest, size};
 use super::{DeviceState, Plan, PlanError, Rank, Split, Strategy};
 
-impl Planner<'_> {
+impl Problem<'_> {
     /// All devices work on each tile.
     pub(super) fn split(&self, strategy: Strategy) -> Result<Plan, PlanError> {
         let parts = self.devices.len();

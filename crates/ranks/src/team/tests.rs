@@ -106,6 +106,16 @@ fn a_rank_that_hangs_is_named_and_left_behind() {
     assert!(matches!(&text, PipelineError::Hung(text) if text.starts_with("rank 1: no sign")));
 }
 
+/// Those that wait for it give up before, and it is none of them that hangs.
+#[test]
+fn a_rank_that_does_not_come_is_named_and_not_those_that_waited() {
+    let team = team(3, None);
+    let tired = || Some((Err(PipelineError::Ended("a rank did not come".into())), 1.0));
+    let error = team.verdict(vec![tired(), None, tired()]).expect_err("rank 1 did not come");
+    let text = "rank 1 gave no answer: a rank did not come";
+    assert_eq!(error, PipelineError::Hung(text.into()));
+}
+
 #[test]
 fn a_rank_whose_making_hangs_is_named_and_nobody_waits_for_it() {
     let error = soon(|| {

@@ -1,4 +1,4 @@
-//! The planner's arithmetic: what a demand takes on a device, and what there is.
+//! A planning problem in numbers: what a demand takes on a device, and what there is.
 
 use lithoburn_compare::largest;
 
@@ -12,13 +12,13 @@ const BATCH: usize = 16;
 const USABLE: f64 = 0.95;
 
 /// A demand and devices for it.
-pub(super) struct Planner<'a> {
+pub(super) struct Problem<'a> {
     pub(super) demand: &'a Demand,
     pub(super) devices: &'a [DeviceState],
     fastest: f64,
 }
 
-impl<'a> Planner<'a> {
+impl<'a> Problem<'a> {
     pub(super) fn new(demand: &'a Demand, devices: &'a [DeviceState]) -> Self {
         let fastest = largest(devices.iter().map(|device| device.speed));
         Self { demand, devices, fastest }
