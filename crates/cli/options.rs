@@ -162,14 +162,13 @@ impl KernelOptions {
     }
 
     pub(crate) fn process(&self) -> Result<Process> {
-        if !(self.diffusion.is_finite() && self.diffusion >= 0.0) {
-            anyhow::bail!("--diffusion must be 0 nm or more, got {}", self.diffusion);
-        }
         let window = match &self.corners {
             None => ProcessWindow::default(),
             Some(path) => corners(path)?,
         };
-        Ok(Process { window, diffusion_nm: self.diffusion, ..Process::default() })
+        let process = Process { window, diffusion_nm: self.diffusion, ..Process::default() };
+        process.check().context("--diffusion")?;
+        Ok(process)
     }
 }
 
@@ -206,15 +205,7 @@ fn corners(path: &Path) -> Result<ProcessWindow> {
             path.display()
         )
     })?;
-    for (name, corner) in window.corners() {
-        if !(corner.dose.is_finite() && corner.dose > 0.0) {
-            anyhow::bail!(
-                "{}: the {name} dose is {}; expected more than 0",
-                path.display(),
-                corner.dose
-            );
-        }
-    }
+    Process { window, ..Process::default() }.check().with_context(|| path.display().to_string())?;
     Ok(window)
 }
 

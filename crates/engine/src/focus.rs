@@ -98,7 +98,8 @@ pub fn through_focus(
     // A simulator takes two foci at once.
     for pair in kernels.chunks(2) {
         let (focus, defocus) = (pair[0].clone(), pair[pair.len() - 1].clone());
-        let pair_set = KernelSet { period_nm: set.period_nm, focus, defocus, recipe: None };
+        let pair_set =
+            KernelSet { period_nm: set.period_nm, focus, defocus, recipe: None, ambit_nm: None };
         let simulator =
             Simulator::new(&pair_set, &Device::flex()).with_diffusion(process.diffusion_nm);
         let points = (mask.pixel_nm / pixel_nm).round().max(1.0) as usize;

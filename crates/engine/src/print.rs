@@ -238,7 +238,7 @@ impl<'a> Printing<'a> {
             layout: self.library.name().to_string(),
             extent_nm: [extent.width(), extent.height()],
             polygons: self.library.count(),
-            kernels: self.kernels_name.clone(),
+            kernels: kernels.described(&self.kernels_name),
             kernels_sha256: kernels_sha256(&self.kernels),
             halo_nm: self.halo(),
             tile_nm: self.tile_nm,

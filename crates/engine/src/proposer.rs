@@ -111,7 +111,8 @@ impl Proposer {
         let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
         let (means, weights_hash) = Means::load(setup, device, team)?;
         let mut descent = model.descent().on_field(kernels.period_nm);
-        descent.loss.resist = process.resist;
+        // The solver has a slope of its own.
+        descent.loss.resist.threshold = process.resist.threshold;
         descent.loss.band = setup.band();
         Ok(Self {
             optics: ThinMask::new(simulator, process.window),

@@ -22,6 +22,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::images::matrix;
 use crate::{Corner, CornerImages, Focus, KernelSet, Kernels, LithoError, ProcessWindow};
 
+/// Most pixels on a field's side: an image then has 16 GiB.
+const MOST_PIXELS: usize = 1 << 16;
+
 /// The optics of one field, on one device.
 #[derive(Clone, Debug)]
 pub struct Simulator {
@@ -176,13 +179,9 @@ impl Simulator {
     pub fn sampling(&self, pixel_nm: f64, points: usize) -> Result<Sampling, LithoError> {
         let count = self.period_nm / pixel_nm;
         let size = count.round() as usize;
-        if !count.is_finite() || (count - count.round()).abs() > 1e-6 || size <= 2 * self.half {
-            return Err(LithoError::Grid(format!(
-                "pixels of {pixel_nm} nm do not fit the kernels' field of {} nm: expected a whole \
-                 number of at least {} pixels",
-                self.period_nm,
-                2 * self.half + 1
-            )));
+        let whole = count.is_finite() && (count - count.round()).abs() <= 1e-6;
+        if !whole || !(2 * self.half + 1..=MOST_PIXELS).contains(&size) {
+            return Err(self.misfit(pixel_nm));
         }
         // A panic elsewhere cannot have left half a grid.
         let mut grids = self.grids.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,6 +192,21 @@ impl Simulator {
         let grid = self.constants(size, pixel_nm, points);
         grids.push((points, grid.clone()));
         Ok(grid)
+    }
+
+    /// Why pixels of this size do not fit, and which do.
+    fn misfit(&self, pixel_nm: f64) -> LithoError {
+        let (period_nm, least) = (self.period_nm, 2 * self.half + 1);
+        // Nearest are those of which an even number fits, so that a field has a middle.
+        let wanted = (period_nm / pixel_nm / 2.0).clamp(1.0, MOST_PIXELS as f64 / 2.0);
+        let nearest =
+            [wanted.ceil(), wanted.floor()].map(|n| 2 * (n as usize).max(least.div_ceil(2)));
+        let [finer, coarser] = nearest.map(|n| format!("{} nm ({n})", period_nm / n as f64));
+        let like = if finer == coarser { finer } else { format!("{finer} or {coarser}") };
+        LithoError::Grid(format!(
+            "pixels of {pixel_nm} nm do not fit the kernels' field of {period_nm} nm: expected a whole number of at \
+             least {least} and at most {MOST_PIXELS} pixels on its side, like those of {like}"
+        ))
     }
 
     /// A grid's constants.

@@ -19,6 +19,18 @@ pub enum LithoError {
     /// Optics that no lens can have.
     #[error("optics: {0}")]
     Optics(String),
+    /// A process that no line runs.
+    #[error("{name} is {value}; expected {least} to {most}")]
+    Process {
+        /// What it is the value of.
+        name: String,
+        /// What came.
+        value: f64,
+        /// The least that can be.
+        least: f64,
+        /// The most that can be.
+        most: f64,
+    },
     /// A pixel size or grid that the kernels do not fit.
     #[error("{0}")]
     Grid(String),

@@ -17,6 +17,7 @@
 mod config;
 mod descent;
 mod hard;
+mod lost;
 mod models;
 mod steps;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use config::{IltConfig, Level};
 use descent::Descent;
 use hard::{Best, is_candidate};
 pub use hard::{HardMasks, MaskConstraint};
+use lost::Openings;
 pub use models::Usage;
 use models::{Models, Surrogate, Tally};
 
@@ -121,7 +123,11 @@ impl<'a> Ilt<'a> {
                 None => self.config.first(&goal.target, start, level),
             };
             let mut descent = Descent::new(self.config, level, models, goal, first);
-            run.level(&mut descent, index + 1 == levels.len())?;
+            let last_level = index + 1 == levels.len();
+            run.level(&mut descent, last_level, run.progress.done)?;
+            if index == 0 && !last_level {
+                run.find_lost(&mut descent)?;
+            }
             parameters = Some(descent.parameters.clone());
             last = Some(descent);
         }
@@ -154,9 +160,14 @@ impl Run<'_> {
         (self.ilt.truth.period_nm() / level.pixel_nm).round() as usize
     }
 
-    /// Takes a level's steps; in the last one, hard masks are mended and compared.
-    fn level(&mut self, descent: &mut Descent, last: bool) -> Result<(), LithoError> {
-        let (level, before) = (descent.level, self.progress.done);
+    /// Takes a level's steps, of which there were some `before`; in the last one, hard masks are mended and compared.
+    fn level(
+        &mut self,
+        descent: &mut Descent,
+        last: bool,
+        before: usize,
+    ) -> Result<(), LithoError> {
+        let level = descent.level;
         let mends = |step: usize| last && self.ilt.config.mends(step, level);
         let tries = |step: usize| last && is_candidate(step, level.iterations);
         if last {
@@ -177,11 +188,27 @@ impl Run<'_> {
                 let errors = descent.hard_error(masks.clone(), &mut self.tally);
                 self.best = self.best.take().map(|best| best.or(masks, errors));
             }
-            self.progress.done = before + step;
+            self.progress.done = self.progress.done.max(before + step);
             self.progress.loss_nm2 = loss.or(self.progress.loss_nm2);
             if !(self.watch)(self.progress) {
                 return Err(LithoError::Interrupted);
             }
+        }
+        Ok(())
+    }
+
+    /// Does a level again from wider openings where nothing of a feature prints.
+    fn find_lost(&mut self, descent: &mut Descent) -> Result<(), LithoError> {
+        for wider_nm in lost::WIDER_NM {
+            let found = lost::openings(descent, wider_nm, &mut self.tally)?;
+            let Some(Openings { open, clips }) = found else { break };
+            let (level, goal) = (descent.level, descent.goal.clone());
+            let first = descent.parameters.clone().max_pair(open);
+            let models = self.ilt.models(level)?;
+            let mut again = Descent::new(self.ilt.config, level, models, goal, first);
+            // The progress stays where it is: how often this happens is not known before.
+            self.level(&mut again, false, self.progress.done - level.iterations)?;
+            descent.take(clips, &again);
         }
         Ok(())
     }

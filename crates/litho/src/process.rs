@@ -1,9 +1,11 @@
 //! Process corners: the doses and foci that a mask has to survive.
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::Resist;
+use crate::{LithoError, Resist};
 
 /// Which set of kernels an image is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +69,43 @@ pub struct Process {
     /// blurred with before the threshold. 0 is a resist without diffusion, the contest's.
     #[serde(default)]
     pub diffusion_nm: f64,
-    /// When the pattern prints.
+    /// What the resist prints.
     #[serde(default)]
     pub resist: Resist,
+}
+
+/// Doses that a corner can have: a tenth of the nominal one to ten times as much.
+const DOSES: RangeInclusive<f64> = 0.1..=10.0;
+/// Diffusion lengths, in nm: a longer one leaves no image.
+const DIFFUSIONS_NM: RangeInclusive<f64> = 0.0..=200.0;
+/// Thresholds of a resist, relative to the clear field.
+const THRESHOLDS: RangeInclusive<f64> = 0.01..=0.99;
+/// Slopes of a resist's sigmoid.
+const STEEPNESSES: RangeInclusive<f64> = 1.0..=1e4;
+
+impl Process {
+    /// Checks that every number is one that a process can have.
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Process`] that names the number, what it is and what was expected.
+    pub fn check(&self) -> Result<(), LithoError> {
+        let doses = self.window.corners().map(|(name, corner)| (name, corner.dose));
+        let named = doses.map(|(name, dose)| (format!("the {name} dose"), dose, DOSES));
+        let others = [
+            ("the diffusion length in nm".to_string(), self.diffusion_nm, DIFFUSIONS_NM),
+            ("the resist's threshold".to_string(), self.resist.threshold, THRESHOLDS),
+            ("the resist's steepness".to_string(), self.resist.steepness, STEEPNESSES),
+        ];
+        let mut all = named.into_iter().chain(others);
+        match all.find(|(_, value, range)| !range.contains(value)) {
+            None => Ok(()),
+            Some((name, value, range)) => {
+                let (least, most) = (*range.start(), *range.end());
+                Err(LithoError::Process { name, value, least, most })
+            }
+        }
+    }
 }
 
 /// What the resist makes of the light at the three corners, on the scale of the threshold resist: a pattern
@@ -113,5 +149,28 @@ impl CornerImages {
             (off.clone() * off).mean_dim(2).mean_dim(1)
         });
         (a + b + c) / 3.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each was accepted.
+    #[test]
+    fn numbers_that_no_process_has_are_named() {
+        assert!(Process::default().check().is_ok());
+        let problem = |change: &dyn Fn(&mut Process)| {
+            let mut process = Process::default();
+            change(&mut process);
+            process.check().expect_err("refused").to_string()
+        };
+        let dose = problem(&|p| p.window.outer.dose = 1e30);
+        assert!(dose.contains("outer dose") && dose.contains("0.1 to 10"), "{dose}");
+        for diffusion in [1e9, -1.0, f64::NAN] {
+            let text = problem(&|p| p.diffusion_nm = diffusion);
+            assert!(text.contains("diffusion") && text.contains("0 to 200"), "{text}");
+        }
+        assert!(problem(&|p| p.resist.threshold = 0.0).contains("threshold"));
     }
 }

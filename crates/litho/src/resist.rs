@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Threshold resist.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resist {
     /// Intensity at which the pattern prints, relative to the clear field.
     pub threshold: f64,

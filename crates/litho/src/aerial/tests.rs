@@ -17,7 +17,13 @@ fn set(half: usize) -> KernelSet {
         scales: vec![1.5, 0.4],
         kept: None,
     };
-    KernelSet { period_nm: 32.0, focus: kernels(0.1), defocus: kernels(0.6), recipe: None }
+    KernelSet {
+        period_nm: 32.0,
+        focus: kernels(0.1),
+        defocus: kernels(0.6),
+        recipe: None,
+        ambit_nm: None,
+    }
 }
 
 fn mask(n: usize) -> Vec<f32> {
@@ -185,8 +191,19 @@ fn a_coarse_mask_images_as_its_enlargement() -> Result<(), LithoError> {
 }
 
 #[test]
-fn pixels_that_do_not_fit_are_refused() {
+fn pixels_that_do_not_fit_are_refused_with_sizes_that_do() {
     let simulator = Simulator::new(&set(3), &Device::flex());
-    assert!(simulator.sampling(3.0, 1).is_err());
-    assert!(simulator.sampling(8.0, 1).is_err());
+    let problem = |pixel_nm: f64| simulator.sampling(pixel_nm, 1).expect_err("32 nm").to_string();
+    let between = problem(3.0);
+    assert!(
+        between.contains("3.2 nm (10)") && between.contains("2.6666666666666665 nm (12)"),
+        "{between}"
+    );
+    assert!(problem(8.0).contains("at least 7") && problem(8.0).contains("4 nm (8)"));
+    for wrong in [f64::NAN, 0.0, -1.0, f64::INFINITY, 1e-300] {
+        assert!(problem(wrong).contains("do not fit"), "{wrong}");
+    }
+    for fits in [4.0, 3.2, 1.6, 0.8] {
+        assert!(simulator.sampling(fits, 1).is_ok(), "{fits}");
+    }
 }

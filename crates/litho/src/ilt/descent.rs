@@ -203,6 +203,26 @@ impl<'a> Descent<'a> {
         Ok(())
     }
 
+    /// The true nominal image of the last soft mask.
+    pub(super) fn nominal(&self, tally: &mut Tally) -> Tensor<3> {
+        self.models.nominal(self.mask.clone(), tally)
+    }
+
+    /// The image that prints.
+    pub(super) fn threshold(&self) -> f64 {
+        self.config.loss.resist.threshold
+    }
+
+    /// Takes over where another descent of the same level stands, for the clips that `clips`, `[batch, 1, 1]`, has 1 for.
+    pub(super) fn take(&mut self, clips: Tensor<3>, other: &Descent) {
+        let everywhere = clips.greater_elem(0.5).expand(self.parameters.dims());
+        let taken = |own: &Tensor<3>, other: &Tensor<3>| {
+            own.clone().mask_where(everywhere.clone(), other.clone())
+        };
+        self.parameters = taken(&self.parameters, &other.parameters);
+        self.mask = taken(&self.mask, &other.mask);
+    }
+
     /// The last mask, made hard.
     pub(super) fn hard(&self) -> Tensor<3> {
         self.mask.clone().greater_equal_elem(0.5).float()

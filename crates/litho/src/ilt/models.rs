@@ -109,6 +109,12 @@ impl<'a> Models<'a> {
         exposed
     }
 
+    /// The true nominal image of masks.
+    pub(super) fn nominal(&self, masks: Tensor<3>, tally: &mut Tally) -> Tensor<3> {
+        tally.true_calls += 1;
+        self.truth.images(masks).nominal
+    }
+
     /// What hard masks cost by the true model: [`PrintLoss::hard_error`].
     pub(super) fn hard_error(
         &self,

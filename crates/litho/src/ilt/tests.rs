@@ -4,7 +4,8 @@ use burn::tensor::{Device, TensorData};
 
 use super::*;
 use crate::forward::{Imager, ThinMask};
-use crate::images::read_back;
+use crate::images::{from_bits, read_back, read_bits};
+use crate::metrics::{Bitmap, unprinted};
 use crate::optics::Optics;
 use crate::{CornerImages, ProcessWindow, Simulator};
 
@@ -138,5 +139,35 @@ fn what_a_constraint_leaves_is_no_worse_than_what_it_leaves_of_the_start() -> Re
     let ilt = Ilt::new(&config, &truth).with_constraint(Some(&start));
     let kept = ilt.run(&bar(), &from, &mut |_| true)?.masks;
     assert!(kept.bits == good.bits, "the start can be made and was not");
+    Ok(())
+}
+
+/// Contacts of 65 nm: from the target, the descent took them all away.
+#[test]
+fn small_contacts_are_not_erased() -> Result<(), LithoError> {
+    let truth = thin_mask(12);
+    let mut config = IltConfig::default();
+    config.levels.truncate(2);
+    config.levels[0].iterations = 40;
+    config.levels[1].iterations = 20;
+    config.mend_at.clear();
+    // Two close ones and one alone, on pixels of 4 nm.
+    let contacts = [[100, 100], [140, 100], [380, 300]];
+    let inside = |i: usize| {
+        let within = |v: usize, first: usize| (first..first + 16).contains(&v);
+        contacts.iter().any(|&[x, y]| within(i % 512, x) && within(i / 512, y))
+    };
+    let design: Vec<bool> = (0..512 * 512).map(inside).collect();
+    let target = from_bits(design.clone(), [1, 512, 512], truth.device());
+    let print = |masks: Tensor<3>| -> Result<Vec<bool>, LithoError> {
+        read_bits(truth.on(4.0, 4)?.images(masks).nominal, 0.225, "read the print")
+    };
+    let lost = |print: &[bool]| {
+        let [design, print] = [&design[..], print].map(|data| Bitmap { data, width: 512 });
+        unprinted(design, print).len()
+    };
+    assert_eq!(lost(&print(target.clone())?), 3);
+    let found = run(&Ilt::new(&config, &truth), &target)?;
+    assert_eq!(lost(&print(found.masks.to_tensor(truth.device()))?), 0);
     Ok(())
 }

@@ -77,7 +77,7 @@ impl KernelSet {
         let window = Window::new(ambit_nm);
         let cut = |kernels: &Kernels| resampled(kernels, &window, self.period_nm, period_nm);
         let (focus, defocus) = (cut(&self.focus), cut(&self.defocus));
-        Ok(Self { period_nm, focus, defocus, recipe: None })
+        Ok(Self { period_nm, focus, defocus, recipe: None, ambit_nm: Some(ambit_nm) })
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
             kept: None,
         };
         let defocus = Kernels { im: plane(&|v| -0.4 * v), ..kernels.clone() };
-        KernelSet { period_nm: 512.0, focus: kernels, defocus, recipe: None }
+        KernelSet { period_nm: 512.0, focus: kernels, defocus, recipe: None, ambit_nm: None }
     }
 
     fn image(set: &KernelSet, mask: &dyn Fn(usize, usize) -> f32, size: usize) -> Vec<f32> {
@@ -202,6 +202,15 @@ mod tests {
         let row = 64 * size;
         assert!((a[row + 64] - b[row + 64]).abs() > 1e-5);
         assert!((a[row + 48] - b[row + 48]).abs() <= 3e-6, "{} {}", a[row + 48], b[row + 48]);
+    }
+
+    /// Reports named the kernels of the file, uncut.
+    #[test]
+    fn cut_kernels_are_called_so() {
+        let set = optics();
+        assert_eq!(set.described("a.safetensors"), "a.safetensors");
+        let cut = set.within_ambit(192.0, 1024.0).expect("it fits");
+        assert_eq!(cut.described("a.safetensors"), "a.safetensors, cut off at 192 nm");
     }
 
     #[test]

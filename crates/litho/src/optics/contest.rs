@@ -45,12 +45,15 @@ impl Header {
 ///
 /// [`LithoError::Read`] or [`LithoError::Kernels`], naming the file, what was expected and what came.
 pub fn read(folder: &Path, header: Header) -> Result<KernelSet, LithoError> {
-    Ok(KernelSet {
+    let set = KernelSet {
         period_nm: PERIOD_NM,
         focus: read_focus(&folder.join("focus"), header)?,
         defocus: read_focus(&folder.join("defocus"), header)?,
         recipe: None,
-    })
+        ambit_nm: None,
+    };
+    set.check().map_err(|problem| wrong(folder, problem))?;
+    Ok(set)
 }
 
 fn read_focus(folder: &Path, header: Header) -> Result<Kernels, LithoError> {
@@ -108,18 +111,21 @@ mod tests {
 
     use super::*;
 
-    /// Kernel k has re = 10000 k + 100 i + j and im = −re at the file's [i, j]; the header ends in 7.
+    /// A power of two, so that the values are exact; it leaves a clear field of about 1.
+    const UNIT: f32 = 8192.0;
+
+    /// Kernel k has re = (10000 k + 100 i + j) / 8192 and im = −re at the file's [i, j]; the header ends in 7.
     fn write(name: &str) -> std::io::Result<PathBuf> {
         let root = std::env::temp_dir().join(format!("lithoburn-{name}-{}", std::process::id()));
         for focus in ["focus", "defocus"] {
             let folder = root.join(focus);
             std::fs::create_dir_all(&folder)?;
-            std::fs::write(folder.join("scales.txt"), "87.5\n35.25\n")?;
+            std::fs::write(folder.join("scales.txt"), "0.5\n0.0625\n")?;
             for k in 0..2 {
                 let mut bytes = vec![0; HEADER - 4];
                 bytes.extend(7.0_f32.to_be_bytes());
                 for at in 0..SIDE * SIDE {
-                    let re = (10_000 * k + 100 * (at / SIDE) + at % SIDE) as f32;
+                    let re = (10_000 * k + 100 * (at / SIDE) + at % SIDE) as f32 / UNIT;
                     bytes.extend([re, -re].iter().flat_map(|v| v.to_be_bytes()));
                 }
                 std::fs::write(folder.join(format!("fh{k}.bin")), bytes)?;
@@ -133,10 +139,10 @@ mod tests {
         let root = write("whole")?;
         let set = read(&root, Header::Whole)?;
         assert_eq!((set.period_nm, &set.focus), (2048.0, &set.defocus));
-        assert_eq!(set.focus.scales, [87.5, 35.25]);
+        assert_eq!(set.focus.scales, [0.5, 0.0625]);
         let at = |k: usize, j: usize, i: usize| (k * SIDE + j) * SIDE + i;
-        assert_eq!(set.focus.re[at(1, 3, 20)], 12_003.0);
-        assert_eq!(set.focus.im[at(0, 34, 0)], -34.0);
+        assert_eq!(set.focus.re[at(1, 3, 20)], 12_003.0 / UNIT);
+        assert_eq!(set.focus.im[at(0, 34, 0)], -34.0 / UNIT);
         assert_eq!(KernelSet::from_bytes(&set.to_bytes()), Ok(set));
         Ok(std::fs::remove_dir_all(root)?)
     }
@@ -147,8 +153,8 @@ mod tests {
         let set = read(&root, Header::Short)?;
         // In file order: header's 7, re 0 | im 0, re 1 | im 1, re 2 …
         assert_eq!([set.focus.re[0], set.focus.im[0]], [7.0, 0.0]);
-        assert_eq!([set.focus.re[SIDE], set.focus.im[SIDE]], [0.0, 1.0]);
-        assert_eq!([set.focus.re[2 * SIDE], set.focus.im[2 * SIDE]], [-1.0, 2.0]);
+        assert_eq!([set.focus.re[SIDE], set.focus.im[SIDE]], [0.0, 1.0 / UNIT]);
+        assert_eq!([set.focus.re[2 * SIDE], set.focus.im[2 * SIDE]], [-1.0 / UNIT, 2.0 / UNIT]);
         Ok(std::fs::remove_dir_all(root)?)
     }
 

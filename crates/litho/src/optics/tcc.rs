@@ -34,6 +34,7 @@ impl Optics {
             focus: self.decompose(&self.pupil, self.exposure[0])?,
             defocus: self.decompose(&defocused, self.exposure[1])?,
             recipe: Some(Recipe { optics: self.clone() }),
+            ambit_nm: None,
         })
     }
 

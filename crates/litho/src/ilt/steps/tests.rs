@@ -49,7 +49,7 @@ fn kernels() -> KernelSet {
             kept: None,
         }
     };
-    KernelSet { period_nm: 120.0, focus: set(0.1), defocus: set(0.6), recipe: None }
+    KernelSet { period_nm: 120.0, focus: set(0.1), defocus: set(0.6), recipe: None, ambit_nm: None }
 }
 
 /// 60 pixels a side: no multiple of any tile, cube or part.
