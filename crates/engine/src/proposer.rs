@@ -182,7 +182,7 @@ impl Proposer {
             Means::Network { network, correct } => {
                 let size =
                     (self.simulator().period_nm() / network.head().pixel_nm).round() as usize;
-                let small = fitted(&target, size)?;
+                let small = resized(target.clone(), size);
                 // A mask that is taken as it is deserves the better answer; a correction does not need it.
                 let mask = match correct {
                     0 => network.forward_symmetric(small, DType::F32),
@@ -275,17 +275,6 @@ fn placed(
     let (network, hash) = load_network(method, weights, &Device::flex())?;
     let side = (kernels.period_nm / network.head().pixel_nm).round() as usize;
     Ok((team.lay(&network.program(), [1, 1, side, side])?, hash))
-}
-
-/// The target on the network's grid.
-fn fitted(target: &Tensor<3>, size: usize) -> Result<Tensor<3>, EngineError> {
-    let [_, n, _] = target.dims();
-    match (n % size, size % n) {
-        (0, _) | (_, 0) => Ok(resized(target.clone(), size)),
-        _ => Err(EngineError::Setting(format!(
-            "a target of {n} pixels does not nest with the network's {size}: choose another --pixel"
-        ))),
-    }
 }
 
 /// A method's network and the SHA-256 of its weights: those of a directory, or the built-in ones.
