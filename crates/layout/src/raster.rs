@@ -91,8 +91,12 @@ fn pixels(length_nm: f64, pixel_nm: f64) -> Result<usize, LayoutError> {
     }
     let count = length_nm / pixel_nm;
     if !(1.0..=65536.0).contains(&count) || (count - count.round()).abs() > 1e-6 {
+        // Of an even number, so that the field has a middle.
+        let near = (count / 2.0).clamp(1.0, 32768.0);
+        let [finer, coarser] = [near.ceil(), near.floor()].map(|half| length_nm / (2.0 * half));
         return Err(LayoutError::Grid(format!(
-            "a field of {length_nm} nm is no whole number of {pixel_nm} nm pixels"
+            "a field of {length_nm} nm is no whole number of {pixel_nm} nm pixels; pixels of {finer} nm or {coarser} nm \
+             would fit"
         )));
     }
     Ok(count.round() as usize)

@@ -30,8 +30,8 @@ const MOST_PIXELS: usize = 1 << 16;
 pub struct Simulator {
     period_nm: f64,
     diffusion_nm: f64,
-    half: usize,
-    coarse: usize,
+    pub(crate) half: usize,
+    pub(crate) coarse: usize,
     pub(crate) kernels: Coherent,
     /// Kernels of one focus.
     count: usize,
@@ -59,6 +59,8 @@ pub struct Sampling {
     pub size: usize,
     /// Side of a pixel, in nm.
     pub pixel_nm: f64,
+    /// Points along a pixel of a mask.
+    pub(crate) points: usize,
     /// Mask columns to the real basis 1, cos, sin. `[n, 2K+1]`.
     pub(crate) columns: Tensor<2>,
     /// Mask rows to complex frequencies. `[n, 2(2K+1)]`.
@@ -75,6 +77,7 @@ impl Sampling {
         Self {
             size,
             pixel_nm: self.pixel_nm,
+            points: self.points,
             columns: self.columns.clone().narrow(0, first, size),
             rows: self.rows.clone().narrow(0, first, size),
             interpolate: self.interpolate.clone().narrow(1, first, size),
@@ -194,6 +197,11 @@ impl Simulator {
         Ok(grid)
     }
 
+    /// What diffusion leaves of a frequency of the image.
+    pub(crate) fn left_by_diffusion(&self, f: usize) -> f64 {
+        (-2.0 * (PI * f as f64 * self.diffusion_nm / self.period_nm).powi(2)).exp()
+    }
+
     /// Why pixels of this size do not fit, and which do.
     fn misfit(&self, pixel_nm: f64) -> LithoError {
         let (period_nm, least) = (self.period_nm, 2 * self.half + 1);
@@ -224,8 +232,7 @@ impl Simulator {
             let f = (c % side) as f64 - half as f64;
             kept(f) * if c < side { phase(f, y).cos() } else { -phase(f, y).sin() }
         };
-        let left = |f: f64| (-2.0 * (PI * f * self.diffusion_nm / self.period_nm).powi(2)).exp();
-        let left: Vec<f64> = (1..=2 * half).map(|f| left(f as f64)).collect();
+        let left: Vec<f64> = (1..=2 * half).map(|f| self.left_by_diffusion(f)).collect();
         let interpolate = |c: usize, x: usize| {
             let from = 2.0 * PI * c as f64 / self.coarse as f64;
             let once = 2.0 * (phase(1.0, x) - from).cos();
@@ -240,6 +247,7 @@ impl Simulator {
         Sampling {
             size,
             pixel_nm,
+            points,
             columns: matrix(size, side, columns, device),
             rows: matrix(size, 2 * side, rows, device),
             interpolate: matrix(self.coarse, size, interpolate, device),

@@ -6,9 +6,11 @@
 
 use std::f64::consts::PI;
 use std::fmt;
+use std::sync::OnceLock;
 
 use burn::tensor::{Device, Tensor};
 
+use crate::ilt::host::Host;
 use crate::images::matrix;
 use crate::{Aerial, CornerImages, Focus, LithoError, ProcessWindow, Sampling, Simulator};
 
@@ -93,11 +95,19 @@ impl fmt::Debug for Exposed<'_> {
 }
 
 /// What the steps of a descent on a thin mask need of its optics, where they are one operation ([`Imager::fused`]).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct FusedSteps<'a> {
     pub(crate) simulator: &'a Simulator,
     pub(crate) grid: &'a Sampling,
     pub(crate) window: &'a ProcessWindow,
+    /// The optics in this process's memory, if the steps are taken there.
+    pub(crate) host: Option<&'a Host>,
+}
+
+impl fmt::Debug for FusedSteps<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FusedSteps").field("grid", self.grid).finish_non_exhaustive()
+    }
 }
 
 /// The thin-mask simulator and the threshold resist as a forward model: dose is a factor on the image.
@@ -130,13 +140,15 @@ impl ForwardModel for ThinMask {
 
     fn on(&self, pixel_nm: f64, points: usize) -> Result<Box<dyn Imager + '_>, LithoError> {
         let grid = self.simulator.sampling(pixel_nm, points)?;
-        Ok(Box::new(ThinImager { model: self, grid }))
+        Ok(Box::new(ThinImager { model: self, grid, host: OnceLock::new() }))
     }
 }
 
 struct ThinImager<'a> {
     model: &'a ThinMask,
     grid: Sampling,
+    /// Made when steps are asked for.
+    host: OnceLock<Option<Host>>,
 }
 
 impl Imager for ThinImager<'_> {
@@ -155,11 +167,11 @@ impl Imager for ThinImager<'_> {
 
     fn fused(&self) -> Option<FusedSteps<'_>> {
         let ThinMask { simulator, window } = self.model;
-        has_kernels(simulator.device()).then_some(FusedSteps {
-            simulator,
-            grid: &self.grid,
-            window,
-        })
+        let on_host = *simulator.device() == Device::flex();
+        let host = || Host::new(simulator, &self.grid);
+        let host = if on_host { self.host.get_or_init(host).as_ref() } else { None };
+        let fused = host.is_some() || has_kernels(simulator.device());
+        fused.then_some(FusedSteps { simulator, grid: &self.grid, window, host })
     }
 }
 

@@ -8,15 +8,18 @@
 //! [`MaskConstraint`], and what could not be made is taken out of the descent, which goes on without it.
 //! Of the start and the last iterates, the one is kept whose *hard* mask has the least error.
 //!
-//! A step is written in Burn's operations (`descent`). On a GPU those would be ninety launches that take
-//! longer than their work, so there many steps of the thin mask are one operation, with kernels of our own (`steps`).
+//! A step is written in Burn's operations (`descent`): ninety of them, which on a GPU take longer to launch than to do, and on
+//! the processor go ninety times through memory. So many steps of the thin mask are one operation (`fused`): with kernels of our
+//! own on a GPU (`steps`), image by image on the processor (`host`).
 //!
 //! Source: multi-level ILT (Sun et al., DAC 2023) as in OpenILT; rounded targets as in CurvyILT (ISPD 2025);
 //! loss, constraint and schedule are ours.
 
 mod config;
 mod descent;
+mod fused;
 mod hard;
+pub(crate) mod host;
 mod lost;
 mod models;
 mod steps;

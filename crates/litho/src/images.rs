@@ -133,6 +133,11 @@ pub(crate) fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32
     image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device { doing, problem: e.to_string() })
 }
 
+/// Values of a tensor of the CPU's, which can always be read.
+pub(crate) fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.try_into_vec_as::<f32>().unwrap_or_else(|e| unreachable!("it is in memory: {e}"))
+}
+
 /// Whether each of an image's values is at least `level`; waits for the device.
 pub(crate) fn read_bits(
     image: Tensor<3>,

@@ -25,9 +25,8 @@ use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 #[cfg(feature = "gpu")]
 use launch::Bench;
 
-use crate::forward::FusedSteps;
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
-use crate::{Corner, Focus, ProcessWindow};
+use crate::{Corner, Focus, ProcessWindow, Sampling, Simulator};
 
 /// What steps change: `[batch, n, n]` each.
 #[derive(ExtensionType)]
@@ -63,20 +62,20 @@ pub(crate) struct Optics<B: Backend> {
 /// One corner of the process in the loss.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CornerWeight {
-    dose: f32,
-    defocus: bool,
-    weight: f32,
+    pub(super) dose: f32,
+    pub(super) defocus: bool,
+    pub(super) weight: f32,
 }
 
 /// The loss and the resist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PrintWeights {
-    threshold: f32,
-    steepness: f32,
+    pub(super) threshold: f32,
+    pub(super) steepness: f32,
     /// Nominal, outer, inner.
-    corners: [CornerWeight; 3],
-    band: f32,
-    edge: f32,
+    pub(super) corners: [CornerWeight; 3],
+    pub(super) band: f32,
+    pub(super) edge: f32,
 }
 
 impl PrintWeights {
@@ -100,7 +99,7 @@ impl PrintWeights {
     }
 
     /// As [`PrintLoss::hard_error`] weighs edges.
-    fn hard(self) -> Self {
+    pub(super) fn hard(self) -> Self {
         Self { edge: HARD_EDGE as f32, ..self }
     }
 }
@@ -210,62 +209,51 @@ pub(super) struct Stand {
     pub(super) square: Tensor<3>,
 }
 
-impl FusedSteps<'_> {
-    /// Where a descent stands after the steps of a plan, and their last soft mask.
-    pub(super) fn descend(
-        &self,
-        stand: Stand,
-        window: &Tensor<3>,
-        goal: &Goal,
-        plan: Plan,
-    ) -> (Stand, Tensor<3>) {
-        let state = State {
-            parameters: stand.parameters.into_dispatch(),
-            mean: stand.mean.into_dispatch(),
-            square: stand.square.into_dispatch(),
-        };
-        let (window, optics) = (window.clone().into_dispatch(), self.optics());
-        let (state, mask) = <Dispatch as Steps>::descend(state, window, images(goal), optics, plan);
-        let after = Stand {
-            parameters: Tensor::from_dispatch(state.parameters),
-            mean: Tensor::from_dispatch(state.mean),
-            square: Tensor::from_dispatch(state.square),
-        };
-        (after, Tensor::from_dispatch(mask))
-    }
+/// Where a descent stands after the steps of a plan, and their last soft mask.
+pub(super) fn descend(
+    stand: Stand,
+    window: &Tensor<3>,
+    goal: &Goal,
+    optics: (&Simulator, &Sampling),
+    plan: Plan,
+) -> (Stand, Tensor<3>) {
+    let state = State {
+        parameters: stand.parameters.into_dispatch(),
+        mean: stand.mean.into_dispatch(),
+        square: stand.square.into_dispatch(),
+    };
+    let (window, optics) = (window.clone().into_dispatch(), constants(optics));
+    let (state, mask) = <Dispatch as Steps>::descend(state, window, images(goal), optics, plan);
+    let after = Stand {
+        parameters: Tensor::from_dispatch(state.parameters),
+        mean: Tensor::from_dispatch(state.mean),
+        square: Tensor::from_dispatch(state.square),
+    };
+    (after, Tensor::from_dispatch(mask))
+}
 
-    /// Errors of a batch of masks, in pixels, `[batch, 1, 1]`: as [`PrintLoss::hard_error`], or of soft prints as
-    /// [`PrintLoss::value`], clip by clip.
-    pub(super) fn errors(
-        &self,
-        mask: Tensor<3>,
-        goal: &Goal,
-        loss: &PrintLoss,
-        hard: bool,
-    ) -> Tensor<3> {
-        let weights = PrintWeights::new(loss, self.window);
-        let weights = if hard { weights.hard() } else { weights };
-        let parts = <Dispatch as Steps>::print_errors(
-            mask.into_dispatch(),
-            images(goal),
-            self.optics(),
-            weights,
-            hard,
-        );
-        Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
-    }
+/// Errors of a batch of masks, in pixels, `[batch, 1, 1]`, hard or soft.
+pub(super) fn errors(
+    mask: Tensor<3>,
+    goal: &Goal,
+    optics: (&Simulator, &Sampling),
+    weights: PrintWeights,
+    hard: bool,
+) -> Tensor<3> {
+    let (mask, optics) = (mask.into_dispatch(), constants(optics));
+    let parts = <Dispatch as Steps>::print_errors(mask, images(goal), optics, weights, hard);
+    Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
+}
 
-    /// The constants that the kernels need of the optics and of a grid of masks and images.
-    fn optics(&self) -> Optics<Dispatch> {
-        let (simulator, grid) = (self.simulator, self.grid);
-        Optics {
-            kernels_re: simulator.kernels.re.clone().into_dispatch(),
-            kernels_im: simulator.kernels.im.clone().into_dispatch(),
-            spread: simulator.spread.clone().into_dispatch(),
-            columns: grid.columns.clone().into_dispatch(),
-            rows: grid.rows.clone().into_dispatch(),
-            interpolate: grid.interpolate.clone().into_dispatch(),
-        }
+/// The constants that the kernels need of the optics and of a grid of masks and images.
+fn constants((simulator, grid): (&Simulator, &Sampling)) -> Optics<Dispatch> {
+    Optics {
+        kernels_re: simulator.kernels.re.clone().into_dispatch(),
+        kernels_im: simulator.kernels.im.clone().into_dispatch(),
+        spread: simulator.spread.clone().into_dispatch(),
+        columns: grid.columns.clone().into_dispatch(),
+        rows: grid.rows.clone().into_dispatch(),
+        interpolate: grid.interpolate.clone().into_dispatch(),
     }
 }
 

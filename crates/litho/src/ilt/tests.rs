@@ -142,6 +142,23 @@ fn what_a_constraint_leaves_is_no_worse_than_what_it_leaves_of_the_start() -> Re
     Ok(())
 }
 
+/// Pixels of 12.8 nm and of 24.4 nm nest with no level of 16 nm: this was a panic.
+#[test]
+fn a_target_of_any_pixel_size_is_corrected() -> Result<(), LithoError> {
+    let (config, truth) = (config(), thin_mask(4));
+    let expected = run(&Ilt::new(&config, &truth), &bar())?.masks;
+    for n in [160, 84] {
+        // The same bar, by the area of each pixel that it covers.
+        let target = resized(bar(), n);
+        let found = run(&Ilt::new(&config, &truth), &target)?.masks;
+        assert_eq!(found.size, 128);
+        let differ = found.bits.iter().zip(&expected.bits).filter(|(a, b)| a != b).count();
+        let open = expected.bits.iter().filter(|open| **open).count();
+        assert!(differ < open / 4, "{differ} of {open} with {n} pixels");
+    }
+    Ok(())
+}
+
 /// Contacts of 65 nm: from the target, the descent took them all away.
 #[test]
 fn small_contacts_are_not_erased() -> Result<(), LithoError> {

@@ -1,0 +1,42 @@
+//! Many steps of a descent as one operation: on the processor image by image ([`super::host`]), on a GPU in kernels of our
+//! own ([`super::steps`]).
+
+use burn::tensor::Tensor;
+
+use super::steps::{self, Plan, PrintWeights, Stand};
+use crate::forward::FusedSteps;
+use crate::loss::{Goal, PrintLoss};
+
+impl FusedSteps<'_> {
+    /// Where a descent stands after the steps of a plan, and their last soft mask. `window`, `[batch, n, n]`, is where the mask
+    /// may be open.
+    pub(super) fn descend(
+        &self,
+        stand: Stand,
+        window: &Tensor<3>,
+        goal: &Goal,
+        plan: Plan,
+    ) -> (Stand, Tensor<3>) {
+        match self.host {
+            Some(host) => host.descend(stand, window, goal, &plan),
+            None => steps::descend(stand, window, goal, (self.simulator, self.grid), plan),
+        }
+    }
+
+    /// Errors of a batch of masks, in pixels, `[batch, 1, 1]`: as [`PrintLoss::hard_error`], or of soft prints as
+    /// [`PrintLoss::value`], clip by clip.
+    pub(super) fn errors(
+        &self,
+        masks: Tensor<3>,
+        goal: &Goal,
+        loss: &PrintLoss,
+        hard: bool,
+    ) -> Tensor<3> {
+        let weights = PrintWeights::new(loss, self.window);
+        let weights = if hard { weights.hard() } else { weights };
+        match self.host {
+            Some(host) => host.errors(masks, goal, &weights, hard),
+            None => steps::errors(masks, goal, (self.simulator, self.grid), weights, hard),
+        }
+    }
+}
