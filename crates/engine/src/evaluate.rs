@@ -16,7 +16,7 @@ use lithoburn_litho::{
 
 use crate::EngineError;
 pub use metrics::Metrics;
-use unprinted::{Printed, resolution_nm};
+use unprinted::Printed;
 
 /// One field, simulated and measured.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Evaluator {
     pub fn new(kernels: &KernelSet, process: &Process) -> Self {
         let simulator =
             Simulator::new(kernels, &Device::flex()).with_diffusion(process.diffusion_nm);
-        Self { simulator, process: *process, resolution_nm: resolution_nm(kernels) }
+        Self { simulator, process: *process, resolution_nm: kernels.half_pitch_nm() }
     }
 
     /// The corners.

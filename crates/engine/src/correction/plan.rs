@@ -203,7 +203,7 @@ fn course<'a>(
             // The optics of another field: their reach is what both periods hold.
             let ambit_nm = field_nm.min(tile_nm) / 2.0;
             setup.kernels = setup.kernels.within_ambit(ambit_nm, tile_nm)?;
-            setup.kernels_name += &format!(", cut to an ambit of {ambit_nm} nm");
+            setup.kernels_name = setup.kernels.described(&setup.kernels_name);
         }
         Some(_) => (),
     }

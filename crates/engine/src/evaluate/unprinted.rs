@@ -1,7 +1,6 @@
-//! Shapes of a design that a print lacks altogether, and what the optics could resolve.
+//! Shapes of a design that a print lacks altogether.
 
 use lithoburn_layout::{Bounds, shapes};
-use lithoburn_litho::KernelSet;
 
 /// A design's pixels, and which of them a print covers.
 pub(super) struct Printed<'a> {
@@ -67,34 +66,6 @@ impl Printed<'_> {
     }
 }
 
-/// Half of the finest pitch that the optics image at all, in nm: that of the highest frequency which their kernels pass.
-pub(super) fn resolution_nm(kernels: &KernelSet) -> f64 {
-    let set = &kernels.focus;
-    let middle = set.side / 2;
-    let power = |i: usize| {
-        let at = |k: usize| k * set.side * set.side + i;
-        let term = |k: usize| {
-            let (re, im) = (f64::from(set.re[at(k)]), f64::from(set.im[at(k)]));
-            f64::from(set.scales[k]) * (re * re + im * im)
-        };
-        (0..set.count()).map(term).sum::<f64>()
-    };
-    // Along the axes, where lines and spaces lie.
-    let passed = |distance: usize| {
-        [
-            power(middle * set.side + middle + distance),
-            power((middle + distance) * set.side + middle),
-        ]
-        .iter()
-        .any(|&p| p > LEAST_POWER)
-    };
-    let highest = (1..=middle).rev().find(|&distance| passed(distance)).unwrap_or(1);
-    kernels.period_nm / (2.0 * highest as f64)
-}
-
-/// Frequencies with less of the clear field's intensity than this are not passed.
-const LEAST_POWER: f64 = 1e-3;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,15 +90,5 @@ mod tests {
         assert_eq!(missing(&print, 5).len(), 3, "a wire that goes through counts where it lies");
         print[13 * N + 13] = true;
         assert_eq!(missing(&print, 10).len(), 1);
-    }
-
-    #[test]
-    fn the_built_in_optics_resolve_what_their_source_and_pupil_say() {
-        let kernels = crate::built_in::default_kernels().expect("built in");
-        let optics = &kernels.recipe.as_ref().expect("made here").optics;
-        let found = resolution_nm(&kernels);
-        // A source of at most 1 in sigma: half pitches from λ / 4 NA to λ / 2 NA.
-        let limit = optics.pupil.wavelength_nm / (2.0 * optics.pupil.na);
-        assert!(found >= 0.45 * limit && found <= limit, "{found} vs {limit}");
     }
 }

@@ -210,7 +210,7 @@ mod tests {
         let set = optics();
         assert_eq!(set.described("a.safetensors"), "a.safetensors");
         let cut = set.within_ambit(192.0, 1024.0).expect("it fits");
-        assert_eq!(cut.described("a.safetensors"), "a.safetensors, cut off at 192 nm");
+        assert_eq!(cut.described("a.safetensors"), "a.safetensors, cut to an ambit of 192 nm");
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl KernelSet {
     /// What a report calls these kernels, if their file is called `name`: cut off, they are no longer those of the file.
     pub fn described(&self, name: &str) -> String {
         match self.ambit_nm {
-            Some(ambit_nm) => format!("{name}, cut off at {ambit_nm} nm"),
+            Some(ambit_nm) => format!("{name}, cut to an ambit of {ambit_nm} nm"),
             None => name.to_string(),
         }
     }
