@@ -36,7 +36,6 @@ pub use config::{IltConfig, Level};
 use descent::Descent;
 use hard::{Best, is_candidate};
 pub use hard::{HardMasks, MaskConstraint};
-use lost::Openings;
 pub use models::Usage;
 use models::{Models, Surrogate, Tally};
 
@@ -200,18 +199,29 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Does a level again from wider openings where nothing of a feature prints.
+    /// Does a level again from wider openings where nothing of a feature prints, and keeps what that brings back.
     fn find_lost(&mut self, descent: &mut Descent) -> Result<(), LithoError> {
+        let mut lost = lost::features(descent, &mut self.tally)?;
         for wider_nm in lost::WIDER_NM {
-            let found = lost::openings(descent, wider_nm, &mut self.tally)?;
-            let Some(Openings { open, clips }) = found else { break };
+            if lost.iter().all(Vec::is_empty) {
+                break;
+            }
             let (level, goal) = (descent.level, descent.goal.clone());
+            let reach = (wider_nm / level.pixel_nm).round() as usize;
+            let open = lost::openings(&lost, self.size(level), reach, self.ilt.truth.device());
             let first = descent.parameters.clone().max_pair(open);
             let models = self.ilt.models(level)?;
             let mut again = Descent::new(self.ilt.config, level, models, goal, first);
             // The progress stays where it is: how often this happens is not known before.
             self.level(&mut again, false, self.progress.done - level.iterations)?;
-            descent.take(clips, &again);
+            let still = lost::features(&again, &mut self.tally)?;
+            let fewer = still.iter().zip(&lost).map(|(still, lost)| still.len() < lost.len());
+            descent.take(fewer.collect(), &again);
+            for (lost, still) in lost.iter_mut().zip(still) {
+                if still.len() < lost.len() {
+                    *lost = still;
+                }
+            }
         }
         Ok(())
     }

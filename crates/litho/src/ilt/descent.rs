@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{Tensor, activation::sigmoid};
+use burn::tensor::{Bool, Tensor, TensorData, activation::sigmoid};
 
 use super::config::{IltConfig, Level};
 use super::hard::{MaskConstraint, still_open};
@@ -213,11 +213,13 @@ impl<'a> Descent<'a> {
         self.config.loss.resist.threshold
     }
 
-    /// Takes over where another descent of the same level stands, for the clips that `clips`, `[batch, 1, 1]`, has 1 for.
-    pub(super) fn take(&mut self, clips: Tensor<3>, other: &Descent) {
-        let everywhere = clips.greater_elem(0.5).expand(self.parameters.dims());
+    /// Takes over where another descent of the same level stands, for some clips.
+    pub(super) fn take(&mut self, clips: Vec<bool>, other: &Descent) {
+        let shape = self.parameters.dims();
+        let clips = TensorData::new(clips, [shape[0], 1, 1]);
+        let clips = Tensor::<3, Bool>::from_data(clips, &self.parameters.device()).expand(shape);
         let taken = |own: &Tensor<3>, other: &Tensor<3>| {
-            own.clone().mask_where(everywhere.clone(), other.clone())
+            own.clone().mask_where(clips.clone(), other.clone())
         };
         self.parameters = taken(&self.parameters, &other.parameters);
         self.mask = taken(&self.mask, &other.mask);

@@ -2,9 +2,9 @@
 //!
 //! A feature of which nothing prints has no gradient worth the name: near a threshold that it does not reach, the cheapest
 //! place for it is dark, and a descent from the target takes small contacts there. So what does not print after the coarsest
-//! level is opened wider than it is drawn, until it prints, and the level is done again for the clips that need it.
+//! level is opened wider than it is drawn, and the level is done again for the clips that need it.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::descent::Descent;
@@ -14,54 +14,40 @@ use crate::images::{from_bits, read_bits};
 use crate::metrics::{Bitmap, Feature, unprinted};
 
 /// How much wider than drawn the openings are on each side, attempt by attempt, in nm.
-pub(super) const WIDER_NM: [f64; 2] = [24.0, 48.0];
+pub(super) const WIDER_NM: [f64; 2] = [24.0, 32.0];
 
-/// Openings for what is lost.
-pub(super) struct Openings {
-    /// 1 in the openings, `[batch, n, n]`.
-    pub(super) open: Tensor<3>,
-    /// Which clips have some, `[batch, 1, 1]`.
-    pub(super) clips: Tensor<3>,
-}
-
-/// Openings `wider_nm` wider than the features of which the last soft mask prints nothing; none if all print.
-pub(super) fn openings(
+/// The features of each clip of which the last soft mask prints nothing.
+pub(super) fn features(
     descent: &Descent,
-    wider_nm: f64,
     tally: &mut Tally,
-) -> Result<Option<Openings>, LithoError> {
-    let [batch, n, _] = descent.goal.design.dims();
+) -> Result<Vec<Vec<Feature>>, LithoError> {
+    let [_, _, n] = descent.goal.design.dims();
     let design = read_bits(descent.goal.design.clone(), 0.5, "read the target")?;
-    let image = descent.nominal(tally);
-    let device = image.device();
-    let printed = read_bits(image, descent.threshold(), "read the print")?;
-    let reach = (wider_nm / descent.level.pixel_nm).round() as usize;
-    let pairs = design.par_chunks(n * n).zip(printed.par_chunks(n * n));
-    let opened: Vec<Vec<bool>> = pairs
-        .map(|(design, printed)| {
-            let [design, printed] = [design, printed].map(|data| Bitmap { data, width: n });
-            widened(&unprinted(design, printed), n, reach)
-        })
-        .collect();
-    let lost: Vec<f32> =
-        opened.iter().map(|open| f32::from(u8::from(open.contains(&true)))).collect();
-    if !lost.contains(&1.0) {
-        return Ok(None);
-    }
-    let open = from_bits(opened.concat(), [batch, n, n], &device);
-    let clips = Tensor::from_data(TensorData::new(lost, [batch, 1, 1]), &device);
-    Ok(Some(Openings { open, clips }))
+    let printed = read_bits(descent.nominal(tally), descent.threshold(), "read the print")?;
+    let clips = design.par_chunks(n * n).zip(printed.par_chunks(n * n));
+    let lost = clips.map(|(design, printed)| {
+        let [design, printed] = [design, printed].map(|data| Bitmap { data, width: n });
+        unprinted(design, printed)
+    });
+    Ok(lost.collect())
 }
 
-/// Features on `n` pixels a side, `reach` pixels wider in all directions.
-fn widened(features: &[Feature], n: usize, reach: usize) -> Vec<bool> {
-    let mut open = vec![false; n * n];
+/// 1 in each clip's features and within `reach` pixels of them, of `n` pixels a side: `[batch, n, n]`.
+pub(super) fn openings(
+    clips: &[Vec<Feature>],
+    n: usize,
+    reach: usize,
+    device: &Device,
+) -> Tensor<3> {
+    let mut open = vec![false; clips.len() * n * n];
     let around = |v: usize| v.saturating_sub(reach)..(v + reach + 1).min(n);
-    for &pixel in features.iter().flat_map(|feature| &feature.pixels) {
-        for y in around(pixel / n) {
-            let columns = around(pixel % n);
-            open[y * n + columns.start..y * n + columns.end].fill(true);
+    for (open, features) in open.chunks_exact_mut(n * n).zip(clips) {
+        for &pixel in features.iter().flat_map(|feature| &feature.pixels) {
+            for y in around(pixel / n) {
+                let columns = around(pixel % n);
+                open[y * n + columns.start..y * n + columns.end].fill(true);
+            }
         }
     }
-    open
+    from_bits(open, [clips.len(), n, n], device)
 }
