@@ -68,8 +68,8 @@ impl Library {
         Ok(library)
     }
 
-    /// The file's name without its ending, then the cell and the layer that were asked for: what files made of this layout are
-    /// called, so that two cells of one file have names of their own.
+    /// The file's name without its ending, then the cell if one was asked for: what files made of this layout are called, so
+    /// that two cells of one file have names of their own.
     pub fn name(&self) -> &str {
         &self.name
     }

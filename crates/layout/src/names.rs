@@ -78,12 +78,14 @@ fn difference(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// What files made of a layout are called: the file's name without its ending, then the cell and the layer that were
-/// asked for, so that two of one file do not overwrite each other.
-pub(crate) fn stem(path: &Path, asked: &[Option<String>]) -> String {
-    let name = path.file_stem().map(|stem| stem.as_encoded_bytes()).map(text).unwrap_or_default();
-    let parts = std::iter::once(name).chain(asked.iter().flatten().cloned());
-    let stem = parts.map(|part| safe(&part)).collect::<Vec<_>>().join(".");
+/// What files made of a layout are called: the file's name without its ending, then the cell that was asked for, so that
+/// two of one file do not overwrite each other.
+pub(crate) fn stem(path: &Path, cell: Option<&str>) -> String {
+    let name = path.file_stem().map(|stem| text(stem.as_encoded_bytes())).unwrap_or_default();
+    let stem = match cell {
+        Some(cell) => format!("{}.{}", safe(&name), safe(cell)),
+        None => safe(&name),
+    };
     // A name of dots alone is a folder that is there already.
     match stem.trim_start_matches('.') {
         "" => "layout".into(),
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn two_cells_of_one_file_have_names_of_their_own_and_none_leaves_its_folder() {
-        let stem = |path: &str, cell: Option<&str>| stem(Path::new(path), &[cell.map(Into::into)]);
+        let stem = |path: &str, cell: Option<&str>| stem(Path::new(path), cell);
         assert_eq!(stem("a/chip.gds", None), "chip");
         assert_eq!(stem("a/chip.gds", Some("INV/1")), "chip.INV_1");
         assert_eq!(stem("...glp", None), "layout");
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn file_names_that_are_no_text_stay_different() {
         use std::os::unix::ffi::OsStrExt;
-        let stem = |bytes: &[u8]| stem(Path::new(std::ffi::OsStr::from_bytes(bytes)), &[]);
+        let stem = |bytes: &[u8]| stem(Path::new(std::ffi::OsStr::from_bytes(bytes)), None);
         assert_eq!([stem(b"\xE9.gds"), stem(b"\xE8.gds")], ["_xE9", "_xE8"]);
     }
 }

@@ -318,9 +318,8 @@ impl Builder {
         let order = order::below(&self, top)?;
         let layer = self.choose_layer(&order)?;
         let cells = self.close(&order, layer)?;
-        let asked = [self.cell, self.layer.map(|layer| layer.to_string().replace('/', "-"))];
         Library::new(Library {
-            name: names::stem(&self.path, &asked),
+            name: names::stem(&self.path, self.cell.as_deref()),
             path: self.path,
             cell: self.drafts[top as usize].name.clone(),
             layer: layer.filter(|_| self.has_layers),
