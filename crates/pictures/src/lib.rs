@@ -16,7 +16,7 @@
 //!
 //! Panels need a page with antialiased lines of any width, text with a second font for what the first does not have (−, µ, Σ),
 //! ticks at round values and a colour bar: rasters with contours over them are no plotting crate's chart. On that page a chart is
-//! a hundred lines more, of which half place labels so that none covers another. `plotters` would have to be given this page as
+//! a hundred lines more, which also place labels so that none covers another. `plotters` would have to be given this page as
 //! its backend (its own bitmaps have one font, without a fallback), which takes as many lines as it saves, and
 //! places no labels.
 
