@@ -72,6 +72,11 @@ fn simulate_writes_three_images() {
     for name in ["nominal", "outer", "inner"] {
         assert_eq!(tensors.tensor(name).expect(name).shape(), [512, 512]);
         assert!(out.join(format!("printed_{name}.png")).exists());
+        // A square image with its scale beside it.
+        let picture = std::fs::read(out.join(format!("aerial_{name}.png"))).expect("a picture");
+        let side =
+            |at: usize| u32::from_be_bytes(picture[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!([side(16), side(20)], [1190, 1162]);
     }
 }
 
