@@ -45,12 +45,15 @@ impl TileGrid {
     ) -> Result<Self, LayoutError> {
         let grid = Self::fields(field_nm, halo_nm, pixel_nm)?;
         let [columns, rows] = grid.counts(extent);
-        if !(columns.max(rows) <= MOST_FIELDS as f64) {
-            return Err(LayoutError::Grid(format!(
+        match can_be_counted([columns, rows]) {
+            true => {
+                let (columns, rows) = (columns as usize, rows as usize);
+                Ok(Self { columns, rows, origin_nm: extent.min, ..grid })
+            }
+            false => Err(LayoutError::Grid(format!(
                 "take larger fields: {columns:.0} x {rows:.0} of them cover the layout, {MOST_FIELDS} are the most in a row"
-            )));
+            ))),
         }
-        Ok(Self { columns: columns as usize, rows: rows as usize, origin_nm: extent.min, ..grid })
     }
 
     /// As [`TileGrid::cover`], where the extent is that of a library, or around it.
@@ -67,7 +70,7 @@ impl TileGrid {
         pixel_nm: f64,
     ) -> Result<Self, LayoutError> {
         let [columns, rows] = Self::fields(field_nm, halo_nm, pixel_nm)?.counts(extent);
-        match columns.max(rows) <= MOST_FIELDS as f64 {
+        match can_be_counted([columns, rows]) {
             true => Self::cover(extent, field_nm, halo_nm, pixel_nm),
             false => Err(LayoutError::Stray {
                 path: library.path().to_path_buf(),
@@ -97,7 +100,10 @@ impl TileGrid {
     /// How many cores cover an extent in x and y.
     fn counts(&self, extent: Bounds) -> [f64; 2] {
         let core_nm = self.core() as f64 * self.pixel_nm;
-        [extent.width(), extent.height()].map(|length| (length / core_nm).ceil().max(1.0))
+        [extent.width(), extent.height()].map(|length| {
+            let cores = (length / core_nm).ceil();
+            if cores < 1.0 { 1.0 } else { cores }
+        })
     }
 
     /// The fields that a polygon of the library may reach into, ascending. The others are empty, and nothing was drawn
@@ -194,6 +200,11 @@ impl TileGrid {
     }
 }
 
+/// Whether so many fields in x and y are not too many; what is no number is.
+fn can_be_counted(counts: [f64; 2]) -> bool {
+    counts.iter().all(|&count| count <= MOST_FIELDS as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -268,6 +279,8 @@ mod tests {
         {
             assert!(TileGrid::cover(extent, field, halo, 1.0).is_err(), "{field} {halo}");
         }
+        let nowhere = Bounds { min: [0.0; 2], max: [f64::NAN; 2] };
+        assert!(TileGrid::cover(nowhere, 128.0, 0.0, 1.0).is_err());
     }
 
     #[test]
