@@ -1,13 +1,16 @@
 //! Gradients by the implicit function theorem.
 //!
-//! With R(w, θ) = 0 and J(w, θ): (∂R/∂w)ᵀ λ = ∂J/∂w, then dJ/dθ = ∂J/∂θ − λᵀ ∂R/∂θ. One transposed solve serves all parameters. The factors
-//! are those of the last Newton step; they precondition the exact transposed Jacobian, which a few refinements solve to round-off.
+//! With R(w, θ) = 0 and J(w, θ): (∂R/∂w)ᵀ λ = ∂J/∂w, then dJ/dθ = ∂J/∂θ − λᵀ ∂R/∂θ. One transposed solve serves all
+//! parameters. The factors are those of the last Newton step; they precondition the exact transposed Jacobian, which
+//! a few refinements solve to round-off.
 
 use crate::{
     Error,
     flow::Flow,
     objective::{Evaluation, Objective},
+    solve::dot,
     system::System,
+    term::Sensitivity,
 };
 
 /// Derivatives of an objective by everything that a case is made of.
@@ -23,7 +26,8 @@ pub struct Gradient {
     pub viscosity: f64,
     /// By the fluid's thermal diffusivity.
     pub diffusivity: f64,
-    /// By a factor on all given velocities, at factor one. For any force F of steady flow, `speed + ν viscosity = 2 F`.
+    /// By a factor on all given velocities, at factor one. For any force F of steady flow, `speed + ν viscosity = 2
+    /// F`.
     pub speed: f64,
     /// By the velocity normal to each face of the west, east, south and north side; zero along outlets.
     pub inflow: [Vec<f64>; 4],
@@ -48,7 +52,7 @@ pub(crate) fn gradient(flow: &Flow, objective: &Objective) -> Result<Gradient, E
         distance,
         viscosity: by.viscosity,
         diffusivity: by_diffusivity(system, &by.diffusivity),
-        speed: by_speed(system, &adjoint, &by.given, &by.metric.slide),
+        speed: by_speed(system, &adjoint, &by),
         inflow: std::array::from_fn(|side| by_inflow(system, &adjoint, side)),
         density: by_density(system, &by.resistance, &by.diffusivity),
         temperature: by_temperature(system, &by.given),
@@ -57,7 +61,7 @@ pub(crate) fn gradient(flow: &Flow, objective: &Objective) -> Result<Gradient, E
 }
 
 /// Chains the derivative by the signed distance to the parameters of each sample's body.
-fn bodies(system: &System, distance: &[f64]) -> Vec<Vec<f64>> {
+pub(crate) fn bodies(system: &System, distance: &[f64]) -> Vec<Vec<f64>> {
     let (x, y) = (system.grid().half(0), system.grid().half(1));
     let shapes = system.case.bodies.iter().map(|body| &body.shape);
     let mut sums: Vec<Vec<f64>> = shapes.map(|shape| vec![0.0; shape.parameters().len()]).collect();
@@ -70,13 +74,17 @@ fn bodies(system: &System, distance: &[f64]) -> Vec<Vec<f64>> {
     sums
 }
 
-fn by_speed(system: &System, adjoint: &[f64], given: &[f64], slide: &[f64]) -> f64 {
-    let faces = 0..system.layout.faces;
-    let fixed = faces.clone().filter(|&f| !system.free[f]).map(|f| adjoint[f] * system.fixed[f]);
+fn by_speed(system: &System, adjoint: &[f64], by: &Sensitivity) -> f64 {
+    let fixed = (0..system.layout.faces).filter(|&f| !system.free[f]);
+    fixed.map(|f| adjoint[f] * system.fixed[f]).sum::<f64>() + by_given_speed(system, by)
+}
+
+/// The part of tangential velocities and of walls that slide.
+pub(crate) fn by_given_speed(system: &System, by: &Sensitivity) -> f64 {
     let last = system.tangents[4] as usize;
-    let sides = given[..last].iter().zip(&system.physics.given).map(|(by, value)| by * value);
-    let walls = faces.map(|f| slide[f] * system.cut.metric.slide[f]);
-    fixed.sum::<f64>() + sides.sum::<f64>() + walls.sum::<f64>()
+    let sides = dot(&by.given[..last], &system.physics.given[..last]);
+    let walls = dot(&by.metric.slide, &system.cut.metric.slide);
+    sides + walls + dot(&by.metric.drift, &system.cut.metric.drift)
 }
 
 fn by_inflow(system: &System, adjoint: &[f64], side: usize) -> Vec<f64> {

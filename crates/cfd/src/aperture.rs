@@ -1,5 +1,11 @@
 //! The formulas of cut cells: open lengths, distances, volumes and walls from a few signed distances.
 //!
+//! Walls are exact for shear: where the velocity is proportional to the distance from a plane wall at any angle to
+//! the grid, the equations of its control volumes hold to round-off. That takes two things beside open lengths and
+//! wetted areas. Two faces whose open middles lie at different heights do not differ along their direction alone
+//! ([`Rule::Lean`]); and a side that leads to a closed face feels the wall at the distance along that side's
+//! direction, d / |∂φ|. Without them a wall at an angle is of first order only.
+//!
 //! Each stands once, over [`Real`] numbers: plain numbers give the value, dual numbers its slopes.
 
 use crate::dual::{Dual, Real};
@@ -15,6 +21,8 @@ pub(crate) enum Target {
     Slide(usize),
     Volume(usize),
     Conductance(usize),
+    Lean(usize),
+    Drift(usize),
     CellVolume(usize),
     CellWall(usize),
 }
@@ -26,9 +34,15 @@ pub(crate) enum Rule {
     Open { length: f64, distance: f64 },
     /// Open length between two samples, over the distance of the middles of two open faces that meet there.
     Across { length: f64, border: f64, below: Option<[f64; 2]>, above: Option<[f64; 2]> },
-    /// Wetted area of a velocity's control volume, blocked sides included, over the distance to the wall.
+    /// What the velocity before (or behind) adds to the flux between two velocities whose open middles lie at
+    /// different heights.
+    Lean { size: [f64; 2], behind: bool },
+    /// The same of walls that turn at `rate`; `start` is measured from the centre.
+    Drift { size: [f64; 2], rate: f64, start: f64 },
+    /// Wetted area of a velocity's control volume over the distance to the wall, with the sides that lead to closed
+    /// faces.
     Wall { size: [f64; 2], blocked: [bool; 4] },
-    /// The same times the velocity of a wall that turns at `rate`; `start` is measured from the centre.
+    /// The same of a wall that turns at `rate`, times its velocity; `start` is measured from the centre.
     Slide { size: [f64; 2], blocked: [bool; 4], rate: f64, start: f64 },
     /// Fluid part of a box.
     Volume { size: [f64; 2] },
@@ -88,11 +102,11 @@ impl Rule {
                 let distance = middle(above, phi[3], phi[4]) - middle(below, phi[2], phi[3]);
                 open(phi[0], phi[1], length) / distance
             }
+            Self::Lean { size, behind } => lean(phi, size, if behind { 4 } else { 2 }),
+            Self::Drift { size, rate, start } => drift(phi, size, start).times(rate),
             Self::Wall { size, blocked } => wall(phi, size, blocked),
             Self::Slide { size, blocked, rate, start } => {
-                let foot = middle_of_open(phi[4], phi[5], [start, start + size[1]])
-                    - distance(phi[4], phi[5]) * (phi[5] - phi[4]).times(1.0 / size[1]);
-                wall(phi, size, blocked) * foot.times(rate)
+                slide(phi, size, blocked, start).times(rate)
             }
             Self::Volume { size } => fluid([phi[0], phi[1], phi[2], phi[3]], size).0,
             Self::CellWall { size } => cell_wall([phi[0], phi[1], phi[2], phi[3]], size),
@@ -122,18 +136,76 @@ fn distance<R: Real>(a: R, b: R) -> R {
     part(a) + part(b)
 }
 
-/// Wetted area over distance of a velocity's control volume. `phi`: its four corners (before, before and above,
-/// behind, behind and above), then the two ends of the face.
-fn wall<R: Real>(phi: [R; REACH], [n, t]: [f64; 2], blocked: [bool; 4]) -> R {
-    let sides = [
+/// Change of the distance along an edge from `a` to `b`.
+fn slope<R: Real>(a: R, b: R, length: f64) -> R {
+    (b - a).times(1.0 / length)
+}
+
+/// Between two velocities whose open middles lie `offset` apart across their direction, the difference along it is
+/// u₁ − u₀ − offset ∂u/∂t, and near a wall ∂u/∂t is u/d ∂φ/∂t: half from either face. `phi`: the ends of the edge
+/// between them, of the face before, of the face behind.
+fn lean<R: Real>(phi: [R; REACH], size: [f64; 2], end: usize) -> R {
+    let (a, b) = (phi[end], phi[end + 1]);
+    offset(phi, size) * slope(a, b, 2.0 * size[1]) / distance(a, b)
+}
+
+/// Open length over distance between two velocities, times the difference of heights of their open middles.
+fn offset<R: Real>(phi: [R; REACH], [n, t]: [f64; 2]) -> R {
+    let middle = |end: usize| middle_of_open(phi[end], phi[end + 1], [0.0, t]);
+    open(phi[0], phi[1], t).times(1.0 / n) * (middle(4) - middle(2))
+}
+
+/// The leans' share of a solid that turns at unit rate: what leans is the velocity relative to the solid's own
+/// motion, whose component grows with the height alone.
+fn drift<R: Real>(phi: [R; REACH], size: [f64; 2], start: f64) -> R {
+    let part = |end: usize| {
+        let height = middle_of_open(phi[end], phi[end + 1], [start, start + size[1]]);
+        lean(phi, size, end) * height
+    };
+    part(2) + part(4) - offset(phi, size)
+}
+
+/// Open sides of a velocity's control volume: before, behind, below, above. `phi`: its four corners (before, before
+/// and above, behind, behind and above), then the two ends of the face.
+fn sides<R: Real>(phi: [R; REACH], [n, t]: [f64; 2]) -> [R; 4] {
+    [
         open(phi[0], phi[1], t),
         open(phi[2], phi[3], t),
         open(phi[0], phi[2], n),
         open(phi[1], phi[3], n),
-    ];
-    let embedded = length(sides[0] - sides[1], sides[2] - sides[3]);
-    let sum = sides.iter().zip(blocked).filter(|&(_, blocked)| blocked);
-    sum.fold(embedded, |area, (&side, _)| area + side) / distance(phi[4], phi[5])
+    ]
+}
+
+/// Wetted area of a velocity's control volume: what closes its open sides.
+fn embedded<R: Real>(sides: [R; 4]) -> R {
+    length(sides[0] - sides[1], sides[2] - sides[3])
+}
+
+/// Wetted area over distance of a velocity's control volume, with its blocked sides at their distances along their
+/// directions.
+fn wall<R: Real>(phi: [R; REACH], size: [f64; 2], blocked: [bool; 4]) -> R {
+    let (sides, [n, t]) = (sides(phi, size), size);
+    let along = (phi[2] + phi[3] - phi[0] - phi[1]).times(0.5 / n).abs();
+    let across = slope(phi[4], phi[5], t).abs();
+    let steepness = [along, along, across, across];
+    let mut area = embedded(sides);
+    for i in (0..4).filter(|&i| blocked[i]) {
+        area = area + sides[i] * steepness[i];
+    }
+    area / distance(phi[4], phi[5])
+}
+
+/// The wall's share of a solid that turns at unit rate: friction of the velocity relative to the solid's own motion,
+/// and that motion's shear.
+fn slide<R: Real>(phi: [R; REACH], size: [f64; 2], blocked: [bool; 4], start: f64) -> R {
+    let sides = sides(phi, size);
+    let height = middle_of_open(phi[4], phi[5], [start, start + size[1]]);
+    let rise = slope(phi[4], phi[5], size[1]);
+    let mut shear = embedded(sides) * rise;
+    for i in (2..4).filter(|&i| blocked[i]) {
+        shear = shear + sides[i].times(rise.value().signum());
+    }
+    wall(phi, size, blocked) * height - shear
 }
 
 fn length<R: Real>(a: R, b: R) -> R {
@@ -185,7 +257,7 @@ fn cell_wall<R: Real>(phi: [R; 4], size: [f64; 2]) -> R {
 mod tests {
     use super::*;
 
-    const RULES: [Rule; 6] = [
+    const RULES: [Rule; 9] = [
         Rule::Open { length: 0.3, distance: 0.2 },
         Rule::Across {
             length: 0.3,
@@ -195,6 +267,9 @@ mod tests {
         },
         Rule::Wall { size: [0.3, 0.2], blocked: [false, true, false, true] },
         Rule::Slide { size: [0.3, 0.2], blocked: [false; 4], rate: -1.3, start: 0.4 },
+        Rule::Lean { size: [0.3, 0.2], behind: false },
+        Rule::Lean { size: [0.3, 0.2], behind: true },
+        Rule::Drift { size: [0.3, 0.2], rate: 0.7, start: -0.3 },
         Rule::Volume { size: [0.3, 0.2] },
         Rule::CellWall { size: [0.3, 0.2] },
     ];
@@ -212,7 +287,8 @@ mod tests {
     #[test]
     fn each_formula_has_the_slopes_of_its_central_differences() {
         for (rule, phi) in RULES.iter().flat_map(|rule| samples().map(move |phi| (rule, phi))) {
-            if matches!(rule, Rule::Across { .. }) && phi[2] <= 0.0 && phi[3] <= 0.0 {
+            let pair = matches!(rule, Rule::Across { .. } | Rule::Lean { .. } | Rule::Drift { .. });
+            if pair && phi[2] <= 0.0 && phi[3] <= 0.0 {
                 continue; // the face below would be closed
             }
             let exact = rule.of(Dual::inputs(phi)).slope;

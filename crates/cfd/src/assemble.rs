@@ -1,7 +1,7 @@
 //! The Jacobian as a sparse matrix: its pattern once, its values each time.
 //!
-//! Terms emit entries in an order that depends on grid and body alone. The first pass notes rows and columns; each later pass
-//! drops the k-th entry at the place that the k-th one was given.
+//! Terms emit entries in an order that depends on grid and body alone. The first pass notes rows and columns; each
+//! later pass drops the k-th entry at the place that the k-th one was given.
 
 /// A square sparse matrix by columns, and where each emitted entry goes.
 #[derive(Clone, Debug)]

@@ -19,7 +19,8 @@ pub fn cavity(reynolds: f64, grid: Grid) -> Result<Case, Error> {
     Ok(Case::new("cavity", grid, sides, ratio("Reynolds number", 1.0, reynolds)?))
 }
 
-/// Heated cavity: unit square, warm (1) left, cold (0) right, Prandtl 0.71, velocities in diffusivity per side (de Vahl Davis 1983).
+/// Heated cavity: unit square, warm (1) left, cold (0) right, Prandtl 0.71, velocities in diffusivity per side (de
+/// Vahl Davis 1983).
 ///
 /// # Errors
 ///
@@ -128,7 +129,8 @@ pub fn airfoil(reynolds: f64, foil: Naca, width: f64, fineness: usize) -> Result
 
 /// Finned channel: heated floor and two fins, Reynolds 100 of the mean inlet over the height, Prandtl 0.71.
 ///
-/// An adiabatic entry keeps the mean Nusselt number finite: where an inlet of one temperature meets a wall of another, it is not.
+/// An adiabatic entry keeps the mean Nusselt number finite: where an inlet of one temperature meets a wall of
+/// another, it is not.
 ///
 /// # Errors
 ///

@@ -14,104 +14,11 @@
 use crate::{
     aperture::{Entry, Rule, Target},
     grid::{Direction, Grid, Layout},
+    metric::{Metric, Slots},
 };
 
 /// Open shares below this are closed: they carry no flow worth an equation.
 const CLOSED: f64 = 1e-6;
-
-/// All that the equations know of geometry; also the shape of a derivative with respect to it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Metric {
-    /// Open length of each face.
-    pub(crate) open: Vec<f64>,
-    /// Wetted area over distance, for the control volume of each face's velocity.
-    pub(crate) wall: Vec<f64>,
-    /// The same times the wall's own velocity.
-    pub(crate) slide: Vec<f64>,
-    /// Fluid part of the control volume of each face's velocity.
-    pub(crate) volume: Vec<f64>,
-    /// Open length over distance, for each pair of neighbours (see [`Slots`]).
-    pub(crate) conductance: Vec<f64>,
-    /// Fluid part of each cell.
-    pub(crate) cell_volume: Vec<f64>,
-    /// Wetted area over distance of each cell.
-    pub(crate) cell_wall: Vec<f64>,
-}
-
-impl Metric {
-    pub(crate) fn at(&self, target: Target) -> f64 {
-        match target {
-            Target::Open(i) => self.open[i],
-            Target::Wall(i) => self.wall[i],
-            Target::Slide(i) => self.slide[i],
-            Target::Volume(i) => self.volume[i],
-            Target::Conductance(i) => self.conductance[i],
-            Target::CellVolume(i) => self.cell_volume[i],
-            Target::CellWall(i) => self.cell_wall[i],
-        }
-    }
-
-    fn set(&mut self, target: Target, value: f64) {
-        *match target {
-            Target::Open(i) => &mut self.open[i],
-            Target::Wall(i) => &mut self.wall[i],
-            Target::Slide(i) => &mut self.slide[i],
-            Target::Volume(i) => &mut self.volume[i],
-            Target::Conductance(i) => &mut self.conductance[i],
-            Target::CellVolume(i) => &mut self.cell_volume[i],
-            Target::CellWall(i) => &mut self.cell_wall[i],
-        } = value;
-    }
-
-    /// All zero.
-    pub(crate) fn zero(grid: &Grid) -> Self {
-        let faces = Layout::new(grid, false).faces;
-        let cells = grid.cells();
-        Self {
-            open: vec![0.0; faces],
-            wall: vec![0.0; faces],
-            slide: vec![0.0; faces],
-            volume: vec![0.0; faces],
-            conductance: vec![0.0; Slots::new(grid).len()],
-            cell_volume: vec![0.0; cells],
-            cell_wall: vec![0.0; cells],
-        }
-    }
-}
-
-/// Where the conductances of each kind begin.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Slots {
-    cells: usize,
-    corners: usize,
-    faces: usize,
-}
-
-impl Slots {
-    pub(crate) fn new(grid: &Grid) -> Self {
-        let corners = (grid.nx() + 1) * (grid.ny() + 1);
-        Self { cells: grid.cells(), corners, faces: Layout::new(grid, false).faces }
-    }
-
-    /// Between two velocities of component `axis` on either side of a cell.
-    pub(crate) fn along(self, axis: usize, cell: usize) -> usize {
-        axis * self.cells + cell
-    }
-
-    /// Between two velocities of component `axis` on either side of a corner.
-    pub(crate) fn across(self, axis: usize, corner: usize) -> usize {
-        2 * self.cells + axis * self.corners + corner
-    }
-
-    /// Between the middles of the two cells on either side of a face.
-    pub(crate) fn through(self, face: usize) -> usize {
-        2 * (self.cells + self.corners) + face
-    }
-
-    fn len(self) -> usize {
-        2 * (self.cells + self.corners) + self.faces
-    }
-}
 
 /// A rigid rotation: angular velocity and centre. The wall slides along itself, so no mass passes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -206,7 +113,12 @@ impl Cut {
                 act(wall);
                 self.slide(axis, m, k, wall).into_iter().for_each(&mut *act);
             }
-            pairs(d.n, d.t).filter_map(|(m, k)| self.along(axis, m, k)).for_each(&mut *act);
+            for (m, k) in pairs(d.n, d.t) {
+                if let Some(along) = self.along(axis, m, k) {
+                    act(along);
+                    self.lean(axis, m, k).into_iter().flatten().for_each(&mut *act);
+                }
+            }
             pairs(d.n + 1, d.t + 1)
                 .filter_map(|(m, k)| self.across(axis, m, k))
                 .for_each(&mut *act);
@@ -243,6 +155,31 @@ impl Cut {
         let rule =
             Rule::Open { length: t[2 * k + 2] - t[2 * k], distance: n[2 * m + 2] - n[2 * m] };
         Some(Entry::new(Target::Conductance(slot), &ends, rule))
+    }
+
+    /// How two velocities lean against each other where one of their faces is cut.
+    fn lean(&self, axis: usize, m: usize, k: usize) -> [Option<Entry>; 3] {
+        let (d, n, t) = (self.grid.direction(axis), &self.half[axis], &self.half[1 - axis]);
+        let [low, high] = [2 * k, 2 * k + 2];
+        let stencil = [2 * m + 1, 2 * m, 2 * m + 2].map(|a| [d.half(a, low), d.half(a, high)]);
+        let cut = |ends: &[usize; 2]| ends.iter().any(|&i| self.phi[i] <= 0.0);
+        if !stencil[1..].iter().any(cut) {
+            return [None; 3];
+        }
+        let size = [n[2 * m + 2] - n[2 * m], t[high] - t[low]];
+        let slot = Slots::new(&self.grid).along(axis, d.cell(m, k));
+        let entry = |target, rule| Some(Entry::new(target, stencil.as_flattened(), rule));
+        let spin = self.spins.get(d.face(m, k)).filter(|spin| spin.rate != 0.0);
+        let drift = spin.and_then(|spin| {
+            let rate = if axis == 0 { -spin.rate } else { spin.rate };
+            let start = t[low] - spin.centre[1 - axis];
+            entry(Target::Drift(slot), Rule::Drift { size, rate, start })
+        });
+        [
+            entry(Target::Lean(2 * slot), Rule::Lean { size, behind: false }),
+            entry(Target::Lean(2 * slot + 1), Rule::Lean { size, behind: true }),
+            drift,
+        ]
     }
 
     /// Between the velocities below and above corner `k`, or between one of them and the border of the grid.

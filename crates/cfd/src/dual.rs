@@ -18,6 +18,11 @@ pub(crate) trait Real:
     /// Its square root; the slope at zero is taken as zero.
     fn sqrt(self) -> Self;
 
+    /// Its size.
+    fn abs(self) -> Self {
+        if self.value() < 0.0 { -self } else { self }
+    }
+
     /// `factor` times the number.
     fn times(self, factor: f64) -> Self {
         self * Self::of(factor)

@@ -2,15 +2,16 @@
 
 use crate::{
     boundary::{Sides, Thermal},
-    cut::{Slots, pairs},
+    cut::pairs,
     grid::{Grid, Layout},
+    metric::Slots,
     momentum::Neighbours,
     term::{At, Emit, Sensitivity, Term},
     transport::{Link, Node, Quantity, Transport},
 };
 
-/// Convection and conduction between cells and through the sides, the temperatures of the sides (appended to `given`), and
-/// the heat that enters cells through sides with a given flux.
+/// Convection and conduction between cells and through the sides, the temperatures of the sides (appended to
+/// `given`), and the heat that enters cells through sides with a given flux.
 pub(crate) fn transport(grid: &Grid, sides: &Sides, given: &mut Vec<f64>) -> (Transport, Vec<f64>) {
     let layout = Layout::new(grid, true);
     let mut sources = vec![0.0; layout.cells];

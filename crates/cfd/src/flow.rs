@@ -46,6 +46,30 @@ impl Case {
         finish(system, factor, Some(w), &mut history)
     }
 
+    /// The steady flow, from that of a case with the same grid and bodies, without a factorisation: the factors of
+    /// `near` precondition GMRES. Saves time and memory where Reynolds number, profiles or temperatures change a
+    /// little.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::solve`]; [`Error::Case`] if grid or bodies differ.
+    pub fn solve_keeping(&self, near: Flow) -> Result<Flow, Error> {
+        let mut history = History { tolerance: self.options.tolerance, ..History::default() };
+        let mut system = System::new(self)?;
+        if !near.factor.fits(&system.pattern()) {
+            return Err(Error::case(
+                "factors of another grid or body cannot be kept: solve the case anew",
+            ));
+        }
+        let mut w = near.onto(&system);
+        let mut factor = near.factor;
+        let (system_now, kept, history_now) = (&mut system, &mut factor, &mut history);
+        Newton { system: system_now, factor: kept, history: history_now, keep: true }
+            .run(&mut w)?;
+        factor.refill(|matrix| system.jacobian(&w, matrix))?;
+        Ok(Flow { system, w, factor, history })
+    }
+
     fn solve_noting(&self, coarse: usize, history: &mut History) -> Result<Flow, Error> {
         let system = System::new(self)?;
         let coarser = if coarse > 0 { self.coarser() } else { None };
@@ -66,12 +90,12 @@ fn finish(
     let from_rest = |system: &mut System, factor: &mut Factor, history: &mut History| {
         let mut w = system.rest();
         stokes(system, factor, &mut w)?;
-        Newton { system, factor, history }.run(&mut w).map(|()| w)
+        Newton { system, factor, history, keep: false }.run(&mut w).map(|()| w)
     };
     let direct = match start {
         Some(mut w) => {
-            let newton = &mut Newton { system: &mut system, factor: &mut factor, history };
-            newton.run(&mut w).map(|()| w)
+            let (system, factor) = (&mut system, &mut factor);
+            Newton { system, factor, history, keep: false }.run(&mut w).map(|()| w)
         }
         None => from_rest(&mut system, &mut factor, history),
     };
@@ -101,7 +125,7 @@ fn staged(
         if k == 0 {
             stokes(system, factor, &mut w)?;
         }
-        Newton { system, factor, history }.run(&mut w)?;
+        Newton { system, factor, history, keep: false }.run(&mut w)?;
     }
     Ok(w)
 }
@@ -154,14 +178,7 @@ impl Flow {
     /// Velocities in the middle of cells, row by row.
     #[must_use]
     pub fn velocity(&self) -> Vec<[f64; 2]> {
-        let grid = self.system.grid();
-        let mean = |axis: usize, c: usize| {
-            let d = grid.direction(axis);
-            let (i, j) = (c % grid.nx(), c / grid.nx());
-            let (m, k) = if axis == 0 { (i, j) } else { (j, i) };
-            0.5 * (self.w[d.face(m, k)] + self.w[d.face(m + 1, k)])
-        };
-        (0..grid.cells()).map(|c| [mean(0, c), mean(1, c)]).collect()
+        cell_velocity(self.system.grid(), &self.w)
     }
 
     /// Pressures in cells, row by row; zero where there is no fluid.
@@ -178,7 +195,8 @@ impl Flow {
         self.system.layout.heat.then(|| &self.w[start..])
     }
 
-    /// Heat that leaves through open and heated-through sides less what enters there: what flows carries, and what is conducted at inlets.
+    /// Heat that leaves through open and heated-through sides less what enters there: what flows carries, and what is
+    /// conducted at inlets.
     #[must_use]
     pub fn enthalpy(&self) -> f64 {
         let Some((transport, _)) = &self.system.heat else { return 0.0 };
@@ -282,6 +300,17 @@ impl Flow {
         }
         w
     }
+}
+
+/// Velocities in the middle of cells: means of the two faces.
+pub(crate) fn cell_velocity(grid: &Grid, w: &[f64]) -> Vec<[f64; 2]> {
+    let mean = |axis: usize, c: usize| {
+        let d = grid.direction(axis);
+        let (i, j) = (c % grid.nx(), c / grid.nx());
+        let (m, k) = if axis == 0 { (i, j) } else { (j, i) };
+        0.5 * (w[d.face(m, k)] + w[d.face(m + 1, k)])
+    };
+    (0..grid.cells()).map(|c| [mean(0, c), mean(1, c)]).collect()
 }
 
 /// A field on a tensor grid of points.

@@ -1,7 +1,8 @@
-//! Restarted GMRES, right-preconditioned, for operators that are only known by what they do to a vector (Saad & Schultz 1986).
+//! Restarted GMRES, right-preconditioned, for operators that are only known by what they do to a vector (Saad &
+//! Schultz 1986).
 //!
-//! With the factors of a neighbouring problem as preconditioner it solves for a new Reynolds number in some twenty steps, in either
-//! direction. For a new shape, factor again: the old factors are hardly better than none.
+//! With the factors of a neighbouring problem as preconditioner it solves for a new Reynolds number in some twenty
+//! steps, in either direction. For a new shape, factor again: the old factors are hardly better than none.
 
 use crate::{
     Error,

@@ -4,8 +4,9 @@
 
 use crate::{
     boundary::Side,
-    cut::{Slots, pairs},
+    cut::pairs,
     grid::{Direction, Grid},
+    metric::Slots,
     term::{At, Emit, Sensitivity, Term},
     transport::{Link, Node, Quantity, Transport},
 };
@@ -23,7 +24,7 @@ pub(crate) fn transport(grid: &Grid, sides: &[Side; 4], tangents: Tangents) -> T
         maker.along(&mut links);
         maker.across(&mut links);
     }
-    Transport { links, quantity: Quantity::Momentum }
+    Transport { links, quantity: Quantity::Momentum { along: 2 * grid.cells() } }
 }
 
 struct Maker<'a> {

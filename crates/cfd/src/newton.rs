@@ -1,13 +1,15 @@
 //! Newton's method on the coupled equations, with what helps it when the start is far away.
 //!
-//! From an interpolated coarse solution it takes three or four steps. From fluid at rest the first step is Stokes flow. Where the
-//! residual does not fall, the step is shortened; where that does not help either, the equations get a time derivative of one
-//! implicit step (pseudo-transient continuation, Kelley & Keyes 1998), which fades as the residual falls.
+//! From an interpolated coarse solution it takes three or four steps. From fluid at rest the first step is Stokes
+//! flow. Where the residual does not fall, the step is shortened; where that does not help either, the equations get
+//! a time derivative of one implicit step (pseudo-transient continuation, Kelley & Keyes 1998), which fades as the
+//! residual falls.
 
 use serde::Serialize;
 
 use crate::{
     Error,
+    assemble::Matrix,
     solve::{Factor, norm},
     system::System,
 };
@@ -48,6 +50,8 @@ impl History {
 
 /// Damping below which a step counts as failed.
 const LEAST_DAMPING: f64 = 1.0 / 16.0;
+/// Below this the Jacobian hardly changes any more: the last factors and a few refinements solve for the step.
+const NEAR: f64 = 1e-6;
 /// A residual that no longer falls counts as round-off below this.
 const ROUND_OFF: f64 = 1e-8;
 
@@ -57,6 +61,8 @@ pub(crate) struct Newton<'a> {
     pub(crate) system: &'a mut System,
     pub(crate) factor: &'a mut Factor,
     pub(crate) history: &'a mut History,
+    /// Whether the factors at hand precondition all steps; each step has its own otherwise.
+    pub(crate) keep: bool,
 }
 
 impl Newton<'_> {
@@ -72,7 +78,7 @@ impl Newton<'_> {
             if now <= options.tolerance {
                 return Ok(());
             }
-            let step = self.step(w, &residual, rate)?;
+            let step = self.step(w, &residual, rate, self.keep || (now < NEAR && rate == 0.0))?;
             let (damping, next) = self.search(w, &step, norm(&residual));
             let new = norm(&next) / scale;
             self.note(now, damping, rate);
@@ -98,10 +104,17 @@ impl Newton<'_> {
         Err(Error::NotConverged(Box::new(self.history.clone())))
     }
 
-    /// Solves (J + rate V) d = −R.
-    fn step(&mut self, w: &[f64], residual: &[f64], rate: f64) -> Result<Vec<f64>, Error> {
+    /// Solves (J + rate V) d = −R, with the factors at hand if `keep`.
+    fn step(
+        &mut self,
+        w: &[f64],
+        residual: &[f64],
+        rate: f64,
+        keep: bool,
+    ) -> Result<Vec<f64>, Error> {
         self.system.physics.rate = rate;
-        let filled = self.factor.refactor(|matrix| self.system.jacobian(w, matrix));
+        let fill = |matrix: &mut Matrix| self.system.jacobian(w, matrix);
+        let filled = if keep { self.factor.refill(fill) } else { self.factor.refactor(fill) };
         self.system.physics.rate = 0.0;
         filled?;
         let down: Vec<f64> = residual.iter().map(|r| -r).collect();
@@ -122,7 +135,8 @@ impl Newton<'_> {
         (0.0, self.system.residual(w))
     }
 
-    /// A rate at which the pseudo-transient begins: a tenth of the fastest fluid's turnover of the grid's smallest cell.
+    /// A rate at which the pseudo-transient begins: a tenth of the fastest fluid's turnover of the grid's smallest
+    /// cell.
     fn turnover(&self, w: &[f64]) -> f64 {
         let fastest = w[..self.system.layout.faces].iter().fold(0.0, |a: f64, u| a.max(u.abs()));
         let grid = self.system.grid();

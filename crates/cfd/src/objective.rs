@@ -1,7 +1,7 @@
 //! What is asked of a flow: forces, pressure drop, heat, dissipation, targets; their values and derivatives.
 //!
-//! Forces are sums over walls, of the same fluxes as in the equations. Therefore they equal the momentum balance of any box
-//! around the body to round-off.
+//! Forces are sums over walls, of the same fluxes as in the equations. Therefore they equal the momentum balance of
+//! any box around the body to round-off.
 
 use std::sync::Arc;
 
@@ -38,7 +38,8 @@ pub enum Objective {
         /// Where it is low.
         to: [f64; 2],
     },
-    /// Heat per time from all bodies and heated sides into the fluid, over density times heat capacity, times a factor.
+    /// Heat per time from all bodies and heated sides into the fluid, over density times heat capacity, times a
+    /// factor.
     Heat {
         /// Factor.
         scale: f64,
@@ -252,8 +253,8 @@ impl Sum<'_> {
         (0..4).for_each(|side| self.side_heat(side, factor));
     }
 
-    /// Heat by conduction through stretches of a side that have a temperature and let nothing through; what flows through a
-    /// side carries its heat as enthalpy.
+    /// Heat by conduction through stretches of a side that have a temperature and let nothing through; what flows
+    /// through a side carries its heat as enthalpy.
     fn side_heat(&mut self, side: usize, factor: f64) {
         let Some((transport, _)) = &self.system.heat else { return };
         let at = self.system.at(self.w);
@@ -347,8 +348,8 @@ impl Sum<'_> {
     }
 }
 
-/// Cells and weights whose sum is the pressure at a point: linear across x between rows, and along x from the two nearest
-/// fluid cells, on the side where the fluid is.
+/// Cells and weights whose sum is the pressure at a point: linear across x between rows, and along x from the two
+/// nearest fluid cells, on the side where the fluid is.
 fn pressure_stencil(system: &System, [x, y]: [f64; 2]) -> Vec<(usize, f64)> {
     let grid: &Grid = system.grid();
     let middles =
@@ -370,69 +371,4 @@ fn pressure_stencil(system: &System, [x, y]: [f64; 2]) -> Vec<(usize, f64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Error, boundary::Body, cases, flow::Flow, grid::stretched, shape::Circle};
-
-    /// What leaves a box of velocities `[m, k]` through its sides, pressure included, must push on what is inside.
-    fn box_balance(flow: &Flow, axis: usize, [m0, m1]: [usize; 2], [k0, k1]: [usize; 2]) -> f64 {
-        let (system, w) = (&flow.system, &flow.w);
-        let (d, at) = (system.grid().direction(axis), system.at(w));
-        let mut inside = vec![false; system.layout.faces];
-        for (m, k) in crate::cut::pairs(d.n + 1, d.t) {
-            inside[d.face(m, k)] = (m0..=m1).contains(&m) && (k0..=k1).contains(&k);
-        }
-        let holds = |end: Option<usize>| end.is_some_and(|i| inside[i]);
-        let leaving = |link: &Link| {
-            let [from, to] = link.rows().map(holds);
-            let flux = system.momentum.convected(at, link) + system.momentum.diffused(at, link);
-            flux * (f64::from(u8::from(from)) - f64::from(u8::from(to)))
-        };
-        let carried: f64 = system.momentum.links.iter().map(leaving).sum();
-        let pushed = |k: usize| {
-            let part = |m: usize, cell: usize| {
-                let p = w[system.layout.pressure(d.cell(cell, k))];
-                system.cut.metric.open[d.face(m, k)] * p
-            };
-            part(m1, m1) - part(m0, m0 - 1)
-        };
-        -carried - (k0..=k1).map(pushed).sum::<f64>()
-    }
-
-    #[test]
-    fn force_is_the_momentum_balance_of_any_box_around_the_body() -> Result<(), Error> {
-        let x = stretched([-0.8, 1.2], 0.1, (12, -8.0), (16, 12.0));
-        let y = stretched([-0.8, 0.8], 0.1, (10, -8.0), (10, 8.0));
-        // Touching lines of the grid, where faces close: the rule for blocked sides must balance too.
-        for centre in [[0.0137, 0.0071], [0.0, 0.0]] {
-            let body = Body::new(Circle { centre, radius: 0.5 });
-            let flow = cases::stream(40.0, Grid::new(x.clone(), y.clone())?, body)?.solve()?;
-            for (axis, n, t) in [(0, 48, 36), (1, 36, 48)] {
-                let along = if axis == 0 { [1.0, 0.0] } else { [0.0, 1.0] };
-                let force = flow.value(&Objective::Force { along, scale: 1.0 });
-                for (m, k) in
-                    [([10, n - 10], [8, t - 9]), ([2, n - 3], [1, t - 2]), ([9, n - 9], [9, t - 6])]
-                {
-                    let balance = box_balance(&flow, axis, m, k);
-                    assert!(
-                        (force - balance).abs() < 1e-11,
-                        "{axis} {m:?} {k:?}: {force} {balance}"
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn what_flows_in_flows_out() -> Result<(), Error> {
-        let flow = cases::exchanger(32, 32)?.solve()?;
-        let system = &flow.system;
-        let through = |side: usize| -> f64 {
-            let flux = |f: usize| system.cut.metric.open[f] * flow.w[f];
-            system.side_faces(side).into_iter().map(flux).sum()
-        };
-        assert!((through(0) - 1.0).abs() < 1e-12 && (through(1) - 1.0).abs() < 1e-11);
-        Ok(())
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
 //! Linear systems: sparse LU with partial pivoting, tested after every solve.
 //!
-//! The pressure has a zero diagonal, so pivoting is not optional: static pivoting, ILU(0) and diagonal scaling fail on this saddle
-//! point. The symbolic factorisation is made once for a pattern, the numeric one again for each matrix, in the same memory. A
-//! solution is refined until its residual is small; one that stays large is an error.
+//! The pressure has a zero diagonal, so pivoting is not optional: static pivoting, ILU(0) and diagonal scaling fail
+//! on this saddle point. The symbolic factorisation is made once for a pattern, the numeric one again for each
+//! matrix, in the same memory. A solution is refined until its residual is small; one that stays large is an error.
+//! Factors of a neighbouring matrix may be kept: then refinement, and where that is too slow GMRES, solves with the
+//! matrix itself.
 
 use faer::{
     Conj, MatMut, Par,
@@ -13,12 +15,15 @@ use faer::{
     },
 };
 
-use crate::{Error, assemble::Matrix};
+use crate::{Error, assemble::Matrix, gmres::Gmres};
 
 /// Below this size more than one thread makes faer slower.
 const PARALLEL_FROM: usize = 200_000;
-/// A solution is good when its residual is below this share of its right-hand side and of what the product is made of.
+/// A solution is good when its residual is below this share of its right-hand side and of what the product is made
+/// of.
 const GOOD: f64 = 1e-13;
+/// Above this share, factors that do not belong to the matrix any more precondition GMRES.
+const FAR: f64 = 1e-9;
 /// A solution whose residual stays above this share is none.
 const BAD: f64 = 1e-7;
 
@@ -40,10 +45,6 @@ impl Factor {
         Ok(Self { matrix, symbolic, numeric: NumericLu::new(), factored: false })
     }
 
-    pub(crate) fn matrix(&self) -> &Matrix {
-        &self.matrix
-    }
-
     /// New values in the same pattern, and their factors.
     pub(crate) fn refactor(&mut self, fill: impl FnOnce(&mut Matrix)) -> Result<(), Error> {
         fill(&mut self.matrix);
@@ -63,7 +64,12 @@ impl Factor {
         Ok(())
     }
 
-    /// New values that hardly differ from those that were factored; factors them only if nothing was.
+    /// Whether two matrices have their entries in the same places.
+    pub(crate) fn fits(&self, other: &Matrix) -> bool {
+        self.matrix.columns == other.columns && self.matrix.rows == other.rows
+    }
+
+    /// New values under the factors of others, which precondition them; factors them only if nothing was.
     pub(crate) fn refill(&mut self, fill: impl FnOnce(&mut Matrix)) -> Result<(), Error> {
         if !self.factored {
             return self.refactor(fill);
@@ -109,25 +115,40 @@ impl Factor {
         let mut x = b.to_vec();
         self.apply(&mut x, transposed);
         let scale = norm(b).max(f64::MIN_POSITIVE);
-        let mut error = f64::INFINITY;
-        for _ in 0..8 {
-            let mut rest = self.rest(b, &x, transposed);
-            let now = norm(&rest) / scale;
-            if now.is_nan() || now >= 0.5 * error {
-                break;
-            }
-            error = now;
-            if error <= GOOD {
-                break;
-            }
+        let mut rest = self.rest(b, &x, transposed);
+        let mut error = norm(&rest) / scale;
+        while error > GOOD {
             self.apply(&mut rest, transposed);
-            x.iter_mut().zip(&rest).for_each(|(x, d)| *x += d);
+            let better: Vec<f64> = x.iter().zip(&rest).map(|(x, d)| x + d).collect();
+            rest = self.rest(b, &better, transposed);
+            let now = norm(&rest) / scale;
+            let (falls, slowly) = (now < error, now > 0.3 * error);
+            if falls {
+                (x, error) = (better, now);
+            }
+            if !falls || slowly {
+                break;
+            }
         }
-        let error = norm(&self.rest(b, &x, transposed)) / scale;
+        if error > FAR {
+            let rest = self.rest(b, &x, transposed);
+            self.correct(&mut x, &rest, transposed);
+            error = norm(&self.rest(b, &x, transposed)) / scale;
+        }
         if error <= BAD {
-            Ok(x)
-        } else {
-            Err(singular(&self.matrix, format!("residual {error:.1e}")))
+            return Ok(x);
+        }
+        Err(singular(&self.matrix, format!("residual {error:.1e}")))
+    }
+
+    /// Adds what GMRES finds for the rest, if it finds it.
+    fn correct(&self, x: &mut [f64], rest: &[f64], transposed: bool) {
+        let product = |v: &[f64]| {
+            if transposed { self.matrix.transposed_times(v) } else { self.matrix.times(v) }
+        };
+        let precondition = |v: &mut [f64]| self.apply(v, transposed);
+        if let Ok(found) = Gmres::default().solve(&product, &precondition, rest) {
+            x.iter_mut().zip(&found.x).for_each(|(x, d)| *x += d);
         }
     }
 

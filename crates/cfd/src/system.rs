@@ -1,7 +1,7 @@
 //! The discrete equations of a case: unknowns, terms, residual, Jacobian, vector–Jacobian product.
 //!
-//! R(w) = 0 with w = `[u | v | p | T]`. A row whose unknown is given (a boundary velocity, a closed face, a cell without
-//! fluid, one pressure of a closed box) reads w − value = 0.
+//! R(w) = 0 with w = `[u | v | p | T]`. A row whose unknown is given (a boundary velocity, a closed face, a cell
+//! without fluid, one pressure of a closed box) reads w − value = 0.
 
 use rayon::prelude::*;
 
@@ -12,9 +12,10 @@ use crate::{
     brinkman::Resistance,
     case::Case,
     continuity::Continuity,
-    cut::{Cut, Metric, Spin, pairs},
+    cut::{Cut, Spin, pairs},
     energy::{self, Buoyancy, WallHeat},
     grid::{Grid, Layout},
+    metric::Metric,
     momentum::{self, Friction, Neighbours, Pressure, Tangents},
     term::{At, Physics, Sensitivity, Term},
     transport::Transport,
@@ -151,7 +152,12 @@ impl System {
     pub(crate) fn pull(&self, w: &[f64], adjoint: &[f64], into: &mut Sensitivity) {
         let free = adjoint.iter().zip(&self.free);
         let row: Vec<f64> = free.map(|(l, free)| if *free { -l } else { 0.0 }).collect();
-        self.terms().iter().for_each(|term| term.pull(self.at(w), &row, into));
+        self.pull_terms(self.at(w), &row, into);
+    }
+
+    /// `row`ᵀ ∂R/∂θ anywhere; `row` is zero where there is no equation.
+    pub(crate) fn pull_terms(&self, at: At<'_>, row: &[f64], into: &mut Sensitivity) {
+        self.terms().iter().for_each(|term| term.pull(at, row, into));
     }
 
     /// No dependence on anything.
@@ -225,92 +231,6 @@ impl System {
         }
         Ok(())
     }
-
-    /// Connected pieces of the fluid.
-    fn rooms(&self) -> Vec<Room> {
-        let mut faces_of = vec![Vec::with_capacity(4); self.layout.cells];
-        self.neighbours.sides().for_each(|(f, c, _)| faces_of[c].push(f));
-        let warmed = self.warmed();
-        let mut seen = vec![false; self.layout.cells];
-        let mut rooms = Vec::new();
-        for start in (0..self.layout.cells).filter(|&c| self.cut.live_cells[c]) {
-            if !seen[start] {
-                let mut room = self.room(start, &faces_of, &mut seen);
-                room.warmed = room.cells.iter().any(|&c| warmed[c]);
-                rooms.push(room);
-            }
-        }
-        rooms
-    }
-
-    fn room(&self, start: usize, faces_of: &[Vec<usize>], seen: &mut [bool]) -> Room {
-        let mut room = Room::default();
-        let mut queue = vec![start];
-        seen[start] = true;
-        while let Some(c) = queue.pop() {
-            room.cells.push(c);
-            for &f in faces_of[c].iter().filter(|&&f| self.cut.live_faces[f]) {
-                match self.neighbours.of(f) {
-                    [Some(a), Some(b)] => {
-                        let next = if a == c { b } else { a };
-                        if !std::mem::replace(&mut seen[next], true) {
-                            queue.push(next);
-                        }
-                    }
-                    [before, _] => {
-                        let sign = if before.is_some() { 1.0 } else { -1.0 };
-                        let flux = sign * self.cut.metric.open[f] * self.fixed[f];
-                        room.outlet |= self.free[f];
-                        room.leaving += flux;
-                        room.passing += flux.abs();
-                    }
-                }
-            }
-        }
-        room
-    }
-
-    /// Cells to which a body or a side gives a temperature.
-    fn warmed(&self) -> Vec<bool> {
-        let mut warmed = vec![false; self.layout.cells];
-        let Some((transport, walls)) = &self.heat else { return warmed };
-        for (c, warm) in warmed.iter_mut().enumerate() {
-            *warm = walls.body[c].is_some() && self.cut.metric.cell_wall[c] > 0.0;
-        }
-        for link in transport.links.iter().filter(|link| link.slot.is_some()) {
-            if let [Some(i), None] | [None, Some(i)] = link.rows() {
-                let open = self.cut.live_faces[link.carriers[0].0 as usize];
-                warmed[i - self.layout.temperature(0)] |= open;
-            }
-        }
-        warmed
-    }
-
-    fn check_balance(&self, room: &Room) -> Result<(), Error> {
-        if room.outlet || room.leaving.abs() <= 1e-6 * room.passing {
-            return Ok(());
-        }
-        let [x, y] = self.grid().centre(room.cells[0]);
-        Err(Error::case(format!(
-            "sides: {:.6e} enters and {:.6e} leaves the fluid around ({x:.3}, {y:.3}), which has no outlet; \
-             make the profiles balance, or make one side an outlet",
-            0.5 * (room.passing - room.leaving),
-            0.5 * (room.passing + room.leaving)
-        )))
-    }
-}
-
-/// A connected piece of the fluid.
-#[derive(Debug, Default)]
-struct Room {
-    cells: Vec<usize>,
-    /// Whether an outlet sets its pressure.
-    outlet: bool,
-    /// Whether something sets its temperature.
-    warmed: bool,
-    /// What the given velocities carry out, and the sum of sizes of what they carry.
-    leaving: f64,
-    passing: f64,
 }
 
 /// Signed distances on the half-spaced grid, and the body that each belongs to.

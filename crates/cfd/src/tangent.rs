@@ -1,13 +1,14 @@
 //! The linearised flow: how an objective changes along one change of the case.
 //!
-//! The other direction of the implicit function theorem: ∂R/∂w ẇ = −∂R/∂θ θ̇, then J̇ = ∂J/∂w · ẇ + ∂J/∂θ θ̇. It costs one solve for each change,
-//! and checks the adjoint to round-off: both give the same number, by different code. The terms are linear in the geometry's numbers
-//! and in the viscosity, so ∂R/∂θ θ̇ is the residual itself with θ̇ in their place.
+//! The other direction of the implicit function theorem: ∂R/∂w ẇ = −∂R/∂θ θ̇, then J̇ = ∂J/∂w · ẇ + ∂J/∂θ θ̇. It
+//! costs one solve for each change, and checks the adjoint to round-off: both give the same number, by different
+//! code. The terms are linear in the geometry's numbers and in the viscosity, so ∂R/∂θ θ̇ is the residual itself with
+//! θ̇ in their place.
 
 use crate::{
     Error,
-    cut::Metric,
     flow::Flow,
+    metric::Metric,
     objective::Objective,
     solve::dot,
     system::System,
@@ -71,10 +72,12 @@ fn downhill(
     change: &Change,
 ) -> Vec<f64> {
     let mut tangent = metric.clone();
-    let slides = tangent.slide.iter_mut().zip(&system.cut.metric.slide);
-    slides.for_each(|(slide, value)| *slide += change.speed * value);
+    let now = &system.cut.metric;
+    let slides = tangent.slide.iter_mut().zip(&now.slide);
+    let drifts = tangent.drift.iter_mut().zip(&now.drift);
+    slides.chain(drifts).for_each(|(slide, value)| *slide += change.speed * value);
     let nothing = Metric::zero(system.grid());
-    let (now, physics) = (&system.cut.metric, &system.physics);
+    let physics = &system.physics;
     let parts = [
         (1.0, At { w, metric: &tangent, physics }),
         (-1.0, At { w, metric: &nothing, physics }),
@@ -94,19 +97,10 @@ fn downhill(
 /// What the objective itself depends on.
 fn direct(system: &System, by: &Sensitivity, metric: &Metric, moved: &Physics) -> f64 {
     let now = &system.physics;
-    let geometry = [
-        dot(&by.metric.open, &metric.open),
-        dot(&by.metric.wall, &metric.wall),
-        dot(&by.metric.slide, &metric.slide),
-        dot(&by.metric.volume, &metric.volume),
-        dot(&by.metric.conductance, &metric.conductance),
-        dot(&by.metric.cell_volume, &metric.cell_volume),
-        dot(&by.metric.cell_wall, &metric.cell_wall),
-    ];
     let along = |by: &[f64], to: &[f64], from: &[f64]| -> f64 {
         by.iter().zip(to.iter().zip(from)).map(|(by, (to, from))| by * (to - from)).sum()
     };
-    geometry.iter().sum::<f64>()
+    by.metric.dot(metric)
         + by.viscosity * (moved.viscosity - now.viscosity)
         + along(&by.given, &moved.given, &now.given)
         + along(&by.resistance, &moved.resistance, &now.resistance)

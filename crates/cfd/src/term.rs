@@ -1,6 +1,6 @@
 //! What a term of the equations is, and what it is evaluated at.
 
-use crate::cut::Metric;
+use crate::metric::Metric;
 
 /// Numbers of the equations that are not geometry.
 #[derive(Clone, Debug)]
@@ -45,6 +45,21 @@ pub(crate) struct Sensitivity {
     pub(crate) given: Vec<f64>,
 }
 
+impl Sensitivity {
+    /// Adds `factor` times another.
+    pub(crate) fn add(&mut self, factor: f64, other: &Self) {
+        let plus = |into: &mut [f64], from: &[f64]| {
+            into.iter_mut().zip(from).for_each(|(a, b)| *a += factor * b);
+        };
+        self.metric.add(factor, &other.metric);
+        self.viscosity += factor * other.viscosity;
+        plus(&mut self.diffusivity, &other.diffusivity);
+        plus(&mut self.resistance, &other.resistance);
+        plus(&mut self.buoyancy, &other.buoyancy);
+        plus(&mut self.given, &other.given);
+    }
+}
+
 /// Receives entries of the Jacobian: row, column, value. Entries of one place add up.
 pub(crate) type Emit<'a> = dyn FnMut(usize, usize, f64) + 'a;
 
@@ -56,7 +71,8 @@ pub(crate) trait Term {
     /// Emits its derivatives by the unknowns, in an order that only the grid and the body determine.
     fn jacobian(&self, at: At<'_>, emit: &mut Emit<'_>);
 
-    /// Adds the derivative of Σ `row` × residual by everything else. This is the vector–Jacobian product of the adjoint.
+    /// Adds the derivative of Σ `row` × residual by everything else. This is the vector–Jacobian product of the
+    /// adjoint.
     fn pull(&self, at: At<'_>, row: &[f64], into: &mut Sensitivity);
 }
 

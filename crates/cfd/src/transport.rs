@@ -1,10 +1,11 @@
 //! Transport: a quantity carried and diffused from one place to the next.
 //!
-//! Between neighbours 0 and 1 passes q = F (φ₀ + φ₁)/2 + κ g (φ₀ − φ₁): a mass flux F times the mean of the two values,
-//! and a conductance g (open length over distance) times their difference. What leaves one side enters the other, so
-//! the sum is conserved; the mean makes the convective part skew-symmetric, so it neither makes nor loses energy
-//! (Morinishi et al. 1998). The mass flux through the side of a velocity's control volume is the mean of the two
-//! fluxes α A u beside it, so it obeys continuity wherever cells do.
+//! Between neighbours 0 and 1 passes q = F (φ₀ + φ₁)/2 + κ g (φ₀ − φ₁): a mass flux F times the mean of the two
+//! values, and a conductance g (open length over distance) times their difference; two velocities beside a cut also
+//! lean ([`crate::metric::Metric::lean`]). What leaves one side enters the other, so the sum is conserved; the mean
+//! makes the convective part skew-symmetric, so it neither makes nor loses energy (Morinishi et al. 1998). The mass
+//! flux through the side of a velocity's control volume is the mean of the two fluxes α A u beside it, so it obeys
+//! continuity wherever cells do.
 //!
 //! Momentum and heat are both transported like this; they differ in their list of links.
 
@@ -83,8 +84,8 @@ impl Link {
 /// What is transported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Quantity {
-    /// Velocity, diffused by viscosity.
-    Momentum,
+    /// Velocity, diffused by viscosity; the first `along` conductances are between velocities along their direction.
+    Momentum { along: usize },
     /// Temperature, whose unknowns begin at `start`; two cells conduct like layers in series.
     Heat { start: usize },
 }
@@ -99,7 +100,7 @@ pub(crate) struct Transport {
 impl Transport {
     fn inertia(&self, at: At<'_>) -> f64 {
         match self.quantity {
-            Quantity::Momentum => at.physics.inertia,
+            Quantity::Momentum { .. } => at.physics.inertia,
             Quantity::Heat { .. } => 1.0,
         }
     }
@@ -127,8 +128,24 @@ impl Transport {
         }
     }
 
-    fn conductance(&self, at: At<'_>, link: &Link) -> f64 {
-        link.slot.map_or(0.0, |slot| at.metric.conductance[slot as usize])
+    /// What the value at each end contributes to the flux by diffusion, per viscosity.
+    fn conductances(&self, at: At<'_>, link: &Link) -> [f64; 2] {
+        let Some(slot) = link.slot.map(|slot| slot as usize) else { return [0.0; 2] };
+        let (g, lean) = (at.metric.conductance[slot], self.lean(slot));
+        let [a, b] = lean.map_or([0.0; 2], |i| [at.metric.lean[i], at.metric.lean[i + 1]]);
+        [g + a, b - g]
+    }
+
+    /// Where the leans of a pair of velocities are, if it has any: pairs along a direction come first.
+    fn lean(&self, slot: usize) -> Option<usize> {
+        (matches!(self.quantity, Quantity::Momentum { along } if slot < along)).then_some(2 * slot)
+    }
+
+    /// The flux by diffusion per viscosity.
+    fn gradient(&self, at: At<'_>, link: &Link) -> f64 {
+        let ([a, b], [from, to]) = (link.values(at), self.conductances(at, link));
+        let drift = link.slot.and_then(|slot| self.lean(slot as usize));
+        from * a + to * b - drift.map_or(0.0, |i| at.metric.drift[i / 2])
     }
 
     /// What passes along a link by convection.
@@ -138,18 +155,17 @@ impl Transport {
 
     /// What passes along a link by diffusion.
     pub(crate) fn diffused(&self, at: At<'_>, link: &Link) -> f64 {
-        let [a, b] = link.values(at);
-        self.coefficient(at, link) * self.conductance(at, link) * (a - b)
+        self.coefficient(at, link) * self.gradient(at, link)
     }
 
     /// Emits ∂q/∂w times `factor` as row `row`.
     pub(crate) fn slopes(&self, at: At<'_>, link: &Link, emit: &mut dyn FnMut(usize, f64)) {
         let (s, carried) = (self.inertia(at), link.carried(at));
-        let diffusion = self.coefficient(at, link) * self.conductance(at, link);
+        let diffusion = self.conductances(at, link).map(|g| self.coefficient(at, link) * g);
         let mass = s * link.mass(at);
         let [share, other] = link.shares();
         let ends = link.rows();
-        let slopes = [mass * share + diffusion, mass * other - diffusion];
+        let slopes = [mass * share + diffusion[0], mass * other + diffusion[1]];
         for (end, slope) in ends.into_iter().zip(slopes) {
             if let Some(i) = end {
                 emit(i, slope);
@@ -167,18 +183,21 @@ impl Transport {
             into.metric.open[face as usize] += by * s * weight * at.w[face as usize] * carried;
         }
         let coefficient = self.coefficient(at, link);
-        let conductance = self.conductance(at, link);
-        if let Some(slot) = link.slot {
-            into.metric.conductance[slot as usize] += by * coefficient * (a - b);
-            self.pull_coefficient(at, link, by * conductance * (a - b), into);
+        if let Some(slot) = link.slot.map(|slot| slot as usize) {
+            into.metric.conductance[slot] += by * coefficient * (a - b);
+            if let Some(i) = self.lean(slot) {
+                into.metric.lean[i] += by * coefficient * a;
+                into.metric.lean[i + 1] += by * coefficient * b;
+                into.metric.drift[slot] -= by * coefficient;
+            }
+            self.pull_coefficient(at, link, by * self.gradient(at, link), into);
         }
-        let mass = s * link.mass(at);
-        let diffusion = coefficient * conductance;
+        let (mass, [from, to]) = (s * link.mass(at), self.conductances(at, link));
         if let Node::Given(i) = link.from {
-            into.given[i as usize] += by * (mass + diffusion);
+            into.given[i as usize] += by * (mass + coefficient * from);
         }
         if let Node::Given(i) = link.to {
-            into.given[i as usize] += by * (mass - diffusion);
+            into.given[i as usize] += by * (mass + coefficient * to);
         }
     }
 }

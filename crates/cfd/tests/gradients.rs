@@ -139,3 +139,18 @@ fn designs_by_density_have_the_slopes_of_whole_solutions() -> Result<(), Error> 
     }
     Ok(())
 }
+
+/// Factors of Re 40 serve Re 36 in both directions, though no new ones are made.
+#[test]
+fn kept_factors_give_the_flow_and_the_gradient_of_new_ones() -> Result<(), Error> {
+    let case = small(RADIUS, cases::OFF_GRID, 1.0 / 36.0)?;
+    let (anew, kept) = (case.solve()?, case.solve_keeping(base()?)?);
+    let drag = Objective::drag(1.0, 1.0);
+    let (a, b) = (anew.gradient(&drag)?, kept.gradient(&drag)?);
+    close(a.value, b.value, 1e-9, "drag");
+    close(a.viscosity, b.viscosity, 1e-8, "viscosity");
+    close(a.bodies[0][2], b.bodies[0][2], 1e-8, "radius");
+    let moved = small(RADIUS, [0.2, 0.1], 1.0 / 36.0)?;
+    assert!(moved.solve_keeping(base()?).is_err());
+    Ok(())
+}

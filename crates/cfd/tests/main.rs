@@ -4,3 +4,4 @@ mod closed_forms;
 mod golden;
 mod gradients;
 mod published;
+mod unsteady;

@@ -1,4 +1,5 @@
-//! Flows that others have computed and measured. Tables are read from the reference folder; without it tests say *skipped*.
+//! Flows that others have computed and measured. Tables are read from the reference folder; without it tests say
+//! *skipped*.
 
 use lithoburn_cfd::{Case, Error, Flow, Grid, Objective, cases};
 
