@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 ran but a requirement was not met, 2 failed.
 
 pub mod bench;
+pub mod cfd;
 mod crew;
 pub mod devices;
 pub mod export;

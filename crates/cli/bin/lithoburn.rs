@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lithoburn_cli::{
-    bench, devices, export, generate, import, infer, kernels, layout, scaling, score, simulate,
-    train, window,
+    bench, cfd, devices, export, generate, import, infer, kernels, layout, scaling, score,
+    simulate, train, window,
 };
 
 /// Computational lithography: masks whose print is the design.
@@ -45,6 +45,8 @@ enum Job {
     Import(import::ImportArgs),
     /// Measure how a network scales over devices.
     Scaling(scaling::ScalingArgs),
+    /// Solve a flow and differentiate it (the program lithoburn-cfd).
+    Cfd(cfd::CfdArgs),
     /// Show what computes here, what would be chosen, and what is missing.
     Devices,
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Job::Export(args) => export::export(args),
         Job::Import(args) => import::import(args),
         Job::Scaling(args) => scaling::scaling(args),
+        Job::Cfd(args) => cfd::cfd(args),
         Job::Devices => devices::devices(),
     })
 }

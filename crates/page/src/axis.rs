@@ -4,21 +4,24 @@ use super::canvas::{Align, Canvas, INK, Style};
 
 /// What lengths are read in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub enum Unit {
+    /// nm.
     Nanometres,
+    /// µm.
     Micrometres,
 }
 
 impl Unit {
     /// Its length, in nm.
-    pub(super) fn nm(self) -> f64 {
+    pub fn nm(self) -> f64 {
         match self {
             Self::Nanometres => 1.0,
             Self::Micrometres => 1000.0,
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    /// Its symbol.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Nanometres => "nm",
             Self::Micrometres => "µm",
@@ -27,23 +30,30 @@ impl Unit {
 }
 
 /// The side of a plot that an axis is on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Labels to the left.
     Left,
+    /// Labels below.
     Below,
+    /// Labels to the right.
     Right,
 }
 
 /// An axis of `length` from `low`, drawn over a length in px.
-pub(super) struct Axis {
-    pub(super) low: f64,
-    pub(super) length: f64,
-    pub(super) px: f64,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Axis {
+    /// Value at its start.
+    pub low: f64,
+    /// Value at its end less that at its start.
+    pub length: f64,
+    /// Its length on the page.
+    pub px: f64,
 }
 
 impl Axis {
     /// Draws ticks and labels at round values; `place` takes px along the axis to the page.
-    pub(super) fn draw(&self, page: &mut Canvas, side: Side, place: impl Fn(f32) -> [f32; 2]) {
+    pub fn draw(&self, page: &mut Canvas, side: Side, place: impl Fn(f32) -> [f32; 2]) {
         let step = round_step(self.length / 4.0);
         let decimals = (-step.log10().floor()).max(0.0) as usize;
         // Both ends count, within rounding.
@@ -73,7 +83,7 @@ fn tick(page: &mut Canvas, [x, y]: [f32; 2], side: Side, label: &str) {
 }
 
 /// The greatest of 1, 2 and 5 times a power of ten that is at most `most`.
-pub(super) fn round_step(most: f64) -> f64 {
+pub fn round_step(most: f64) -> f64 {
     let decade = 10_f64.powf(most.log10().floor());
     let factor = [5.0, 2.0].into_iter().find(|f| f * decade <= most * (1.0 + 1e-9)).unwrap_or(1.0);
     factor * decade

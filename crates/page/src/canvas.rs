@@ -11,16 +11,16 @@ use tiny_skia::{
 use crate::PictureError;
 
 /// Red, green, blue.
-pub(super) type Rgb = [u8; 3];
+pub type Rgb = [u8; 3];
 
 /// Text and frames.
-pub(super) const INK: Rgb = [28, 34, 43];
+pub const INK: Rgb = [28, 34, 43];
 /// Rules and other faint lines.
-pub(super) const RULE: Rgb = [222, 225, 230];
+pub const RULE: Rgb = [222, 225, 230];
 /// Text of less weight.
-pub(super) const MUTED: Rgb = [96, 104, 117];
+pub const MUTED: Rgb = [96, 104, 117];
 /// A dark ground for light lines.
-pub(super) const DARK: Rgb = INFERNO[1];
+pub const DARK: Rgb = INFERNO[1];
 
 /// Colour map from dark to bright at equal steps, after matplotlib's inferno.
 const INFERNO: [Rgb; 9] = [
@@ -36,22 +36,25 @@ const INFERNO: [Rgb; 9] = [
 ];
 
 /// Where a text lies relative to its anchor.
-#[derive(Clone, Copy)]
-pub(super) enum Align {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// It begins there.
     Left,
+    /// Its middle is there.
     Centre,
+    /// It ends there.
     Right,
 }
 
 /// How a text looks.
-#[derive(Clone, Copy)]
-pub(super) struct Style {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Style {
     /// Size of the font, in px.
-    pub(super) size: f32,
+    pub size: f32,
     /// Colour.
-    pub(super) colour: Rgb,
+    pub colour: Rgb,
     /// Whether its strokes are heavier.
-    pub(super) bold: bool,
+    pub bold: bool,
 }
 
 /// A glyph of a line of text.
@@ -66,7 +69,8 @@ struct Glyph {
 }
 
 /// The page.
-pub(super) struct Canvas {
+#[derive(Clone, Debug)]
+pub struct Canvas {
     pixmap: Pixmap,
     /// In order of preference: a glyph is taken from the first that has it.
     fonts: Vec<FontRef<'static>>,
@@ -78,7 +82,7 @@ impl Canvas {
     /// # Errors
     ///
     /// [`PictureError::Size`] if it has no area, or too much to hold in memory.
-    pub(super) fn new(width: usize, height: usize) -> Result<Self, PictureError> {
+    pub fn new(width: usize, height: usize) -> Result<Self, PictureError> {
         let size = [width, height].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
         let pixmap = Pixmap::new(size[0], size[1]);
         let mut pixmap = pixmap.ok_or(PictureError::Size { width, height })?;
@@ -89,7 +93,8 @@ impl Canvas {
     }
 
     /// Width and height, in px.
-    pub(super) fn size(&self) -> [usize; 2] {
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
         [self.pixmap.width() as usize, self.pixmap.height() as usize]
     }
 
@@ -98,7 +103,7 @@ impl Canvas {
     /// # Errors
     ///
     /// [`PictureError::Encode`] if the encoder fails.
-    pub(super) fn png(&self) -> Result<Vec<u8>, PictureError> {
+    pub fn png(&self) -> Result<Vec<u8>, PictureError> {
         let rgb: Vec<u8> =
             self.pixmap.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
         let (width, height) = (self.pixmap.width(), self.pixmap.height());
@@ -111,14 +116,14 @@ impl Canvas {
     }
 
     /// Copies another page onto this one.
-    pub(super) fn paste(&mut self, other: &Self, at: [f32; 2]) {
+    pub fn paste(&mut self, other: &Self, at: [f32; 2]) {
         let [x, y] = at.map(|v| v.round() as i32);
         let (paint, source) = (PixmapPaint::default(), other.pixmap.as_ref());
         self.pixmap.draw_pixmap(x, y, source, &paint, Transform::identity(), None);
     }
 
     /// Mixes a colour into each pixel, row after row; `shares` has the share of each.
-    pub(super) fn tint(&mut self, shares: &[f32], colour: Rgb) {
+    pub fn tint(&mut self, shares: &[f32], colour: Rgb) {
         for (pixel, &share) in self.pixmap.data_mut().chunks_exact_mut(4).zip(shares) {
             for (value, to) in pixel.iter_mut().zip(colour) {
                 *value = mix(*value, to, share);
@@ -127,19 +132,19 @@ impl Canvas {
     }
 
     /// Sets each pixel, row after row.
-    pub(super) fn shade(&mut self, colours: impl Iterator<Item = Rgb>) {
+    pub fn shade(&mut self, colours: impl Iterator<Item = Rgb>) {
         for (pixel, colour) in self.pixmap.data_mut().chunks_exact_mut(4).zip(colours) {
             pixel[..3].copy_from_slice(&colour);
         }
     }
 
     /// Draws a line.
-    pub(super) fn line(&mut self, points: &[[f32; 2]], width: f32, colour: Rgb) {
+    pub fn line(&mut self, points: &[[f32; 2]], width: f32, colour: Rgb) {
         self.lines(std::slice::from_ref(&points), width, colour);
     }
 
     /// Draws lines; one that ends where it starts is closed.
-    pub(super) fn lines<L: AsRef<[[f32; 2]]>>(&mut self, lines: &[L], width: f32, colour: Rgb) {
+    pub fn lines<L: AsRef<[[f32; 2]]>>(&mut self, lines: &[L], width: f32, colour: Rgb) {
         let mut builder = PathBuilder::new();
         for line in lines {
             push_line(&mut builder, line.as_ref());
@@ -152,8 +157,19 @@ impl Canvas {
         }
     }
 
+    /// Draws a line through which the ground is seen.
+    pub fn faint_line(&mut self, points: &[[f32; 2]], width: f32, colour: Rgb, opacity: f32) {
+        let mut builder = PathBuilder::new();
+        push_line(&mut builder, points);
+        if let Some(path) = builder.finish() {
+            let stroke = Stroke { width, line_join: LineJoin::Round, ..Stroke::default() };
+            let paint = paint(colour, opacity);
+            self.pixmap.stroke_path(&path, &paint, &stroke, Transform::identity(), None);
+        }
+    }
+
     /// Fills a rectangle; `corners` are its top left and its bottom right.
-    pub(super) fn rectangle(&mut self, corners: [[f32; 2]; 2], colour: Rgb, opacity: f32) {
+    pub fn rectangle(&mut self, corners: [[f32; 2]; 2], colour: Rgb, opacity: f32) {
         let [[left, top], [right, bottom]] = corners;
         if let Some(rect) = Rect::from_ltrb(left, top, right, bottom) {
             self.pixmap.fill_rect(rect, &paint(colour, opacity), Transform::identity(), None);
@@ -161,7 +177,7 @@ impl Canvas {
     }
 
     /// Draws a thin frame just outside a rectangle.
-    pub(super) fn frame(&mut self, corners: [[f32; 2]; 2], colour: Rgb) {
+    pub fn frame(&mut self, corners: [[f32; 2]; 2], colour: Rgb) {
         let [left, top] = corners[0].map(|v| v - 0.5);
         let [right, bottom] = corners[1].map(|v| v + 0.5);
         let ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]];
@@ -169,19 +185,19 @@ impl Canvas {
     }
 
     /// Fills a disc.
-    pub(super) fn dot(&mut self, at: [f32; 2], radius: f32, colour: Rgb) {
+    pub fn dot(&mut self, at: [f32; 2], radius: f32, colour: Rgb) {
         if let Some(path) = PathBuilder::from_circle(at[0], at[1], radius) {
             self.fill(&path, colour, Transform::identity());
         }
     }
 
     /// Writes a line of text on a baseline.
-    pub(super) fn text(&mut self, at: [f32; 2], align: Align, style: &Style, text: &str) {
+    pub fn text(&mut self, at: [f32; 2], align: Align, style: &Style, text: &str) {
         self.set(at, align, style, text, 0.0);
     }
 
     /// Writes a line of text upwards, as along a vertical axis.
-    pub(super) fn text_upwards(&mut self, at: [f32; 2], align: Align, style: &Style, text: &str) {
+    pub fn text_upwards(&mut self, at: [f32; 2], align: Align, style: &Style, text: &str) {
         self.set(at, align, style, text, -90.0);
     }
 
@@ -203,12 +219,14 @@ impl Canvas {
     }
 
     /// Width of a line of text, in px.
-    pub(super) fn width(&self, text: &str, style: &Style) -> f32 {
+    #[must_use]
+    pub fn width(&self, text: &str, style: &Style) -> f32 {
         self.spaced(text, style.size).1
     }
 
     /// A text cut short where it does not fit.
-    pub(super) fn elided(&self, text: &str, style: &Style, room: f32) -> String {
+    #[must_use]
+    pub fn elided(&self, text: &str, style: &Style, room: f32) -> String {
         let mut kept: String = text.to_string();
         let mut shown = kept.clone();
         while self.width(&shown, style) > room && kept.pop().is_some() {
@@ -307,7 +325,8 @@ fn push_glyph(
 }
 
 /// The colour of a value in 0 to 1.
-pub(super) fn inferno(value: f64) -> Rgb {
+#[must_use]
+pub fn inferno(value: f64) -> Rgb {
     let steps = INFERNO.len() - 1;
     let at = value.clamp(0.0, 1.0) * steps as f64;
     let below = (at as usize).min(steps - 1);

@@ -1,0 +1,70 @@
+//! `lithoburn-cfd`: flow cases with their gradients, pictures and proofs; `lithoburn cfd` runs this program.
+//!
+//! Exit status: 0 done, 1 not converged or outside a tolerance, 2 bad input.
+
+mod check;
+mod optimize;
+mod options;
+mod pictures;
+mod profile;
+mod report;
+mod run;
+mod shape_file;
+mod studies;
+mod study;
+mod terminal;
+mod unsteady;
+mod verify;
+mod vtk;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Differentiable flow: steady and exact, with gradients of drag, lift, pressure drop and heat.
+#[derive(Parser)]
+#[command(name = "lithoburn-cfd", bin_name = "lithoburn cfd", version)]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// A box whose lid moves.
+    Cavity(studies::CavityArgs),
+    /// A box with a warm and a cold wall.
+    HeatedCavity(studies::HeatedCavityArgs),
+    /// Flow between plates, with a body of your own if you like.
+    Channel(studies::ChannelArgs),
+    /// A cylinder, or an outline of your own, in a stream or in the DFG benchmark's channel.
+    Cylinder(studies::CylinderArgs),
+    /// A NACA 4-digit section in a stream.
+    Airfoil(studies::AirfoilArgs),
+    /// A channel with heated floor and fins.
+    Exchanger(studies::ExchangerArgs),
+    /// Test gradients: Euler's identity and Taylor remainders.
+    Check(check::CheckArgs),
+    /// Compare with published results, row by row.
+    Verify(verify::VerifyArgs),
+    /// Find a better shape or design.
+    Optimize(optimize::OptimizeArgs),
+    /// Measure where time goes, for one to all threads.
+    Profile(profile::ProfileArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    terminal::finish(match &cli.job {
+        Job::Cavity(args) => run::run(&args.run, || args.study()),
+        Job::HeatedCavity(args) => run::run(&args.run, || args.study()),
+        Job::Channel(args) => run::run(&args.run, || args.study()),
+        Job::Cylinder(args) => args.run(),
+        Job::Airfoil(args) => run::run(&args.run, || args.study()),
+        Job::Exchanger(args) => run::run(&args.run, || args.study()),
+        Job::Check(args) => check::check(args),
+        Job::Verify(args) => verify::verify(args),
+        Job::Optimize(args) => optimize::optimize(args),
+        Job::Profile(args) => profile::profile(args),
+    })
+}
