@@ -252,6 +252,9 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
         assert_eq!(small.status.code(), Some(2));
         assert!(text(&small.stderr).contains("does not fit"), "{}", text(&small.stderr));
     }
+    let json = dry(&["--devices", "cpu,cpu", "--json"]);
+    let plan: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(plan["ranks"].as_array().map(Vec::len), Some(2), "{plan}");
     let other = dry(&["--device", "cpu", "--memory", "cuda:7=1GiB"]);
     assert!(text(&other.stderr).contains("the devices are cpu"), "{}", text(&other.stderr));
     let wrong = dry(&["--device", "cpu", "--memory", "much"]);

@@ -386,3 +386,66 @@ fn names_in_files_cannot_move_the_cursor() {
     let error = text(&lithoburn(&["simulate", path(&file)]).stderr);
     assert!(error.contains("x\\u{1b}[2J.glp") && !error.contains('\u{1b}'), "{error:?}");
 }
+
+/// `--layer` and `--cell` are the target's; our own mask is on another layer, and is found all the same.
+#[test]
+fn a_mask_is_scored_against_a_target_of_another_layer_in_a_window() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [target, mask] = ["target.gds", "mask.gds"].map(|name| folder.path().join(name));
+    let bars = |by: f64| {
+        let bar = |x: f64| lithoburn::layout::Polygon::rectangle(x, 0.0, x + 80.0 + by, 600.0);
+        lithoburn::layout::Layout::new("bars", [0.0, 200.0, 9000.0].map(bar).to_vec())
+    };
+    let layer = |layer| lithoburn::layout::Layer { layer, datatype: 0 };
+    let write = |file: &std::path::Path, layout, layer| {
+        let bytes = lithoburn::layout::gds::encode(file, layout, layer, 1.0).expect("encodes");
+        std::fs::write(file, bytes).expect("writes");
+    };
+    write(&target, &bars(0.0), layer(11));
+    write(&mask, &bars(10.0), layer(1));
+    let [target, mask] = [&target, &mask].map(|file| file.to_str().expect("a name"));
+    let pair = ["score", "--mask", mask, "--target", target, "--layer", "11/0", "--json"];
+    let whole = lithoburn(&pair);
+    let error = String::from_utf8_lossy(&whole.stderr).into_owned();
+    assert!(error.contains("--window"), "the layout is larger than a field: {error}");
+    let window = ["--window", "-100,-100,400,700", "--pixel", "4"];
+    let scored = lithoburn(&[&pair[..], &window[..]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&scored.stdout).expect("JSON");
+    assert_eq!(report["shots"], 2, "{report}");
+}
+
+#[test]
+fn options_that_mean_nothing_to_a_model_are_refused() {
+    for options in [
+        &["--model", "ilt", "--weights", "x"][..],
+        &["--model", "ilt", "--correct", "5"],
+        &["--model", "surrogate-ilt", "--correct", "5"],
+        &["--model", "gan-opc", "--correct-every", "5"],
+    ] {
+        let run = lithoburn(&[&["infer", EXAMPLE][..], options].concat());
+        let error = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(2), "{error}");
+        assert!(error.contains(options[2]) && error.contains(options[1]), "{error}");
+    }
+}
+
+/// A layout on standard input is known by its first bytes; what is none is refused.
+#[test]
+fn standard_input_is_a_layout_too() {
+    let piped = |bytes: &[u8]| {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_lithoburn"))
+            .args(["layout", "-", "--json"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("starts");
+        std::io::Write::write_all(&mut run.stdin.take().expect("piped"), bytes).expect("reads");
+        run.wait_with_output().expect("ends")
+    };
+    let clip = piped(&std::fs::read(EXAMPLE).expect("the example"));
+    let found: serde_json::Value = serde_json::from_slice(&clip.stdout).expect("JSON");
+    assert!(found.to_string().contains("clip_21"), "{found}");
+    let noise = piped(b"no layout");
+    assert_eq!(noise.status.code(), Some(2), "{}", String::from_utf8_lossy(&noise.stderr));
+}

@@ -81,6 +81,9 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
         say_plan(args.json, fleet);
     }
     if args.plan.dry_run {
+        if let (true, Some(fleet)) = (args.json, planned.fleet()) {
+            print_json(&fleet.plan)?;
+        }
         return Ok(Verdict::Done);
     }
     let own = || default_directory(library.name());
