@@ -397,12 +397,12 @@ fn a_mask_is_scored_against_a_target_of_another_layer_in_a_window() {
         lithoburn::layout::Layout::new("bars", [0.0, 200.0, 9000.0].map(bar).to_vec())
     };
     let layer = |layer| lithoburn::layout::Layer { layer, datatype: 0 };
-    let write = |file: &std::path::Path, layout, layer| {
-        let bytes = lithoburn::layout::gds::encode(file, layout, layer, 1.0).expect("encodes");
+    let write = |file: &std::path::Path, layout: lithoburn::layout::Layout, layer| {
+        let bytes = lithoburn::layout::gds::encode(file, &layout, layer, 1.0).expect("encodes");
         std::fs::write(file, bytes).expect("writes");
     };
-    write(&target, &bars(0.0), layer(11));
-    write(&mask, &bars(10.0), layer(1));
+    write(&target, bars(0.0), layer(11));
+    write(&mask, bars(10.0), layer(1));
     let [target, mask] = [&target, &mask].map(|file| file.to_str().expect("a name"));
     let pair = ["score", "--mask", mask, "--target", target, "--layer", "11/0", "--json"];
     let whole = lithoburn(&pair);
