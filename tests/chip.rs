@@ -88,6 +88,8 @@ fn any_number_of_devices_gives_the_mask_of_one_and_a_killed_run_goes_on() {
     assert_eq!(report["chip"]["tiles"], serde_json::json!([6, 5]));
     assert!(report["after"]["l2_nm2"].as_f64() < report["before"]["l2_nm2"].as_f64(), "{report}");
     assert!(report["chip"]["seams"]["sites"].as_u64() > Some(20), "{report}");
+    // Measuring is not optimising.
+    assert!(report["seconds"]["evaluate"].as_f64() > Some(0.0), "{report}");
     assert!(!one.join("tiles.journal").exists());
     let mask = std::fs::read(one.join("mask.gds")).expect("mask.gds");
     for file in ["mask.png", "overview.png", "whole.png"] {
@@ -168,22 +170,101 @@ fn equal_tiles_are_computed_once_and_other_settings_are_refused() {
 }
 
 #[test]
-fn what_does_not_fit_tiles_is_refused() {
+fn what_does_not_fit_tiles_is_refused_and_leaves_no_folder() {
     let folder = folder("refused");
     let layout = bars(&folder, [3, 1], 1);
-    let cases: [(&[&str], &str); 4] = [
-        (&["--halo", "500"], "multiple of 128"),
-        (&["--halo", "1024"], "core of 0 nm"),
-        (&["--shots", "100"], "shot budget"),
-        (&["--halo", "wide"], "auto"),
+    let out = folder.join("out");
+    let cases: [(&[&str], &str); 9] = [
+        (&["--tile", "2048", "--halo", "500"], "multiple of 128"),
+        (&["--tile", "2048", "--halo", "1024"], "core of 0 nm"),
+        (&["--tile", "2048", "--shots", "100"], "shot budget"),
+        (&["--tile", "2048", "--halo", "wide"], "auto"),
+        (&["--tile", "7"], "expected a --tile of 384 nm"),
+        (&["--tile", "nan"], "tile must be more than 0 nm"),
+        (&["--tile", "-2048"], "tile must be more than 0 nm"),
+        (&["--tile", "1e12"], "smaller tile"),
+        (&["--pixel", "-1"], "--pixel must be a positive number of nm, got -1"),
     ];
     for (more, expected) in cases {
-        let output =
-            infer(&layout, &folder.join("out"), &[more, &["--device", "cpu"]].concat()).output();
-        let output = output.expect("starts");
-        assert_eq!(output.status.code(), Some(2), "{more:?}");
-        assert!(text(&output.stderr).contains(expected), "{more:?}: {}", text(&output.stderr));
+        let output = Command::new(env!("CARGO_BIN_EXE_infer"))
+            .args([path(&layout), "--device", "cpu", "--out", path(&out)])
+            .args(more)
+            .output()
+            .expect("starts");
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {error}");
+        assert!(error.contains(expected) && !error.contains("panicked"), "{more:?}: {error}");
+        assert!(more.contains(&"--halo") || !error.contains("--halo"), "{more:?}: {error}");
     }
+    assert!(!out.exists());
+}
+
+/// Each of billions of empty tiles was once drawn and hashed.
+#[test]
+fn two_bars_centimetres_apart_are_a_handful_of_tiles() {
+    let folder = folder("stray");
+    let bar = |x: f64, y: f64| Polygon::rectangle(x, y, x + 80.0, y + 600.0);
+    let design = Layout::new("stray", vec![bar(0.0, 0.0), bar(26_000_000.0, 33_000_000.0)]);
+    let file = folder.join("stray.gds");
+    write_whole(&file, &gds::encode(&file, &design, LAYER, 1.0).expect("it fits"))
+        .expect("written");
+    let out = folder.join("out");
+    let report = run(infer(&file, &out, &["--device", "cpu", "--pixel", "8"]));
+    assert!(report["fields"].as_u64() <= Some(24), "{report}");
+    assert!(report["chip"]["empty"].as_u64() > Some(1_000_000_000), "{report}");
+    assert_eq!(report["chip"]["unique"].as_u64(), report["fields"].as_u64().map(|n| n.div_ceil(2)));
+    // Their masks are where they are.
+    let mask = Layout::read(&out.join("mask.gds"), &ReadOptions::default()).expect("ours");
+    let far = mask.polygons.iter().filter(|p| p.bounds().min[0] > 25_999_000.0).count();
+    assert!(far > 0 && far < mask.polygons.len(), "{far} of {}", mask.polygons.len());
+    let simulated = Command::new(env!("CARGO_BIN_EXE_lithoburn"))
+        .args(["simulate", path(&file), "--tile", "4096", "--pixel", "8", "--device", "cpu"])
+        .args(["--out", path(&folder.join("print"))])
+        .output()
+        .expect("starts");
+    assert!(simulated.status.success(), "{}", text(&simulated.stderr));
+}
+
+/// The second once took the first one's journal, and swept its half written mask away.
+#[test]
+fn two_runs_into_one_folder_do_not_meet() {
+    let folder = folder("twice");
+    let layout = bars(&folder, [6, 4], 6);
+    let out = folder.join("out");
+    let mut first = infer(&layout, &out, &["--device", "cpu"]).spawn().expect("starts");
+    while std::fs::metadata(out.join("tiles.journal")).map_or(0, |m| m.len()) < 100 {
+        assert!(first.try_wait().expect("it is ours").is_none(), "too quick to be met");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let second = infer(&layout, &out, &["--device", "cpu"]).output().expect("starts");
+    assert_eq!(second.status.code(), Some(2));
+    let error = text(&second.stderr);
+    let process = format!("process {} writes into", first.id());
+    assert!(error.contains(&process) && error.contains("--out"), "{error}");
+    done(first.wait_with_output().expect("ends"));
+    assert!(out.join("mask.gds").exists() && !out.join("lithoburn.lock").exists());
+}
+
+#[test]
+fn what_was_not_measured_is_null() {
+    let folder = folder("null");
+    let layout = bars(&folder, [3, 1], 1);
+    let report = run(infer(
+        &layout,
+        &folder.join("out"),
+        &["--device", "cpu", "--no-measure", "--pixel", "8"],
+    ));
+    for key in ["before", "after", "unprinted"] {
+        assert!(report[key].is_null(), "{key}: {report}");
+    }
+    assert!(report["chip"]["violations"].is_null() && report["chip"]["seams"].is_null());
+    assert_eq!(report["band"], 3.0);
+    assert_eq!(report["kernels_sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(report["mask_is_empty"], false);
+    // Phases of their own.
+    let seconds = &report["seconds"];
+    let all = ["rasterize", "load", "optimize"].map(|key| seconds[key].as_f64().expect("a number"));
+    assert!(all.iter().all(|&s| s > 0.0), "{seconds}");
 }
 
 /// Tiles of two sizes, whose borders lie elsewhere: the printed contours are the same shapes.

@@ -80,35 +80,86 @@ fn simulate_writes_three_images() {
     }
 }
 
+/// Nobody has to ask for tiles: a line says that there are some.
 #[test]
 fn a_layout_larger_than_a_field_is_corrected_in_tiles() {
     let out = folder("tiles");
-    let (one, two) = (out.join("mask.png"), out.join("mask.gds"));
     let wide = out.join("wide.glp");
     let bars =
         "   RECT N M1 0 0 3000 80\n   RECT N M1 0 300 80 900\n   RECT N M1 2600 300 90 700\n";
     std::fs::write(&wide, format!("CELL T PRIME\n{bars}ENDMSG\n")).expect("writes");
-    let arguments = [
-        "infer",
-        path(&wide),
-        "--device",
-        "cpu",
-        "--correct",
-        "4",
-        "--pixel",
-        "4",
-        "--out",
-        path(&out),
-    ];
-    let refused = lithoburn(&arguments);
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused.stderr).contains("--tile 2048"), "{}", text(&refused.stderr));
-    assert!(!one.exists() && !two.exists());
-    let tiled = lithoburn(&[&arguments[..], &["--tile", "2048", "--json"]].concat());
-    assert!(tiled.status.success(), "{}", text(&tiled.stderr));
-    let report: serde_json::Value = serde_json::from_slice(&tiled.stdout).expect("JSON");
+    let mask = |name: &str, more: &[&str]| {
+        let out = out.join(name);
+        let run = ["infer", path(&wide), "--device", "cpu", "--correct", "4", "--pixel", "4"];
+        let run = lithoburn(&[&run[..], &["--out", path(&out)], more].concat());
+        assert!(matches!(run.status.code(), Some(0 | 1)), "{}", text(&run.stderr));
+        (std::fs::read(out.join("mask.gds")).expect("mask.gds"), text(&run.stdout))
+    };
+    let (unasked, said) = mask("unasked", &[]);
+    assert!(said.contains("3000 x 1200 nm and one field is 2048 nm: cut into"), "{said}");
+    let (asked, json) = mask("asked", &["--tile", "2048", "--json"]);
+    assert_eq!(unasked, asked);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert!(report["fields"].as_u64() > Some(6), "{report}");
-    assert!(one.exists() && two.exists());
+    assert!(out.join("asked/mask.png").exists());
+    // One field and its shot budget are not cut.
+    let shots = lithoburn(&["infer", path(&wide), "--device", "cpu", "--shots", "50"]);
+    assert_eq!(shots.status.code(), Some(2));
+    assert!(text(&shots.stderr).contains("field"), "{}", text(&shots.stderr));
+}
+
+/// A contact far below the resolution: the mask's numbers once read like those of a perfect one.
+#[test]
+fn a_mask_that_does_not_print_its_design_is_not_met_and_says_what_is_missing() {
+    let out = folder("unprinted");
+    let small = out.join("small.glp");
+    let shapes = "   RECT N M1 0 0 24 24\n   RECT N M1 400 0 120 600\n";
+    std::fs::write(&small, format!("CELL T PRIME\n{shapes}ENDMSG\n")).expect("writes");
+    let infer = |layout: &Path, more: &[&str]| {
+        let run = ["infer", path(layout), "--device", "cpu", "--correct", "0", "--pixel", "4"];
+        let run = lithoburn(&[&run[..], &["--out", path(&out.join("run"))], more].concat());
+        assert_eq!(run.status.code(), Some(1), "{}", text(&run.stderr));
+        text(&run.stdout)
+    };
+    let said = infer(&small, &[]);
+    assert!(said.contains("1 shapes do not print at all") && said.contains("24 x 24 nm"), "{said}");
+    let report: serde_json::Value =
+        serde_json::from_str(&infer(&small, &["--json"])).expect("JSON");
+    assert_eq!(report["unprinted"]["shapes"], 1);
+    assert_eq!(report["unprinted"]["places"][0]["min_nm"], serde_json::json!([0.0, 0.0]));
+    assert!(report["unprinted"]["resolution_nm"].as_f64() > Some(24.0), "{report}");
+    // Alone, it leaves no edge at all.
+    std::fs::write(&small, "CELL T PRIME\n   RECT N M1 0 0 24 24\nENDMSG\n").expect("writes");
+    let report: serde_json::Value =
+        serde_json::from_str(&infer(&small, &["--json"])).expect("JSON");
+    assert!(report["after"]["epe_mean_nm"].is_null(), "{report}");
+    assert!(infer(&small, &[]).contains('–'));
+}
+
+#[test]
+fn devices_that_one_field_does_not_use_are_named() {
+    let out = folder("unused");
+    let run = ["infer", EXAMPLE, "--devices", "cpu,cpu", "--correct", "0", "--pixel", "8"];
+    let run = lithoburn(&[&run[..], &["--out", path(&out)]].concat());
+    let said = text(&run.stdout);
+    assert!(said.contains("one field is computed on one device, cpu; not used: cpu"), "{said}");
+}
+
+/// All masks of runs are called mask.gds: what is made of one is called after its folder.
+#[test]
+fn simulations_of_two_runs_masks_do_not_overwrite_each_other() {
+    let place = folder("masks");
+    for run in ["one", "two"] {
+        std::fs::create_dir_all(place.join(run)).expect("a folder");
+        std::fs::copy(EXAMPLE, place.join(run).join("mask.glp")).expect("copied");
+        let simulate = Command::new(env!("CARGO_BIN_EXE_lithoburn"))
+            .args(["simulate", &format!("{run}/mask.glp"), "--pixel", "8"])
+            .current_dir(&place)
+            .output()
+            .expect("starts");
+        assert!(simulate.status.success(), "{}", text(&simulate.stderr));
+        assert!(place.join(format!("out/{run}-mask/printed_nominal.png")).exists());
+    }
 }
 
 /// Every wrong input ends in one line that says what and what to do, exit 2, and no file.

@@ -3,6 +3,7 @@
 
 mod chip;
 mod cli;
+mod correction;
 mod dependent;
 mod golden;
 mod import;

@@ -174,7 +174,7 @@ impl From<FormatName> for MaskFormat {
 #[derive(Args, Debug)]
 pub(crate) struct TileOptions {
     /// Cut a layout of any size into tiles of this side, in nm.
-    #[arg(long, value_name = "NM")]
+    #[arg(long, value_name = "NM", allow_negative_numbers = true)]
     pub tile: Option<f64>,
     /// What neighbouring tiles share on each side, in nm, or auto.
     #[arg(long, value_name = "NM", default_value = "auto", requires = "tile")]

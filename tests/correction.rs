@@ -1,0 +1,94 @@
+//! The library's front: corrections as a program describes them.
+
+use lithoburn::prelude::*;
+
+fn bars() -> Layout {
+    let bars = [0.0, 160.0].map(|x| Polygon::rectangle(x, 0.0, x + 80.0, 600.0));
+    Layout::new("bars", bars.to_vec())
+}
+
+/// Quick: a network's mask as it is, on coarse pixels.
+fn quick(design: &Layout) -> Correction<'_> {
+    Correction::of(design).model(Model::NeuralIltFast).correct(0).pixel_nm(8.0).device("cpu")
+}
+
+#[test]
+fn three_lines_make_a_mask_with_its_files() {
+    let out = std::env::temp_dir().join(format!("lithoburn-correction-{}", std::process::id()));
+    let design = bars();
+    let mask = quick(&design).run().expect("runs");
+    assert!(mask.metrics().l2_nm2 < mask.metrics_before().l2_nm2);
+    assert!(!mask.polygons().is_empty());
+    let open: f64 = mask.polygons().iter().map(|p| p.signed_area()).sum();
+    let drawn = mask.raster().area_nm2();
+    assert!((open.abs() - drawn).abs() < 0.05 * drawn, "{open} vs {drawn}");
+    mask.write(&out).expect("written");
+    for file in ["mask.gds", "mask.png", "overview.png", "report.json"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    std::fs::remove_dir_all(&out).expect("it was made here");
+}
+
+/// A threshold that the evaluator once ignored.
+#[test]
+fn a_configured_resist_is_the_one_that_is_measured() {
+    let design = bars();
+    let usual = quick(&design).run().expect("runs");
+    let resist = Resist { threshold: 0.3, ..Resist::default() };
+    let other = quick(&design).process(Process { resist, ..Process::default() });
+    let other = other.run().expect("runs");
+    let json = serde_json::to_value(other.report()).expect("numbers");
+    assert_eq!(json["process"]["resist"]["threshold"], 0.3);
+    let printed = |mask: &Mask| mask.evaluation().prints.nominal.iter().filter(|p| **p).count();
+    assert!(printed(&other) < printed(&usual), "{} vs {}", printed(&other), printed(&usual));
+}
+
+/// Memory holds a batch: each mask is handed on before the next is computed.
+#[test]
+fn masks_are_handed_on_one_batch_at_a_time() {
+    let clips = vec![bars(), bars(), bars()];
+    let log = std::cell::RefCell::new(Vec::new());
+    let correction = Correction::of(&clips).model(Model::NeuralIltFast).correct(0).pixel_nm(8.0);
+    let mut watch = |event: lithoburn::engine::Event| {
+        if event.phase == lithoburn::engine::Phase::Optimize {
+            log.borrow_mut().push("computed");
+        }
+        true
+    };
+    let run = correction.device("cpu").batch(2).run_each(false, &mut watch, &mut |_| {
+        log.borrow_mut().push("taken");
+        Ok(())
+    });
+    run.expect("runs");
+    assert_eq!(log.into_inner(), ["computed", "taken", "taken", "computed", "taken"]);
+}
+
+#[test]
+fn settings_that_fit_nothing_are_errors_that_name_them() {
+    let design = bars();
+    let wide = Layout::new("wide", vec![Polygon::rectangle(0.0, 0.0, 9000.0, 80.0)]);
+    let pixels = |pixel: f64| quick(&design).pixel_nm(pixel).run().map(|_| ());
+    let cases = [
+        (pixels(f64::NAN), "pixel must be more than 0 nm"),
+        (pixels(-1.0), "got -1"),
+        (quick(&design).band(-2.0).run().map(|_| ()), "PV band"),
+        (quick(&design).batch(0).run().map(|_| ()), "batch"),
+        (quick(&design).device("abacus").run().map(|_| ()), "abacus"),
+        (quick(&design).devices(Vec::<String>::new()).run().map(|_| ()), "no device"),
+        (quick(&design).weights("nowhere").run().map(|_| ()), "nowhere"),
+        (quick(&design).tile_nm(2048.0).run().map(|_| ()), "Library"),
+        (
+            quick(&design).kernels_file("nowhere.safetensors").run().map(|_| ()),
+            "nowhere.safetensors",
+        ),
+        (quick(&wide).run().map(|_| ()), "9000"),
+        (
+            quick(&design).style(MaskStyle::Manhattan { shots: 0 }).run().map(|_| ()),
+            "1 shot or more",
+        ),
+    ];
+    for (found, expected) in cases {
+        let error = found.expect_err(expected).to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
