@@ -43,6 +43,18 @@ fn a_configured_resist_is_the_one_that_is_measured() {
     assert!(printed(&other) < printed(&usual), "{} vs {}", printed(&other), printed(&usual));
 }
 
+/// One to six steps once ended on pixels of 4 or 8 nm, of which the network's own mask has finer ones.
+#[test]
+fn masks_of_few_steps_are_no_coarser_than_those_of_none() {
+    let design = bars();
+    let pixel = |steps: usize| {
+        let mask = quick(&design).pixel_nm(4.0).correct(steps).run().expect("runs");
+        mask.raster().pixel_nm
+    };
+    let alone = pixel(0);
+    assert!(pixel(1) <= alone && pixel(3) <= alone, "{alone} nm, {} nm, {} nm", pixel(1), pixel(3));
+}
+
 /// Memory holds a batch: each mask is handed on before the next is computed.
 #[test]
 fn masks_are_handed_on_one_batch_at_a_time() {

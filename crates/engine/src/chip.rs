@@ -71,6 +71,31 @@ pub(crate) fn around(extent: Bounds) -> Bounds {
     Bounds { min: extent.min.map(|v| v - EDGE_NM), max: extent.max.map(|v| v + EDGE_NM) }
 }
 
+/// The halo of tiles of `field_nm`: the one that was asked for, or [`auto_halo_nm`].
+///
+/// # Errors
+///
+/// [`EngineError::Setting`] if it leaves no core of whole strides.
+pub(crate) fn halo_of(field_nm: f64, asked_nm: Option<f64>) -> Result<f64, EngineError> {
+    let halo = asked_nm.unwrap_or_else(|| auto_halo_nm(field_nm));
+    let core_nm = field_nm - 2.0 * halo;
+    let steps = core_nm / STRIDE_NM;
+    if halo >= 0.0 && steps >= 1.0 && (steps - steps.round()).abs() < 1e-9 {
+        return Ok(halo);
+    }
+    Err(EngineError::Setting(match asked_nm {
+        Some(_) => format!(
+            "a halo of {halo} nm leaves a core of {core_nm} nm of a tile of {field_nm} nm; expected a multiple of {STRIDE_NM} nm, the \
+             stride of the networks"
+        ),
+        None => format!(
+            "a tile of {field_nm} nm has no core that is a multiple of {STRIDE_NM} nm, the stride of the networks, between halos of \
+             {halo} nm: expected a --tile of {} nm or a multiple of {STRIDE_NM} nm above it",
+            2.0 * halo + STRIDE_NM
+        ),
+    }))
+}
+
 /// The tiles that cover a layout with halos of `halo_nm`; none takes [`auto_halo_nm`].
 ///
 /// # Errors
@@ -88,22 +113,7 @@ pub(crate) fn grid(
         ));
     }
     let field_nm = setup.kernels.period_nm;
-    let halo = halo_nm.unwrap_or_else(|| auto_halo_nm(field_nm));
-    let core_nm = field_nm - 2.0 * halo;
-    let steps = core_nm / STRIDE_NM;
-    if !(halo >= 0.0 && steps >= 1.0 && (steps - steps.round()).abs() < 1e-9) {
-        return Err(EngineError::Setting(match halo_nm {
-            Some(_) => format!(
-                "a halo of {halo} nm leaves a core of {core_nm} nm of a tile of {field_nm} nm; expected a multiple of {STRIDE_NM} nm, \
-                 the stride of the networks"
-            ),
-            None => format!(
-                "a tile of {field_nm} nm has no core that is a multiple of {STRIDE_NM} nm, the stride of the networks, between halos of \
-                 {halo} nm: expected a --tile of {} nm or a multiple of {STRIDE_NM} nm above it",
-                2.0 * halo + STRIDE_NM
-            ),
-        }));
-    }
+    let halo = halo_of(field_nm, halo_nm)?;
     let extent = around(library.extent());
     let grid = TileGrid::cover_library(library, extent, field_nm, halo, setup.pixel_nm)?;
     let whole = grid.whole();

@@ -7,7 +7,7 @@ mod metrics;
 mod unprinted;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use lithoburn_layout::{Bounds, Raster};
+use lithoburn_layout::{Bounds, Frame, Raster};
 use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
 use lithoburn_litho::window::{EDGE_SEARCH_NM, EdgeErrors, Image};
 use lithoburn_litho::{
@@ -33,6 +33,21 @@ pub struct Evaluation {
     pub sites: Vec<(EpeSite, EpeFinding)>,
     /// Shapes of the design of which the nominal print has nothing, in nm from the field's corner.
     pub unprinted: Vec<Bounds>,
+}
+
+/// One field with all its images.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    /// Its place.
+    pub frame: Frame,
+    /// Of a tile what it answers for, its core: least x and y, greatest x and y, in nm from the frame's corner.
+    pub core_nm: Option<[f64; 4]>,
+    /// What should print.
+    pub target: Raster,
+    /// What is exposed.
+    pub mask: Raster,
+    /// How it prints.
+    pub evaluation: Evaluation,
 }
 
 /// Measures masks against targets.

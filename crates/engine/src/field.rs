@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::EngineError;
 use crate::devices::team::Team;
-use crate::evaluate::{Evaluation, Evaluator};
+use crate::evaluate::{Evaluator, Shown};
 use crate::event::{Event, Phase};
 use crate::mask::Mask;
 use crate::proposer::Proposer;
@@ -29,21 +29,6 @@ pub(crate) struct Field<'a> {
     pub device: &'a Chosen,
     /// Devices that compute the model's network, instead of the device.
     pub team: Option<&'a Team>,
-}
-
-/// One field with all its images.
-#[derive(Clone, Debug)]
-pub(crate) struct Shown {
-    /// Its place.
-    pub frame: Frame,
-    /// Of a tile what it answers for, its core: least x and y, greatest x and y, in nm from the frame's corner.
-    pub core_nm: Option<[f64; 4]>,
-    /// What should print.
-    pub target: Raster,
-    /// What is exposed.
-    pub mask: Raster,
-    /// How it prints.
-    pub evaluation: Evaluation,
 }
 
 /// A layout on its field.

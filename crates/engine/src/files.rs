@@ -8,7 +8,7 @@ use lithoburn_litho::metrics::EpeFinding;
 use lithoburn_pictures::{Scene, SiteMark, draw};
 
 use crate::EngineError;
-use crate::field::Shown;
+use crate::evaluate::Shown;
 use crate::report::Report;
 use crate::tiles::folder::Folder;
 

@@ -5,8 +5,7 @@ use std::path::Path;
 use lithoburn_layout::{Frame, Layout, Polygon, Raster, gds, png, write_whole};
 
 use crate::EngineError;
-use crate::evaluate::{Evaluation, Metrics};
-use crate::field::Shown;
+use crate::evaluate::{Evaluation, Metrics, Shown};
 use crate::files;
 use crate::report::Report;
 use crate::style::MASK_LAYER;

@@ -200,6 +200,7 @@ fn course<'a>(
         }
         None => (),
         Some(tile_nm) if (field_nm - tile_nm).abs() > 1e-6 => {
+            chip::halo_of(tile_nm, correction.halo_nm)?;
             // The optics of another field: their reach is what both periods hold.
             let ambit_nm = field_nm.min(tile_nm) / 2.0;
             setup.kernels = setup.kernels.within_ambit(ambit_nm, tile_nm)?;
