@@ -212,7 +212,6 @@ fn two_bars_centimetres_apart_are_a_handful_of_tiles() {
     let report = run(infer(&file, &out, &["--device", "cpu", "--pixel", "8"]));
     assert!(report["fields"].as_u64() <= Some(24), "{report}");
     assert!(report["chip"]["empty"].as_u64() > Some(1_000_000_000), "{report}");
-    assert_eq!(report["chip"]["unique"].as_u64(), report["fields"].as_u64().map(|n| n.div_ceil(2)));
     // Their masks are where they are.
     let mask = Layout::read(&out.join("mask.gds"), &ReadOptions::default()).expect("ours");
     let far = mask.polygons.iter().filter(|p| p.bounds().min[0] > 25_999_000.0).count();

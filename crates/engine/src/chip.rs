@@ -11,7 +11,6 @@ mod picture;
 mod solve;
 
 use lithoburn_layout::{Bounds, Library, TileGrid, png, write_whole};
-use lithoburn_models::kernels_sha256;
 use lithoburn_pictures::whole::{self, Whole};
 use lithoburn_pool::{Plan, memory};
 
@@ -71,6 +70,23 @@ pub(crate) fn around(extent: Bounds) -> Bounds {
     Bounds { min: extent.min.map(|v| v - EDGE_NM), max: extent.max.map(|v| v + EDGE_NM) }
 }
 
+/// Whether the coordinates of a mask fit its file.
+fn fits_file(setup: &Setup, library: &Library, grid: &TileGrid) -> Result<(), EngineError> {
+    let whole = grid.whole();
+    let (bounds, unit_nm) = (whole.bounds(), setup.style.unit_nm(&whole));
+    let farthest_nm =
+        bounds.min.iter().chain(&bounds.max).fold(0.0, |most: f64, v| most.max(v.abs()));
+    if farthest_nm / unit_nm >= f64::from(i32::MAX) {
+        let Bounds { min, max } = library.stray();
+        return Err(EngineError::Setting(format!(
+            "a mask that reaches to {farthest_nm:.0} nm does not fit a file of 32 bits of {unit_nm} nm; the shape furthest from the \
+             others is at x {} to {}, y {} to {} nm: cut the layout, or choose --style pixels",
+            min[0], max[0], min[1], max[1]
+        )));
+    }
+    Ok(())
+}
+
 /// The halo of tiles of `field_nm`: the one that was asked for, or [`auto_halo_nm`].
 ///
 /// # Errors
@@ -116,18 +132,7 @@ pub(crate) fn grid(
     let halo = halo_of(field_nm, halo_nm)?;
     let extent = around(library.extent());
     let grid = TileGrid::cover_library(library, extent, field_nm, halo, setup.pixel_nm)?;
-    let whole = grid.whole();
-    let (bounds, unit_nm) = (whole.bounds(), setup.style.unit_nm(&whole));
-    let farthest_nm =
-        bounds.min.iter().chain(&bounds.max).fold(0.0, |most: f64, v| most.max(v.abs()));
-    if farthest_nm / unit_nm >= f64::from(i32::MAX) {
-        let Bounds { min, max } = library.stray();
-        return Err(EngineError::Setting(format!(
-            "a mask that reaches to {farthest_nm:.0} nm does not fit a file of 32 bits of {unit_nm} nm; the shape furthest from the \
-             others is at x {} to {}, y {} to {} nm: cut the layout, or choose --style pixels",
-            min[0], max[0], min[1], max[1]
-        )));
-    }
+    fits_file(setup, library, &grid)?;
     Ok(grid)
 }
 
@@ -216,7 +221,8 @@ impl Chip<'_> {
     fn report(&self, built: &Built, flow: &Flow, ran: Ran<Built>) -> Result<Report, EngineError> {
         let (setup, measured) = (self.setup, self.measure);
         let names: Vec<&str> = self.lanes.iter().map(|lane| lane.device.name.as_str()).collect();
-        let first = self.lanes.first().map(|lane| &lane.device);
+        let none = || EngineError::Pool("no device is left for the tiles".into());
+        let first = &self.lanes.first().ok_or_else(none)?.device;
         let load = ran.pool.members.iter().map(|m| m.making_seconds).fold(0.0, f64::max);
         let seconds = Seconds {
             rasterize: ran.drawing,
@@ -225,30 +231,16 @@ impl Chip<'_> {
             evaluate: built.seconds,
         };
         Ok(Report {
-            layout: self.library.name().to_string(),
-            model: setup.model.clone(),
-            weights_sha256: setup.weights_sha256()?,
-            surrogate: None,
             device: names.join(", "),
-            card: first.map_or_else(String::new, |device| device.card.clone()),
-            device_reason: first.map_or_else(String::new, |device| device.reason.clone()),
-            kernels: setup.kernels_name.clone(),
-            kernels_sha256: kernels_sha256(&setup.kernels),
-            period_nm: setup.kernels.period_nm,
-            pixel_nm: setup.pixel_nm,
             fields: flow.occupied.len(),
             before: measured.then_some(built.before),
             after: measured.then_some(built.after),
-            process: setup.process,
-            band: setup.band(),
-            style: setup.style,
-            rules: setup.rules,
             violations: built.violations.clone(),
             mask_is_empty: !built.open,
             unprinted: measured.then(|| built.unprinted.clone()),
             seconds,
             chip: Some(self.chip_report(built, flow, ran.pool)),
-            version: env!("CARGO_PKG_VERSION"),
+            ..setup.report(self.library.name(), first, setup.weights_sha256()?)
         })
     }
 

@@ -1,15 +1,14 @@
 //! A layout of one field: the tile that needs no others, with its mask and its images in memory.
 
-use lithoburn_layout::{Bounds, Frame, Layout, Polygon, Raster, contour, trace};
+use lithoburn_layout::{Frame, Layout, Polygon, Raster, contour, trace};
 use lithoburn_litho::LithoError;
 use lithoburn_litho::ilt::Progress;
-use lithoburn_models::kernels_sha256;
 use lithoburn_pool::Chosen;
 use rayon::prelude::*;
 
 use crate::EngineError;
 use crate::devices::team::Team;
-use crate::evaluate::{Evaluator, Shown};
+use crate::evaluate::{Evaluator, Metrics, Shown};
 use crate::event::{Event, Phase};
 use crate::mask::Mask;
 use crate::proposer::Proposer;
@@ -165,47 +164,30 @@ impl Field<'_> {
         mut seconds: Seconds,
     ) -> Result<Mask, EngineError> {
         let (setup, target) = (self.setup, &clip.target);
-        let (before, after, evaluation) = timed(&mut seconds.evaluate, || {
-            let mut before = evaluator.evaluate(target, target, 0)?.metrics;
-            let evaluation = evaluator.evaluate(&drawn.mask, target, 0)?;
-            let mut after = evaluation.metrics;
+        let mut before = Metrics::default();
+        let evaluation = timed(&mut seconds.evaluate, || {
+            before = evaluator.evaluate(target, target, 0)?.metrics;
             before.measure_mask(target);
-            after.measure_mask(&drawn.mask);
-            after.shots = drawn.shots.unwrap_or(after.shots);
-            Ok::<_, EngineError>((before, after, evaluation))
+            let mut found = evaluator.evaluate(&drawn.mask, target, 0)?;
+            found.metrics.measure_mask(&drawn.mask);
+            found.metrics.shots = drawn.shots.unwrap_or(found.metrics.shots);
+            Ok::<_, EngineError>(found)
         })?;
-        let origin_nm = drawn.frame.origin_nm;
+        let places: Vec<Place> = evaluation.unprinted.iter().map(|&bounds| bounds.into()).collect();
         let violations = setup.rules.map_or(Vec::new(), |rules| rules.check(&drawn.mask));
-        let mut unprinted =
-            Unprinted { resolution_nm: evaluator.resolution_nm(), ..Unprinted::default() };
-        let places: Vec<Place> =
-            evaluation.unprinted.iter().map(|&bounds: &Bounds| bounds.into()).collect();
-        unprinted.add(&places, clip.frame.origin_nm);
         let report = Report {
-            layout: clip.layout.name.clone(),
-            model: setup.model.clone(),
-            weights_sha256: proposer.weights_hash.clone(),
             surrogate: proposer.usage(),
-            device: self.device.name.clone(),
-            card: self.device.card.clone(),
-            device_reason: self.device.reason.clone(),
-            kernels: setup.kernels_name.clone(),
-            kernels_sha256: kernels_sha256(&setup.kernels),
-            period_nm: setup.kernels.period_nm,
-            pixel_nm: setup.pixel_nm,
-            fields: 1,
             before: Some(before),
-            after: Some(after),
-            process: setup.process,
-            band: setup.band(),
-            style: setup.style,
-            rules: setup.rules,
-            violations: placed(violations, origin_nm),
+            after: Some(evaluation.metrics),
+            violations: placed(violations, drawn.frame.origin_nm),
             mask_is_empty: drawn.mask.data.iter().all(|&v| v < 0.5),
-            unprinted: Some(unprinted),
+            unprinted: Some(Unprinted::of(
+                &places,
+                clip.frame.origin_nm,
+                evaluator.resolution_nm(),
+            )),
             seconds,
-            chip: None,
-            version: env!("CARGO_PKG_VERSION"),
+            ..setup.report(&clip.layout.name, self.device, proposer.weights_hash.clone())
         };
         let (frame, target, mask) = (clip.frame, clip.target, drawn.mask);
         let shown = Shown { frame, core_nm: None, target, mask, evaluation };

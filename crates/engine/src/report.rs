@@ -99,6 +99,13 @@ pub struct Place {
 }
 
 impl Unprinted {
+    /// The shapes of one field.
+    pub(crate) fn of(shapes: &[Place], origin_nm: [f64; 2], resolution_nm: f64) -> Self {
+        let mut found = Self { resolution_nm, ..Self::default() };
+        found.add(shapes, origin_nm);
+        found
+    }
+
     /// Adds shapes, moved from their field to the layout.
     pub(crate) fn add(&mut self, shapes: &[Place], origin_nm: [f64; 2]) {
         self.shapes += shapes.len();

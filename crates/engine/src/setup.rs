@@ -6,10 +6,12 @@ use lithoburn_layout::{Coverage, MaskRules, TileGrid};
 use lithoburn_litho::loss::PrintLoss;
 use lithoburn_litho::{KernelSet, Process};
 use lithoburn_models::kernels_sha256;
+use lithoburn_pool::Chosen;
 use sha2::{Digest, Sha256};
 
 use crate::EngineError;
 use crate::model::ModelSettings;
+use crate::report::{Report, Seconds};
 use crate::style::MaskStyle;
 use crate::surrogate::weights_sha256;
 use crate::tiles::journal::Key;
@@ -51,6 +53,36 @@ impl Setup {
         let loss = PrintLoss::default();
         let (resist, band) = (self.process.resist, self.band.unwrap_or(loss.band));
         PrintLoss { resist, band, ..loss }
+    }
+
+    /// The report of a run of one field on a device, of which nothing is measured yet.
+    pub(crate) fn report(&self, layout: &str, device: &Chosen, weights: Option<String>) -> Report {
+        Report {
+            layout: layout.into(),
+            model: self.model.clone(),
+            weights_sha256: weights,
+            surrogate: None,
+            device: device.name.clone(),
+            card: device.card.clone(),
+            device_reason: device.reason.clone(),
+            kernels: self.kernels_name.clone(),
+            kernels_sha256: kernels_sha256(&self.kernels),
+            period_nm: self.kernels.period_nm,
+            pixel_nm: self.pixel_nm,
+            fields: 1,
+            before: None,
+            after: None,
+            process: self.process,
+            band: self.band(),
+            style: self.style,
+            rules: self.rules,
+            violations: Vec::new(),
+            mask_is_empty: false,
+            unprinted: None,
+            seconds: Seconds::default(),
+            chip: None,
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     /// SHA-256 of the weights, if the model has some.

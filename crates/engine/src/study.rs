@@ -213,7 +213,9 @@ impl Study {
                 if devices == 1 {
                     alone = Some(found.rate);
                 }
-                found.compare(alone);
+                if kind != Kind::Simulated {
+                    found.compare(alone);
+                }
                 let hourly = self.price_per_hour.map(|price| price * devices as f64);
                 found.price_per_1000 = hourly.map(|price| price * 1000.0 / found.rate / 3600.0);
                 findings.measurements.push(found);

@@ -78,7 +78,7 @@ mod tests {
             (y0..y1).for_each(|y| inside[y * N + x0..y * N + x1].fill(true));
         };
         // Two within the field, one whose middle is another field's, one that goes through.
-        [[12, 12, 18, 18], [24, 24, 28, 30], [0, 2, 6, 9], [0, 34, N, 36]]
+        [[12, 12, 18, 18], [24, 24, 28, 30], [0, 2, 4, 9], [0, 34, N, 36]]
             .into_iter()
             .for_each(&mut fill);
         let mut print = vec![false; N * N];

@@ -52,9 +52,10 @@ pub(super) fn measure(study: &Study, growth: Growth, devices: usize) -> Measurem
         images: tasks,
         seconds: found.seconds,
         rate: tasks as f64 / found.seconds,
-        speedup: None,
+        // One device alone is arithmetic: it sleeps.
+        speedup: Some(found.speedup),
         predicted: devices as f64,
-        efficiency: None,
+        efficiency: Some(found.efficiency),
         latency: worst,
         utilisation: found.report.members.iter().map(|m| m.utilisation).collect(),
         memory: vec![None; devices],
