@@ -181,7 +181,11 @@ fn wrong_input_is_one_clear_line() {
         (write("notes.txt", b"hello"), vec![], ".gds, .glp or .png"),
         (write("nothing.glp", b"CELL A PRIME\nENDMSG\n"), vec![], "no polygons"),
         (write("flat.glp", b"CELL A PRIME\n RECT N M1 0 0 0 10\nENDMSG\n"), vec![], "no area"),
-        (write("huge.glp", b"CELL A PRIME\n RECT N M1 0 0 40000 80\nENDMSG\n"), vec![], "--tile"),
+        (
+            write("huge.glp", b"CELL A PRIME\n RECT N M1 0 0 40000 80\nENDMSG\n"),
+            vec!["--shots", "10"],
+            "leave out --shots",
+        ),
         (PathBuf::from(EXAMPLE), vec!["--device", "cuda:99"], "cuda:99"),
         (PathBuf::from(EXAMPLE), vec!["--pixel", "3"], "whole number"),
         (PathBuf::from(EXAMPLE), vec!["--pixel", "0"], "--pixel"),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use lithoburn_layout::{Layout, LayoutError, Library, TileGrid};
+use lithoburn_layout::{Layout, Library, TileGrid};
 use lithoburn_pool::Chosen;
 
 use super::{Correction, Design};
@@ -16,7 +16,7 @@ use crate::field::Field;
 use crate::mask::Mask;
 use crate::report::Report;
 use crate::setup::Setup;
-use crate::style::MaskFormat;
+use crate::style::{MaskFormat, MaskStyle};
 use crate::tiles::folder::Folder;
 use crate::tiles::occupied::Occupied;
 
@@ -194,9 +194,11 @@ fn course<'a>(
     let fits = width_nm <= field_nm && height_nm <= field_nm;
     match correction.tile_nm {
         None if fits => return Ok(Course::Fields(Cow::Owned(vec![library.flatten()?]))),
-        // A shot budget is for one field.
-        None if matches!(setup.style, crate::MaskStyle::Manhattan { .. }) => {
-            return Err(LayoutError::TooLarge { width_nm, height_nm, field_nm }.into());
+        None if matches!(setup.style, MaskStyle::Manhattan { .. }) => {
+            return Err(EngineError::Setting(format!(
+                "a shot budget is for one field of {field_nm:.0} nm, and the layout is {width_nm:.0} x {height_nm:.0} nm: leave out \
+                 --shots"
+            )));
         }
         None => (),
         Some(tile_nm) if (field_nm - tile_nm).abs() > 1e-6 => {
