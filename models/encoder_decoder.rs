@@ -20,7 +20,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{CHANNELS, within};
 use crate::kernel::Kernel;
-use crate::program::{Chain, Layer, LayerKind, run};
+use crate::program::{Layer, LayerChain, LayerKind, run};
 use crate::unet::conv3;
 
 /// Halvings, of images that are 1024 pixels at least then.
@@ -92,7 +92,7 @@ impl EncoderDecoderConfig {
 }
 
 impl ConvStack {
-    fn chain(&self, chain: &mut Chain, name: &str) {
+    fn chain(&self, chain: &mut LayerChain, name: &str) {
         chain.convolve(&format!("{name}.first"), &self.first, true);
         for (i, conv) in self.refine.iter().enumerate() {
             chain.convolve(&format!("{name}.refine.{i}"), conv, true);
@@ -117,7 +117,7 @@ impl EncoderDecoder {
         name: &str,
         kernel: &mut dyn FnMut(&Conv2d) -> Kernel,
     ) -> Vec<Layer> {
-        let mut chain = Chain::new(kernel);
+        let mut chain = LayerChain::new(kernel);
         chain.push("enter", LayerKind::Enter);
         for (i, stage) in self.down.iter().enumerate() {
             let path = format!("{name}.down.{i}");

@@ -31,7 +31,7 @@ use serde::Serialize;
 use crate::head::{Head, MaskNetwork};
 use crate::program::Program;
 
-pub use cost::{LayerCost, Need, costs};
+pub use cost::{LayerCost, StageNeed, costs};
 pub use offloaded::Offloaded;
 pub use pipelined::{PipelineTerms, Pipelined};
 pub use sharded::{ShardTerms, Sharded};

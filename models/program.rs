@@ -76,12 +76,12 @@ pub struct Activations {
 }
 
 /// Makes the layers of a network, given what to make of its convolutions.
-pub(crate) struct Chain<'a> {
+pub(crate) struct LayerChain<'a> {
     kernel: &'a mut dyn FnMut(&Conv2d) -> Kernel,
     layers: Vec<Layer>,
 }
 
-impl<'a> Chain<'a> {
+impl<'a> LayerChain<'a> {
     pub(crate) fn new(kernel: &'a mut dyn FnMut(&Conv2d) -> Kernel) -> Self {
         Self { kernel, layers: Vec::new() }
     }

@@ -19,7 +19,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{CHANNELS, within};
 use crate::kernel::Kernel;
-use crate::program::{Chain, Layer, LayerKind, run};
+use crate::program::{Layer, LayerChain, LayerKind, run};
 
 /// Shape of the U-Net.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct UNetConfig {
 
 /// Two 3×3 convolutions, each with a ReLU.
 #[derive(Module, Debug)]
-pub struct Block {
+pub struct DoubleConv {
     conv1: Conv2d,
     conv2: Conv2d,
 }
@@ -42,13 +42,13 @@ pub struct Block {
 /// The network: `[batch, 1, height, width]` to logits of the same shape.
 #[derive(Module, Debug)]
 pub struct UNet {
-    down1: Block,
-    down2: Block,
-    down3: Block,
-    down4: Block,
-    up3: Block,
-    up2: Block,
-    up1: Block,
+    down1: DoubleConv,
+    down2: DoubleConv,
+    down3: DoubleConv,
+    down4: DoubleConv,
+    up3: DoubleConv,
+    up2: DoubleConv,
+    up1: DoubleConv,
     last: Conv2d,
 }
 
@@ -70,7 +70,7 @@ impl UNetConfig {
     /// A network with random weights.
     pub fn init(&self, device: &Device) -> UNet {
         let w = self.width;
-        let block = |from: usize, to: usize| Block {
+        let block = |from: usize, to: usize| DoubleConv {
             conv1: conv3(from, to, device),
             conv2: conv3(to, to, device),
         };
@@ -103,8 +103,8 @@ pub(crate) fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
     Kernel::of(conv).convolved(x)
 }
 
-impl Block {
-    fn chain(&self, chain: &mut Chain, name: &str) {
+impl DoubleConv {
+    fn chain(&self, chain: &mut LayerChain, name: &str) {
         chain.convolve(&format!("{name}.conv1"), &self.conv1, true);
         chain.convolve(&format!("{name}.conv2"), &self.conv2, true);
     }
@@ -128,7 +128,7 @@ impl UNet {
         name: &str,
         kernel: &mut dyn FnMut(&Conv2d) -> Kernel,
     ) -> Vec<Layer> {
-        let mut chain = Chain::new(kernel);
+        let mut chain = LayerChain::new(kernel);
         let path = |part: &str| format!("{name}.{part}");
         chain.push("enter", LayerKind::Enter);
         let downs = [(&self.down1, "down1"), (&self.down2, "down2"), (&self.down3, "down3")];
@@ -177,7 +177,7 @@ mod tests {
         let net = UNetConfig::new().with_width(3).with_last_side(3).init(&device);
         let wave: Vec<f32> = (0..2 * 16 * 24).map(|i| (i as f32 * 0.61).sin()).collect();
         let x = Tensor::<1>::from_floats(wave.as_slice(), &device).reshape([2, 1, 16, 24]);
-        let block = |block: &Block, x| relu(block.conv2.forward(relu(block.conv1.forward(x))));
+        let block = |block: &DoubleConv, x| relu(block.conv2.forward(relu(block.conv1.forward(x))));
         let pool =
             |x: &Tensor<4>| max_pool2d(x.clone(), MaxPoolOptions::new([2, 2]).with_stride([2, 2]));
         let up = |x: Tensor<4>| {

@@ -98,7 +98,7 @@ pub fn operations(kind: &LayerKind, before: &Extent) -> f64 {
 
 /// Memory that some consecutive layers need, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Need {
+pub struct StageNeed {
     /// Their weights.
     pub weights: u64,
     /// Images while they work, at most; what enters is among them.
@@ -121,11 +121,11 @@ impl Program {
     }
 
     /// Memory that a range of layers needs for images `[batch, 1, height, width]` in a precision.
-    pub fn need(&self, range: Range<usize>, images: [usize; 4], precision: DType) -> Need {
+    pub fn need(&self, range: Range<usize>, images: [usize; 4], precision: DType) -> StageNeed {
         let (extents, size) = (self.extents(images), precision.size() as u64);
         let working = |i: usize| extents[i].working(&self.layers[i].kind) as u64;
         let weights: u64 = self.layers[range.clone()].iter().map(|l| l.weight_count() as u64).sum();
-        Need {
+        StageNeed {
             weights: weights * size,
             working: range.clone().map(working).max().unwrap_or(0) * size,
             input: extents[range.start].values() as u64 * size,

@@ -64,7 +64,7 @@ pub struct Ways {
 }
 
 /// What is split: the image, then the skips.
-type Split = Vec<bool>;
+type SplitState = Vec<bool>;
 
 struct Planner<'a> {
     ranks: usize,
@@ -83,14 +83,14 @@ pub fn ways(
 ) -> Ways {
     let planner = Planner { ranks, bytes: precision.size() as f64, speeds };
     let extents = program.extents(images);
-    let mut frontier: HashMap<Split, (f64, Vec<Act>)> =
+    let mut frontier: HashMap<SplitState, (f64, Vec<Act>)> =
         HashMap::from([(vec![false], (0.0, Vec::new()))]);
     let mut alone_seconds = 0.0;
     for (i, layer) in program.layers.iter().enumerate() {
         let before = &extents[i];
         alone_seconds += planner.compute(&layer.kind, before);
         let grouped = matches!(program.layers.get(i + 1).map(|l| &l.kind), Some(LayerKind::Unfold));
-        let mut next: HashMap<Split, (f64, Vec<Act>)> = HashMap::new();
+        let mut next: HashMap<SplitState, (f64, Vec<Act>)> = HashMap::new();
         for (split, (seconds, acts)) in &frontier {
             for choice in planner.choices(i, &layer.kind, before, split, grouped) {
                 let total = seconds + choice.seconds;
@@ -110,7 +110,7 @@ pub fn ways(
 
 struct Choice {
     acts: Vec<Act>,
-    split: Split,
+    split: SplitState,
     seconds: f64,
 }
 
@@ -137,7 +137,7 @@ impl Planner<'_> {
         i: usize,
         kind: &LayerKind,
         before: &Extent,
-        split: &Split,
+        split: &SplitState,
         grouped: bool,
     ) -> Vec<Choice> {
         match kind {
@@ -150,7 +150,13 @@ impl Planner<'_> {
         }
     }
 
-    fn locals(&self, i: usize, kind: &LayerKind, before: &Extent, split: &Split) -> Vec<Choice> {
+    fn locals(
+        &self,
+        i: usize,
+        kind: &LayerKind,
+        before: &Extent,
+        split: &SplitState,
+    ) -> Vec<Choice> {
         let (mut split, mut acts) = (split.clone(), Vec::new());
         let share = if split[0] { self.ranks as f64 } else { 1.0 };
         let mut seconds = self.compute(kind, before) / share;
@@ -171,7 +177,7 @@ impl Planner<'_> {
         i: usize,
         kind: &LayerKind,
         before: &Extent,
-        split: &Split,
+        split: &SplitState,
         made: usize,
     ) -> Vec<Choice> {
         let whole = self.compute(kind, before);
@@ -203,7 +209,13 @@ impl Planner<'_> {
     }
 
     /// Both images have to be of the same kind; slicing is free.
-    fn joins(&self, i: usize, kind: &LayerKind, before: &Extent, split: &Split) -> Vec<Choice> {
+    fn joins(
+        &self,
+        i: usize,
+        kind: &LayerKind,
+        before: &Extent,
+        split: &SplitState,
+    ) -> Vec<Choice> {
         let (whole, depth) = (self.compute(kind, before), split.len());
         let waiting = before.skips.last().copied().unwrap_or_default();
         let (image, skip) = (split[0], split[depth - 1]);

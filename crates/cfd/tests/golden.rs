@@ -1,16 +1,9 @@
-//! Tables of published and computed values, in a folder beside the repository or where `LITHOBURN_REFERENCE` says.
+//! Tables of published and computed values, among the reference data.
 
-use std::path::{Path, PathBuf};
+use lithoburn_testing::reference;
 
-/// Contents of a golden table, or `None` with a word if the tables are not there.
+/// Contents of a golden table; without it, the test says that it is skipped.
 pub(crate) fn table(name: &str) -> Option<String> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let root = std::env::var_os("LITHOBURN_REFERENCE").map_or_else(beside, PathBuf::from);
-    let found = [root.clone(), root.join("..").join("..").join("shared")]
-        .iter()
-        .find_map(|root| std::fs::read_to_string(root.join("golden/cfd").join(name)).ok());
-    if found.is_none() {
-        println!("skipped: no golden/cfd/{name} under {}", root.display());
-    }
-    found
+    let path = reference(&format!("golden/cfd/{name}"))?;
+    Some(std::fs::read_to_string(path).expect("a golden table"))
 }

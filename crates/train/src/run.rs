@@ -1,6 +1,6 @@
 //! A training run: steps, looks, validations, and where it stands.
 
-mod clock;
+mod schedule;
 mod step;
 
 use std::f64::consts::PI;
@@ -22,7 +22,7 @@ use crate::labels::{self, LabelMaker, Labels};
 use crate::objective::{IMAGE_PIXEL_NM, Objective};
 use crate::values::{each_value, restored, values_of};
 use crate::{ClipSource, ClipStream, End, News, Record, TrainConfig, TrainError, Trained, scalar};
-use clock::Clock;
+use schedule::Schedule;
 use step::{Station, StepResult};
 
 /// Steps between looks at the loss: a look waits for the device.
@@ -81,7 +81,7 @@ struct TrainingRun<'a, N> {
     state: RunState,
     /// The trained modules of a former run.
     former: Vec<Trainee>,
-    clock: Clock,
+    schedule: Schedule,
 }
 
 impl<'a, N: Trainable> TrainingRun<'a, N> {
@@ -93,7 +93,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         out: &'a Path,
     ) -> Result<Self, TrainError> {
         let batches = config.validation_clips.div_ceil(config.batch);
-        let mut clock = Clock::start(config.minutes, batches);
+        let mut schedule = Schedule::start(config.minutes, batches);
         let source = ClipSource::open(&config.clips, config.layouts.as_deref(), kernels.period_nm)?;
         // Burn makes first weights when they are used: in an order that devices must not change.
         let _ = each_value(&network).count();
@@ -103,11 +103,21 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         };
         let stations = devices.iter().map(station).collect::<Result<Vec<_>, TrainError>>()?;
         let (state, former) = begun(config, kernels, out)?;
-        clock.go_on_from(state.seconds);
+        schedule.go_on_from(state.seconds);
         let adam = Adam::new(AdamTerms::default());
         let adversary = None;
-        let run =
-            Self { config, out, source, stations, network, adam, adversary, state, former, clock };
+        let run = Self {
+            config,
+            out,
+            source,
+            stations,
+            network,
+            adam,
+            adversary,
+            state,
+            former,
+            schedule,
+        };
         run.resumed()
     }
 
@@ -138,11 +148,11 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         let clip = move |i| source.clip(false, seed, i, field, IMAGE_PIXEL_NM);
         let stream = ClipStream::start((self.state.step * batch) as u64, batch, clip);
         while self.state.step < self.config.steps {
-            let (since, steps) = (self.clock.now(), self.config.steps);
-            let share = self.clock.share(self.state.step, steps, &mut self.state.compiling);
+            let (since, steps) = (self.schedule.now(), self.config.steps);
+            let share = self.schedule.share(self.state.step, steps, &mut self.state.compiling);
             let ends = self.state.step + 1 == steps || share >= 1.0;
             let found = self.step(stream.next_batch(), share)?;
-            self.clock.stepped(since);
+            self.schedule.stepped(since);
             self.state.step += 1;
             if let Some(end) = self.after_step(found, ends, watch)? {
                 return self.ended(end);
@@ -163,7 +173,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         if !(step.is_multiple_of(LOOK_EVERY) || EARLY_LOOKS.contains(&step) || validates) {
             return Ok(None);
         }
-        self.state.seconds = self.clock.now();
+        self.state.seconds = self.schedule.now();
         let (record, better) = self.look(found, validates)?;
         let samples = match better {
             true => self.stations[0].objective.samples(&self.network.valid(), SAMPLES)?,
@@ -200,7 +210,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         let maker =
             LabelMaker::new(self.config, &self.source, settings, size, kernels, device, self.out)?;
         let mut stopped = false;
-        let due = || self.clock.labels_are_due();
+        let due = || self.schedule.labels_are_due();
         let labels = Labels::ready(&maker, wanted, &due, &mut |made| {
             stopped = !watch(News::Labels(made, wanted));
             !stopped
@@ -208,7 +218,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         if stopped {
             return Ok(false);
         }
-        self.clock.labelled();
+        self.schedule.labelled();
         let share = self.config.batch / 2;
         let (count, done) = (labels.len() as u64, self.state.adversarial);
         let source = self.source.clone();
@@ -251,7 +261,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
 
     /// Validates; tells whether the network is the best so far, whose weights are kept.
     fn validate(&mut self, record: &mut Record) -> Result<bool, TrainError> {
-        let since = self.clock.now();
+        let since = self.schedule.now();
         let [l2_nm2, pvb_nm2] = self.stations[0].objective.validate(&self.network.valid())?;
         (record.l2_nm2, record.pvb_nm2) = (Some(l2_nm2), Some(pvb_nm2));
         let better = self.state.best.as_ref().is_none_or(|best| l2_nm2 + pvb_nm2 < best.sum());
@@ -260,7 +270,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
             let (step, hash) = (record.step, self.save_weights()?);
             self.state.best = Some(BestValidation { step, l2_nm2, pvb_nm2, hash });
         }
-        self.clock.validated(since);
+        self.schedule.validated(since);
         Ok(better)
     }
 

@@ -24,13 +24,13 @@ pub(crate) fn each_value<M: Module>(module: &M) -> impl Iterator<Item = (ParamId
 
 /// How many numbers each parameter has.
 pub(crate) fn values_sizes<M: Module>(module: &M) -> Vec<usize> {
-    struct Sizes(Vec<usize>);
-    impl ModuleVisitor for Sizes {
+    struct ParamSizes(Vec<usize>);
+    impl ModuleVisitor for ParamSizes {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             self.0.push(param.val().shape().num_elements());
         }
     }
-    let mut sizes = Sizes(Vec::new());
+    let mut sizes = ParamSizes(Vec::new());
     module.visit(&mut sizes);
     sizes.0
 }

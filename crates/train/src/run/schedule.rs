@@ -12,7 +12,7 @@ const MOST_COMPILING: f64 = 0.25;
 const FORWARD: f64 = 1.0 / 3.0;
 
 /// What the time goes to.
-pub(super) struct Clock {
+pub(super) struct Schedule {
     start: Instant,
     /// Seconds of former runs.
     before: f64,
@@ -27,7 +27,7 @@ pub(super) struct Clock {
     validation: Option<f64>,
 }
 
-impl Clock {
+impl Schedule {
     pub(super) fn start(minutes: Option<f64>, batches: usize) -> Self {
         let limit = minutes.map(|minutes| 60.0 * minutes);
         let (start, before, step, labelled) = (Instant::now(), 0.0, 0.0, 0.0);
@@ -90,26 +90,26 @@ impl Clock {
 mod tests {
     use super::*;
 
-    fn clock(step: f64) -> Clock {
-        Clock { step, labelled: 10.0, ..Clock::start(Some(1.0), 3) }
+    fn schedule(step: f64) -> Schedule {
+        Schedule { step, labelled: 10.0, ..Schedule::start(Some(1.0), 3) }
     }
 
     /// Twelve seconds a step of a minute: the third begins at 34, and after it there is no time for a fourth.
     #[test]
     fn a_slow_step_is_the_last_that_fits_with_its_validation() {
-        let slow = clock(12.0);
+        let slow = schedule(12.0);
         // 60 - 2 · 12 - 3 · 12 / 3
         assert!(slow.by_time(23.9, 60.0, 1, &mut 0.0) < 1.0);
         assert_eq!(slow.by_time(24.0, 60.0, 2, &mut 0.0), 1.0);
         assert_eq!(slow.by_time(1e9, 60.0, 2, &mut 0.0), 1.0);
-        let known = Clock { validation: Some(30.0), ..slow };
+        let known = Schedule { validation: Some(30.0), ..slow };
         assert_eq!(known.by_time(6.0, 60.0, 2, &mut 0.0), 1.0);
     }
 
     /// While kernels compile the schedule waits, but not for more than a quarter of the time.
     #[test]
     fn the_schedule_begins_after_compiling_or_after_a_quarter_of_the_time() {
-        let (fast, mut compiling) = (clock(0.0), 0.0);
+        let (fast, mut compiling) = (schedule(0.0), 0.0);
         assert_eq!(fast.by_time(15.0, 60.0, 1, &mut compiling), 0.0);
         assert_eq!(compiling, 15.0);
         assert!(fast.by_time(41.25, 60.0, 20, &mut compiling) > 0.4);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn without_minutes_only_steps_count() {
-        let free = Clock { limit: None, ..clock(1e9) };
+        let free = Schedule { limit: None, ..schedule(1e9) };
         assert_eq!(free.share(3, 4, &mut 0.0), 0.75);
         assert!(!free.labels_are_due());
     }
