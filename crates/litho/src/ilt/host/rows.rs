@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::ilt::steps::{CornerWeight, PrintWeights, Step};
 
-/// Rows of a column's sums that are added up in a row: rounding grows no further than that.
+/// Rows that are done together, with those that their sums along columns need.
 const ROWS: usize = 32;
 
 /// 1 / (1 + exp(−x)), in operations that a compiler makes vectors of.
@@ -25,59 +25,66 @@ fn exp(x: f32) -> f32 {
     series * f32::from_bits(whole.to_bits().wrapping_add(127) << 23)
 }
 
-/// Sums over `2 reach + 1` neighbours along rows of `n`, dark beyond the ends.
-pub(super) fn sums_along_rows(image: &[f32], n: usize, reach: usize, sums: &mut [f32]) {
-    let side = 2 * reach + 1;
-    let buffers = || [vec![0.0_f32; n + 2 * reach], vec![0.0_f32; n + 2 * reach]];
-    let rows = sums.par_chunks_mut(n).zip(image.par_chunks(n)).with_min_len(8);
-    rows.for_each_init(buffers, |[runs, next], (sums, row)| {
-        runs[..reach].fill(0.0);
-        runs[reach..reach + n].copy_from_slice(row);
-        runs[reach + n..].fill(0.0);
+/// Two buffers for sums over windows.
+#[derive(Default)]
+struct Runs {
+    own: Vec<f32>,
+    next: Vec<f32>,
+}
+
+impl Runs {
+    /// Sums over `side` neighbours, `unit` numbers apart, from sums over 1, 2, 4, … of them: where all are 0, so is the sum. `own`
+    /// has `side - 1` neighbours more than `sums`.
+    fn sum(&mut self, unit: usize, side: usize, sums: &mut [f32]) {
+        let Self { own, next } = self;
+        next.resize(own.len(), 0.0);
         sums.fill(0.0);
-        // From sums over 1, 2, 4, … of them.
-        let (mut length, mut start, mut left) = (1, 0, n + 2 * reach);
+        let (mut length, mut start, mut left) = (1, 0, own.len());
         loop {
             if side & length != 0 {
-                sums.iter_mut().zip(&runs[start..]).for_each(|(sum, v)| *sum += v);
+                sums.iter_mut().zip(&own[start * unit..]).for_each(|(sum, v)| *sum += v);
                 start += length;
             }
             if 2 * length > side {
                 break;
             }
-            left -= length;
-            let pairs = runs[..left].iter().zip(&runs[length..]);
+            left -= length * unit;
+            let pairs = own[..left].iter().zip(&own[length * unit..]);
             next[..left].iter_mut().zip(pairs).for_each(|(sum, (a, b))| *sum = a + b);
-            std::mem::swap(runs, next);
+            std::mem::swap(own, next);
             length *= 2;
         }
+    }
+}
+
+/// Sums over `2 reach + 1` neighbours along rows of `n`, dark beyond the ends.
+pub(super) fn sums_along_rows(image: &[f32], n: usize, reach: usize, sums: &mut [f32]) {
+    let rows = sums.par_chunks_mut(n).zip(image.par_chunks(n)).with_min_len(8);
+    rows.for_each_init(Runs::default, |runs, (sums, row)| {
+        runs.own.resize(n + 2 * reach, 0.0);
+        runs.own[..reach].fill(0.0);
+        runs.own[reach..reach + n].copy_from_slice(row);
+        runs.own[reach + n..].fill(0.0);
+        runs.sum(1, 2 * reach + 1, sums);
     });
 }
 
-/// Hands each of some rows' sums over `2 reach + 1` neighbours along columns to `take`, from the row `first` on.
+/// Sums over `2 reach + 1` neighbours along columns, for `count` rows of `n` from the row `first` on.
 fn sums_along_columns(
     image: &[f32],
-    n: usize,
-    reach: usize,
+    (n, reach): (usize, usize),
     first: usize,
     count: usize,
-    mut take: impl FnMut(usize, &[f32]),
-) {
-    let rows = image.len() / n;
-    let row = |y: usize| &image[y * n..(y + 1) * n];
-    let mut sums = vec![0.0_f32; n];
-    for y in first.saturating_sub(reach)..(first + reach).min(rows) {
-        sums.iter_mut().zip(row(y)).for_each(|(sum, v)| *sum += v);
-    }
-    for y in first..first + count {
-        if y + reach < rows {
-            sums.iter_mut().zip(row(y + reach)).for_each(|(sum, v)| *sum += v);
-        }
-        take(y - first, &sums);
-        if y >= reach {
-            sums.iter_mut().zip(row(y - reach)).for_each(|(sum, v)| *sum -= v);
-        }
-    }
+) -> Vec<f32> {
+    let from = first.saturating_sub(reach) * n;
+    let to = image.len().min((first + count + reach) * n);
+    let mut runs = Runs::default();
+    runs.own = vec![0.0; reach.saturating_sub(first) * n];
+    runs.own.extend_from_slice(&image[from..to]);
+    runs.own.resize((count + 2 * reach) * n, 0.0);
+    let mut sums = vec![0.0; count * n];
+    runs.sum(n, 2 * reach + 1, &mut sums);
+    sums
 }
 
 /// The mask of parameters that are smoothed along rows already.
@@ -90,13 +97,10 @@ pub(super) fn soft_mask(
     let share = 1.0 / ((2 * reach + 1) * (2 * reach + 1)) as f32;
     let parts = mask.par_chunks_mut(ROWS * n).zip(window.par_chunks(ROWS * n));
     parts.enumerate().for_each(|(part, (mask, window))| {
-        let (first, count) = (part * ROWS, mask.len() / n);
-        sums_along_columns(along_rows, n, reach, first, count, |y, sums| {
-            let own = y * n..(y + 1) * n;
-            let pixels = mask[own.clone()].iter_mut().zip(&window[own]).zip(sums);
-            pixels.for_each(|((mask, window), sum)| {
-                *mask = sigmoid((sum * share - 0.5) * steepness) * window;
-            });
+        let sums = sums_along_columns(along_rows, (n, reach), part * ROWS, mask.len() / n);
+        let pixels = mask.iter_mut().zip(window).zip(&sums);
+        pixels.for_each(|((mask, window), sum)| {
+            *mask = sigmoid((sum * share - 0.5) * steepness) * window;
         });
     });
 }
@@ -122,17 +126,14 @@ pub(super) fn adam(
     let moments = mean.par_chunks_mut(ROWS * n).zip(square.par_chunks_mut(ROWS * n));
     let parts = parameters.par_chunks_mut(ROWS * n).zip(moments);
     parts.enumerate().for_each(|(part, (parameters, (mean, square)))| {
-        let (first, count) = (part * ROWS, mean.len() / n);
-        sums_along_columns(along_rows, n, reach, first, count, |y, sums| {
-            let own = y * n..(y + 1) * n;
-            let moments = mean[own.clone()].iter_mut().zip(square[own.clone()].iter_mut());
-            let pixels = parameters[own].iter_mut().zip(moments).zip(sums);
-            pixels.for_each(|((parameter, (mean, square)), sum)| {
-                let gradient = sum * share;
-                *mean = *mean * b1 + gradient * (1.0 - b1);
-                *square = *square * b2 + gradient * gradient * (1.0 - b2);
-                *parameter -= *mean * step.rate / ((*square * step.unbias).sqrt() + 1e-8);
-            });
+        let sums = sums_along_columns(along_rows, (n, reach), part * ROWS, mean.len() / n);
+        let moments = mean.iter_mut().zip(square.iter_mut());
+        let pixels = parameters.iter_mut().zip(moments).zip(&sums);
+        pixels.for_each(|((parameter, (mean, square)), sum)| {
+            let gradient = sum * share;
+            *mean = *mean * b1 + gradient * (1.0 - b1);
+            *square = *square * b2 + gradient * gradient * (1.0 - b2);
+            *parameter -= *mean * step.rate / ((*square * step.unbias).sqrt() + 1e-8);
         });
     });
 }
@@ -203,6 +204,30 @@ pub(super) fn error(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where the image is dark its sums are 0 exactly: Adam takes a whole step by whatever is left there.
+    #[test]
+    fn sums_are_those_over_a_box_and_nothing_is_left_where_it_is_dark() {
+        let (n, rows, reach) = (12, 70, 3);
+        let value =
+            |x: usize, y: usize| if y < 40 { ((x * 7 + y * 3) % 11) as f32 * 0.1 } else { 0.0 };
+        let image: Vec<f32> = (0..rows * n).map(|i| value(i % n, i / n)).collect();
+        let mut along = vec![0.0; image.len()];
+        sums_along_rows(&image, n, reach, &mut along);
+        for first in [0, 32, 64] {
+            let count = (rows - first).min(32);
+            let sums = sums_along_columns(&along, (n, reach), first, count);
+            for (i, &found) in sums.iter().enumerate() {
+                let (x, y) = (i % n, i / n + first);
+                let box_of =
+                    |v: usize, most: usize| v.saturating_sub(reach)..(v + reach + 1).min(most);
+                let expected: f32 =
+                    box_of(y, rows).flat_map(|y| box_of(x, n).map(move |x| value(x, y))).sum();
+                assert!((found - expected).abs() < 1e-5, "{found} vs {expected}");
+                assert!(expected != 0.0 || found == 0.0, "{found} in the dark");
+            }
+        }
+    }
 
     #[test]
     fn the_sigmoid_is_that_of_the_standard_library() {
