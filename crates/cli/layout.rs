@@ -108,7 +108,11 @@ fn show(args: &LayoutArgs, contents: &Contents) {
     let (format, unit) = (contents.format, contents.unit_nm);
     let unit = format!("{unit:.6}");
     let unit = unit.trim_end_matches('0').trim_end_matches('.');
-    say(false, &format!("{format}, {cells} cells, {tops} of them on top, database unit {unit} nm"));
+    let cells = match cells {
+        1 => "1 cell".into(),
+        cells => format!("{cells} cells, {tops} of them on top"),
+    };
+    say(false, &format!("{format}, {cells}, database unit {unit} nm"));
     let rows: Vec<Vec<String>> =
         contents.cells.iter().flat_map(|cell| rows(cell, args.field)).collect();
     let shown = if args.all { rows.len() } else { rows.len().min(ROWS) };

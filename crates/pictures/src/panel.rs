@@ -174,5 +174,5 @@ fn colour_bar(page: &mut Canvas, at: [f32; 2], height: f32, [full, level]: [f64;
     axis.draw(page, Side::Right, |px| [right, bottom - px]);
     let style = Style { size: 14.0, colour: MUTED, bold: false };
     let middle = (top + bottom) / 2.0;
-    page.text_upwards([right + 50.0, middle], Align::Centre, &style, "intensity / clear field");
+    page.text_upwards([right + 58.0, middle], Align::Centre, &style, "intensity / clear field");
 }

@@ -77,7 +77,11 @@ impl Whole<'_> {
             let shares = shares(&view, raster);
             panel.plot.tint(&shares, colour);
             if let Some(place) = self.worst_nm {
-                panel.plot.line(&view.frame(place), 2.4, VERMILLION);
+                // Beside the layout's border, the frame is on it.
+                let most = view.size.map(|px| px as f32 - 1.2);
+                let inside = |p: [f32; 2]| [0, 1].map(|i| p[i].min(most[i]).max(1.2));
+                let frame: Vec<[f32; 2]> = view.frame(place).into_iter().map(inside).collect();
+                panel.plot.line(&frame, 2.4, VERMILLION);
             }
             panel.scale_bar(&view, &shares);
             Ok(panel)
