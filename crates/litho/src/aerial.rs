@@ -15,11 +15,12 @@
 //! real matrices `[[re, im], [-im, re]]`.
 
 use std::f64::consts::PI;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::images::matrix;
+use crate::waves::{self, Field};
 use crate::{Corner, CornerImages, Focus, KernelSet, Kernels, LithoError, ProcessWindow};
 
 /// Most pixels on a field's side: an image then has 16 GiB.
@@ -50,6 +51,8 @@ pub struct Simulator {
 pub(crate) struct Coherent {
     pub(crate) re: Tensor<4>,
     pub(crate) im: Tensor<4>,
+    /// The same as [`waves::in_pairs`] orders them, `[2 * count, 32P²]`, where transforms fold.
+    pub(crate) pairs: Option<Tensor<2>>,
 }
 
 /// A grid of pixels on a simulator's field: the constants that lead there and back.
@@ -61,12 +64,27 @@ pub struct Sampling {
     pub pixel_nm: f64,
     /// Points along a pixel of a mask.
     pub(crate) points: usize,
+    /// Tables of folded transforms, once they were asked for; a part of a grid has none.
+    folded: Arc<OnceLock<Option<Folded>>>,
     /// Mask columns to the real basis 1, cos, sin. `[n, 2K+1]`.
     pub(crate) columns: Tensor<2>,
     /// Mask rows to complex frequencies. `[n, 2(2K+1)]`.
     pub(crate) rows: Tensor<2>,
     /// Coarse points to pixels. `[C, n]`.
     pub(crate) interpolate: Tensor<2>,
+}
+
+/// Tables of folded transforms on a grid, as [`Field`] makes them.
+#[derive(Clone, Debug)]
+pub(crate) struct Folded {
+    /// [`Field::of_mask`], once to be read by fours and once by places.
+    pub(crate) mask: [Tensor<2>; 2],
+    /// [`Field::interpolate`].
+    pub(crate) interpolate: Tensor<2>,
+    /// [`Field::along_y`].
+    pub(crate) along_y: Tensor<2>,
+    /// [`Field::collect`], and turned.
+    pub(crate) collect: [Tensor<2>; 2],
 }
 
 impl Sampling {
@@ -78,6 +96,7 @@ impl Sampling {
             size,
             pixel_nm: self.pixel_nm,
             points: self.points,
+            folded: Arc::new(OnceLock::from(None)),
             columns: self.columns.clone().narrow(0, first, size),
             rows: self.rows.clone().narrow(0, first, size),
             interpolate: self.interpolate.clone().narrow(1, first, size),
@@ -248,10 +267,35 @@ impl Simulator {
             size,
             pixel_nm,
             points,
+            folded: Arc::default(),
             columns: matrix(size, side, columns, device),
             rows: matrix(size, 2 * side, rows, device),
             interpolate: matrix(self.coarse, size, interpolate, device),
         }
+    }
+
+    /// The tables of folded transforms on a grid of this simulator, if its field and it have them.
+    pub(crate) fn folded(&self, grid: &Sampling) -> Option<Folded> {
+        let tables = || {
+            let field = Field::new(2 * self.half + 1, grid.size)?;
+            let n = grid.size;
+            let kept = |f: usize| pixel_average(f as f64, n, grid.points) / n as f64;
+            let table = |values: Vec<f32>, rows: usize| {
+                let columns = values.len() / rows;
+                Tensor::from_data(TensorData::new(values, [rows, columns]), &self.device)
+            };
+            let mask = field.of_mask(kept);
+            let collect: Tensor<2> =
+                table(field.collect(|f| self.left_by_diffusion(f)), self.coarse);
+            let turned = collect.clone().transpose() * 1.0;
+            Some(Folded {
+                mask: [table(mask.clone(), n / 4), table(mask, n / 4)],
+                interpolate: table(field.interpolate(|f| self.left_by_diffusion(f)), n / 4),
+                along_y: table(field.along_y(), n / 8),
+                collect: [collect, turned],
+            })
+        };
+        grid.folded.get_or_init(tables).clone()
     }
 
     /// The image of a mask `[batch, n, n]` on the grid `image`, in focus and out of it.
@@ -362,22 +406,32 @@ impl Simulator {
 impl Coherent {
     fn new(set: &KernelSet, device: &Device) -> Self {
         let (count, side) = (set.focus.count().max(set.defocus.count()), set.focus.side);
-        let twice = |part: fn(&Kernels) -> &[f32]| {
-            let row = |kernels: &Kernels, k: usize, u: usize| -> Vec<f32> {
-                if k >= kernels.count() {
-                    return vec![0.0; 2 * side];
-                }
-                let scale = f64::from(kernels.scales[k]).max(0.0).sqrt();
-                let row = &part(kernels)[(k * side + u) * side..][..side];
-                let scaled: Vec<f32> = row.iter().map(|&v| (f64::from(v) * scale) as f32).collect();
-                [scaled.clone(), scaled].concat()
-            };
-            let of =
-                |kernels| (0..count * side).flat_map(move |i| row(kernels, i / side, i % side));
-            let data: Vec<f32> = of(&set.focus).chain(of(&set.defocus)).collect();
+        let scaled = |kernels: &Kernels, part: fn(&Kernels) -> &[f32], at: usize| {
+            let kernel = at / (side * side);
+            if kernel >= kernels.count() {
+                return 0.0;
+            }
+            let scale = f64::from(kernels.scales[kernel]).max(0.0).sqrt();
+            (f64::from(part(kernels)[at]) * scale) as f32
+        };
+        let all = |part: fn(&Kernels) -> &[f32]| -> Vec<f32> {
+            let of = |kernels| (0..count * side * side).map(move |at| scaled(kernels, part, at));
+            of(&set.focus).chain(of(&set.defocus)).collect()
+        };
+        let (re, im) = (all(|k| &k.re), all(|k| &k.im));
+        let twice = |values: &[f32]| {
+            let data: Vec<f32> = values.chunks(side).flat_map(|row| [row, row].concat()).collect();
             Tensor::from_data(TensorData::new(data, [1, 2 * count, side, 2 * side]), device)
         };
-        Self { re: twice(|k| &k.re), im: twice(|k| &k.im) }
+        let pairs = waves::places(side).map(|places| {
+            let kernel = |k: usize| {
+                let at = |u: usize, v: usize| (k * side + u) * side + v;
+                waves::in_pairs(places, |u, v| [re[at(u, v)], im[at(u, v)]])
+            };
+            let data: Vec<f32> = (0..2 * count).flat_map(kernel).collect();
+            Tensor::from_data(TensorData::new(data, [2 * count, 32 * places * places]), device)
+        });
+        Self { re: twice(&re), im: twice(&im), pairs }
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`bake`] | a resist through its depth: exposure, bake, deprotection |
 //! | [`process`], [`resist`] | dose and focus corners; what prints |
 //! | [`images`] | images on other grids, smoothed |
+//! | `waves` | transforms at a quarter of the points: order and tables of their waves |
 //! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
 //! | [`metrics`], [`window`] | L2, PV band and EPE, as the field counts them; edges below a pixel, dose and focus latitude |
 //!
@@ -35,6 +36,7 @@ pub mod metrics;
 pub mod optics;
 pub mod process;
 pub mod resist;
+mod waves;
 pub mod window;
 
 pub use aerial::{Aerial, Sampling, Simulator, pixel_average};

@@ -1,9 +1,13 @@
 //! Steps of the descent as one operation of a GPU's backend.
 //!
 //! A step of a single clip is small, and as tensor operations it is some ninety of them: a GPU waits for the program.
-//! Here it is 19 kernels of our own, and many steps are one operation. The numbers are those of
-//! [`Simulator`], [`PrintLoss`] and `Descent` in Burn, which stay the reference and the way of the CPU.
+//! Here it is kernels of our own, and many steps are one operation. There are two forms of them: `folded` does a quarter of the
+//! arithmetic and keeps fields and images off the memory, where the field, the grid and the corners allow it; `kernels` are plain
+//! loops for all others. The numbers are those of [`crate::Simulator`], [`PrintLoss`] and `Descent` in Burn, which stay the
+//! reference and the way of the CPU.
 
+#[cfg(feature = "gpu")]
+mod folded;
 #[cfg(feature = "gpu")]
 mod kernels;
 #[cfg(feature = "gpu")]
@@ -57,6 +61,20 @@ pub(crate) struct Optics<B: Backend> {
     pub(crate) columns: FloatTensor<B>,
     pub(crate) rows: FloatTensor<B>,
     pub(crate) interpolate: FloatTensor<B>,
+}
+
+/// Tables of folded transforms ([`crate::aerial::Folded`]), or a number each where there are none.
+#[derive(ExtensionType)]
+#[extension_type(fusion: cfg(feature = "gpu"))]
+pub(crate) struct Waves<B: Backend> {
+    /// Coherent kernels by pairs of frequencies, `[2 * count, 32P²]`.
+    pub(crate) kernels: FloatTensor<B>,
+    pub(crate) mask: FloatTensor<B>,
+    pub(crate) mask_places: FloatTensor<B>,
+    pub(crate) interpolate: FloatTensor<B>,
+    pub(crate) along_y: FloatTensor<B>,
+    pub(crate) collect: FloatTensor<B>,
+    pub(crate) collect_turned: FloatTensor<B>,
 }
 
 /// One corner of the process in the loss.
@@ -132,12 +150,13 @@ pub(crate) struct Plan {
 pub(crate) trait Steps: Backend {
     /// Takes the plan's steps; `window`, `[batch, n, n]`, is where the mask may be open. The second output is the soft
     /// mask of the last step.
-    #[fusion(meta = |state, window, _, _, _| (state.clone(), window.clone()))]
+    #[fusion(meta = |state, window, _, _, _, _| (state.clone(), window.clone()))]
     fn descend(
         #[extension_type] state: State<Self>,
         window: FloatTensor<Self>,
         #[extension_type] goal: GoalImages<Self>,
         #[extension_type] optics: Optics<Self>,
+        #[extension_type] waves: Waves<Self>,
         plan: Plan,
     ) -> (State<Self>, FloatTensor<Self>);
 
@@ -147,6 +166,7 @@ pub(crate) trait Steps: Backend {
         mask: FloatTensor<Self>,
         #[extension_type] goal: GoalImages<Self>,
         #[extension_type] optics: Optics<Self>,
+        #[extension_type] waves: Waves<Self>,
         weights: PrintWeights,
         hard: bool,
     ) -> FloatTensor<Self>;
@@ -157,6 +177,7 @@ fn error_spec(
     mask: &TensorSpec,
     _goal: &GoalImagesMetadata,
     _optics: &OpticsMetadata,
+    _waves: &WavesMetadata,
     _weights: &PrintWeights,
     _hard: &bool,
 ) -> TensorSpec {
@@ -171,22 +192,31 @@ impl Steps for CubeBackend {
         window: FloatTensor<Self>,
         goal: GoalImages<Self>,
         optics: Optics<Self>,
+        waves: Waves<Self>,
         plan: Plan,
     ) -> (State<Self>, FloatTensor<Self>) {
         let [batch, _, _] = state.parameters.shape().dims::<3>();
-        let window = into_contiguous(window);
-        Bench::new(optics, batch).descend(state, &window, &goal.contiguous(), &plan)
+        let (window, goal) = (into_contiguous(window), goal.contiguous());
+        match folded::Bench::new(waves, batch, &plan.weights).filter(|_| folded::has(plan.reach)) {
+            Some(bench) => bench.descend(state, &window, &goal, &plan),
+            None => Bench::new(optics, batch).descend(state, &window, &goal, &plan),
+        }
     }
 
     fn print_errors(
         mask: FloatTensor<Self>,
         goal: GoalImages<Self>,
         optics: Optics<Self>,
+        waves: Waves<Self>,
         weights: PrintWeights,
         hard: bool,
     ) -> FloatTensor<Self> {
         let [batch, _, _] = mask.shape().dims::<3>();
-        Bench::new(optics, batch).errors(&into_contiguous(mask), &goal.contiguous(), &weights, hard)
+        let (mask, goal) = (into_contiguous(mask), goal.contiguous());
+        match folded::Bench::new(waves, batch, &weights) {
+            Some(bench) => bench.errors(&mask, &goal, &weights, hard),
+            None => Bench::new(optics, batch).errors(&mask, &goal, &weights, hard),
+        }
     }
 }
 
@@ -222,8 +252,9 @@ pub(super) fn descend(
         mean: stand.mean.into_dispatch(),
         square: stand.square.into_dispatch(),
     };
-    let (window, optics) = (window.clone().into_dispatch(), constants(optics));
-    let (state, mask) = <Dispatch as Steps>::descend(state, window, images(goal), optics, plan);
+    let (window, waves) = (window.clone().into_dispatch(), waves(optics));
+    let (goal, optics) = (images(goal), constants(optics));
+    let (state, mask) = <Dispatch as Steps>::descend(state, window, goal, optics, waves, plan);
     let after = Stand {
         parameters: Tensor::from_dispatch(state.parameters),
         mean: Tensor::from_dispatch(state.mean),
@@ -240,8 +271,9 @@ pub(super) fn errors(
     weights: PrintWeights,
     hard: bool,
 ) -> Tensor<3> {
-    let (mask, optics) = (mask.into_dispatch(), constants(optics));
-    let parts = <Dispatch as Steps>::print_errors(mask, images(goal), optics, weights, hard);
+    let (mask, goal) = (mask.into_dispatch(), images(goal));
+    let (waves, optics) = (waves(optics), constants(optics));
+    let parts = <Dispatch as Steps>::print_errors(mask, goal, optics, waves, weights, hard);
     Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
 }
 
@@ -254,6 +286,33 @@ fn constants((simulator, grid): (&Simulator, &Sampling)) -> Optics<Dispatch> {
         columns: grid.columns.clone().into_dispatch(),
         rows: grid.rows.clone().into_dispatch(),
         interpolate: grid.interpolate.clone().into_dispatch(),
+    }
+}
+
+/// The tables of folded transforms.
+fn waves((simulator, grid): (&Simulator, &Sampling)) -> Waves<Dispatch> {
+    let there = simulator.kernels.pairs.clone().zip(simulator.folded(grid));
+    let nothing = || Tensor::<2>::zeros([1, 1], simulator.device()).into_dispatch();
+    let Some((kernels, tables)) = there else {
+        return Waves {
+            kernels: nothing(),
+            mask: nothing(),
+            mask_places: nothing(),
+            interpolate: nothing(),
+            along_y: nothing(),
+            collect: nothing(),
+            collect_turned: nothing(),
+        };
+    };
+    let ([mask, mask_places], [collect, collect_turned]) = (tables.mask, tables.collect);
+    Waves {
+        kernels: kernels.into_dispatch(),
+        mask: mask.into_dispatch(),
+        mask_places: mask_places.into_dispatch(),
+        interpolate: tables.interpolate.into_dispatch(),
+        along_y: tables.along_y.into_dispatch(),
+        collect: collect.into_dispatch(),
+        collect_turned: collect_turned.into_dispatch(),
     }
 }
 

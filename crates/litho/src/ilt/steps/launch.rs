@@ -517,17 +517,17 @@ impl PrintWeights {
     }
 }
 
-fn arg(tensor: &CubeTensor) -> BufferArg {
+pub(super) fn arg(tensor: &CubeTensor) -> BufferArg {
     tensor.clone().into_buffer_arg()
 }
 
-fn empty_like<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
+pub(super) fn empty_like<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, Shape::from(shape), like.dtype)
 }
 
 /// A tensor that may be changed in place: itself if nobody else has it, else a copy.
-fn owned(tensor: CubeTensor) -> CubeTensor {
+pub(super) fn owned(tensor: CubeTensor) -> CubeTensor {
     let tensor = into_contiguous(tensor);
     match tensor.can_mut() {
         true => tensor,

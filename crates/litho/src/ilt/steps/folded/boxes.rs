@@ -1,0 +1,229 @@
+//! Box means by sliding sums: what comes before the mask, and what comes after its gradient.
+//!
+//! A cube goes down a band of an image's rows. A unit has four columns and their sums over the box's height; its neighbours'
+//! come through shared memory.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's arguments are its buffers and sizes, one by one"
+)]
+
+use cubecl::prelude::*;
+
+use super::fold::Four;
+use super::instructions::sigmoid;
+
+/// Rows that are read before the first is used.
+pub(super) const AHEAD: usize = 4;
+
+/// Neighbours on a side whose columns a box reaches.
+const fn neighbours(reach: usize) -> usize {
+    reach.div_ceil(4)
+}
+
+/// Sums over the height of a box, of four columns a unit.
+#[derive(CubeType)]
+struct Sums {
+    sums: Four,
+    /// The next [`AHEAD`] rows that enter the box, and those that leave it.
+    enters: Array<Four>,
+    leaves: Array<Four>,
+    /// The sums at [`AHEAD`] rows, with dark columns at either side.
+    lines: Shared<[Four]>,
+    #[cube(comptime)]
+    reach: usize,
+    #[cube(comptime)]
+    units: usize,
+}
+
+/// Four columns of a row that is `reach` above `below`; zero outside of the image.
+#[cube]
+fn row(image: &[Four], first: usize, below: usize, n: usize, #[comptime] reach: usize) -> Four {
+    let mut four = Four::new(0.0);
+    if below >= reach && below - reach < n {
+        four = image[first + (below - reach) * (n / 4)];
+    }
+    four
+}
+
+#[cube]
+impl Sums {
+    /// Before the first row of a band; `first` is where a unit's columns begin.
+    fn above(
+        image: &[Four],
+        first: usize,
+        band: usize,
+        n: usize,
+        #[comptime] reach: usize,
+        #[comptime] units: usize,
+    ) -> Sums {
+        let beside = comptime!(neighbours(reach));
+        let stride = comptime!(units + 2 * beside);
+        let mut lines = Shared::<[Four]>::new_slice(comptime!(AHEAD * stride));
+        let unit = UNIT_POS as usize;
+        if unit < 2 * beside {
+            let at = select(unit < beside, unit, unit + units);
+            #[unroll]
+            for k in 0..AHEAD {
+                lines[k * stride + at] = Four::new(0.0);
+            }
+        }
+        let mut sums = Four::new(0.0);
+        #[unroll]
+        for k in 0..2 * reach {
+            sums += row(image, first, band + k, n, reach);
+        }
+        let (enters, leaves) = (Array::<Four>::new(AHEAD), Array::<Four>::new(AHEAD));
+        let mut above = Sums { sums, enters, leaves, lines, reach, units };
+        above.read(image, first, band, n);
+        above
+    }
+
+    /// Reads what the rows from `y` need.
+    fn read(&mut self, image: &[Four], first: usize, y: usize, n: usize) {
+        let reach = comptime!(self.reach);
+        #[unroll]
+        for k in 0..AHEAD {
+            self.enters[k] = row(image, first, y + k + 2 * reach, n, reach);
+            self.leaves[k] = row(image, first, y + k, n, reach);
+        }
+    }
+
+    /// Goes down [`AHEAD`] rows and leaves the sums at each in `lines`.
+    fn down(&mut self) {
+        let stride = comptime!(self.units + 2 * neighbours(self.reach));
+        let at = UNIT_POS as usize + comptime!(neighbours(self.reach));
+        #[unroll]
+        for k in 0..AHEAD {
+            self.sums += self.enters[k];
+            self.lines[k * stride + at] = self.sums;
+            self.sums -= self.leaves[k];
+        }
+        sync_cube();
+    }
+
+    /// The means over the boxes of a unit's columns in a line.
+    fn means(&self, #[comptime] line: usize) -> Four {
+        let beside = comptime!(neighbours(self.reach));
+        let reach = comptime!(self.reach);
+        let from = UNIT_POS as usize + comptime!(line * (self.units + 2 * beside));
+        let mut columns = Array::<f32>::new(comptime!(4 * (2 * beside + 1)));
+        #[unroll]
+        for k in 0..2 * beside + 1 {
+            let four = self.lines[from + k];
+            #[unroll]
+            for i in 0..4usize {
+                columns[4 * k + i] = four.extract(i);
+            }
+        }
+        let mut sum = f32::new(0.0);
+        #[unroll]
+        for k in 0..2 * reach + 1 {
+            sum += columns[4 * beside - reach + k];
+        }
+        let mut sums = Four::new(sum);
+        #[unroll]
+        for i in 1..4usize {
+            sum += columns[4 * beside + reach + i] - columns[4 * beside - reach + i - 1];
+            sums.insert(i, sum);
+        }
+        sums * Four::new(comptime!(1.0 / ((2 * reach + 1) * (2 * reach + 1)) as f32))
+    }
+}
+
+/// The mask of parameters: `sigmoid(steepness * (box mean − 1/2))` where `open` has a bit, else 0. `[batch, n, n]`; a cube has
+/// `units` = n / 4 and `rows` rows.
+#[cube(launch_unchecked)]
+pub(super) fn soft_mask(
+    parameters: &[Four],
+    open: &[u32],
+    mask: &mut [Four],
+    n: usize,
+    rows: usize,
+    steepness: f32,
+    #[comptime] reach: usize,
+    #[comptime] units: usize,
+    #[comptime] ptx: bool,
+) {
+    let band = CUBE_POS_X as usize * rows;
+    let first = CUBE_POS_Y as usize * n * units + UNIT_POS as usize;
+    let mut sums = Sums::above(parameters, first, band, n, reach, units);
+    for step in 0..rows / AHEAD {
+        let y = band + step * AHEAD;
+        sums.down();
+        if y + AHEAD < band + rows {
+            sums.read(parameters, first, y + AHEAD, n);
+        }
+        #[unroll]
+        for k in 0..AHEAD {
+            let at = first + (y + k) * units;
+            let bits = open[at / 8] >> (at as u32 % 8 * 4);
+            let means = sums.means(k);
+            let mut opened = Four::new(0.0);
+            #[unroll]
+            for i in 0..4usize {
+                let soft = sigmoid((means.extract(i) - 0.5) * steepness, ptx);
+                opened.insert(i, select((bits >> i as u32) & 1 == 1, soft, f32::new(0.0)));
+            }
+            mask[at] = opened;
+        }
+        sync_cube();
+    }
+}
+
+/// Adam, as far as it is the same everywhere.
+#[derive(CubeLaunch, CubeType, Clone, Copy)]
+pub(super) struct Adam {
+    pub(super) beta1: f32,
+    pub(super) beta2: f32,
+    /// The step size over what the mean's start at zero takes away.
+    pub(super) rate: f32,
+    /// What the square's start at zero takes away.
+    pub(super) unbias: f32,
+}
+
+/// A step of Adam by the box means of a gradient. `[batch, n, n]`; cubes as those of [`soft_mask`].
+#[cube(launch_unchecked)]
+pub(super) fn update(
+    gradient: &[Four],
+    parameters: &mut [Four],
+    mean: &mut [Four],
+    square: &mut [Four],
+    n: usize,
+    rows: usize,
+    adam: Adam,
+    #[comptime] reach: usize,
+    #[comptime] units: usize,
+) {
+    let band = CUBE_POS_X as usize * rows;
+    let first = CUBE_POS_Y as usize * n * units + UNIT_POS as usize;
+    let mut sums = Sums::above(gradient, first, band, n, reach, units);
+    for step in 0..rows / AHEAD {
+        let y = band + step * AHEAD;
+        let mut state = Array::<Four>::new(3 * AHEAD);
+        #[unroll]
+        for k in 0..AHEAD {
+            let at = first + (y + k) * units;
+            state[3 * k] = parameters[at];
+            state[3 * k + 1] = mean[at];
+            state[3 * k + 2] = square[at];
+        }
+        sums.down();
+        if y + AHEAD < band + rows {
+            sums.read(gradient, first, y + AHEAD, n);
+        }
+        #[unroll]
+        for k in 0..AHEAD {
+            let at = first + (y + k) * units;
+            let slope = sums.means(k);
+            let once =
+                state[3 * k + 1] * Four::new(adam.beta1) + slope * Four::new(1.0 - adam.beta1);
+            let twice = state[3 * k + 2] * Four::new(adam.beta2)
+                + slope * slope * Four::new(1.0 - adam.beta2);
+            mean[at] = once;
+            square[at] = twice;
+            let size = (twice * Four::new(adam.unbias)).sqrt() + Four::new(1e-8);
+            parameters[at] = state[3 * k] - once * Four::new(adam.rate) / size;
+        }
+        sync_cube();
+    }
+}
