@@ -5,9 +5,8 @@
 //! the descent has only bounds.
 
 use std::f64::consts::PI;
-use std::sync::Mutex;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lithoburn_cfd::grid::stretched;
 use lithoburn_cfd::optimize::{Bounds, lbfgs};
 use lithoburn_cfd::shape::{Point, Shape, Spline};
@@ -80,13 +79,12 @@ fn stream(shape: impl Shape + 'static, fineness: usize) -> Result<Case, Error> {
 }
 
 /// Drag and its gradient by the design; infinite where the outline is none or the flow does not converge.
-fn evaluate(design: &[f64], last: &Mutex<Option<Flow>>) -> Result<(f64, Vec<f64>), Error> {
+fn evaluate(design: &[f64], last: &mut Option<Flow>) -> Result<(f64, Vec<f64>), Error> {
     let none = || Ok((f64::INFINITY, vec![f64::NAN; design.len()]));
     let Ok(outline) = Outline::new(design) else { return none() };
     let case = stream(outline.spline.clone(), 1)?;
-    let start = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    let solved = match &start {
-        Some(flow) => case.solve_from(flow).or_else(|_| case.solve()),
+    let solved = match last.take() {
+        Some(flow) => case.solve_from(&flow).or_else(|_| case.solve()),
         None => case.solve(),
     };
     let flow = match solved {
@@ -96,7 +94,7 @@ fn evaluate(design: &[f64], last: &Mutex<Option<Flow>>) -> Result<(f64, Vec<f64>
     };
     let gradient = flow.gradient(&Objective::drag(1.0, 1.0))?;
     let by = outline.pull(&gradient.bodies[0]);
-    *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(flow);
+    *last = Some(flow);
     Ok((gradient.value, by))
 }
 
@@ -120,12 +118,12 @@ pub(crate) fn least_drag(descent: &Descent) -> Result<Improvement> {
         first: 0.05,
         memory: 10,
     };
-    let last = Mutex::new(None);
+    let mut last = None;
     let optimum = lbfgs::minimize(
         &round(),
         &Bounds::new(&pairs)?,
         &settings,
-        |design| evaluate(design, &last),
+        |design| evaluate(design, &mut last),
         |record, _| descent.watch(record),
     )?;
     let outline = Outline::new(&optimum.design)?;
@@ -136,11 +134,13 @@ pub(crate) fn least_drag(descent: &Descent) -> Result<Improvement> {
     } else {
         None
     };
-    let first = outline.spline.control().iter().map(|p| p[1]).fold(f64::INFINITY, f64::min);
-    let mut design = vec![("half length of the control polygon".to_string(), outline.half)];
-    design.push(("its least y".to_string(), first));
-    design.push(("area".to_string(), outline.spline.enclosed()));
-    let _ = design.first().context("the design has numbers")?;
+    let [low, high] = outline.spline.bounds();
+    let design = [
+        ("length", high[0] - low[0]),
+        ("height", high[1] - low[1]),
+        ("area", outline.spline.enclosed()),
+    ];
+    let design = design.map(|(name, value)| (name.to_string(), value)).to_vec();
     Ok(Improvement {
         name: "drag",
         quantity: "drag coefficient",

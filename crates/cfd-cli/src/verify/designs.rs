@@ -66,6 +66,9 @@ pub(super) fn exchanger(sheet: &mut Sheet) -> Result<()> {
     let times = found.finer.map_or(f64::NAN, |[fins, ribs]| ribs / fins);
     let bar = Reference::band(1.3, 10.0, 0.0, "two fins at the same pressure drop");
     sheet.add("heat of ribs with sharp walls, times the fins'", "128x128", times, &bar);
+    let drop = found.design.get(1).map_or(f64::NAN, |(_, drop)| *drop);
+    let equal = Reference::below(1.02, "two fins");
+    sheet.add("their pressure drop, times the fins'", "128x128", drop, &equal);
     Ok(())
 }
 

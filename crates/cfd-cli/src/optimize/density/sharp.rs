@@ -5,8 +5,6 @@ use lithoburn_cfd::shape::{Point, Polygon};
 use lithoburn_cfd::{Body, Case, Flow, Grid, Objective, cases};
 use lithoburn_layout::{Raster, contour::contours};
 
-use crate::terminal::{note, number};
-
 /// Runs of fluid along a column of cells.
 pub(super) fn channels(flow: &Flow, x: f64) -> usize {
     let grid = &flow.case().grid;
@@ -23,11 +21,11 @@ pub(super) fn start([x, y]: Point) -> f64 {
 }
 
 /// Outlines of the solid, in the flow's coordinates, carried below the floor where they stand on it.
-pub(super) fn walls(flow: &Flow) -> Result<Vec<Vec<Point>>> {
+pub(super) fn walls(flow: &Flow) -> Vec<Vec<Point>> {
     /// Cells of solid below the floor, so that outlines close there and not along it.
     const BELOW: usize = 4;
     let grid = &flow.case().grid;
-    let Some(density) = &flow.case().density else { return Ok(Vec::new()) };
+    let Some(density) = &flow.case().density else { return Vec::new() };
     let (nx, ny) = (grid.nx(), grid.ny());
     let mut solid = Raster::new(nx, ny + BELOW, 1.0);
     for (k, value) in solid.data.iter_mut().enumerate() {
@@ -37,7 +35,7 @@ pub(super) fn walls(flow: &Flow) -> Result<Vec<Vec<Point>>> {
     let [width, height] = grid.size(0);
     let place = |p: &Point| [p[0] * width, (p[1] - BELOW as f64) * height];
     let lines = contours(&solid, 0.5);
-    Ok(lines.iter().map(|line| line.iter().map(place).collect()).collect())
+    lines.iter().map(|line| line.iter().map(place).collect()).collect()
 }
 
 /// A channel with walls in place of the fins, on a grid twice as fine.
@@ -55,19 +53,17 @@ fn case(walls: &[Vec<Point>], grid: &Grid) -> Result<Case> {
     Ok(case)
 }
 
-/// Heat of the fins and of the walls, at the walls' pressure drop if the user wants to hear of it.
-pub(super) fn finer(
-    walls: &[Vec<Point>],
-    heat: &Objective,
-    drop: &Objective,
-    loud: bool,
-) -> Result<[f64; 2]> {
+/// Fins and walls on the finer grid: heat and pressure drop of each.
+pub(super) struct Finer {
+    pub(super) heat: [f64; 2],
+    pub(super) drop: [f64; 2],
+}
+
+/// Evaluates the fins and the walls.
+pub(super) fn finer(walls: &[Vec<Point>], heat: &Objective, drop: &Objective) -> Result<Finer> {
     let grid = cases::exchanger(64, 64)?.grid;
     let fins = cases::exchanger(128, 128)?.solve()?;
     let ribs = case(walls, &grid)?.solve()?;
-    if loud {
-        let [old, new] = [&fins, &ribs].map(|flow| number(flow.value(drop)));
-        note(&format!("sharp walls on the finer grid: pressure drop {new}, fins {old}"));
-    }
-    Ok([fins.value(heat), ribs.value(heat)])
+    let both = |objective: &Objective| [fins.value(objective), ribs.value(objective)];
+    Ok(Finer { heat: both(heat), drop: both(drop) })
 }
