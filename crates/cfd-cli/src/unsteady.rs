@@ -23,10 +23,22 @@ pub(crate) struct TimeOptions {
     #[arg(long)]
     pub(crate) unsteady: bool,
     /// Time to run, in lengths over speeds; the second half is measured.
-    #[arg(long, value_name = "T", default_value_t = 150.0, requires = "unsteady")]
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 150.0,
+        requires = "unsteady",
+        allow_negative_numbers = true
+    )]
     pub(crate) time: f64,
     /// Step of time.
-    #[arg(long, value_name = "DT", default_value_t = 0.02, requires = "unsteady")]
+    #[arg(
+        long,
+        value_name = "DT",
+        default_value_t = 0.02,
+        requires = "unsteady",
+        allow_negative_numbers = true
+    )]
     pub(crate) step: f64,
 }
 

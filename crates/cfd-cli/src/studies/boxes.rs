@@ -13,13 +13,13 @@ use crate::study::{Quantity, Reference, Study};
 #[derive(Args, Debug)]
 pub(crate) struct CavityArgs {
     /// Reynolds number of the lid's speed and the box's side.
-    #[arg(long, value_name = "RE", default_value_t = 1000.0)]
+    #[arg(long, value_name = "RE", default_value_t = 1000.0, allow_negative_numbers = true)]
     re: f64,
     /// Cells along x and y.
     #[arg(long, value_name = "NXxNY", default_value = "128x128")]
     grid: Cells,
     /// How much finer cells are at the walls; 0 makes all equal.
-    #[arg(long, value_name = "S", default_value_t = 1.2)]
+    #[arg(long, value_name = "S", default_value_t = 1.2, allow_negative_numbers = true)]
     clustering: f64,
     #[command(flatten)]
     pub(crate) run: RunOptions,
@@ -81,13 +81,13 @@ pub(crate) fn cavity(re: f64, cells: Cells, clustering: f64) -> Result<Study> {
 #[derive(Args, Debug)]
 pub(crate) struct HeatedCavityArgs {
     /// Rayleigh number.
-    #[arg(long, value_name = "RA", default_value_t = 1e5)]
+    #[arg(long, value_name = "RA", default_value_t = 1e5, allow_negative_numbers = true)]
     ra: f64,
     /// Cells along x and y.
     #[arg(long, value_name = "NXxNY", default_value = "64x64")]
     grid: Cells,
     /// How much finer cells are at the walls; 0 makes all equal.
-    #[arg(long, value_name = "S", default_value_t = 1.2)]
+    #[arg(long, value_name = "S", default_value_t = 1.2, allow_negative_numbers = true)]
     clustering: f64,
     #[command(flatten)]
     pub(crate) run: RunOptions,

@@ -14,10 +14,10 @@ use crate::study::{Quantity, Reference, Study};
 #[derive(Args, Debug)]
 pub(crate) struct ChannelArgs {
     /// Reynolds number of the mean velocity and the channel's height.
-    #[arg(long, value_name = "RE", default_value_t = 100.0)]
+    #[arg(long, value_name = "RE", default_value_t = 100.0, allow_negative_numbers = true)]
     re: f64,
     /// Length of the channel in heights.
-    #[arg(long, value_name = "L", default_value_t = 2.0)]
+    #[arg(long, value_name = "L", default_value_t = 2.0, allow_negative_numbers = true)]
     length: f64,
     /// Cells along x and y.
     #[arg(long, value_name = "NXxNY", default_value = "256x128")]
@@ -25,7 +25,7 @@ pub(crate) struct ChannelArgs {
     #[command(flatten)]
     shape: ShapeOptions,
     /// Height of the shape, in channel heights.
-    #[arg(long, value_name = "H", default_value_t = 0.25)]
+    #[arg(long, value_name = "H", default_value_t = 0.25, allow_negative_numbers = true)]
     size: f64,
     /// Middle of the shape, in channel heights.
     #[arg(long, value_name = "X,Y", value_delimiter = ',', num_args = 1, default_values_t = [0.5013, 0.5007])]

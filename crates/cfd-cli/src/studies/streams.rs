@@ -22,13 +22,13 @@ const SHEDDING: f64 = 47.0;
 #[derive(Args, Debug)]
 pub(crate) struct CylinderArgs {
     /// Reynolds number of the stream's speed and the diameter.
-    #[arg(long, value_name = "RE", default_value_t = 40.0)]
+    #[arg(long, value_name = "RE", default_value_t = 40.0, allow_negative_numbers = true)]
     re: f64,
     /// Cells along x and y: a multiple of 128x64.
     #[arg(long, value_name = "NXxNY", default_value = "128x64")]
     grid: Cells,
     /// Distance of the slip sides, in diameters.
-    #[arg(long, value_name = "D", default_value_t = 50.0)]
+    #[arg(long, value_name = "D", default_value_t = 50.0, allow_negative_numbers = true)]
     width: f64,
     /// The DFG benchmark's channel (2D-1, Re 20) in place of the stream.
     #[arg(long, conflicts_with_all = ["re", "width", "shape"])]
@@ -155,7 +155,7 @@ pub(crate) fn dfg(fineness: usize) -> Result<Study> {
 #[derive(Args, Debug)]
 pub(crate) struct AirfoilArgs {
     /// Reynolds number of the stream's speed and the chord.
-    #[arg(long, value_name = "RE", default_value_t = 500.0)]
+    #[arg(long, value_name = "RE", default_value_t = 500.0, allow_negative_numbers = true)]
     re: f64,
     /// The section's four digits.
     #[arg(long, value_name = "DIGITS", default_value = "0012")]
@@ -167,7 +167,7 @@ pub(crate) struct AirfoilArgs {
     #[arg(long, value_name = "NXxNY", default_value = "256x128")]
     grid: Cells,
     /// Distance of the slip sides, in chords.
-    #[arg(long, value_name = "C", default_value_t = 20.0)]
+    #[arg(long, value_name = "C", default_value_t = 20.0, allow_negative_numbers = true)]
     width: f64,
     #[command(flatten)]
     pub(crate) run: RunOptions,
