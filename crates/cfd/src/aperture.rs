@@ -278,7 +278,8 @@ mod tests {
     fn samples() -> impl Iterator<Item = [f64; REACH]> {
         (0..32).map(|signs: u32| {
             std::array::from_fn(|i| {
-                let size = 0.05 + 0.013 * ((7 * i + signs as usize) % 11) as f64;
+                let size =
+                    0.05 + 0.013 * ((7 * i + signs as usize) % 11) as f64 + 0.0017 * (i * i) as f64;
                 if i < 4 && signs >> i & 1 == 1 || i == 4 && signs >> 4 == 1 { -size } else { size }
             })
         })
