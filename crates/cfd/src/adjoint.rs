@@ -84,7 +84,8 @@ pub(crate) fn by_given_speed(system: &System, by: &Sensitivity) -> f64 {
     let last = system.tangents[4] as usize;
     let sides = dot(&by.given[..last], &system.physics.given[..last]);
     let walls = dot(&by.metric.slide, &system.cut.metric.slide);
-    sides + walls + dot(&by.metric.drift, &system.cut.metric.drift)
+    let drift = dot(&by.metric.drift, &system.cut.metric.drift);
+    sides + walls + drift + dot(&by.metric.chord, &system.cut.metric.chord)
 }
 
 fn by_inflow(system: &System, adjoint: &[f64], side: usize) -> Vec<f64> {

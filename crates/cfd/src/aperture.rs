@@ -25,6 +25,7 @@ pub(crate) enum Target {
     Drift(usize),
     CellVolume(usize),
     CellWall(usize),
+    Chord(usize),
 }
 
 /// A formula with its lengths.
@@ -48,6 +49,8 @@ pub(crate) enum Rule {
     Volume { size: [f64; 2] },
     /// Wetted area of a cell over the distance of its fluid's middle to the wall.
     CellWall { size: [f64; 2] },
+    /// What a solid that turns at `rate` pushes out of a cell by its chord; `corner` is measured from the centre.
+    Chord { size: [f64; 2], rate: f64, corner: [f64; 2] },
 }
 
 /// One number of the metric: where it goes, which samples it depends on, and how.
@@ -110,6 +113,7 @@ impl Rule {
             }
             Self::Volume { size } => fluid([phi[0], phi[1], phi[2], phi[3]], size).0,
             Self::CellWall { size } => cell_wall([phi[0], phi[1], phi[2], phi[3]], size),
+            Self::Chord { size, rate, corner } => chord(phi, size, corner).times(rate),
         }
     }
 }
@@ -200,11 +204,9 @@ fn wall<R: Real>(phi: [R; REACH], size: [f64; 2], blocked: [bool; 4]) -> R {
 fn slide<R: Real>(phi: [R; REACH], size: [f64; 2], blocked: [bool; 4], start: f64) -> R {
     let sides = sides(phi, size);
     let height = middle_of_open(phi[4], phi[5], [start, start + size[1]]);
-    let rise = slope(phi[4], phi[5], size[1]);
-    let mut shear = embedded(sides) * rise;
-    for i in (2..4).filter(|&i| blocked[i]) {
-        shear = shear + sides[i].times(rise.value().signum());
-    }
+    // What the open sides below and above lack of balancing; a blocked one has no link that carries its part.
+    let part = |i: usize| if blocked[i] { R::of(0.0) } else { sides[i] };
+    let shear = part(3) - part(2);
     wall(phi, size, blocked) * height - shear
 }
 
@@ -253,11 +255,23 @@ fn cell_wall<R: Real>(phi: [R; 4], size: [f64; 2]) -> R {
     if area.value() > 0.0 && mean.value() > 0.0 { area / mean } else { R::of(0.0) }
 }
 
+/// What a solid rotation at unit rate carries out of a cell through its open sides, and therefore into it by its
+/// chord. `phi`: the corners, counter-clockwise.
+fn chord<R: Real>(phi: [R; REACH], [width, height]: [f64; 2], corner: [f64; 2]) -> R {
+    let moment = |a: usize, b: usize, start: f64, length: f64| {
+        let (a, b) = (phi[a], phi[b]);
+        open(a, b, length) * middle_of_open(a, b, [start, start + length])
+    };
+    let up = |a, b| moment(a, b, corner[1], height);
+    let right = |a, b| moment(a, b, corner[0], width);
+    up(0, 3) - up(1, 2) + right(3, 2) - right(0, 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RULES: [Rule; 9] = [
+    const RULES: [Rule; 10] = [
         Rule::Open { length: 0.3, distance: 0.2 },
         Rule::Across {
             length: 0.3,
@@ -272,6 +286,7 @@ mod tests {
         Rule::Drift { size: [0.3, 0.2], rate: 0.7, start: -0.3 },
         Rule::Volume { size: [0.3, 0.2] },
         Rule::CellWall { size: [0.3, 0.2] },
+        Rule::Chord { size: [0.3, 0.2], rate: 0.7, corner: [-0.5, 0.4] },
     ];
 
     /// Every pattern of signs with an open last pair, so that the faces which formulas presuppose are open.

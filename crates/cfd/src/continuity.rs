@@ -1,6 +1,7 @@
 //! Continuity: what flows out of a cell through its open faces is nothing. Σ ± α A u = 0.
 //!
-//! Bodies are at rest or turn along themselves, so no mass passes their walls.
+//! Bodies are at rest or turn about themselves. A circle that turns pushes nothing, but the chords that stand for it
+//! do: without their flux a small cell beside a turning wall could not move with it.
 
 use crate::{
     momentum::Neighbours,
@@ -20,6 +21,9 @@ impl Term for Continuity<'_> {
         for (f, c, sign) in self.neighbours.sides() {
             out[self.start + c] += sign * at.metric.open[f] * at.w[f];
         }
+        for (c, pushed) in at.metric.chord.iter().enumerate() {
+            out[self.start + c] -= pushed;
+        }
     }
 
     fn jacobian(&self, at: At<'_>, emit: &mut Emit<'_>) {
@@ -31,6 +35,9 @@ impl Term for Continuity<'_> {
     fn pull(&self, at: At<'_>, row: &[f64], into: &mut Sensitivity) {
         for (f, c, sign) in self.neighbours.sides() {
             into.metric.open[f] += sign * row[self.start + c] * at.w[f];
+        }
+        for (c, by) in into.metric.chord.iter_mut().enumerate() {
+            *by -= row[self.start + c];
         }
     }
 }

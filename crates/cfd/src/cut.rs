@@ -20,7 +20,7 @@ use crate::{
 /// Open shares below this are closed: they carry no flow worth an equation.
 const CLOSED: f64 = 1e-6;
 
-/// A rigid rotation: angular velocity and centre. The wall slides along itself, so no mass passes.
+/// A rigid rotation: angular velocity and centre. About the centre of a circle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Spin {
     /// Angular velocity, counter-clockwise.
@@ -124,7 +124,7 @@ impl Cut {
                 .for_each(&mut *act);
         }
         for c in (0..self.grid.cells()).filter(|&c| self.live_cells[c]) {
-            self.cell(c).into_iter().for_each(&mut *act);
+            self.cell(c).into_iter().flatten().for_each(&mut *act);
         }
     }
 
@@ -255,13 +255,20 @@ impl Cut {
         Entry::new(Target::Volume(d.face(m, k)), &corners, rule)
     }
 
-    fn cell(&self, c: usize) -> [Entry; 2] {
+    fn cell(&self, c: usize) -> [Option<Entry>; 3] {
         let (d, size) = (self.grid.direction(0), self.grid.size(c));
         let (i, j) = (2 * (c % d.n), 2 * (c / d.n));
         let corners = [d.half(i, j), d.half(i + 2, j), d.half(i + 2, j + 2), d.half(i, j + 2)];
+        let entry = |target, rule| Some(Entry::new(target, &corners, rule));
+        let spin = self.spins.get(d.face(i / 2, j / 2)).filter(|spin| spin.rate != 0.0);
+        let chord = spin.filter(|_| corners.iter().any(|&i| self.phi[i] <= 0.0)).and_then(|spin| {
+            let corner = [self.half[0][i] - spin.centre[0], self.half[1][j] - spin.centre[1]];
+            entry(Target::Chord(c), Rule::Chord { size, rate: spin.rate, corner })
+        });
         [
-            Entry::new(Target::CellVolume(c), &corners, Rule::Volume { size }),
-            Entry::new(Target::CellWall(c), &corners, Rule::CellWall { size }),
+            entry(Target::CellVolume(c), Rule::Volume { size }),
+            entry(Target::CellWall(c), Rule::CellWall { size }),
+            chord,
         ]
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Metric {
     pub(crate) cell_volume: Vec<f64>,
     /// Wetted area over distance of each cell.
     pub(crate) cell_wall: Vec<f64>,
+    /// What a wall that turns pushes out of each cell: an outline of chords does not slide along itself.
+    pub(crate) chord: Vec<f64>,
 }
 
 impl Metric {
@@ -43,7 +45,7 @@ impl Metric {
         self.parts().into_iter().zip(other.parts()).map(|(a, b)| dot(a, b)).sum()
     }
 
-    fn parts(&self) -> [&[f64]; 9] {
+    fn parts(&self) -> [&[f64]; 10] {
         [
             &self.open,
             &self.wall,
@@ -54,10 +56,11 @@ impl Metric {
             &self.drift,
             &self.cell_volume,
             &self.cell_wall,
+            &self.chord,
         ]
     }
 
-    fn parts_mut(&mut self) -> [&mut [f64]; 9] {
+    fn parts_mut(&mut self) -> [&mut [f64]; 10] {
         [
             &mut self.open,
             &mut self.wall,
@@ -68,6 +71,7 @@ impl Metric {
             &mut self.drift,
             &mut self.cell_volume,
             &mut self.cell_wall,
+            &mut self.chord,
         ]
     }
 
@@ -82,6 +86,7 @@ impl Metric {
             Target::Drift(i) => self.drift[i],
             Target::CellVolume(i) => self.cell_volume[i],
             Target::CellWall(i) => self.cell_wall[i],
+            Target::Chord(i) => self.chord[i],
         }
     }
 
@@ -96,6 +101,7 @@ impl Metric {
             Target::Drift(i) => &mut self.drift[i],
             Target::CellVolume(i) => &mut self.cell_volume[i],
             Target::CellWall(i) => &mut self.cell_wall[i],
+            Target::Chord(i) => &mut self.chord[i],
         } = value;
     }
 
@@ -113,6 +119,7 @@ impl Metric {
             drift: vec![0.0; 2 * cells],
             cell_volume: vec![0.0; cells],
             cell_wall: vec![0.0; cells],
+            chord: vec![0.0; cells],
         }
     }
 }

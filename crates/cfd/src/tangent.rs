@@ -75,7 +75,8 @@ fn downhill(
     let now = &system.cut.metric;
     let slides = tangent.slide.iter_mut().zip(&now.slide);
     let drifts = tangent.drift.iter_mut().zip(&now.drift);
-    slides.chain(drifts).for_each(|(slide, value)| *slide += change.speed * value);
+    let chords = tangent.chord.iter_mut().zip(&now.chord);
+    slides.chain(drifts).chain(chords).for_each(|(slide, value)| *slide += change.speed * value);
     let nothing = Metric::zero(system.grid());
     let physics = &system.physics;
     let parts = [

@@ -102,3 +102,42 @@ fn what_flows_in_flows_out() -> Result<(), Error> {
     assert!((through(0) - 1.0).abs() < 1e-12 && (through(1) - 1.0).abs() < 1e-11);
     Ok(())
 }
+
+/// Fluid that turns with its cylinder like a solid is sheared nowhere: every equation off the sides holds to round-off.
+#[test]
+fn a_solid_rotation_has_no_friction() -> Result<(), Error> {
+    let wall = crate::Side::wall;
+    let sides = crate::Sides::new(wall(), wall(), wall(), wall());
+    let centre = [0.0137, 0.0071];
+    let grid = Grid::uniform([-1.2, 1.2], [-1.2, 1.2], 24, 20)?;
+    let body = Body::new(Circle { centre, radius: 0.5 }).turning(1.3, centre);
+    let case = crate::Case::new("rotation", grid, sides, 1.0).with_body(body);
+    let mut system = System::new(&case)?;
+    system.physics.inertia = 0.0;
+    let mut w = vec![0.0; system.layout.len()];
+    for axis in 0..2 {
+        let d = system.grid().direction(axis);
+        let across = system.grid().half(1 - axis);
+        let rate = if axis == 0 { -1.3 } else { 1.3 };
+        for (m, k) in crate::cut::pairs(d.n + 1, d.t) {
+            let [a, b] =
+                [d.half(2 * m, 2 * k), d.half(2 * m, 2 * k + 2)].map(|i| system.cut.phi[i]);
+            let (low, high) = (across[2 * k], across[2 * k + 2]);
+            let middle = match (a > 0.0, b > 0.0) {
+                (true, false) => low + 0.5 * (high - low) * a / (a - b),
+                (false, true) => high - 0.5 * (high - low) * b / (b - a),
+                _ => 0.5 * (low + high),
+            };
+            w[d.face(m, k)] = rate * (middle - centre[1 - axis]);
+        }
+    }
+    let residual = system.terms_at(system.at(&w));
+    for axis in 0..2 {
+        let d = system.grid().direction(axis);
+        for (m, k) in crate::cut::pairs(d.n - 3, d.t - 4).map(|(m, k)| (m + 2, k + 2)) {
+            let off = residual[d.face(m, k)];
+            assert!(off.abs() < 1e-10, "axis {axis}, face {m} {k}: {off:e}");
+        }
+    }
+    Ok(())
+}
