@@ -188,11 +188,16 @@ pub struct Feature {
 /// The features of a target of which nothing prints: not a pixel of them.
 pub fn unprinted(target: Bitmap, printed: Bitmap) -> Vec<Feature> {
     let mut left = target.data.to_vec();
-    let starts = 0..target.data.len();
-    let features =
-        starts.filter_map(|first| left[first].then(|| taken(&mut left, first, target.width)));
-    let seen = |feature: &Feature| feature.pixels.iter().any(|&i| printed.data[i]);
-    features.filter(|feature| !seen(feature)).collect()
+    let mut missing = Vec::new();
+    for first in 0..target.data.len() {
+        if left[first] {
+            let feature = taken(&mut left, first, target.width);
+            if !feature.pixels.iter().any(|&i| printed.data[i]) {
+                missing.push(feature);
+            }
+        }
+    }
+    missing
 }
 
 /// Takes the feature of a pixel out of a bitmap.

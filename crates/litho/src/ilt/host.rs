@@ -209,8 +209,8 @@ impl Host {
             self.coarse.along_columns(&parts, &mut along_y);
             self.coarse.along_rows(&along_y, &mut heights);
             let mut along_x = vec![0.0; waves * n];
-            self.image.into_rows(&heights, &mut along_x);
-            self.image.into_columns(&along_x, image);
+            self.image.rows_of_waves(&heights, &mut along_x);
+            self.image.columns_of_waves(&along_x, image);
         }
     }
 
@@ -247,16 +247,16 @@ impl Host {
             self.image.along_columns(image, &mut along_y);
             self.image.along_rows(&along_y, &mut sums);
             let (mut along_x, mut parts) = (vec![0.0; waves * points], vec![0.0; points * points]);
-            self.coarse.into_rows(&sums, &mut along_x);
-            self.coarse.into_columns(&along_x, &mut parts);
+            self.coarse.rows_of_waves(&sums, &mut along_x);
+            self.coarse.columns_of_waves(&along_x, &mut parts);
             quarters_mut(intensity, points)
                 .zip(parts.par_chunks(4 * points))
                 .for_each(|(rows, parts)| unfold(parts, rows));
         }
         let heights = self.fields.pull_back(&by_intensity, &mut scratch.exposed);
         let mut along_x = vec![0.0; self.mask.count() * n];
-        self.mask.into_rows(&heights, &mut along_x);
-        self.mask.into_columns(&along_x, &mut scratch.folded);
+        self.mask.rows_of_waves(&heights, &mut along_x);
+        self.mask.columns_of_waves(&along_x, &mut scratch.folded);
     }
 }
 

@@ -60,9 +60,9 @@ impl Fields {
             }
         }
         let mut along_x = vec![0.0; side * row];
-        self.points.into_rows(&heights, &mut along_x);
+        self.points.rows_of_waves(&heights, &mut along_x);
         let mut parts = vec![0.0; n * row];
-        self.points.into_columns(&along_x, &mut parts);
+        self.points.columns_of_waves(&along_x, &mut parts);
         exposed.fields.resize(n * row, 0.0);
         quarters_mut(&mut exposed.fields, row)
             .zip(parts.par_chunks(4 * row))

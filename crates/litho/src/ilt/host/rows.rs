@@ -78,8 +78,8 @@ fn sums_along_columns(
 ) -> Vec<f32> {
     let from = first.saturating_sub(reach) * n;
     let to = image.len().min((first + count + reach) * n);
-    let mut runs = Runs::default();
-    runs.own = vec![0.0; reach.saturating_sub(first) * n];
+    let dark = vec![0.0; reach.saturating_sub(first) * n];
+    let mut runs = Runs { own: dark, ..Runs::default() };
     runs.own.extend_from_slice(&image[from..to]);
     runs.own.resize((count + 2 * reach) * n, 0.0);
     let mut sums = vec![0.0; count * n];

@@ -90,7 +90,7 @@ impl Waves {
     }
 
     /// Rows of waves: `[rows, count]` to `[rows, n]`.
-    pub(super) fn into_rows(&self, heights: &[f32], image: &mut [f32]) {
+    pub(super) fn rows_of_waves(&self, heights: &[f32], image: &mut [f32]) {
         let rows = heights.len() / self.count();
         let heights = MatRef::from_row_major_slice(heights, rows, self.count());
         let image = MatMut::from_row_major_slice_mut(image, rows, self.n);
@@ -113,7 +113,7 @@ impl Waves {
     }
 
     /// Columns of waves, still to be [`unfold`]ed: `[count, width]` to `[n / 4, 4, width]`.
-    pub(super) fn into_columns(&self, heights: &[f32], folded: &mut [f32]) {
+    pub(super) fn columns_of_waves(&self, heights: &[f32], folded: &mut [f32]) {
         let width = heights.len() / self.count();
         let heights = MatRef::from_row_major_slice(heights, self.count(), width);
         let mut folded = MatMut::from_row_major_slice_mut(folded, self.n / 4, CLASSES * width);
@@ -222,7 +222,7 @@ mod tests {
         }
         // The way back is the adjoint: <A x, y> = <x, Aᵀ y>.
         let heights: Vec<f32> = (0..sums.len()).map(|i| ((i * 5) % 11) as f32).collect();
-        waves.into_columns(&heights, &mut parts);
+        waves.columns_of_waves(&heights, &mut parts);
         let mut back = vec![0.0; n * width];
         let rows = quarters_mut(&mut back, width).zip(parts.par_chunks(4 * width));
         rows.for_each(|(rows, parts)| unfold(parts, rows));

@@ -48,7 +48,7 @@ pub(super) fn mirrored(q: usize, n: usize, #[comptime] mirror: usize) -> usize {
 pub(super) fn mirrored_by(q: usize, n: usize, mirror: usize) -> usize {
     let half = select(mirror < 2, 0, n / 2);
     let end = select(mirror < 2, n, n / 2);
-    select(mirror % 2 == 0, half + q, end - 1 - q)
+    select(mirror & 1 == 0, half + q, end - 1 - q)
 }
 
 /// Loads `count` fours of a table from `first`, between barriers.

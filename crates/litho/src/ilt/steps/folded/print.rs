@@ -60,7 +60,7 @@ pub(crate) enum Wanted {
 /// Puts a goal into words.
 #[cube(launch_unchecked)]
 pub(super) fn pack(target: &[f32], design: &[f32], strips: &[f32], out: &mut [u32], length: usize) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < length {
         let target = u32::cast_from(target[at].clamp(0.0, 1.0) * 1024.0 + 0.5);
         let design = u32::cast_from(design[at].clamp(0.0, 1.0) * 1024.0 + 0.5);
@@ -72,7 +72,7 @@ pub(super) fn pack(target: &[f32], design: &[f32], strips: &[f32], out: &mut [u3
 /// Puts a window of 0 and 1 into bits, 32 pixels a word.
 #[cube(launch_unchecked)]
 pub(super) fn pack_window(window: &[f32], out: &mut [u32], length: usize) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < length {
         let mut bits = 0u32;
         for i in 0..32 {
