@@ -95,6 +95,10 @@ fn goal(side: usize, device: &Device) -> Goal {
     Goal { target, design, strips: Some(pattern(7, side, device)) }
 }
 
+fn model(case: &Case, device: &Device) -> ThinMask {
+    ThinMask::new(Simulator::new(&kernels(case), device), case.window)
+}
+
 fn values(x: Tensor<3>) -> Vec<f32> {
     x.try_into_vec_as::<f32>().expect("f32")
 }
