@@ -27,6 +27,10 @@ const PRINT_SLOTS: usize = 264;
 /// Quarter rows that a part of `transform` has at most, and any part at least.
 const MOST_ROWS: usize = 64;
 const LEAST_ROWS: usize = 4;
+/// Parts that whoever reads the rows or the columns next adds up one by one: more of them keep a card busy with a single clip, and
+/// then keep it waiting.
+const MOST_TRANSFORM_PARTS: usize = 16;
+const MOST_PRINT_PARTS: usize = 8;
 /// Rows of a band of boxes.
 const BAND: usize = 2 * AHEAD;
 
@@ -84,8 +88,10 @@ impl Chunks {
         let wanted = PRINT_CUBES[usize::from(print > PRINT_SLOTS)];
         let transform = batch * (n / 2 / mask::UNITS);
         Self {
-            transform: parts(transform, TRANSFORM_CUBES, quarter).max(quarter / MOST_ROWS),
-            print: parts(print, wanted, quarter / 2),
+            transform: parts(transform, TRANSFORM_CUBES, quarter)
+                .min(MOST_TRANSFORM_PARTS)
+                .max(quarter / MOST_ROWS),
+            print: parts(print, wanted, quarter / 2).min(MOST_PRINT_PARTS),
             gradient: parts(batch * (quarter / mask::COLUMNS), GRADIENT_CUBES, quarter),
         }
     }
