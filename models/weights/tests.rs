@@ -51,12 +51,13 @@ fn what_is_saved_is_loaded() {
 #[test]
 fn a_file_that_is_not_the_listed_one_is_refused() {
     let _turn = turn();
-    let directory = folder("sum", &small(2));
+    let files = small(2);
+    let directory = folder("sum", &files);
     let read_with = |sum: &str| {
         std::fs::write(directory.join(SUMS), format!("{sum}  {FILE}\n")).expect("sums");
         Stored::read(&directory).map(|stored| stored.sha256.clone()).map_err(|e| e.to_string())
     };
-    let own = hash_of(&small(2).1);
+    let own = hash_of(&files.1);
     assert_eq!(read_with(&own), Ok(own));
     let error = read_with(&hash_of(b"other")).expect_err("another sum");
     assert!(error.contains(SUMS) && error.contains(FILE), "{error}");
