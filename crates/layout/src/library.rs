@@ -149,9 +149,13 @@ impl Library {
         Ok(Self { name: self.name.clone(), cell: self.cell.clone(), layer: self.layer, ..cut })
     }
 
-    /// Whether a polygon touches a window, as [`Library::polygons_in`] would find it; true as well where that can only be known
-    /// after looking among millions. An empty window costs a look at the index and no memory.
-    pub fn touches(&self, window: Bounds) -> bool {
+    /// Whether a polygon touches a window, as [`Library::polygons_in`] would find it. An empty window costs a look at the
+    /// index and no memory.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooMuch`] if that can only be known after looking among too many.
+    pub fn touches(&self, window: Bounds) -> Result<bool, LayoutError> {
         self.any_near(window)
     }
 

@@ -111,30 +111,42 @@ impl TileGrid {
     ///
     /// # Errors
     ///
-    /// [`LayoutError::TooMuch`] if more than 16,777,216 fields have shapes.
+    /// [`LayoutError::TooMuch`] if more than 16,777,216 fields have shapes, or whether one has can only be known after looking
+    /// among too many.
     pub fn occupied(&self, library: &Library) -> Result<Vec<usize>, LayoutError> {
         let mut found = Vec::new();
         let mut open = vec![[0, 0, self.columns, self.rows]];
         while let Some([x0, y0, x1, y1]) = open.pop() {
-            if x0 >= x1 || y0 >= y1 || !library.touches(self.reach([x0, y0, x1, y1])) {
+            if x0 >= x1 || y0 >= y1 {
                 continue;
             }
-            if x1 - x0 == 1 && y1 - y0 == 1 {
-                found.push(y0 * self.columns + x0);
-                if found.len() > MOST_OCCUPIED {
-                    let problem = format!(
-                        "more than {MOST_OCCUPIED} fields of {} nm have shapes: take larger ones",
-                        self.field as f64 * self.pixel_nm
-                    );
-                    return Err(LayoutError::TooMuch { path: library.path().into(), problem });
+            let is_one = x1 - x0 == 1 && y1 - y0 == 1;
+            match library.touches(self.reach([x0, y0, x1, y1])) {
+                Ok(false) => {}
+                Ok(true) if is_one => found.push(y0 * self.columns + x0),
+                Err(error) if is_one => return Err(error),
+                // Of what cannot be searched as a whole, parts may be.
+                _ => {
+                    let (x, y) = ((x0 + x1).div_ceil(2), (y0 + y1).div_ceil(2));
+                    open.extend([[x0, y0, x, y], [x, y0, x1, y], [x0, y, x, y1], [x, y, x1, y1]]);
                 }
-            } else {
-                let (x, y) = ((x0 + x1).div_ceil(2), (y0 + y1).div_ceil(2));
-                open.extend([[x0, y0, x, y], [x, y0, x1, y], [x0, y, x, y1], [x, y, x1, y1]]);
+            }
+            if found.len() > MOST_OCCUPIED {
+                return Err(self.crowded(library));
             }
         }
         found.sort_unstable();
         Ok(found)
+    }
+
+    fn crowded(&self, library: &Library) -> LayoutError {
+        let field_nm = self.field as f64 * self.pixel_nm;
+        LayoutError::TooMuch {
+            path: library.path().into(),
+            problem: format!(
+                "more than {MOST_OCCUPIED} fields of {field_nm} nm have shapes: take larger ones"
+            ),
+        }
     }
 
     /// What the fields `x0..x1`, `y0..y1` cover with their halos, in nm.

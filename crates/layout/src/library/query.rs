@@ -43,14 +43,17 @@ impl Library {
         Ok(found)
     }
 
-    /// Whether a flat polygon's bounds touch a window, in nm; true as well if that is not known soon.
-    pub(super) fn any_near(&self, window: Bounds) -> bool {
+    /// Whether a flat polygon's bounds touch a window, in nm.
+    pub(super) fn any_near(&self, window: Bounds) -> Result<bool, LayoutError> {
         let mut work = Work::new(&self.path, MOST_ITEMS);
-        let to_nm = Transform::scale(self.unit_nm);
-        // The first polygon ends the search, as do too many items that are none: both are errors to it.
-        let take = |_, work: &mut Work| work.spend(u64::MAX);
+        let (mut found, to_nm) = (false, Transform::scale(self.unit_nm));
+        let take = |_, work: &mut Work| {
+            found = true;
+            work.spend(u64::MAX) // ends the search
+        };
         let mut search = Search { library: self, window: Some(window), in_order: false, take };
-        search.cell(self.top, &to_nm, &mut work).is_err()
+        let searched = search.cell(self.top, &to_nm, &mut work);
+        if found { Ok(true) } else { searched.map(|()| false) }
     }
 
     /// Calls `take` with each flat polygon. Polygons come before instances, in the file's order.

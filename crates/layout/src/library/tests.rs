@@ -78,7 +78,7 @@ fn a_window_has_the_polygons_that_touch_it_in_their_order() -> Result<(), Layout
             let mut expected = all.clone();
             expected.retain(|p| p.bounds().touches(&window));
             let found = library.polygons_in(window)?;
-            assert!(library.touches(window) != found.is_empty());
+            assert!(library.touches(window)? != found.is_empty());
             if seed % 2 == 1 {
                 // A turned polygon may be near the window with its box only; then it may be left out.
                 let inside = |p: &[f64; 2]| window.touches(&Bounds { min: *p, max: *p });
@@ -122,6 +122,28 @@ fn what_cannot_be_flat_is_counted_searched_and_refused() -> Result<(), LayoutErr
     assert_eq!(library.polygons_in(window)?.len(), 1);
     let everything = library.polygons_in(library.extent());
     assert!(matches!(everything, Err(LayoutError::TooMuch { .. })));
+    Ok(())
+}
+
+/// Two triangles far apart, twenty million times in one place: whether one lies between takes too long to know.
+#[test]
+fn what_cannot_be_searched_is_an_error_soon() -> Result<(), LayoutError> {
+    let library = of(|builder, top| {
+        let pair = builder.number("PAIR")?;
+        builder.define(pair)?;
+        for corner in [0, 1000] {
+            let at = |x: i32, y: i32| [corner + x, corner + y];
+            builder.polygon(pair, LAYER, &[at(0, 0), at(10, 0), at(0, 10)], None)?;
+        }
+        let grid = Repetition::Grid { counts: [20_000_000, 1], steps: [[0.0; 2]; 2] };
+        let places = builder.repetition(grid)?;
+        builder.instance(top, pair, &HERE, Some(places))
+    })?;
+    let between = Bounds { min: [500.0; 2], max: [510.0; 2] };
+    assert!(matches!(library.touches(between), Err(LayoutError::TooMuch { .. })));
+    assert!(library.touches(Bounds { min: [0.0; 2], max: [5.0; 2] })?);
+    let grid = crate::TileGrid::cover(library.extent(), 128.0, 0.0, 1.0)?;
+    assert!(matches!(grid.occupied(&library), Err(LayoutError::TooMuch { .. })));
     Ok(())
 }
 
