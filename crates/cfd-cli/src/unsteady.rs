@@ -161,7 +161,7 @@ pub(crate) fn street(
 
 /// The table; references are those of a cylinder at Re 100.
 fn rows(study: &Study, shedding: Option<&Shedding>) -> Vec<Row> {
-    let known = study.parameters.iter().any(|p| *p == ("re", 100.0)) && study.name == "cylinder";
+    let known = study.parameters.contains(&("re", 100.0)) && study.name == "cylinder";
     let row = |key, quantity, value: f64, reference: Reference| {
         let reference = known.then_some(reference);
         let deviation = reference.as_ref().map(|r| r.deviation(value));

@@ -84,7 +84,7 @@ impl Sheet {
             value: value.is_finite().then_some(value),
             reference: reference.shown(),
             tolerance: match reference.tolerance {
-                t if t == 0.0 => "inside".into(),
+                0.0 => "inside".into(),
                 t => format!("{} %", number(100.0 * t).trim_end_matches('0').trim_end_matches('.')),
             },
             source: reference.source.into(),

@@ -60,8 +60,8 @@ impl Resistance<'_> {
 
 impl Term for Resistance<'_> {
     fn residual(&self, at: At<'_>, out: &mut [f64]) {
-        for f in 0..self.neighbours.len() {
-            out[f] += (self.mean(at, f) + at.physics.rate) * at.metric.volume[f] * at.w[f];
+        for (f, out) in out.iter_mut().take(self.neighbours.len()).enumerate() {
+            *out += (self.mean(at, f) + at.physics.rate) * at.metric.volume[f] * at.w[f];
         }
     }
 

@@ -67,7 +67,7 @@ pub(crate) struct Newton<'a> {
 
 impl Newton<'_> {
     /// Improves `w` until the residual has fallen to the tolerance.
-    pub(crate) fn run(&mut self, w: &mut Vec<f64>) -> Result<(), Error> {
+    pub(crate) fn run(&mut self, w: &mut [f64]) -> Result<(), Error> {
         let options = self.system.case.options;
         let scale = norm(&self.system.residual(&self.system.rest())).max(f64::MIN_POSITIVE);
         let mut residual = self.system.residual(w);

@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_left_over_cannot_be_compared() {
-        assert!(largest_difference(&[1.0, 2.0], &[1.0]).is_nan());
-        assert!(largest_difference(&[1.0], &[1.0, 2.0]).is_nan());
-        assert_eq!(largest_difference(&[0.0_f32; 0], &[0.0_f32; 0]), 0.0);
+        assert!(largest_difference([1.0, 2.0], [1.0]).is_nan());
+        assert!(largest_difference([1.0], [1.0, 2.0]).is_nan());
+        assert_eq!(largest_difference([0.0_f32; 0], [0.0_f32; 0]), 0.0);
     }
 
     #[test]

@@ -116,7 +116,7 @@ enum Kernels {
     /// The built-in ones, or a file's.
     File(Option<PathBuf>),
     /// These, with their name.
-    Loaded(KernelSet, String),
+    Loaded(Box<KernelSet>, String),
 }
 
 /// What is corrected, and by which method.
@@ -175,7 +175,7 @@ impl<'a> Correction<'a> {
 impl Correction<'_> {
     /// Optical kernels, with their name for the report. Their period is the side of a field.
     pub fn kernels(self, kernels: KernelSet, name: impl Into<String>) -> Self {
-        Self { kernels: Kernels::Loaded(kernels, name.into()), ..self }
+        Self { kernels: Kernels::Loaded(Box::new(kernels), name.into()), ..self }
     }
 
     /// A file of optical kernels (safetensors).
@@ -364,7 +364,7 @@ impl<'a> Correction<'a> {
     fn setup(&self) -> Result<Setup, EngineError> {
         let (kernels, kernels_name) = match &self.kernels {
             Kernels::File(path) => load_kernels(path.as_deref())?,
-            Kernels::Loaded(kernels, name) => (kernels.clone(), name.clone()),
+            Kernels::Loaded(kernels, name) => (KernelSet::clone(kernels), name.clone()),
         };
         Ok(Setup {
             model: self.model.clone(),

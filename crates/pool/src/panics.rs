@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_panic_that_was_raised_again_has_no_place_and_none_of_an_earlier_one() {
         let _first = caught(|| panic!("first")).expect_err("panics");
-        let again = caught(|| std::panic::resume_unwind(Box::new("second"))).map(|()| ());
+        let again = caught::<()>(|| std::panic::resume_unwind(Box::new("second")));
         assert_eq!(again.expect_err("panics").to_string(), "second");
         assert_eq!(caught(|| 3).expect("no panic"), 3);
     }
@@ -131,12 +131,12 @@ mod tests {
     #[test]
     fn a_panic_inside_a_caught_one_is_the_inner_ones() {
         let outer = caught(|| {
-            let inner = caught(|| panic!("inner")).map(|()| ()).expect_err("panics");
+            let inner = caught::<()>(|| panic!("inner")).expect_err("panics");
             assert!(inner.place().is_some());
             1
         });
         assert_eq!(outer.expect("the inner one was caught"), 1);
-        let odd = caught(|| std::panic::panic_any(7_u8)).map(|()| ()).expect_err("panics");
+        let odd = caught::<()>(|| std::panic::panic_any(7_u8)).expect_err("panics");
         assert!(odd.message().is_none() && odd.to_string().starts_with("no reason given"), "{odd}");
     }
 }

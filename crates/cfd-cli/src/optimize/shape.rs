@@ -20,13 +20,12 @@ const ABOVE: usize = 7;
 /// Area of the circle of diameter one.
 const AREA: f64 = PI / 4.0;
 
-/// Half length, then the control points' heights up to a common factor, front to back.
+/// The outline of a design: half length, then the control points' heights up to a common factor, front to back.
 struct Outline {
     spline: Spline,
     /// Heights and their scale.
     heights: Vec<f64>,
     scale: f64,
-    half: f64,
     /// Area by each control coordinate before the scaling.
     area_by: Vec<f64>,
 }
@@ -51,7 +50,7 @@ impl Outline {
         let scale = AREA / plain.enclosed();
         let scaled: Vec<f64> = heights.iter().map(|h| h * scale).collect();
         let spline = Spline::new(&control(half, &scaled))?;
-        Ok(Self { spline, heights, scale, half, area_by: plain.enclosed_by_parameters() })
+        Ok(Self { spline, heights, scale, area_by: plain.enclosed_by_parameters() })
     }
 
     /// Chains a derivative by the spline's parameters to one by the design.

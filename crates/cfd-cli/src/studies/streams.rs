@@ -181,7 +181,7 @@ impl AirfoilArgs {
                 "--width {width}: the section touches or nears the sides; expected 2 chords or more"
             );
         }
-        if !(self.alpha.abs() <= 30.0) {
+        if self.alpha.is_nan() || self.alpha.abs() > 30.0 {
             bail!("--alpha must be −30 to 30 degrees, got {}", self.alpha);
         }
         let fineness = self.grid.fineness(CYLINDER_GRID, "airfoil")?;

@@ -181,7 +181,7 @@ mod tests {
             Failure::OutOfMemory("out of memory".into())
         );
         assert_eq!(Failure::of_panic(&"broke".to_string()), Failure::Broken("broke".into()));
-        let thrown = crate::panics::caught(|| std::panic::panic_any(lost.clone())).map(|()| ());
+        let thrown = crate::panics::caught::<()>(|| std::panic::panic_any(lost.clone()));
         assert_eq!(Failure::of_caught(&thrown.expect_err("it panics")), lost);
         assert!(matches!(Failure::of_panic(&7_u8), Failure::Broken(_)));
     }

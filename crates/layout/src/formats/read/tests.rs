@@ -138,7 +138,8 @@ fn bombs_are_refused_soon_and_say_why() {
             ]);
         }
     };
-    let bombs: [(&str, &dyn Fn(&mut Vec<u8>)); 4] = [
+    type Records<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let bombs: [(&str, Records); 4] = [
         ("records that say nothing", &padding),
         ("records that say nothing", &modes),
         ("unpacks to more than", &names),
