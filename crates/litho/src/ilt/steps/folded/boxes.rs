@@ -1,7 +1,8 @@
-//! Box means by sliding sums: what comes before the mask, and what comes after its gradient.
+//! Box means: what comes before the mask, and what comes after its gradient.
 //!
-//! A cube goes down a band of an image's rows. A unit has four columns and their sums over the box's height; its neighbours'
-//! come through shared memory.
+//! A cube goes down a band of an image's rows, four at a time. A unit has four columns and their sums over the box's height; its
+//! neighbours' come through shared memory. Sums are made of sums over the rows and columns that boxes share, and nothing is ever taken away
+//! again: a sum that slides leaves rounding where the image is dark, and Adam takes a whole step by whatever is left there.
 #![allow(
     clippy::too_many_arguments,
     reason = "a kernel's arguments are its buffers and sizes, one by one"
@@ -12,7 +13,7 @@ use cubecl::prelude::*;
 use super::fold::Four;
 use super::instructions::sigmoid;
 
-/// Rows that are read before the first is used.
+/// Rows that a cube does together. The sums of [`Sums::down`] and [`Sums::means`] are written for four.
 pub(super) const AHEAD: usize = 4;
 
 /// Neighbours on a side whose columns a box reaches.
@@ -23,10 +24,6 @@ const fn neighbours(reach: usize) -> usize {
 /// Sums over the height of a box, of four columns a unit.
 #[derive(CubeType)]
 struct Sums {
-    sums: Four,
-    /// The next [`AHEAD`] rows that enter the box, and those that leave it.
-    enters: Array<Four>,
-    leaves: Array<Four>,
     /// The sums at [`AHEAD`] rows, with dark columns at either side.
     lines: Shared<[Four]>,
     #[cube(comptime)]
@@ -47,15 +44,8 @@ fn row(image: &[Four], first: usize, below: usize, n: usize, #[comptime] reach: 
 
 #[cube]
 impl Sums {
-    /// Before the first row of a band; `first` is where a unit's columns begin.
-    fn above(
-        image: &[Four],
-        first: usize,
-        band: usize,
-        n: usize,
-        #[comptime] reach: usize,
-        #[comptime] units: usize,
-    ) -> Sums {
+    /// Dark at either side.
+    fn new(#[comptime] reach: usize, #[comptime] units: usize) -> Sums {
         let beside = comptime!(neighbours(reach));
         let stride = comptime!(units + 2 * beside);
         let mut lines = Shared::<[Four]>::new_slice(comptime!(AHEAD * stride));
@@ -67,36 +57,36 @@ impl Sums {
                 lines[k * stride + at] = Four::new(0.0);
             }
         }
-        let mut sums = Four::new(0.0);
-        #[unroll]
-        for k in 0..2 * reach {
-            sums += row(image, first, band + k, n, reach);
-        }
-        let (enters, leaves) = (Array::<Four>::new(AHEAD), Array::<Four>::new(AHEAD));
-        let mut above = Sums { sums, enters, leaves, lines, reach, units };
-        above.read(image, first, band, n);
-        above
+        Sums { lines, reach, units }
     }
 
-    /// Reads what the rows from `y` need.
-    fn read(&mut self, image: &[Four], first: usize, y: usize, n: usize) {
+    /// Leaves the sums at the [`AHEAD`] rows from `y` in `lines`; `first` is where a unit's columns begin.
+    fn down(&mut self, image: &[Four], first: usize, y: usize, n: usize) {
         let reach = comptime!(self.reach);
-        #[unroll]
-        for k in 0..AHEAD {
-            self.enters[k] = row(image, first, y + k + 2 * reach, n, reach);
-            self.leaves[k] = row(image, first, y + k, n, reach);
-        }
-    }
-
-    /// Goes down [`AHEAD`] rows and leaves the sums at each in `lines`.
-    fn down(&mut self) {
         let stride = comptime!(self.units + 2 * neighbours(self.reach));
         let at = UNIT_POS as usize + comptime!(neighbours(self.reach));
-        #[unroll]
-        for k in 0..AHEAD {
-            self.sums += self.enters[k];
-            self.lines[k * stride + at] = self.sums;
-            self.sums -= self.leaves[k];
+        if comptime!(reach == 0) {
+            #[unroll]
+            for k in 0..AHEAD {
+                self.lines[k * stride + at] = row(image, first, y + k, n, reach);
+            }
+        } else {
+            // Rows of all four boxes; those above them that the first three have; those below that the last three have.
+            let mut shared = Four::new(0.0);
+            #[unroll]
+            for k in 3..2 * reach + 1 {
+                shared += row(image, first, y + k, n, reach);
+            }
+            let third = row(image, first, y + 2, n, reach);
+            let second = row(image, first, y + 1, n, reach) + third;
+            let top = row(image, first, y, n, reach) + second;
+            let below = row(image, first, y + 2 * reach + 1, n, reach);
+            let next = below + row(image, first, y + 2 * reach + 2, n, reach);
+            let last = next + row(image, first, y + 2 * reach + 3, n, reach);
+            self.lines[at] = top + shared;
+            self.lines[stride + at] = second + shared + below;
+            self.lines[2 * stride + at] = third + shared + next;
+            self.lines[3 * stride + at] = shared + last;
         }
         sync_cube();
     }
@@ -115,15 +105,14 @@ impl Sums {
                 columns[4 * k + i] = four.extract(i);
             }
         }
-        let mut sum = f32::new(0.0);
+        let mut sums = Four::new(0.0);
         #[unroll]
-        for k in 0..2 * reach + 1 {
-            sum += columns[4 * beside - reach + k];
-        }
-        let mut sums = Four::new(sum);
-        #[unroll]
-        for i in 1..4usize {
-            sum += columns[4 * beside + reach + i] - columns[4 * beside - reach + i - 1];
+        for i in 0..4usize {
+            let mut sum = f32::new(0.0);
+            #[unroll]
+            for k in 0..2 * reach + 1 {
+                sum += columns[4 * beside - reach + i + k];
+            }
             sums.insert(i, sum);
         }
         sums * Four::new(comptime!(1.0 / ((2 * reach + 1) * (2 * reach + 1)) as f32))
@@ -146,13 +135,10 @@ pub(super) fn soft_mask(
 ) {
     let band = CUBE_POS_X as usize * rows;
     let first = CUBE_POS_Y as usize * n * units + UNIT_POS as usize;
-    let mut sums = Sums::above(parameters, first, band, n, reach, units);
+    let mut sums = Sums::new(reach, units);
     for step in 0..rows / AHEAD {
         let y = band + step * AHEAD;
-        sums.down();
-        if y + AHEAD < band + rows {
-            sums.read(parameters, first, y + AHEAD, n);
-        }
+        sums.down(parameters, first, y, n);
         #[unroll]
         for k in 0..AHEAD {
             let at = first + (y + k) * units;
@@ -196,7 +182,7 @@ pub(super) fn update(
 ) {
     let band = CUBE_POS_X as usize * rows;
     let first = CUBE_POS_Y as usize * n * units + UNIT_POS as usize;
-    let mut sums = Sums::above(gradient, first, band, n, reach, units);
+    let mut sums = Sums::new(reach, units);
     for step in 0..rows / AHEAD {
         let y = band + step * AHEAD;
         let mut state = Array::<Four>::new(3 * AHEAD);
@@ -207,10 +193,7 @@ pub(super) fn update(
             state[3 * k + 1] = mean[at];
             state[3 * k + 2] = square[at];
         }
-        sums.down();
-        if y + AHEAD < band + rows {
-            sums.read(gradient, first, y + AHEAD, n);
-        }
+        sums.down(gradient, first, y, n);
         #[unroll]
         for k in 0..AHEAD {
             let at = first + (y + k) * units;
