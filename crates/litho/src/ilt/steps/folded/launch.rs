@@ -18,6 +18,8 @@ use super::print::{self, ProcessLaunch, Wanted};
 use super::{fields, image, mask};
 use crate::waves::CLASSES;
 
+/// Clips that parts are made for.
+const BATCH: usize = 24;
 /// Cubes that [`parts`] aims at, kernel by kernel: what an H200 was fastest with.
 const TRANSFORM_CUBES: usize = 384;
 const PRINT_CUBES: [usize; 2] = [190, 768];
@@ -82,17 +84,19 @@ struct Chunks {
 }
 
 impl Chunks {
-    fn new(n: usize, batch: usize) -> Self {
+    /// Parts of an image of side `n`, whatever the batch: another number of parts is another order of sums, and a mask must not
+    /// depend on how many are computed with it.
+    fn new(n: usize) -> Self {
         let quarter = n / 4;
-        let print = batch * (quarter / print::COLUMNS);
+        let print = BATCH * (quarter / print::COLUMNS);
         let wanted = PRINT_CUBES[usize::from(print > PRINT_SLOTS)];
-        let transform = batch * (n / 2 / mask::UNITS);
+        let transform = BATCH * (n / 2 / mask::UNITS);
         Self {
             transform: parts(transform, TRANSFORM_CUBES, quarter)
                 .min(MOST_TRANSFORM_PARTS)
                 .max(quarter / MOST_ROWS),
             print: parts(print, wanted, quarter / 2).min(MOST_PRINT_PARTS),
-            gradient: parts(batch * (quarter / mask::COLUMNS), GRADIENT_CUBES, quarter),
+            gradient: parts(BATCH * (quarter / mask::COLUMNS), GRADIENT_CUBES, quarter),
         }
     }
 }
@@ -122,7 +126,7 @@ impl Bench {
         let planes = features.plane.contains(Plane::Ops) && hardware.plane_size_min >= 8;
         let ptx = client.name() == "cuda";
         let (side, groups) = (2 * all, count.div_ceil(fields::GROUP));
-        let chunks = Chunks::new(n, batch);
+        let chunks = Chunks::new(n);
         let empty = |length: usize| empty_like(&waves.mask, [batch * length]);
         Some(Self {
             batch,
