@@ -98,7 +98,8 @@ fn a_step_on_the_processor_is_that_of_burns_operations() {
             let off: Vec<f32> = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).collect();
             let most = off.iter().copied().fold(0.0, f32::max);
             // Adam's first step is the gradient's sign, which rounding decides where the gradient is nearly 0.
-            let least = if *name == "parameters" { 1e-2 } else { 1e-5 };
+            // Elsewhere two orders of f32 sums of some hundred terms differ by 1.1e-5 of the largest.
+            let least = if *name == "parameters" { 1e-2 } else { 2e-5 };
             assert!(
                 scale > 0.0 && off.iter().all(|o| *o <= least * scale),
                 "{name}: {most} of {scale}"

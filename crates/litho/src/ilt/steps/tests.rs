@@ -194,7 +194,9 @@ fn is_the_slope_of_the_loss(case: &Case, device: &Device) {
     let up = at(start.clone() + gradient.clone() * length);
     let down = at(start - gradient * length);
     let found = (up - down) / (2.0 * length);
-    assert!(slope > 0.0 && (found / slope - 1.0).abs() < 1e-2, "{case:?}: {found} vs {slope}");
+    // The errors of all pixels are summed in f32, and their difference is of order one: 1.4 % at 256² pixels. The gradient itself is held to
+    // Burn's by `the_gradient_is_burns`.
+    assert!(slope > 0.0 && (found / slope - 1.0).abs() < 3e-2, "{case:?}: {found} vs {slope}");
 }
 
 #[test]
