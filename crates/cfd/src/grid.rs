@@ -1,7 +1,7 @@
 //! Grids: stretched Cartesian cells with velocities on their faces.
 //!
 //! Pressure and temperature live in cells, `u` on faces normal to x, `v` on faces normal to y (Harlow & Welch 1965).
-//! What is true of `u` along x is true of `v` along y: a [`Direction`] numbers faces, cells and corners as one of the
+//! What is true of `u` along x is true of `v` along y: a `Direction` numbers faces, cells and corners as one of the
 //! two components sees them, so that each term of the equations is written once.
 
 use crate::Error;
