@@ -24,6 +24,7 @@
 mod bits;
 pub mod contour;
 pub mod distance;
+mod edges;
 mod error;
 mod file;
 mod formats;
@@ -41,6 +42,7 @@ pub mod shapes;
 mod tile;
 pub mod trace;
 
+pub use edges::Edges;
 pub use error::LayoutError;
 pub use file::write_whole;
 pub use formats::{Format, PolygonWriter, gds, glp, oasis, png};

@@ -239,7 +239,7 @@ fn add_coverage(polygon: &Polygon, local: &Local, width: usize, data: &mut [f32]
 }
 
 /// Signed areas to the right of the edges, per pixel, as differences along x.
-struct Sums {
+pub(crate) struct Sums {
     left: f64,
     width: usize,
     rows: usize,
@@ -247,13 +247,14 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(x0: usize, x1: usize, rows: usize) -> Self {
+    /// No edge yet, in rows of pixels `x0..x1`.
+    pub(crate) fn new(x0: usize, x1: usize, rows: usize) -> Self {
         let width = x1 - x0;
         Self { left: x0 as f64, width, rows, differences: vec![0.0; rows * (width + 2)] }
     }
 
     /// Splits an edge where it crosses a row's or the window's border, and adds the pieces.
-    fn add_edge(&mut self, from: [f64; 2], to: [f64; 2]) {
+    pub(crate) fn add_edge(&mut self, from: [f64; 2], to: [f64; 2]) {
         let (sign, low, high) = if from[1] <= to[1] { (1.0, from, to) } else { (-1.0, to, from) };
         let (y0, y1) = (low[1].max(0.0), high[1].min(self.rows as f64));
         if y0 >= y1 {
@@ -299,7 +300,7 @@ impl Sums {
     }
 
     /// Sums the differences of a row into coverage.
-    fn write_row(&self, y: usize, row: &mut [f32]) {
+    pub(crate) fn write_row(&self, y: usize, row: &mut [f32]) {
         let line = &self.differences[y * (self.width + 2)..];
         let mut sum = 0.0;
         for (value, difference) in row.iter_mut().zip(line) {
