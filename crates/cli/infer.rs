@@ -14,6 +14,7 @@ use crate::crew::{CrewOptions, PlanOptions, TileOptions, say_plan};
 use crate::options::{
     Asked, DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
 };
+use crate::profile::ProfileOptions;
 use crate::terminal::{Progress, go_on, print_json, say, table};
 
 /// Find the mask whose print is the design.
@@ -45,6 +46,8 @@ pub struct InferArgs {
     /// Directory for mask.png, mask.gds, report.json and overview.png, in tiles whole.png as well [default: out/LAYOUT; with --cell, out/LAYOUT.CELL].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    profile: ProfileOptions,
     /// Print the report as JSON and nothing else.
     #[arg(long)]
     json: bool,
@@ -57,6 +60,7 @@ pub struct InferArgs {
 /// One that says what was wrong and what to do; then nothing was written.
 pub fn infer(args: &InferArgs) -> Result<Verdict> {
     let start = Instant::now();
+    let profile = args.profile.start()?;
     let library = args.drawing.library(&args.layout)?;
     let devices = args.crew.choose(&args.device)?;
     devices.iter().for_each(|device| announce(args.json, device));
@@ -94,6 +98,9 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
     match args.json {
         true => print_json(&report)?,
         false => summary(&report, planned.mask_file(), &out, start.elapsed().as_secs_f64()),
+    }
+    if let Some(profile) = profile {
+        profile.end(args.json)?;
     }
     match report.is_met() {
         true => Ok(Verdict::Done),

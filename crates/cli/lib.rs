@@ -14,6 +14,7 @@ pub mod kernels;
 pub mod layout;
 mod optics;
 mod options;
+mod profile;
 pub mod scaling;
 pub mod score;
 pub mod simulate;

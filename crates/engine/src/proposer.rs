@@ -15,6 +15,7 @@ use lithoburn_litho::{KernelSet, LithoError, Simulator};
 use lithoburn_models::weights::Stored;
 use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, Parallel};
 use rayon::prelude::*;
+use tracing::info_span;
 
 use crate::EngineError;
 use crate::built_in::shipped_weights;
@@ -164,7 +165,8 @@ impl Proposer {
         targets: &[R],
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
-        let target = self.upload(targets);
+        let _span = info_span!("propose", tiles = targets.len() as u64).entered();
+        let target = info_span!("upload").in_scope(|| self.upload(targets));
         match &self.means {
             Means::Descent => {
                 let descent = Ilt::new(&self.descent, &self.optics);
@@ -184,10 +186,10 @@ impl Proposer {
                     (self.simulator().period_nm() / network.head().pixel_nm).round() as usize;
                 let small = resized(target.clone(), size);
                 // A mask that is taken as it is deserves the better answer; a correction does not need it.
-                let mask = match correct {
+                let mask = info_span!("network").in_scope(|| match correct {
                     0 => network.forward_symmetric(small, DType::F32),
                     _ => network.forward(small, DType::F32),
-                };
+                });
                 if !watch(Progress { done: 1, total: self.steps(), loss_nm2: None }) {
                     return Err(LithoError::Interrupted.into());
                 }

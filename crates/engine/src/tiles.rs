@@ -24,6 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lithoburn_pool::{Member, Terms, share};
+use tracing::info_span;
 
 use crate::EngineError;
 use crate::event::{Event, Phase};
@@ -220,7 +221,8 @@ impl<'a> Flow<'a> {
         let terms = Terms { ahead: (2 * batches).max(4), ..Terms::default() };
         let ended = || stop() || self.is_ended();
         let report = share(crew, Scan::new(self), &terms, &ended, &mut |_, answer: R| {
-            self.journal().append(self.kind, answer.key(), &answer.to_bytes())?;
+            info_span!("journal")
+                .in_scope(|| self.journal().append(self.kind, answer.key(), &answer.to_bytes()))?;
             self.ledger.solved(answer.key());
             say(watch);
             Ok::<(), EngineError>(())

@@ -27,6 +27,7 @@ mod steps;
 mod tests;
 
 use burn::tensor::Tensor;
+use tracing::info_span;
 
 use crate::LithoError;
 use crate::forward::ForwardModel;
@@ -112,7 +113,8 @@ impl<'a> Ilt<'a> {
         let levels = &self.config.levels;
         let models: Result<Vec<Models>, LithoError> =
             levels.iter().map(|l| self.models(l)).collect();
-        let (goal, design) = self.config.goal(target, self.truth.period_nm())?;
+        let (goal, design) =
+            info_span!("goal").in_scope(|| self.config.goal(target, self.truth.period_nm()))?;
         let progress = Progress { done: 0, total: self.config.iterations(), loss_nm2: None };
         let tally = Tally::default();
         let mut run = Run { ilt: self, start, goal, design, best: None, tally, progress, watch };
@@ -173,6 +175,7 @@ impl Run<'_> {
         let mends = |step: usize| last && self.ilt.config.mends(step, level);
         let tries = |step: usize| last && is_candidate(step, level.iterations);
         if last {
+            let _span = info_span!("start").entered();
             let masks = self.hard_start(level);
             let errors = descent.hard_error(masks.clone(), &mut self.tally);
             self.best = Some(Best::of_start(masks, errors));
@@ -180,12 +183,14 @@ impl Run<'_> {
         let mut step = 0;
         while step < level.iterations {
             let stops = |step: usize| mends(step) || tries(step);
-            let (steps, loss) = descent.advance(step, stops, &mut self.tally)?;
+            let (steps, loss) = info_span!("steps", level.pixel_nm)
+                .in_scope(|| descent.advance(step, stops, &mut self.tally))?;
             step += steps;
             if let Some(constraint) = self.ilt.constraint.filter(|_| mends(step - 1)) {
-                descent.mend(constraint, &self.design)?;
+                info_span!("mend").in_scope(|| descent.mend(constraint, &self.design))?;
             }
             if tries(step - 1) {
+                let _span = info_span!("candidate").entered();
                 let masks = descent.hard();
                 let errors = descent.hard_error(masks.clone(), &mut self.tally);
                 self.best = self.best.take().map(|best| best.or(masks, errors));
@@ -201,6 +206,7 @@ impl Run<'_> {
 
     /// Does a level again from wider openings where nothing of a feature prints, and keeps what that brings back.
     fn find_lost(&mut self, descent: &mut Descent) -> Result<(), LithoError> {
+        let _span = info_span!("lost features").entered();
         let mut lost = lost::features(descent, &mut self.tally)?;
         for wider_nm in lost::WIDER_NM {
             if lost.iter().all(Vec::is_empty) {
@@ -239,6 +245,7 @@ impl Run<'_> {
 
     /// The best masks as their constraint wants them.
     fn found(mut self, last: Option<Descent>) -> Result<Found, LithoError> {
+        let _span = info_span!("enforce").entered();
         let none = || LithoError::Grid("the descent has no step in its last level".into());
         let descent = last.filter(|d| d.level.iterations > 0).ok_or_else(none)?;
         let best = self.best.take().ok_or_else(none)?;

@@ -4,6 +4,7 @@ use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Bool, BoolStore, DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
+use tracing::info_span;
 
 use crate::LithoError;
 
@@ -130,6 +131,7 @@ pub(crate) fn rounded(target: Tensor<3>, sigma_nm: f64, pixel_nm: f64) -> Tensor
 
 /// An image's values; waits for the device.
 pub(crate) fn read_back(image: Tensor<3>, doing: &'static str) -> Result<Vec<f32>, LithoError> {
+    let _span = info_span!("read", doing).entered();
     image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device { doing, problem: e.to_string() })
 }
 
@@ -144,6 +146,7 @@ pub(crate) fn read_bits(
     level: f64,
     doing: &'static str,
 ) -> Result<Vec<bool>, LithoError> {
+    let _span = info_span!("read", doing).entered();
     let bits = image.greater_equal_elem(level).try_into_data();
     let bits = bits.map_err(|e| LithoError::Device { doing, problem: e.to_string() })?;
     Ok(match bits.dtype() {

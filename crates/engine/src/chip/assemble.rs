@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use lithoburn_layout::{Polygon, PolygonWriter, Raster, contour, rules, trace};
 use rayon::prelude::*;
+use tracing::info_span;
 
 use super::Chip;
 use super::cores::{Core, Row, around, is_dark};
@@ -172,6 +173,7 @@ impl<'a> Assembler<'a> {
         };
         let raw = &self.raw;
         let kept = |(&column, core): (&usize, &Arc<Core>)| {
+            let _span = info_span!("seam rules").entered();
             let (side, pixel_nm) = (core.pixels.side, core.pixel_nm);
             let halo = grid.halo as f64 * grid.pixel_nm;
             let margin = (RULES_REACH_NM.min(halo) / pixel_nm).round() as usize;
@@ -202,6 +204,7 @@ impl<'a> Assembler<'a> {
 
     /// A tile's polygons and numbers.
     fn assembled(&self, [row, column]: [usize; 2]) -> Result<Assembled, EngineError> {
+        let _span = info_span!("assemble").entered();
         let core = &self.kept[&row][&column];
         let (side, grid) = (core.pixels.side, &self.chip.grid);
         let index = row * grid.columns + column;
@@ -209,7 +212,7 @@ impl<'a> Assembler<'a> {
         let (margin, frame) = (mask_grid.halo, mask_grid.frame(index));
         let window = around(&self.kept, [row, column], margin);
         let inner = [margin, margin, margin + side, margin + side];
-        let polygons = match self.chip.setup.style {
+        let polygons = info_span!("polygons").in_scope(|| match self.chip.setup.style {
             _ if is_dark(&window) => Vec::new(),
             MaskStyle::Curvilinear { tolerance_nm } => {
                 contour::polygons_within(&window, inner, tolerance_nm, frame.origin_nm)
@@ -217,7 +220,7 @@ impl<'a> Assembler<'a> {
             MaskStyle::Pixels | MaskStyle::Manhattan { .. } => {
                 trace::polygons_within(&window, inner, frame.origin_nm)
             }
-        };
+        });
         let packed = Packed::of(&window, [0, 0], window.width);
         let measure = || self.measurer.measured(index, &window, &packed);
         let measured = self.chip.measure.then(measure).transpose()?;

@@ -3,6 +3,7 @@
 use lithoburn_layout::{Bounds, Raster, TileGrid, Violation, fracture};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tracing::info_span;
 
 use super::Chip;
 use crate::EngineError;
@@ -44,6 +45,7 @@ impl Measurer<'_> {
         window: &Raster,
         packed: &Packed,
     ) -> Result<Measured, EngineError> {
+        let _span = info_span!("measure").entered();
         let target = self.flow.source.target(index)?;
         let mut hash = Sha256::new();
         hash.update(&Packed::of(&target, [0, 0], target.width).runs);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lithoburn_layout::Raster;
 use lithoburn_pool::{Failure, Member, Worker};
+use tracing::info_span;
 
 use super::cores::Core;
 use crate::devices::failure;
@@ -58,6 +59,7 @@ impl Worker<Tile, Solved> for Corrector {
     fn run(&mut self, batch: &[Arc<Tile>]) -> Result<Vec<Solved>, Failure> {
         let targets: Vec<&Raster> = batch.iter().map(|tile| &tile.target).collect();
         let masks = self.proposer.propose(&targets, &mut |_| true).map_err(|e| failure(&e))?;
+        let _span = info_span!("pack").entered();
         let solved = |(mask, tile): (&Raster, &Arc<Tile>)| {
             let halo = (self.halo_nm / mask.pixel_nm).round() as usize;
             let pixels = Packed::of(mask, [halo, halo], mask.width - 2 * halo);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use lithoburn_layout::{Coverage, Layout, Library, Raster, TileGrid};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use tracing::info_span;
 
 use super::Flow;
 use super::journal::Key;
@@ -46,6 +47,7 @@ impl Source<'_> {
 
     /// A tile's target on the pixels that its answer depends on.
     fn tile(&self, index: usize) -> Result<Tile, EngineError> {
+        let _span = info_span!("draw").entered();
         let mut target = self.target(index)?;
         let small = self.finest_nm.map(|finest| on_pixels(&target, finest));
         if let Some(Cow::Owned(small)) = small {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::event::{CrewEvent, Returned};
 use super::failure::Failure;
 use super::worker::{MakeWorker, Worker};
+use tracing::info_span;
+
 use crate::clock::Clock;
 use crate::panics::{Panic, caught};
 
@@ -120,7 +122,9 @@ fn serve<T, R>(
         let (making, made) =
             if first { timed(&mailbox.clock, || made(make, &mut worker)) } else { NOTHING };
         let unmade = made.is_err();
+        let span = info_span!("batch", tasks = batch.tasks.len() as u64).entered();
         let (took, result) = timed(&mailbox.clock, || made.and_then(|()| ran(&mut worker, &batch)));
+        drop(span);
         let id = batch.id;
         // Before the news, so that what is held can be counted by it.
         drop(batch);
