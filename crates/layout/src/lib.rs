@@ -49,7 +49,7 @@ pub use formats::{Format, PolygonWriter, gds, glp, oasis, png};
 pub use library::{CellContents, Contents, LayerContents, Library};
 pub use polygon::{Bounds, Polygon};
 pub use raster::{Coverage, Frame, Raster};
-pub use rules::{MaskRules, Rule, Violation};
+pub use rules::{MaskRules, PixelRules, Rule, Violation};
 pub use tile::TileGrid;
 
 /// A layer and datatype, as GDSII and OASIS number them.

@@ -6,6 +6,7 @@
 //! the same of the background. So "enforced" and "checked" mean the same thing, whatever the shape. Disks
 //! are of whole pixels, so widths and spaces are held to within one pixel; areas and distances exactly.
 
+mod pixels;
 mod read;
 
 use std::ops::ControlFlow;
@@ -18,6 +19,8 @@ use crate::distance::squared;
 use crate::runs::{Run, Runs};
 use crate::shapes::{Shapes, shapes};
 use crate::{Bounds, Raster, distance};
+
+pub use pixels::PixelRules;
 
 /// Times that enforcing goes over all rules and adds as well as takes away: mending one can break another.
 const MENDING_ROUNDS: usize = 4;
@@ -165,13 +168,13 @@ impl MaskRules {
 
     fn forbidden_on(&self, mask: &Bits, on: Grid, clearance_nm: f64) -> Bits {
         let runs = Runs::of(mask);
-        let least = self.min_area_nm2 / (on.pixel_nm * on.pixel_nm);
-        let is_small = |run: &&Run| (runs.sizes[run.shape] as f64) < least - 1e-9;
+        let least = on.least_area(self.min_area_nm2);
+        let is_small = |run: &&Run| runs.sizes[run.shape] < least;
         let mut small = mask.cleared();
         runs.all.iter().filter(is_small).for_each(|run| small.set_run(run.y, run.start, run.end));
         let rest = mask.without(&small);
         let mut forbidden = match clearance_nm > 0.0 && small.any() {
-            true => on.grown(&small, clearance_nm / on.pixel_nm),
+            true => on.grown(&small, on.clearance(clearance_nm)),
             false => small,
         };
         if let Some(between) = on.between(&rest, self.min_distance_nm) {
@@ -197,12 +200,6 @@ struct Grid {
 }
 
 impl Grid {
-    /// Radius of the disk that is as wide as the rule, in pixels: a bar of w pixels holds the lattice points
-    /// within (w − 1) / 2 of its middle.
-    fn radius(self, least_nm: f64) -> f64 {
-        ((least_nm / self.pixel_nm - 1.0) / 2.0).max(0.0)
-    }
-
     fn grown(self, set: &Bits, radius: f64) -> Bits {
         match radius <= MOST_RADIUS {
             true => set.grown(radius),
@@ -307,8 +304,7 @@ impl Grid {
             }
             ControlFlow::Continue(())
         });
-        // Half a diagonal more, from a pixel's middle to its corner.
-        middle.map(|middle| self.grown(&middle, least_nm / self.pixel_nm / 2.0 + 0.75))
+        middle.map(|middle| self.grown(&middle, self.middle_radius(least_nm)))
     }
 
     /// Calls `visit` with each pixel on the edge of a shape and each of another shape that is nearer to it than the
@@ -323,15 +319,7 @@ impl Grid {
         if runs.sizes.len() < 2 || least_nm <= 0.0 {
             return;
         }
-        let most = (least_nm / self.pixel_nm).ceil() as usize + 1;
-        let apart = |dx: usize, dy: usize| {
-            let beyond = |d: usize| d.saturating_sub(1) as f64;
-            beyond(dx).hypot(beyond(dy)) * self.pixel_nm
-        };
-        // How far the rule reaches sideways, a number for each distance in rows.
-        let is_near = |dx: &usize, dy: usize| apart(*dx, dy) < least_nm - 1e-6;
-        let reaches = (0..=most).map_while(|dy| (0..=most).rev().find(|dx| is_near(dx, dy)));
-        let reaches: Vec<usize> = reaches.collect();
+        let reaches = self.reaches(least_nm);
         let (width, height) = (self.width, runs.height());
         let on_edge = |x: usize, y: usize| {
             x == 0
@@ -355,7 +343,7 @@ impl Grid {
                             let near = Near {
                                 shapes: [a.shape, b.shape],
                                 pixels: [[x, a.y], [other, b.y]],
-                                apart_nm: apart(x.abs_diff(other), dy),
+                                apart_nm: self.apart(x.abs_diff(other), dy),
                             };
                             if visit(near).is_break() {
                                 return;
