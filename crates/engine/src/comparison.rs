@@ -86,7 +86,8 @@ impl Comparison<'_> {
     ) -> Result<Descended, EngineError> {
         let start = Instant::now();
         let Found { masks, usage } = descend()?;
-        let n = masks.size;
+        let masks = masks.into_packed(0)?;
+        let n = masks.side;
         let seconds = start.elapsed().as_secs_f64();
         let host = Device::flex();
         let truth = self.model.on(&host)?;

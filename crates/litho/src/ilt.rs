@@ -30,13 +30,14 @@ use burn::tensor::Tensor;
 use tracing::info_span;
 
 use crate::LithoError;
+use crate::binary::BinaryImages;
 use crate::forward::ForwardModel;
 use crate::images::{free_square, resized};
 use crate::loss::Goal;
 pub use config::{IltConfig, Level};
 use descent::Descent;
 use hard::{Best, is_candidate};
-pub use hard::{HardMasks, MaskConstraint};
+pub use hard::{BitConstraint, MaskConstraint};
 pub use models::Usage;
 use models::{Models, Surrogate, Tally};
 
@@ -64,8 +65,8 @@ pub enum Start {
 /// What a descent found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Masks on the last level's grid, in memory: there the last of the work is done.
-    pub masks: HardMasks,
+    /// Masks on the last level's grid, in memory or on a device that has bits.
+    pub masks: BinaryImages,
     /// What it took.
     pub usage: Usage,
 }
@@ -150,8 +151,8 @@ struct Run<'a> {
     start: &'a Start,
     /// On the last level's grid.
     goal: Goal,
-    /// The design's pixels there.
-    design: Vec<bool>,
+    /// Where the design is, there.
+    design: BinaryImages,
     best: Option<Best>,
     tally: Tally,
     progress: Progress,

@@ -18,6 +18,7 @@
 //! | [`bake`] | a resist through its depth: exposure, bake, deprotection |
 //! | [`process`], [`resist`] | dose and focus corners; what prints |
 //! | [`images`] | images on other grids, smoothed |
+//! | `binary` | binary images: bits on a device, or in memory |
 //! | `waves` | transforms at a quarter of the points: order and tables of their waves |
 //! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
 //! | [`metrics`], [`window`] | L2, PV band and EPE, as the field counts them; edges below a pixel, dose and focus latitude |
@@ -27,6 +28,7 @@
 
 pub mod aerial;
 pub mod bake;
+mod binary;
 mod error;
 pub mod forward;
 pub mod ilt;
@@ -40,6 +42,7 @@ mod waves;
 pub mod window;
 
 pub use aerial::{Aerial, Sampling, Simulator, pixel_average};
+pub use binary::{BinaryImages, PackedImages};
 pub use error::LithoError;
 pub use optics::kernels::{KernelSet, Kernels};
 pub use process::{Corner, CornerImages, Focus, Process, ProcessWindow};

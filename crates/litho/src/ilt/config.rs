@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Start;
 use crate::LithoError;
-use crate::images::{from_bits, read_bits, resized, rounded};
+use crate::binary::BinaryImages;
+use crate::images::{resized, rounded};
 use crate::loss::{Goal, PrintLoss, probes};
 
 /// One resolution of the descent.
@@ -106,20 +107,19 @@ impl IltConfig {
         self.levels.iter().map(|level| level.iterations).sum()
     }
 
-    /// What to print, on the last level's grid, and the design's pixels.
+    /// What to print, on the last level's grid, and where the design is.
     pub(super) fn goal(
         &self,
         target: &Tensor<3>,
         period_nm: f64,
-    ) -> Result<(Goal, Vec<bool>), LithoError> {
+    ) -> Result<(Goal, BinaryImages), LithoError> {
         let none = || LithoError::Grid("the descent has no level".into());
         let level = self.levels.last().ok_or_else(none)?;
         let design = resized(target.clone(), (period_nm / level.pixel_nm).round() as usize);
-        let bits = read_bits(design.clone(), 0.5, "read the target")?;
-        let strips = (self.loss.edge > 0.0).then(|| {
-            let strips = probes::strips(&bits, design.dims(), level.pixel_nm);
-            from_bits(strips, design.dims(), &design.device())
-        });
+        let bits = BinaryImages::of(design.clone(), 0.5, "read the target")?;
+        let strips = (self.loss.edge > 0.0)
+            .then(|| probes::strips(&bits, level.pixel_nm, &design.device()))
+            .transpose()?;
         let target = rounded(design.clone(), self.corner_nm, level.pixel_nm);
         Ok((Goal { target, design, strips }, bits))
     }

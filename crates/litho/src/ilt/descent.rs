@@ -9,6 +9,7 @@ use super::hard::{MaskConstraint, still_open};
 use super::models::{Models, Tally};
 use super::steps::{Plan, PrintWeights, Stand, Step};
 use crate::LithoError;
+use crate::binary::BinaryImages;
 use crate::forward::FusedSteps;
 use crate::images::{free_square, read_back, smoothed};
 use crate::loss::Goal;
@@ -195,7 +196,7 @@ impl<'a> Descent<'a> {
     pub(super) fn mend(
         &mut self,
         constraint: &dyn MaskConstraint,
-        design: &[bool],
+        design: &BinaryImages,
     ) -> Result<(), LithoError> {
         let open = still_open(&self.mask, design, constraint, self.level.pixel_nm)?;
         self.parameters = self.parameters.clone() * open.clone();

@@ -1,10 +1,11 @@
 //! Hard masks: which is best, and what they must be like to be made.
 
-use burn::tensor::{Device, Tensor};
-use rayon::prelude::*;
+use burn::tensor::Tensor;
+use lithoburn_bitmap::Bitmaps;
 
 use crate::LithoError;
-use crate::images::{from_bits, read_back, read_bits};
+use crate::binary::BinaryImages;
+use crate::images::read_back;
 
 /// A constraint is not enforced where it multiplies the print's error by more than this.
 const MOST_COST: f32 = 1.5;
@@ -18,45 +19,51 @@ pub trait MaskConstraint: Sync {
 
     /// A mask near this one that can be made.
     fn enforced(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool>;
+
+    /// The same for masks that are bits on a device, if it can be had there: equal pixel for pixel.
+    fn on_bits(&self, _pixel_nm: f64) -> Option<Box<dyn BitConstraint>> {
+        None
+    }
 }
 
-/// Masks of a batch of clips, open or dark.
-#[derive(Clone, Debug)]
-pub struct HardMasks {
-    /// Pixels on a mask's side.
-    pub size: usize,
-    /// Mask after mask, row by row: whether a pixel is open.
-    pub bits: Vec<bool>,
+/// A [`MaskConstraint`] on a device.
+pub trait BitConstraint {
+    /// As [`MaskConstraint::forbidden`].
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Device`] if the device fails.
+    fn forbidden(&self, masks: &Bitmaps) -> Result<Bitmaps, LithoError>;
+
+    /// As [`MaskConstraint::enforced`].
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Device`] if the device fails.
+    fn enforced(&self, masks: &Bitmaps) -> Result<Bitmaps, LithoError>;
 }
 
-impl HardMasks {
-    /// The masks as 0 and 1, `[batch, size, size]`.
-    pub fn to_tensor(&self, device: &Device) -> Tensor<3> {
-        let batch = self.bits.len() / (self.size * self.size).max(1);
-        from_bits(self.bits.clone(), [batch, self.size, self.size], device)
+/// Pixels that must stay dark so that masks can be made.
+fn forbidden(
+    masks: &BinaryImages,
+    constraint: &dyn MaskConstraint,
+    pixel_nm: f64,
+) -> Result<BinaryImages, LithoError> {
+    match masks.bits().zip(constraint.on_bits(pixel_nm)) {
+        Some((bits, constraint)) => Ok(constraint.forbidden(bits)?.into()),
+        None => masks.mapped(|mask| constraint.forbidden(mask, masks.side(), pixel_nm)),
     }
+}
 
-    /// Reads masks back from their device.
-    fn read(masks: Tensor<3>) -> Result<Self, LithoError> {
-        let [_, _, size] = masks.dims();
-        Ok(Self { size, bits: read_bits(masks, 0.5, "read the mask")? })
-    }
-
-    /// Each mask as a constraint wants it.
-    fn enforced(&self, constraint: &dyn MaskConstraint, pixel_nm: f64) -> Self {
-        let pixels = self.size * self.size;
-        let mut bits = vec![false; self.bits.len()];
-        let enforced = |free: &[bool]| constraint.enforced(free, self.size, pixel_nm);
-        bits.par_chunks_mut(pixels)
-            .zip(self.bits.par_chunks(pixels))
-            .for_each(|(kept, free)| kept.copy_from_slice(&enforced(free)));
-        Self { size: self.size, bits }
-    }
-
-    /// Takes a clip's mask from others.
-    fn take(&mut self, clip: usize, other: &Self) {
-        let own = clip * self.size * self.size..(clip + 1) * self.size * self.size;
-        self.bits[own.clone()].copy_from_slice(&other.bits[own]);
+/// Each mask as a constraint wants it.
+fn enforced(
+    masks: &BinaryImages,
+    constraint: &dyn MaskConstraint,
+    pixel_nm: f64,
+) -> Result<BinaryImages, LithoError> {
+    match masks.bits().zip(constraint.on_bits(pixel_nm)) {
+        Some((bits, constraint)) => Ok(constraint.enforced(bits)?.into()),
+        None => masks.mapped(|mask| constraint.enforced(mask, masks.side(), pixel_nm)),
     }
 }
 
@@ -94,7 +101,7 @@ impl Best {
         pixel_nm: f64,
         start: impl FnOnce() -> Tensor<3>,
         mut error: impl FnMut(Tensor<3>) -> Tensor<3>,
-    ) -> Result<HardMasks, LithoError> {
+    ) -> Result<BinaryImages, LithoError> {
         let device = self.masks.device();
         let both = Tensor::cat(vec![self.errors, self.first], 1);
         let errors = read_back(both, "read the error")?;
@@ -103,51 +110,47 @@ impl Best {
             let problem = "the error of a print is not a number".into();
             return Err(LithoError::Device { doing: "compared masks", problem });
         }
-        let free = HardMasks::read(self.masks)?;
+        let free = hard(self.masks)?;
         let Some(constraint) = constraint else { return Ok(free) };
-        let mut errors_of = |masks: &HardMasks| {
+        let mut errors_of = |masks: &BinaryImages| {
             read_back(error(masks.to_tensor(&device)), "read the error of masks that can be made")
         };
-        let mut kept = free.enforced(constraint, pixel_nm);
+        let mut kept = enforced(&free, constraint, pixel_nm)?;
         let mut after = errors_of(&kept)?;
         let worse = |(after, first): (&f32, &f32)| after > first;
         if after.iter().zip(first.clone()).any(worse) {
-            let start = HardMasks::read(start())?.enforced(constraint, pixel_nm);
-            for (clip, error) in errors_of(&start)?.into_iter().enumerate() {
-                if error < after[clip] {
-                    kept.take(clip, &start);
-                    after[clip] = error;
-                }
+            let start = enforced(&hard(start())?, constraint, pixel_nm)?;
+            let errors = errors_of(&start)?;
+            let better = |(error, after): (&f32, &f32)| error < after;
+            let which: Vec<bool> = errors.iter().zip(&after).map(better).collect();
+            kept.take(&which, &start)?;
+            for (after, error) in after.iter_mut().zip(errors).filter(|(after, error)| error < *after) {
+                *after = error;
             }
         }
-        for (clip, (after, best)) in after.iter().zip(best).enumerate() {
-            // Written so that what is no number is refused.
-            let cheap = *after <= best * MOST_COST;
-            if !cheap {
-                kept.take(clip, &free);
-            }
-        }
+        // Written so that what is no number is refused.
+        let costly = |(after, best): (&f32, &f32)| !(*after <= best * MOST_COST);
+        let which: Vec<bool> = after.iter().zip(best).map(costly).collect();
+        kept.take(&which, &free)?;
         Ok(kept)
     }
+}
+
+/// Masks of 0 and 1 as binary images.
+fn hard(masks: Tensor<3>) -> Result<BinaryImages, LithoError> {
+    BinaryImages::of(masks, 0.5, "read the mask")
 }
 
 /// Where a mask may stay open, 0 or 1: not where it would break its constraint when hard. The design itself is never
 /// taken away: what it breaks is for the report.
 pub(super) fn still_open(
     mask: &Tensor<3>,
-    design: &[bool],
+    design: &BinaryImages,
     constraint: &dyn MaskConstraint,
     pixel_nm: f64,
 ) -> Result<Tensor<3>, LithoError> {
-    let [batch, n, _] = mask.dims();
-    let mut open = read_bits(mask.clone(), 0.5, "read the mask")?;
-    open.par_chunks_mut(n * n).zip(design.par_chunks(n * n)).for_each(|(open, design)| {
-        let forbidden = constraint.forbidden(open, n, pixel_nm);
-        for ((open, forbidden), &design) in open.iter_mut().zip(forbidden).zip(design) {
-            *open = !forbidden || design;
-        }
-    });
-    Ok(from_bits(open, [batch, n, n], &mask.device()))
+    let forbidden = forbidden(&hard(mask.clone())?, constraint, pixel_nm)?;
+    Ok(forbidden.without(design)?.to_tensor(&mask.device()) * -1.0 + 1.0)
 }
 
 /// Whether an iterate of the last level is tried: the last one, and some before.

@@ -65,10 +65,10 @@ fn a_descent_by_autodiff_is_that_of_the_adjoint() -> Result<(), LithoError> {
     let model = Images(thin_mask(4));
     let expected = run(&Ilt::new(&config, &model.0), &bar())?;
     let found = run(&Ilt::new(&config, &model), &bar())?;
-    let pairs = found.masks.bits.iter().zip(&expected.masks.bits);
-    let differ = pairs.filter(|(a, b)| a != b).count();
+    let (pixels, expected) = (found.masks.into_pixels()?, expected.masks.into_pixels()?);
+    let differ = pixels.iter().zip(&expected).filter(|(a, b)| a != b).count();
     assert!(differ < 5, "{differ} pixels differ"); // f32 in another order, 24 steps on
-    assert!(found.masks.bits.iter().any(|&open| open));
+    assert!(pixels.iter().any(|&open| open));
     // Each step, the start, and eight candidates.
     assert_eq!(found.usage.true_model_calls, 24 + 1 + 8);
     assert_eq!(found.usage.surrogate_mse, None);
@@ -108,7 +108,7 @@ fn a_descent_that_goes_wrong_returns_its_start() -> Result<(), LithoError> {
     wild.levels[0].iterations = 3;
     let from = Start::Mask(start.to_tensor(truth.device()));
     let found = Ilt::new(&wild, &truth).run(&bar(), &from, &mut |_| true)?;
-    assert!(found.masks.bits == start.bits, "another mask than the start");
+    assert!(found.masks.into_pixels()? == start.into_pixels()?, "another mask than the start");
     Ok(())
 }
 
@@ -134,11 +134,12 @@ fn what_a_constraint_leaves_is_no_worse_than_what_it_leaves_of_the_start() -> Re
     let nothing = Only(Vec::new());
     let ilt = Ilt::new(&config, &truth).with_constraint(Some(&nothing));
     let free = ilt.run(&bar(), &from, &mut |_| true)?.masks;
-    assert!(free.bits.iter().any(|&open| open), "a blank mask was returned");
-    let start = Only(good.bits.clone());
+    assert!(free.into_pixels()?.iter().any(|&open| open), "a blank mask was returned");
+    let good = good.into_pixels()?;
+    let start = Only(good.clone());
     let ilt = Ilt::new(&config, &truth).with_constraint(Some(&start));
     let kept = ilt.run(&bar(), &from, &mut |_| true)?.masks;
-    assert!(kept.bits == good.bits, "the start can be made and was not");
+    assert!(kept.into_pixels()? == good, "the start can be made and was not");
     Ok(())
 }
 
@@ -146,14 +147,15 @@ fn what_a_constraint_leaves_is_no_worse_than_what_it_leaves_of_the_start() -> Re
 #[test]
 fn a_target_of_any_pixel_size_is_corrected() -> Result<(), LithoError> {
     let (config, truth) = (config(), thin_mask(4));
-    let expected = run(&Ilt::new(&config, &truth), &bar())?.masks;
+    let expected = run(&Ilt::new(&config, &truth), &bar())?.masks.into_pixels()?;
     for n in [160, 84] {
         // The same bar, by the area of each pixel that it covers.
         let target = resized(bar(), n);
         let found = run(&Ilt::new(&config, &truth), &target)?.masks;
-        assert_eq!(found.size, 128);
-        let differ = found.bits.iter().zip(&expected.bits).filter(|(a, b)| a != b).count();
-        let open = expected.bits.iter().filter(|open| **open).count();
+        assert_eq!(found.side(), 128);
+        let found = found.into_pixels()?;
+        let differ = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
+        let open = expected.iter().filter(|open| **open).count();
         assert!(differ < open / 4, "{differ} of {open} with {n} pixels");
     }
     Ok(())

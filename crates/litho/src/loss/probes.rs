@@ -3,8 +3,10 @@
 //! The area error alone spreads itself thinly over all edges, or leaves a few of them far off where the
 //! band gets smaller by it. An error in a strip counts as an edge out of tolerance.
 
-use rayon::prelude::*;
+use burn::tensor::{Device, Tensor};
 
+use crate::LithoError;
+use crate::binary::BinaryImages;
 use crate::metrics::{Bitmap, EPE_REACH_NM, EpeSite, epe_sites};
 
 /// How far a strip reaches along the edge, on either side of the site, in nm.
@@ -14,15 +16,23 @@ const BEFORE_NM: f64 = 2.0;
 /// … to this much beyond it, in nm.
 const BEYOND_NM: f64 = 4.0;
 
-/// Where the strips of a batch of targets lie, from the targets' pixels; both are row by row, `[batch, n, n]`.
-pub(crate) fn strips(targets: &[bool], shape: [usize; 3], pixel_nm: f64) -> Vec<bool> {
-    let [_, _, n] = shape;
-    let mut strips = vec![false; targets.len()];
-    strips.par_chunks_mut(n * n).zip(targets.par_chunks(n * n)).for_each(|(strips, target)| {
-        for site in epe_sites(Bitmap { data: target, width: n }, pixel_nm) {
-            mark(strips, n, &site, pixel_nm);
-        }
-    });
+/// Where the strips of a batch of targets lie, 0 or 1: `[batch, n, n]`.
+pub(crate) fn strips(
+    targets: &BinaryImages,
+    pixel_nm: f64,
+    device: &Device,
+) -> Result<Tensor<3>, LithoError> {
+    let n = targets.side();
+    let strips = targets.mapped(|target| on_target(target, n, pixel_nm))?;
+    Ok(strips.to_tensor(device))
+}
+
+/// The strips of one target of `n` pixels a side, row by row.
+fn on_target(target: &[bool], n: usize, pixel_nm: f64) -> Vec<bool> {
+    let mut strips = vec![false; target.len()];
+    for site in epe_sites(Bitmap { data: target, width: n }, pixel_nm) {
+        mark(&mut strips, n, &site, pixel_nm);
+    }
     strips
 }
 
@@ -52,7 +62,7 @@ mod tests {
         let (n, pixel) = (100, 2.0);
         let inside = |v: usize| (30..70).contains(&v);
         let target: Vec<bool> = (0..n * n).map(|i| inside(i % n) && inside(i / n)).collect();
-        let strips = strips(&target, [1, n, n], pixel);
+        let strips = on_target(&target, n, pixel);
         // Along the middle row: outwards and inwards of columns 30 and 69, from 6.5 to 9.5 px.
         let row: Vec<usize> = (0..n).filter(|x| strips[49 * n + x]).collect();
         let expected: Vec<usize> = [30_isize, 69]
