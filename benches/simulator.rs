@@ -122,7 +122,7 @@ fn forty_solver_steps(bencher: divan::Bencher, size: (usize, usize)) {
     let solver = Ilt::new(&config, &model);
     let solve = || {
         let found = solver.run(&s.mask, &Start::Target, &mut |_| true).expect("solves");
-        found.masks.bits.len()
+        found.masks.into_packed(0).expect("a mask").words.len()
     };
     solve();
     bencher.bench_local(solve);

@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     descent.levels[0].iterations = 8;
     let model = Flare(thin, 0.02);
     let found = Ilt::new(&descent, &model).run(&target, &Start::Target, &mut |_| true)?;
-    println!("{} pixels of the mask are open", found.masks.bits.iter().filter(|b| **b).count());
+    println!("{} pixels of the mask are open", found.masks.counts()?[0]);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::devices::team::Team;
 use crate::evaluate::{Evaluator, Metrics, Shown};
 use crate::event::{Event, Phase};
 use crate::mask::Mask;
-use crate::proposer::Proposer;
+use crate::proposer::{Proposer, Target};
 use crate::report::{Place, Report, Seconds, Unprinted, placed, timed};
 use crate::setup::Setup;
 use crate::shots::{self, Fitter};
@@ -205,7 +205,7 @@ fn say(watch: Watch, phase: Phase, done: usize, total: usize) -> Result<(), Engi
 /// Masks of fields that are computed at once.
 fn propose(proposer: &Proposer, clips: &[Clip], watch: Watch) -> Result<Vec<Raster>, EngineError> {
     let total = proposer.steps();
-    let targets: Vec<&Raster> = clips.iter().map(|clip| &clip.target).collect();
+    let targets: Vec<Target> = clips.iter().map(|clip| Target::Raster(&clip.target)).collect();
     proposer.propose(&targets, &mut |p: Progress| {
         watch(Event { loss_nm2: p.loss_nm2, ..Event::new(Phase::Optimize, p.done, total) })
     })

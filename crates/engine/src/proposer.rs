@@ -1,17 +1,18 @@
 //! Models on a device: targets in, masks out.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lithoburn_layout::{MaskRules, Raster, rules};
+use lithoburn_bitmap::{Bitmaps, Rules};
+use lithoburn_layout::{Edges, MaskRules, PixelRules, Raster};
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{
-    Found, HardMasks, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage,
+    BitConstraint, Found, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage,
 };
 use lithoburn_litho::images::resized;
-use lithoburn_litho::{KernelSet, LithoError, Simulator};
+use lithoburn_litho::{BinaryImages, KernelSet, LithoError, PackedImages, Simulator};
 use lithoburn_models::weights::Stored;
 use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, Parallel};
 use rayon::prelude::*;
@@ -51,6 +52,39 @@ impl MaskConstraint for Kept {
 
     fn enforced(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
         self.0.enforce(mask, width, pixel_nm)
+    }
+
+    fn on_bits(&self, pixel_nm: f64) -> Option<Box<dyn BitConstraint>> {
+        let PixelRules {
+            width_radius,
+            space_radius,
+            least_area,
+            reaches,
+            middle_radius,
+            clearance_radius,
+        } = self.0.in_pixels(pixel_nm);
+        let rules = Rules {
+            width_radius,
+            space_radius,
+            least_area,
+            reaches,
+            middle_radius,
+            clearance_radius,
+        };
+        rules.fits().then(|| Box::new(OnBits(rules)) as Box<dyn BitConstraint>)
+    }
+}
+
+/// Mask rules in a device's kernels.
+struct OnBits(Rules);
+
+impl BitConstraint for OnBits {
+    fn forbidden(&self, masks: &Bitmaps) -> Result<Bitmaps, LithoError> {
+        Ok(masks.forbidden(&self.0))
+    }
+
+    fn enforced(&self, masks: &Bitmaps) -> Result<Bitmaps, LithoError> {
+        Ok(masks.enforced(&self.0)?)
     }
 }
 
@@ -160,51 +194,109 @@ impl Proposer {
     /// # Errors
     ///
     /// [`EngineError::Litho`] if the device fails, a pixel size does not fit, or `watch` said stop.
-    pub(crate) fn propose<R: Borrow<Raster> + Sync>(
+    pub(crate) fn propose(
         &self,
-        targets: &[R],
+        targets: &[Target],
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
+        let masks = self.masks(targets, watch, true)?.into_packed(0)?;
+        let pixel_nm = self.pixel_nm(masks.side);
+        let (side, pixels) = (masks.side, masks.to_pixels());
+        let raster = |pixels: &[bool]| Raster {
+            width: side,
+            height: side,
+            pixel_nm,
+            data: pixels.iter().map(|&open| f32::from(u8::from(open))).collect(),
+        };
+        Ok(pixels.par_chunks(side * side).map(raster).collect())
+    }
+
+    /// What `halo_nm` at each side leaves of the masks for tiles' targets, and the size of its pixels, in nm.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Litho`] if the device fails or a pixel size does not fit.
+    pub(crate) fn cores(
+        &self,
+        targets: &[Target],
+        halo_nm: f64,
+    ) -> Result<(PackedImages, f64), EngineError> {
+        let masks = self.masks(targets, &mut |_| true, false)?;
+        let pixel_nm = self.pixel_nm(masks.side());
+        let halo = (halo_nm / pixel_nm).round() as usize;
+        Ok((masks.into_packed(halo)?, pixel_nm))
+    }
+
+    /// Size of a pixel of which a mask has so many a side, in nm.
+    fn pixel_nm(&self, side: usize) -> f64 {
+        self.simulator().period_nm() / side as f64
+    }
+
+    /// Masks for targets, where they were computed; `looks` tells whether `watch` wants to hear of errors.
+    fn masks(
+        &self,
+        targets: &[Target],
+        watch: &mut dyn FnMut(Progress) -> bool,
+        looks: bool,
+    ) -> Result<BinaryImages, EngineError> {
         let _span = info_span!("propose", tiles = targets.len() as u64).entered();
         let target = info_span!("upload").in_scope(|| self.upload(targets));
+        let truth: &dyn ForwardModel = match &self.means {
+            Means::Surrogate { truth, .. } => truth.as_ref(),
+            _ => &self.optics,
+        };
+        let descent = Ilt::new(&self.descent, truth);
+        let descent = if looks { descent } else { descent.without_looks() };
         match &self.means {
-            Means::Descent => {
-                let descent = Ilt::new(&self.descent, &self.optics);
-                Ok(self.rasters(&self.descend(descent, &target, &Start::Target, 0, watch)?.masks))
-            }
-            Means::Surrogate { learned, truth, every } => {
-                let descent = Ilt::new(&self.descent, truth.as_ref())
-                    .with_surrogate(learned.as_ref(), *every);
+            Means::Descent => Ok(self.descend(descent, &target, &Start::Target, 0, watch)?.masks),
+            Means::Surrogate { learned, every, .. } => {
+                let descent = descent.with_surrogate(learned.as_ref(), *every);
                 let found = self.descend(descent, &target, &Start::Target, 0, watch)?;
                 if let Ok(mut usage) = self.usage.lock() {
                     *usage = Some(found.usage);
                 }
-                Ok(self.rasters(&found.masks))
+                Ok(found.masks)
             }
             Means::Network { network, correct } => {
-                let size =
-                    (self.simulator().period_nm() / network.head().pixel_nm).round() as usize;
-                let small = resized(target.clone(), size);
-                // A mask that is taken as it is deserves the better answer; a correction does not need it.
-                let mask = info_span!("network").in_scope(|| match correct {
-                    0 => network.forward_symmetric(small, DType::F32),
-                    _ => network.forward(small, DType::F32),
-                });
+                let mask = self.network_mask(network.as_ref(), &target, *correct == 0);
                 if !watch(Progress { done: 1, total: self.steps(), loss_nm2: None }) {
                     return Err(LithoError::Interrupted.into());
                 }
-                if *correct > 0 {
-                    let descent = Ilt::new(&self.descent, &self.optics);
-                    let found = self.descend(descent, &target, &Start::Mask(mask), 1, watch)?;
-                    return Ok(self.rasters(&found.masks));
+                match correct {
+                    0 => self.uncorrected(mask),
+                    _ => Ok(self.descend(descent, &target, &Start::Mask(mask), 1, watch)?.masks),
                 }
-                let mut masks = self.download(mask.greater_equal_elem(0.5).float())?;
-                if let Some(Kept(rules)) = &self.constraint {
-                    rules::enforce_all(rules, &mut masks);
-                }
-                Ok(masks)
             }
         }
+    }
+
+    /// A network's masks, 0 to 1.
+    fn network_mask(
+        &self,
+        network: &dyn MaskNetwork,
+        target: &Tensor<3>,
+        is_final: bool,
+    ) -> Tensor<3> {
+        let _span = info_span!("network").entered();
+        let size = (self.simulator().period_nm() / network.head().pixel_nm).round() as usize;
+        let small = resized(target.clone(), size);
+        // A mask that is taken as it is deserves the better answer; a correction does not need it.
+        match is_final {
+            true => network.forward_symmetric(small, DType::F32),
+            false => network.forward(small, DType::F32),
+        }
+    }
+
+    /// A network's masks as their rules want them, or as they are if less than half of one would be left: such rules cannot be met.
+    fn uncorrected(&self, masks: Tensor<3>) -> Result<BinaryImages, EngineError> {
+        let free = BinaryImages::of(masks, 0.5, "read the mask")?;
+        let Some(rules) = &self.constraint else { return Ok(free) };
+        let mut kept = free.enforced(rules, self.pixel_nm(free.side()))?;
+        let (before, after) = (free.counts()?, kept.counts()?);
+        let lost = |(before, after): (&u64, &u64)| 2 * after < *before;
+        let lost: Vec<bool> = before.iter().zip(&after).map(lost).collect();
+        kept.take(&lost, &free)?;
+        Ok(kept)
     }
 
     fn descend(
@@ -223,10 +315,10 @@ impl Proposer {
 
     /// Targets on the device, with the finest pixels that a level has: the rest would only be sent and
     /// averaged there.
-    fn upload<R: Borrow<Raster> + Sync>(&self, targets: &[R]) -> Tensor<3> {
+    fn upload(&self, targets: &[Target]) -> Tensor<3> {
         let finest = self.descent.levels.last().map_or(0.0, |level| level.pixel_nm);
         let small: Vec<Cow<Raster>> =
-            targets.par_iter().map(|target| on_pixels(target.borrow(), finest)).collect();
+            targets.par_iter().map(|target| target.on_pixels(finest)).collect();
         let (width, height) = small.first().map_or((0, 0), |t| (t.width, t.height));
         // By all processors: most of the time goes into memory that is new.
         let mut data = vec![0.0; small.len() * width * height];
@@ -236,29 +328,29 @@ impl Proposer {
         let data = TensorData::new(data, [targets.len(), height, width]);
         Tensor::from_data(data, self.simulator().device())
     }
+}
 
-    fn rasters(&self, masks: &HardMasks) -> Vec<Raster> {
-        let HardMasks { size, bits } = masks;
-        let pixel_nm = self.simulator().period_nm() / *size as f64;
-        let raster = |bits: &[bool]| Raster {
-            width: *size,
-            height: *size,
-            pixel_nm,
-            data: bits.iter().map(|&open| f32::from(u8::from(open))).collect(),
-        };
-        bits.par_chunks(size * size).map(raster).collect()
-    }
+/// What a field shall print.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target<'a> {
+    Raster(&'a Raster),
+    /// Polygons' edges, on the pixels that the answer depends on.
+    Edges(&'a Edges),
+}
 
-    fn download(&self, masks: Tensor<3>) -> Result<Vec<Raster>, EngineError> {
-        let [_, height, width] = masks.dims();
-        let pixel_nm = self.simulator().period_nm() / width as f64;
-        let failed = |e: burn::tensor::TensorReadError| LithoError::Device {
-            doing: "read the mask",
-            problem: e.to_string(),
-        };
-        let values = masks.try_into_vec_as::<f32>().map_err(failed)?;
-        let raster = |data: &[f32]| Raster { width, height, pixel_nm, data: data.to_vec() };
-        Ok(values.chunks_exact(width * height).map(raster).collect())
+impl<'a> Target<'a> {
+    /// Drawn, on pixels of this size where they nest.
+    fn on_pixels(self, pixel_nm: f64) -> Cow<'a, Raster> {
+        match self {
+            Self::Raster(raster) => on_pixels(raster, pixel_nm),
+            Self::Edges(edges) => {
+                let drawn = edges.rasterize();
+                match on_pixels(&drawn, pixel_nm) {
+                    Cow::Owned(small) => Cow::Owned(small),
+                    Cow::Borrowed(_) => Cow::Owned(drawn),
+                }
+            }
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use tracing::info_span;
 
 use crate::LithoError;
-use crate::images::{from_bits, read_bits};
+use crate::ilt::MaskConstraint;
+use crate::images::{from_bits, read_back, read_bits};
 
 /// Pixels of a word of packed images.
 const WORD: usize = 32;
@@ -20,7 +21,10 @@ pub struct BinaryImages(Place);
 #[derive(Clone, Debug)]
 enum Place {
     /// Image after image, row by row.
-    Memory { side: usize, pixels: Vec<bool> },
+    Memory {
+        side: usize,
+        pixels: Vec<bool>,
+    },
     Device(Bitmaps),
 }
 
@@ -42,11 +46,11 @@ impl From<bitmap::Error> for LithoError {
 impl BinaryImages {
     /// Where images `[batch, n, n]` are at least `level`; a value that is no number is below it. Waits for a device that has no
     /// kernels for bits.
-    pub(crate) fn of(
-        image: Tensor<3>,
-        level: f64,
-        doing: &'static str,
-    ) -> Result<Self, LithoError> {
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Device`] if it failed.
+    pub fn of(image: Tensor<3>, level: f64, doing: &'static str) -> Result<Self, LithoError> {
         let [_, _, side] = image.dims();
         if bitmap::is_on(&image.device()) && bitmap::has_side(side) {
             return Ok(Self(Place::Device(Bitmaps::of(image, level as f32))));
@@ -112,17 +116,18 @@ impl BinaryImages {
             Place::Device(bits) if margin.is_multiple_of(WORD) && bitmap::has_side(side) => {
                 read(&bits.square([margin; 2], side))
             }
-            Place::Device(bits) => Ok(PackedImages::of(
-                &read(&bits)?.to_pixels(),
-                bits.side(),
-                margin,
-            )),
+            Place::Device(bits) => {
+                Ok(PackedImages::of(&read(&bits)?.to_pixels(), bits.side(), margin))
+            }
             Place::Memory { side, pixels } => Ok(PackedImages::of(&pixels, side, margin)),
         }
     }
 
     /// Images of the same size, made of these one by one in memory.
-    pub(crate) fn mapped(&self, make: impl Fn(&[bool]) -> Vec<bool> + Sync) -> Result<Self, LithoError> {
+    pub(crate) fn mapped(
+        &self,
+        make: impl Fn(&[bool]) -> Vec<bool> + Sync,
+    ) -> Result<Self, LithoError> {
         let (side, pixels) = (self.side(), self.clone().into_pixels()?);
         let mut made = vec![false; pixels.len()];
         made.par_chunks_mut(side * side)
@@ -141,6 +146,53 @@ impl BinaryImages {
         Ok(Self(Place::Device(bits)))
     }
 
+    /// Each mask as a constraint wants it, on pixels of `pixel_nm`.
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Device`] if the device fails.
+    pub fn enforced(
+        &self,
+        constraint: &dyn MaskConstraint,
+        pixel_nm: f64,
+    ) -> Result<Self, LithoError> {
+        match self.bits().zip(constraint.on_bits(pixel_nm)) {
+            Some((bits, constraint)) => Ok(constraint.enforced(bits)?.into()),
+            None => self.mapped(|mask| constraint.enforced(mask, self.side(), pixel_nm)),
+        }
+    }
+
+    /// Pixels that must stay dark so that masks of these pixels can be made.
+    pub(crate) fn forbidden(
+        &self,
+        constraint: &dyn MaskConstraint,
+        pixel_nm: f64,
+    ) -> Result<Self, LithoError> {
+        match self.bits().zip(constraint.on_bits(pixel_nm)) {
+            Some((bits, constraint)) => Ok(constraint.forbidden(bits)?.into()),
+            None => self.mapped(|mask| constraint.forbidden(mask, self.side(), pixel_nm)),
+        }
+    }
+
+    /// How many pixels of each image are set; waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Device`] if it failed.
+    pub fn counts(&self) -> Result<Vec<u64>, LithoError> {
+        match &self.0 {
+            Place::Memory { side, pixels } => {
+                let count = |image: &[bool]| image.iter().filter(|&&set| set).count() as u64;
+                Ok(pixels.chunks_exact((side * side).max(1)).map(count).collect())
+            }
+            Place::Device(bits) => {
+                let sums = bits.to_tensor().sum_dim(2).sum_dim(1);
+                let sums = read_back(sums, "count pixels")?;
+                Ok(sums.into_iter().map(|sum| sum.round() as u64).collect())
+            }
+        }
+    }
+
     /// The pixels that others have not.
     pub(crate) fn without(&self, other: &Self) -> Result<Self, LithoError> {
         if let (Some(own), Some(other)) = (self.bits(), other.bits()) {
@@ -151,7 +203,11 @@ impl BinaryImages {
     }
 
     /// Takes over others for the images that `which` names.
-    pub(crate) fn take(&mut self, which: &[bool], other: &Self) -> Result<(), LithoError> {
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Device`] if a device failed.
+    pub fn take(&mut self, which: &[bool], other: &Self) -> Result<(), LithoError> {
         if !which.iter().any(|&which| which) {
             return Ok(());
         }
@@ -193,9 +249,9 @@ impl PackedImages {
         let word = |pixels: &[bool]| {
             pixels.iter().rev().fold(0_u32, |word, &set| word << 1 | u32::from(set))
         };
-        let rows = pixels.chunks_exact((side * side).max(1)).flat_map(|image| {
-            image.chunks_exact(side).skip(margin).take(side - 2 * margin)
-        });
+        let rows = pixels
+            .chunks_exact((side * side).max(1))
+            .flat_map(|image| image.chunks_exact(side).skip(margin).take(side - 2 * margin));
         let words = rows.flat_map(|row| row[inner.clone()].chunks(WORD).map(word)).collect();
         Self { side: side - 2 * margin, words }
     }
@@ -241,9 +297,7 @@ mod tests {
         let images = BinaryImages(Place::Memory { side, pixels: pixels.clone() });
         let inner = images.into_packed(5)?;
         assert_eq!(inner.side, 60);
-        let inside = |i: &usize| {
-            [i % side, i / side % side].iter().all(|v| (5..65).contains(v))
-        };
+        let inside = |i: &usize| [i % side, i / side % side].iter().all(|v| (5..65).contains(v));
         let expected: Vec<bool> = (0..pixels.len()).filter(inside).map(|i| pixels[i]).collect();
         assert_eq!(inner.to_pixels(), expected);
         Ok(())

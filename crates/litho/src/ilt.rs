@@ -77,12 +77,14 @@ pub struct Ilt<'a> {
     truth: &'a dyn ForwardModel,
     surrogate: Option<Surrogate<'a>>,
     constraint: Option<&'a dyn MaskConstraint>,
+    /// Whether errors are looked at on the way.
+    looks: bool,
 }
 
 impl<'a> Ilt<'a> {
     /// A descent with this configuration by this model's own gradient.
     pub fn new(config: &'a IltConfig, truth: &'a dyn ForwardModel) -> Self {
-        Self { config, truth, surrogate: None, constraint: None }
+        Self { config, truth, surrogate: None, constraint: None, looks: true }
     }
 
     /// Descends on a surrogate instead, and asks the true model every `correct_every` steps.
@@ -95,6 +97,12 @@ impl<'a> Ilt<'a> {
     #[must_use]
     pub fn with_constraint(self, constraint: Option<&'a dyn MaskConstraint>) -> Self {
         Self { constraint, ..self }
+    }
+
+    /// Looks at no error on the way: each look waits for the device.
+    #[must_use]
+    pub fn without_looks(self) -> Self {
+        Self { looks: false, ..self }
     }
 
     /// Finds masks for targets `[batch, n, n]`. No mask prints worse than the start.
@@ -127,7 +135,8 @@ impl<'a> Ilt<'a> {
                 Some(parameters) => resized(parameters, run.size(level)),
                 None => self.config.first(&goal.target, start, level),
             };
-            let mut descent = Descent::new(self.config, level, models, goal, first);
+            let mut descent =
+                Descent::new(self.config, level, models, goal, first).looking(self.looks);
             let last_level = index + 1 == levels.len();
             run.level(&mut descent, last_level, run.progress.done)?;
             if index == 0 && !last_level {
@@ -218,7 +227,8 @@ impl Run<'_> {
             let open = lost::openings(&lost, self.size(level), reach, self.ilt.truth.device());
             let first = descent.parameters.clone().max_pair(open);
             let models = self.ilt.models(level)?;
-            let mut again = Descent::new(self.ilt.config, level, models, goal, first);
+            let mut again =
+                Descent::new(self.ilt.config, level, models, goal, first).looking(self.ilt.looks);
             // The progress stays where it is: how often this happens is not known before.
             self.level(&mut again, false, self.progress.done - level.iterations)?;
             let still = lost::features(&again, &mut self.tally)?;

@@ -55,7 +55,8 @@ impl MaskPool {
             let target = Tensor::from_data(data, device);
             let found = Ilt::new(&config, &optics).run(&target, &Start::Target, &mut |_| true)?;
             let mask = |bits: &[bool]| bits.iter().map(|&b| f32::from(u8::from(b))).collect();
-            let masks = found.masks.bits.chunks_exact(FINE * FINE).map(mask);
+            let pixels = found.masks.into_pixels()?;
+            let masks = pixels.chunks_exact(FINE * FINE).map(mask);
             pairs.extend(clips.into_iter().zip(masks).map(|(clip, mask)| [clip, mask]));
         }
         Ok(Self { pairs: Arc::new(pairs) })

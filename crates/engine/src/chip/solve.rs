@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use lithoburn_layout::Raster;
 use lithoburn_pool::{Failure, Member, Worker};
 use tracing::info_span;
 
 use super::cores::Core;
 use crate::devices::failure;
 use crate::devices::lane::Lane;
-use crate::proposer::Proposer;
+use crate::proposer::{Proposer, Target};
 use crate::setup::Setup;
 use crate::tiles::Answer;
 use crate::tiles::journal::Key;
@@ -57,14 +56,14 @@ struct Corrector {
 
 impl Worker<Tile, Solved> for Corrector {
     fn run(&mut self, batch: &[Arc<Tile>]) -> Result<Vec<Solved>, Failure> {
-        let targets: Vec<&Raster> = batch.iter().map(|tile| &tile.target).collect();
-        let masks = self.proposer.propose(&targets, &mut |_| true).map_err(|e| failure(&e))?;
+        let targets: Vec<Target> = batch.iter().map(|tile| Target::Raster(&tile.target)).collect();
+        let (cores, pixel_nm) =
+            self.proposer.cores(&targets, self.halo_nm).map_err(|e| failure(&e))?;
         let _span = info_span!("pack").entered();
-        let solved = |(mask, tile): (&Raster, &Arc<Tile>)| {
-            let halo = (self.halo_nm / mask.pixel_nm).round() as usize;
-            let pixels = Packed::of(mask, [halo, halo], mask.width - 2 * halo);
-            Solved { key: tile.key, core: Core { pixel_nm: mask.pixel_nm, pixels } }
+        let solved = |(words, tile): (&[u32], &Arc<Tile>)| {
+            let pixels = Packed::of_words(words, cores.side);
+            Solved { key: tile.key, core: Core { pixel_nm, pixels } }
         };
-        Ok(masks.iter().zip(batch).map(solved).collect())
+        Ok(cores.images().zip(batch).map(solved).collect())
     }
 }

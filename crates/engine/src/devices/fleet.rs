@@ -8,7 +8,7 @@ use lithoburn_pool::plan::{Parallelisable, Split};
 use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, memory, plan};
 
 use super::lane::Lane;
-use super::probe::{Probe, probe};
+use super::probe::{Probe, RUNS, probe};
 use super::team::{Team, Way, link_speed, places, stage_costs};
 use crate::EngineError;
 use crate::proposer::load_network;
@@ -116,9 +116,11 @@ pub(crate) fn fleet(setup: &Setup, devices: &[Chosen], wish: &Wish) -> Result<Fl
         return Err(EngineError::Setting(problem));
     }
     let alone = devices.len() == 1 && matches!(wish.strategy, Strategy::Auto | Strategy::Data);
+    // Of a single device nobody asks how fast it is.
+    let runs = if alone && !wish.probe { 1 } else { RUNS };
     let needed = wish.probe || !alone || (wish.batch.is_none() && devices[0].name != "cpu");
     let Tried { devices, probes, left_out } = match needed && !wish.offload {
-        true => tried(devices, &|device| probe(setup, device))?,
+        true => tried(devices, &|device| probe(setup, device, runs))?,
         false => Tried { devices: devices.to_vec(), probes: Vec::new(), left_out: Vec::new() },
     };
     let (plan, states) = planned(setup, &devices, &probes, wish)?;

@@ -1,6 +1,6 @@
 //! What a model takes of a device: a short trial, so that a plan rests on measurements.
 //!
-//! The trial runs a few steps of every level on one tile and on several. What the second reserves more than the first is the
+//! The trial runs a few steps of every level on one tile, then on several. What those reserve more than the first is the
 //! memory of a tile; the rest is weights, constants and the allocator's pages. It runs on a thread of its own, which on CUDA has
 //! a memory pool of its own that is given back afterwards.
 
@@ -11,15 +11,15 @@ use lithoburn_pool::{Chosen, memory};
 use serde::Serialize;
 
 use crate::EngineError;
-use crate::proposer::Proposer;
+use crate::proposer::{Proposer, Target};
 use crate::setup::Setup;
 
 /// Tiles of the second trial on a GPU.
 const GPU_TILES: usize = 4;
 /// And on the CPU.
 const CPU_TILES: usize = 2;
-/// Runs of which a GPU's best one counts.
-const GPU_RUNS: usize = 3;
+/// Runs of several tiles where speeds decide who gets how much.
+pub(crate) const RUNS: usize = 3;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,15 +41,15 @@ impl Probe {
     }
 }
 
-/// Tries a setup's model on a device.
+/// Tries a setup's model on a device, with some runs of which the fastest counts.
 ///
 /// # Errors
 ///
 /// [`EngineError`] if the model does not load or the device fails.
-pub(crate) fn probe(setup: &Setup, device: &Chosen) -> Result<Probe, EngineError> {
+pub(crate) fn probe(setup: &Setup, device: &Chosen, runs: usize) -> Result<Probe, EngineError> {
     let (setup, device) = (setup.clone(), device.clone());
     let trial = std::thread::Builder::new().name("probe".into()).spawn(move || {
-        let found = trial(&setup, &device);
+        let found = trial(&setup, &device, runs);
         device.device.memory_cleanup();
         found
     });
@@ -60,7 +60,7 @@ pub(crate) fn probe(setup: &Setup, device: &Chosen) -> Result<Probe, EngineError
     })
 }
 
-fn trial(setup: &Setup, device: &Chosen) -> Result<Probe, EngineError> {
+fn trial(setup: &Setup, device: &Chosen, runs: usize) -> Result<Probe, EngineError> {
     let size = (setup.kernels.period_nm / setup.pixel_nm).round() as usize;
     let held = || match device.name.as_str() {
         "cpu" => memory::host_peak(),
@@ -70,16 +70,16 @@ fn trial(setup: &Setup, device: &Chosen) -> Result<Probe, EngineError> {
     let proposer = Proposer::new(setup, &device.device, None)?.short();
     let tiles =
         vec![bar(size, setup.pixel_nm); if device.name == "cpu" { CPU_TILES } else { GPU_TILES }];
-    let run = |count: usize| proposer.propose(&tiles[..count], &mut |_| true).map(|_| held());
+    let targets: Vec<Target> = tiles.iter().map(Target::Raster).collect();
+    let run = |count: usize| proposer.cores(&targets[..count], 0.0).map(|_| held());
     let one = run(1)?;
-    // The least of some: a first one still loads kernels, and speeds decide who gets how much.
-    let mut seconds = f64::INFINITY;
-    for _ in 0..if device.name == "cpu" { 1 } else { GPU_RUNS } {
+    // The least of some: a first one still loads kernels.
+    let (mut seconds, mut many) = (f64::INFINITY, None);
+    for _ in 0..runs.max(1) {
         let start = Instant::now();
-        run(1)?;
-        seconds = seconds.min(start.elapsed().as_secs_f64());
+        many = run(tiles.len())?;
+        seconds = seconds.min(start.elapsed().as_secs_f64() / tiles.len() as f64);
     }
-    let many = run(tiles.len())?;
     let more = many.zip(one).map(|(many, one)| many.saturating_sub(one));
     let bytes = more.map(|bytes| bytes as f64 / (tiles.len() - 1) as f64);
     let bytes_per_pixel = bytes.map(|bytes| bytes / (size * size) as f64);

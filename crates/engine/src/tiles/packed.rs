@@ -21,6 +21,17 @@ impl Packed {
         Self { side, runs: packer.end() }
     }
 
+    /// A square of `side` pixels, a bit each, in rows of whole words, the least bit first.
+    pub(crate) fn of_words(words: &[u32], side: usize) -> Self {
+        let mut packer = Packer { runs: Vec::new(), value: false, length: 0 };
+        for row in words.chunks_exact(side.div_ceil(32).max(1)) {
+            for (i, &word) in row.iter().enumerate() {
+                packer.add_word(word, (side - 32 * i).min(32));
+            }
+        }
+        Self { side, runs: packer.end() }
+    }
+
     /// Draws the ones onto a raster, with the square's first pixel at `at`, which may be outside.
     pub(crate) fn paste(&self, onto: &mut Raster, at: [isize; 2]) {
         let (width, height) = (onto.width as isize, onto.height as isize);
@@ -62,6 +73,22 @@ impl Packer {
             self.value = value;
         }
         self.length += 1;
+    }
+
+    /// The least `bits` bits of a word, run by run.
+    fn add_word(&mut self, word: u32, bits: usize) {
+        let mut left = bits;
+        while left > 0 {
+            // Towards the first bit that differs, which the next shift brings to the front.
+            let rest = (if self.value { !word } else { word }) >> (bits - left);
+            let same = (rest.trailing_zeros() as usize).min(left);
+            self.length += same;
+            left -= same;
+            if left > 0 {
+                self.close();
+                self.value = !self.value;
+            }
+        }
     }
 
     fn close(&mut self) {
@@ -120,6 +147,13 @@ mod tests {
             let mut small = Raster::new(30, 30, 1.0);
             packed.paste(&mut small, [-20, -10]);
             assert_eq!(small, raster.crop([33, 17], 30, 30), "{every}");
+        }
+        for (side, every) in [(64, 5), (70, 64), (31, 2), (96, 9000)] {
+            let raster = noise(side, side, every);
+            let bit = |word: u32, &v: &f32| word << 1 | u32::from(v >= 0.5);
+            let words = |row: &[f32]| row.chunks(32).map(|w| w.iter().rev().fold(0, bit)).collect();
+            let words: Vec<Vec<u32>> = raster.data.chunks(side).map(words).collect();
+            assert_eq!(Packed::of_words(&words.concat(), side), Packed::of(&raster, [0, 0], side));
         }
         assert_eq!(Packed::of(&Raster::new(512, 512, 1.0), [0, 0], 512).runs.len(), 3);
     }

@@ -34,6 +34,7 @@ pub(super) struct Descent<'a> {
     pub(super) parameters: Tensor<3>,
     adam: Option<Adam>,
     mask: Tensor<3>,
+    looks: bool,
 }
 
 impl<'a> Descent<'a> {
@@ -48,7 +49,28 @@ impl<'a> Descent<'a> {
         let window = free_square(n, level.pixel_nm, config.free_nm, &first.device());
         let window = window.expand(first.dims());
         let mask = first.clone();
-        Self { config, level, models, goal, window, parameters: first, adam: None, mask }
+        Self {
+            config,
+            level,
+            models,
+            goal,
+            window,
+            parameters: first,
+            adam: None,
+            mask,
+            looks: true,
+        }
+    }
+
+    /// Whether errors are looked at on the way.
+    #[must_use]
+    pub(super) fn looking(self, looks: bool) -> Self {
+        Self { looks, ..self }
+    }
+
+    /// Whether the error is looked at after a step.
+    fn looks_after(&self, step: usize) -> bool {
+        self.looks && step.is_multiple_of(LOOK_EVERY)
     }
 
     /// Takes the steps from `first` to the next one after which `stops` says that something is done, or
@@ -63,12 +85,12 @@ impl<'a> Descent<'a> {
         if self.models.fused().is_none() {
             return Ok((1, self.step(first, tally)?));
         }
-        let stop = |&step: &usize| stops(step) || step.is_multiple_of(LOOK_EVERY);
+        let stop = |&step: &usize| stops(step) || self.looks_after(step);
         let last = (first..self.level.iterations).find(stop).unwrap_or(self.level.iterations - 1);
         tally.true_calls += last + 1 - first;
         self.together(first..=last);
         let loss = match self.models.fused() {
-            Some(fused) if last.is_multiple_of(LOOK_EVERY) => {
+            Some(fused) if self.looks_after(last) => {
                 let errors = fused.errors(self.mask.clone(), &self.goal, &self.config.loss, false);
                 Some(self.per_clip(errors.sum())?)
             }
@@ -118,12 +140,10 @@ impl<'a> Descent<'a> {
 
     /// One step of Adam; at times the error per clip, in nm².
     fn step(&mut self, step: usize, tally: &mut Tally) -> Result<Option<f64>, LithoError> {
-        let share = self.share(step);
+        let (share, looks) = (self.share(step), self.looks_after(step));
         let mask = self.soft_mask(share);
         let exposed = self.models.expose(mask.clone(), step, tally);
-        let loss = step
-            .is_multiple_of(LOOK_EVERY)
-            .then(|| self.config.loss.value(&exposed.images, &self.goal.target));
+        let loss = looks.then(|| self.config.loss.value(&exposed.images, &self.goal.target));
         let gradient = self.config.loss.gradient(&exposed.images, &self.goal);
         let gradient = exposed.pull_back(gradient)?;
         let gradient = self.by_parameters(gradient, &mask, share);

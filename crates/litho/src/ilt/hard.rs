@@ -43,30 +43,6 @@ pub trait BitConstraint {
     fn enforced(&self, masks: &Bitmaps) -> Result<Bitmaps, LithoError>;
 }
 
-/// Pixels that must stay dark so that masks can be made.
-fn forbidden(
-    masks: &BinaryImages,
-    constraint: &dyn MaskConstraint,
-    pixel_nm: f64,
-) -> Result<BinaryImages, LithoError> {
-    match masks.bits().zip(constraint.on_bits(pixel_nm)) {
-        Some((bits, constraint)) => Ok(constraint.forbidden(bits)?.into()),
-        None => masks.mapped(|mask| constraint.forbidden(mask, masks.side(), pixel_nm)),
-    }
-}
-
-/// Each mask as a constraint wants it.
-fn enforced(
-    masks: &BinaryImages,
-    constraint: &dyn MaskConstraint,
-    pixel_nm: f64,
-) -> Result<BinaryImages, LithoError> {
-    match masks.bits().zip(constraint.on_bits(pixel_nm)) {
-        Some((bits, constraint)) => Ok(constraint.enforced(bits)?.into()),
-        None => masks.mapped(|mask| constraint.enforced(mask, masks.side(), pixel_nm)),
-    }
-}
-
 /// The best hard masks so far, one a clip, with their errors and those that they started from, `[batch, 1, 1]`.
 pub(super) struct Best {
     masks: Tensor<3>,
@@ -115,16 +91,18 @@ impl Best {
         let mut errors_of = |masks: &BinaryImages| {
             read_back(error(masks.to_tensor(&device)), "read the error of masks that can be made")
         };
-        let mut kept = enforced(&free, constraint, pixel_nm)?;
+        let mut kept = free.enforced(constraint, pixel_nm)?;
         let mut after = errors_of(&kept)?;
         let worse = |(after, first): (&f32, &f32)| after > first;
         if after.iter().zip(first.clone()).any(worse) {
-            let start = enforced(&hard(start())?, constraint, pixel_nm)?;
+            let start = hard(start())?.enforced(constraint, pixel_nm)?;
             let errors = errors_of(&start)?;
             let better = |(error, after): (&f32, &f32)| error < after;
             let which: Vec<bool> = errors.iter().zip(&after).map(better).collect();
             kept.take(&which, &start)?;
-            for (after, error) in after.iter_mut().zip(errors).filter(|(after, error)| error < *after) {
+            for (after, error) in
+                after.iter_mut().zip(errors).filter(|(after, error)| error < *after)
+            {
                 *after = error;
             }
         }
@@ -149,7 +127,7 @@ pub(super) fn still_open(
     constraint: &dyn MaskConstraint,
     pixel_nm: f64,
 ) -> Result<Tensor<3>, LithoError> {
-    let forbidden = forbidden(&hard(mask.clone())?, constraint, pixel_nm)?;
+    let forbidden = hard(mask.clone())?.forbidden(constraint, pixel_nm)?;
     Ok(forbidden.without(design)?.to_tensor(&mask.device()) * -1.0 + 1.0)
 }
 

@@ -127,7 +127,9 @@ mod tests {
             for _ in 0..bars {
                 let [x, y] = [random(90), random(90)].map(|v| v as usize);
                 let (width, height) = (1 + random(70) as usize, 1 + random(6) as usize);
-                for (y, x) in (y..(y + height).min(n)).flat_map(|y| (x..(x + width).min(n)).map(move |x| (y, x))) {
+                for (y, x) in (y..(y + height).min(n))
+                    .flat_map(|y| (x..(x + width).min(n)).map(move |x| (y, x)))
+                {
                     design[y * words + x / 32] |= 1 << (x % 32);
                 }
             }

@@ -74,7 +74,7 @@ impl<'a> Models<'a> {
         pixel_nm: f64,
         points: usize,
     ) -> Result<Self, LithoError> {
-        let on = |s: Surrogate<'a>| Ok((s.model.on(pixel_nm, points)?, s.correct_every));
+        let on = |s: Surrogate<'a>| s.model.on(pixel_nm, points).map(|on| (on, s.correct_every));
         let surrogate = surrogate.map(on).transpose()?;
         Ok(Self { truth: truth.on(pixel_nm, points)?, surrogate, correction: None })
     }
