@@ -16,8 +16,8 @@ use crate::setup::Setup;
 
 /// Runs of each layer when its cost is measured.
 const REPEATS: usize = 2;
-/// Tiles that a GPU computes at once at most: more hardly raise the rate (26 clips/s at 25 and at 50 on an H200).
-const MOST_BATCH: usize = 24;
+/// Tiles that a GPU has at once at most, in batches of two threads: the kernels' parts are made for 24.
+const MOST_BATCH: usize = 48;
 
 /// What a correction asks of its devices.
 #[derive(Clone, Debug)]
