@@ -94,7 +94,7 @@ fn by_inflow(system: &System, adjoint: &[f64], side: usize) -> Vec<f64> {
     faces.into_iter().map(|f| if open(&f) { adjoint[f] } else { 0.0 }).collect()
 }
 
-fn by_diffusivity(system: &System, by: &[f64]) -> f64 {
+pub(crate) fn by_diffusivity(system: &System, by: &[f64]) -> f64 {
     let Some(heat) = &system.case.heat else { return 0.0 };
     let Some(density) = &system.case.density else { return by.iter().sum() };
     let fluid = |gamma: f64| match heat.solid {
@@ -104,14 +104,14 @@ fn by_diffusivity(system: &System, by: &[f64]) -> f64 {
     by.iter().zip(&density.design).map(|(by, &gamma)| by * fluid(gamma)).sum()
 }
 
-fn by_density(system: &System, resistance: &[f64], diffusivity: &[f64]) -> Vec<f64> {
+pub(crate) fn by_density(system: &System, resistance: &[f64], diffusivity: &[f64]) -> Vec<f64> {
     let Some(density) = &system.case.density else { return Vec::new() };
     let conducts = |gamma: f64| system.case.heat.as_ref().map_or(0.0, |heat| heat.mixed(gamma).1);
     let cells = density.design.iter().zip(resistance).zip(diffusivity);
     cells.map(|((&g, r), d)| r * density.slope(g) + d * conducts(g)).collect()
 }
 
-fn by_temperature(system: &System, given: &[f64]) -> Vec<f64> {
+pub(crate) fn by_temperature(system: &System, given: &[f64]) -> Vec<f64> {
     let bodies = system.case.bodies.len();
     if system.heat.is_some() { given[given.len() - bodies..].to_vec() } else { vec![0.0; bodies] }
 }

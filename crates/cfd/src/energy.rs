@@ -111,6 +111,33 @@ impl Term for WallHeat {
     }
 }
 
+/// Heat stored in cells by a scheme in time: rate × volume × temperature. Solid by density stores like fluid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Storage {
+    /// Where temperatures begin among the unknowns.
+    pub(crate) start: usize,
+}
+
+impl Term for Storage {
+    fn residual(&self, at: At<'_>, out: &mut [f64]) {
+        for (c, volume) in at.metric.cell_volume.iter().enumerate() {
+            out[self.start + c] += at.physics.storage * volume * at.w[self.start + c];
+        }
+    }
+
+    fn jacobian(&self, at: At<'_>, emit: &mut Emit<'_>) {
+        for (c, volume) in at.metric.cell_volume.iter().enumerate() {
+            emit(self.start + c, self.start + c, at.physics.storage * volume);
+        }
+    }
+
+    fn pull(&self, at: At<'_>, row: &[f64], into: &mut Sensitivity) {
+        for (c, volume) in into.metric.cell_volume.iter_mut().enumerate() {
+            *volume += row[self.start + c] * at.physics.storage * at.w[self.start + c];
+        }
+    }
+}
+
 /// Buoyancy (Boussinesq): warm fluid is accelerated by `buoyancy` per unit of temperature above the reference.
 #[derive(Clone, Debug)]
 pub(crate) struct Buoyancy<'a> {

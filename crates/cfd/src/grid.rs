@@ -267,6 +267,11 @@ impl Layout {
         self.faces + c
     }
 
+    /// Where the pressures are among the unknowns.
+    pub(crate) fn pressures(self) -> std::ops::Range<usize> {
+        self.faces..self.faces + self.cells
+    }
+
     /// Unknown of cell `c`'s temperature.
     pub(crate) fn temperature(self, c: usize) -> usize {
         self.faces + self.cells + c

@@ -33,13 +33,6 @@ pub(crate) struct Metric {
 }
 
 impl Metric {
-    /// Adds `factor` times another.
-    pub(crate) fn add(&mut self, factor: f64, other: &Self) {
-        for (into, from) in self.parts_mut().into_iter().zip(other.parts()) {
-            into.iter_mut().zip(from).for_each(|(a, b)| *a += factor * b);
-        }
-    }
-
     /// Scalar product of all numbers.
     pub(crate) fn dot(&self, other: &Self) -> f64 {
         self.parts().into_iter().zip(other.parts()).map(|(a, b)| dot(a, b)).sum()
@@ -57,21 +50,6 @@ impl Metric {
             &self.cell_volume,
             &self.cell_wall,
             &self.chord,
-        ]
-    }
-
-    fn parts_mut(&mut self) -> [&mut [f64]; 10] {
-        [
-            &mut self.open,
-            &mut self.wall,
-            &mut self.slide,
-            &mut self.volume,
-            &mut self.conductance,
-            &mut self.lean,
-            &mut self.drift,
-            &mut self.cell_volume,
-            &mut self.cell_wall,
-            &mut self.chord,
         ]
     }
 

@@ -101,18 +101,29 @@ impl Objective {
 
     /// Value and derivatives of the objective for unknowns `w`.
     pub(crate) fn evaluate(&self, system: &System, w: &[f64]) -> Evaluation {
-        let start =
-            Evaluation { value: 0.0, by_w: vec![0.0; w.len()], by: system.no_sensitivity() };
-        let mut sum = Sum { system, w, out: start };
-        sum.add(self, 1.0);
-        sum.out
+        let mut out = Evaluation::nothing(system);
+        self.add_to(&mut out, system, w, 1.0);
+        out
+    }
+
+    /// Adds `factor` × value and derivatives to those at hand.
+    pub(crate) fn add_to(&self, out: &mut Evaluation, system: &System, w: &[f64], factor: f64) {
+        Sum { system, w, out }.add(self, factor);
+    }
+}
+
+impl Evaluation {
+    /// Of no objective.
+    pub(crate) fn nothing(system: &System) -> Self {
+        let by_w = vec![0.0; system.layout.len()];
+        Self { value: 0.0, by_w, by: system.no_sensitivity() }
     }
 }
 
 struct Sum<'a> {
     system: &'a System,
     w: &'a [f64],
-    out: Evaluation,
+    out: &'a mut Evaluation,
 }
 
 impl Sum<'_> {

@@ -13,7 +13,7 @@ use crate::{
     case::Case,
     continuity::Continuity,
     cut::{Cut, Spin, pairs},
-    energy::{self, Buoyancy, WallHeat},
+    energy::{self, Buoyancy, Storage, WallHeat},
     grid::{Grid, Layout},
     metric::Metric,
     momentum::{self, Friction, Neighbours, Pressure, Tangents},
@@ -98,6 +98,7 @@ impl System {
             let second = self.grid().direction(1).face(0, 0);
             terms.push(Box::new(transport));
             terms.push(Box::new(walls));
+            terms.push(Box::new(Storage { start: self.layout.temperature(0) }));
             terms.push(Box::new(Buoyancy {
                 neighbours,
                 start: self.layout.temperature(0),
@@ -105,6 +106,11 @@ impl System {
             }));
         }
         terms
+    }
+
+    /// Transport of momentum, and of heat if there is any.
+    pub(crate) fn transports(&self) -> impl Iterator<Item = &Transport> {
+        std::iter::once(&self.momentum).chain(self.heat.as_ref().map(|(transport, _)| transport))
     }
 
     /// R(w).
@@ -323,6 +329,7 @@ fn physics(case: &Case, given: Vec<f64>) -> Physics {
     let diffusivity = |c: usize| case.heat.as_ref().map_or(1.0, |heat| heat.mixed(gamma(c)).0);
     Physics {
         inertia: f64::from(u8::from(case.inertia)),
+        carriage: 1.0,
         viscosity: case.viscosity,
         diffusivity: (0..cells).map(diffusivity).collect(),
         resistance: (0..cells).map(resistance).collect(),
@@ -330,5 +337,6 @@ fn physics(case: &Case, given: Vec<f64>) -> Physics {
         reference: case.heat.as_ref().map_or(0.0, |heat| heat.reference),
         given,
         rate: 0.0,
+        storage: 0.0,
     }
 }

@@ -7,6 +7,8 @@ use crate::metric::Metric;
 pub(crate) struct Physics {
     /// Factor of the convective term: one, or zero for Stokes flow.
     pub(crate) inertia: f64,
+    /// The same of heat.
+    pub(crate) carriage: f64,
     /// Kinematic viscosity.
     pub(crate) viscosity: f64,
     /// Thermal diffusivity of each cell.
@@ -21,6 +23,8 @@ pub(crate) struct Physics {
     pub(crate) given: Vec<f64>,
     /// Rate of the time derivative on each velocity: 1/Δt of a pseudo-transient or of a scheme in time.
     pub(crate) rate: f64,
+    /// The same on each temperature; a pseudo-transient has none.
+    pub(crate) storage: f64,
 }
 
 /// Where a term is evaluated.
@@ -43,21 +47,6 @@ pub(crate) struct Sensitivity {
     pub(crate) resistance: Vec<f64>,
     pub(crate) buoyancy: [f64; 2],
     pub(crate) given: Vec<f64>,
-}
-
-impl Sensitivity {
-    /// Adds `factor` times another.
-    pub(crate) fn add(&mut self, factor: f64, other: &Self) {
-        let plus = |into: &mut [f64], from: &[f64]| {
-            into.iter_mut().zip(from).for_each(|(a, b)| *a += factor * b);
-        };
-        self.metric.add(factor, &other.metric);
-        self.viscosity += factor * other.viscosity;
-        plus(&mut self.diffusivity, &other.diffusivity);
-        plus(&mut self.resistance, &other.resistance);
-        plus(&mut self.buoyancy, &other.buoyancy);
-        plus(&mut self.given, &other.given);
-    }
 }
 
 /// Receives entries of the Jacobian: row, column, value. Entries of one place add up.

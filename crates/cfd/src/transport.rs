@@ -101,7 +101,7 @@ impl Transport {
     fn inertia(&self, at: At<'_>) -> f64 {
         match self.quantity {
             Quantity::Momentum { .. } => at.physics.inertia,
-            Quantity::Heat { .. } => 1.0,
+            Quantity::Heat { .. } => at.physics.carriage,
         }
     }
 
@@ -158,10 +158,30 @@ impl Transport {
         self.coefficient(at, link) * self.gradient(at, link)
     }
 
-    /// Emits ∂q/∂w times `factor` as row `row`.
+    /// Emits ∂q/∂w.
     pub(crate) fn slopes(&self, at: At<'_>, link: &Link, emit: &mut dyn FnMut(usize, f64)) {
-        let (s, carried) = (self.inertia(at), link.carried(at));
         let diffusion = self.conductances(at, link).map(|g| self.coefficient(at, link) * g);
+        self.slopes_beside(at, link, diffusion, emit);
+    }
+
+    /// Emits the slopes of what passes by convection alone.
+    pub(crate) fn convected_slopes(
+        &self,
+        at: At<'_>,
+        link: &Link,
+        emit: &mut dyn FnMut(usize, f64),
+    ) {
+        self.slopes_beside(at, link, [0.0; 2], emit);
+    }
+
+    fn slopes_beside(
+        &self,
+        at: At<'_>,
+        link: &Link,
+        diffusion: [f64; 2],
+        emit: &mut dyn FnMut(usize, f64),
+    ) {
+        let (s, carried) = (self.inertia(at), link.carried(at));
         let mass = s * link.mass(at);
         let [share, other] = link.shares();
         let ends = link.rows();
@@ -178,11 +198,29 @@ impl Transport {
 
     /// Adds `by` × ∂q/∂θ for all that is not an unknown.
     pub(crate) fn pull_link(&self, at: At<'_>, link: &Link, by: f64, into: &mut Sensitivity) {
-        let (s, carried, [a, b]) = (self.inertia(at), link.carried(at), link.values(at));
+        self.pull_convected(at, link, by, into);
+        self.pull_diffused(at, link, by, into);
+    }
+
+    /// The part of convection.
+    pub(crate) fn pull_convected(&self, at: At<'_>, link: &Link, by: f64, into: &mut Sensitivity) {
+        let (s, carried) = (self.inertia(at), link.carried(at));
+        if s == 0.0 {
+            return;
+        }
         for &(face, weight) in &link.carriers {
             into.metric.open[face as usize] += by * s * weight * at.w[face as usize] * carried;
         }
-        let coefficient = self.coefficient(at, link);
+        let mass = s * link.mass(at);
+        for node in [link.from, link.to] {
+            if let Node::Given(i) = node {
+                into.given[i as usize] += by * mass;
+            }
+        }
+    }
+
+    fn pull_diffused(&self, at: At<'_>, link: &Link, by: f64, into: &mut Sensitivity) {
+        let (coefficient, [a, b]) = (self.coefficient(at, link), link.values(at));
         if let Some(slot) = link.slot.map(|slot| slot as usize) {
             into.metric.conductance[slot] += by * coefficient * (a - b);
             if let Some(i) = self.lean(slot) {
@@ -192,12 +230,21 @@ impl Transport {
             }
             self.pull_coefficient(at, link, by * self.gradient(at, link), into);
         }
-        let (mass, [from, to]) = (s * link.mass(at), self.conductances(at, link));
-        if let Node::Given(i) = link.from {
-            into.given[i as usize] += by * (mass + coefficient * from);
+        let conductances = self.conductances(at, link);
+        for (node, g) in [link.from, link.to].into_iter().zip(conductances) {
+            if let Node::Given(i) = node {
+                into.given[i as usize] += by * coefficient * g;
+            }
         }
-        if let Node::Given(i) = link.to {
-            into.given[i as usize] += by * (mass + coefficient * to);
+    }
+
+    /// Adds convection alone to the residual.
+    pub(crate) fn convect(&self, at: At<'_>, out: &mut [f64]) {
+        for link in &self.links {
+            let flux = self.convected(at, link);
+            let [from, to] = link.rows();
+            from.into_iter().for_each(|row| out[row] += flux);
+            to.into_iter().for_each(|row| out[row] -= flux);
         }
     }
 }

@@ -1,31 +1,38 @@
-//! Flow in time, and its discrete adjoint.
+//! Flow in time, with heat if the case has it.
 //!
-//! Second-order backward differences for friction and pressure, convection at the extrapolated velocity:
+//! Second-order backward differences for friction, conduction, buoyancy and pressure, convection at the extrapolated
+//! flow:
 //!
 //! V (3 wⁿ⁺¹ − 4 wⁿ + wⁿ⁻¹)/(2Δt) + N(2 wⁿ − wⁿ⁻¹) + L wⁿ⁺¹ = 0, with continuity as rows of L.
 //!
 //! L never changes, so one factorisation serves all steps; velocities are divergence-free to round-off, and there is
-//! no splitting error. Convection is explicit: steps obey Δt |u|/h ≲ 0.5. The adjoint runs the same steps backwards
-//! with the transposed factors; states are kept at few instants and computed again between them (Griewank & Walther
-//! 2000).
+//! no splitting error. What is solved for is the change against the extrapolated flow, so that one pair of triangular
+//! solves reaches round-off. Convection is explicit: steps obey Δt |u|/h ≲ 0.5. The adjoint ([`March::gradient`]) runs
+//! the same steps backwards with the transposed factors.
+
+use std::sync::Arc;
 
 use crate::{
     Error,
     case::Case,
-    checkpoint,
+    cut::pairs,
     objective::Objective,
     solve::Factor,
     system::System,
-    term::{At, Physics, Sensitivity, Term},
+    term::{At, Physics},
 };
 
-/// A flow at two instants, one step apart.
+mod backward;
+
+pub use backward::TimeGradient;
+
+/// A flow at two instants, one step apart. States that follow each other share an instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Unknowns now.
-    pub(crate) now: Vec<f64>,
+    pub(crate) now: Arc<Vec<f64>>,
     /// Unknowns one step before.
-    pub(crate) before: Vec<f64>,
+    pub(crate) before: Arc<Vec<f64>>,
 }
 
 /// The equations in time with a fixed step.
@@ -33,30 +40,13 @@ pub struct State {
 pub struct March {
     pub(crate) system: System,
     factor: Factor,
-    /// Friction, pressure, continuity, resistance and the implicit part of the time derivative.
+    /// All but convection, and the implicit part of the time derivative.
     implicit: Physics,
-    /// Convection alone.
-    explicit: Physics,
-    /// What the implicit terms are where all unknowns are zero: the part of given velocities.
+    /// What the implicit terms are where all unknowns are zero: the part of given values.
     constant: Vec<f64>,
+    /// Fluid volume of each unknown that is stored; zero for pressures.
+    storage: Vec<f64>,
     step: f64,
-}
-
-/// Derivatives of a sum over time.
-#[derive(Clone, Debug)]
-pub struct TimeGradient {
-    /// The sum itself.
-    pub value: f64,
-    /// By the signed distance on the half-spaced grid.
-    pub distance: Vec<f64>,
-    /// By the parameters of each body's shape.
-    pub bodies: Vec<Vec<f64>>,
-    /// By the viscosity.
-    pub viscosity: f64,
-    /// By a factor on all given velocities.
-    pub speed: f64,
-    /// By the unknowns at the start and one step before it.
-    pub start: [Vec<f64>; 2],
 }
 
 impl March {
@@ -64,29 +54,25 @@ impl March {
     ///
     /// # Errors
     ///
-    /// As [`Case::solve`]; [`Error::Case`] if the case has heat, for which there is no scheme in time yet.
+    /// As [`Case::solve`].
     pub fn new(case: &Case, step: f64) -> Result<Self, Error> {
         if !(step.is_finite() && step > 0.0) {
             return Err(Error::case(format!(
                 "time step: expected a positive, finite number, got {step}"
             )));
         }
-        if case.heat.is_some() {
-            return Err(Error::case(
-                "heat in time is not solved: take the heat out, or solve the steady case",
-            ));
-        }
         let mut system = System::new(case)?;
-        let implicit = Physics { inertia: 0.0, rate: 1.5 / step, ..system.physics.clone() };
-        let explicit = Physics { viscosity: 0.0, ..system.physics.clone() };
+        let rate = 1.5 / step;
+        let still = Physics { inertia: 0.0, carriage: 0.0, ..system.physics.clone() };
+        let implicit = Physics { rate, storage: rate, ..still };
         let mut factor = Factor::new(system.pattern())?;
         let physics = std::mem::replace(&mut system.physics, implicit.clone());
         factor.refactor(|matrix| system.jacobian(&system.rest(), matrix))?;
         system.physics = physics;
         let nothing = vec![0.0; system.layout.len()];
         let at = At { w: &nothing, metric: &system.cut.metric, physics: &implicit };
-        let constant = system.terms_at(at);
-        Ok(Self { system, factor, implicit, explicit, constant, step })
+        let (constant, storage) = (system.terms_at(at), storage(&system));
+        Ok(Self { system, factor, implicit, constant, storage, step })
     }
 
     /// Time between two states.
@@ -95,10 +81,11 @@ impl March {
         self.step
     }
 
-    /// Fluid that is at rest but for the given velocities.
+    /// Fluid that is at rest and of temperature zero but for what is given.
     #[must_use]
     pub fn rest(&self) -> State {
-        State { now: self.system.rest(), before: self.system.rest() }
+        let rest = Arc::new(self.system.rest());
+        State { now: rest.clone(), before: rest }
     }
 
     /// A steady flow as the start. Its grid must be that of the case.
@@ -114,10 +101,11 @@ impl March {
                 self.system.layout.len()
             )));
         }
-        Ok(State { now: flow.w.clone(), before: flow.w.clone() })
+        let now = Arc::new(flow.w.clone());
+        Ok(State { before: now.clone(), now })
     }
 
-    /// A start of given velocities, `[u, v]` at a point, the same one step before unless `before` says otherwise.
+    /// A start of given velocities, `[u, v]` at a point, now and one step before.
     #[must_use]
     pub fn start(
         &self,
@@ -129,17 +117,37 @@ impl March {
             for axis in 0..2 {
                 let (grid, d) = (self.system.grid(), self.system.grid().direction(axis));
                 let (along, across) = (grid.half(axis), grid.half(1 - axis));
-                for (m, k) in
-                    crate::cut::pairs(d.n + 1, d.t).filter(|&(m, k)| self.system.free[d.face(m, k)])
-                {
+                for (m, k) in pairs(d.n + 1, d.t).filter(|&(m, k)| self.system.free[d.face(m, k)]) {
                     let (s, t) = (along[2 * m], across[2 * k + 1]);
                     let [x, y] = if axis == 0 { [s, t] } else { [t, s] };
                     w[d.face(m, k)] = velocity(x, y)[axis];
                 }
             }
-            w
+            Arc::new(w)
         };
         State { now: fill(now), before: fill(before) }
+    }
+
+    /// The same state with other temperatures, now and one step before; nothing changes in a case without heat.
+    #[must_use]
+    pub fn warmed(
+        &self,
+        state: &State,
+        now: &dyn Fn(f64, f64) -> f64,
+        before: &dyn Fn(f64, f64) -> f64,
+    ) -> State {
+        let system = &self.system;
+        let fill = |w: &[f64], temperature: &dyn Fn(f64, f64) -> f64| {
+            let mut w = w.to_vec();
+            for c in 0..if system.layout.heat { system.layout.cells } else { 0 } {
+                let (i, [x, y]) = (system.layout.temperature(c), system.grid().centre(c));
+                if system.free[i] {
+                    w[i] = temperature(x, y);
+                }
+            }
+            Arc::new(w)
+        };
+        State { now: fill(&state.now, now), before: fill(&state.before, before) }
     }
 
     /// One step further.
@@ -149,25 +157,29 @@ impl March {
     /// [`Error::Singular`] if the solution is not finite: the step is too long for convection.
     pub fn advance(&self, state: &State) -> Result<State, Error> {
         let system = &self.system;
-        let mut right = self.constant.clone();
-        let outer = extrapolated(state);
-        let convected = self.convection(&outer);
-        for (f, r) in right.iter_mut().enumerate() {
-            *r = -*r - convected[f];
-            if f < system.layout.faces && system.free[f] {
-                *r += system.cut.metric.volume[f] * self.history(state, f);
-            }
-            if !system.free[f] {
-                *r = system.fixed[f];
-            }
+        let mut right = self.convection(&extrapolated(state));
+        for (i, r) in right.iter_mut().enumerate() {
+            *r = if system.free[i] {
+                self.storage[i] * self.history(state, i) - self.constant[i] - *r
+            } else {
+                system.fixed[i]
+            };
         }
-        let now = self.factor.solve(&right)?;
-        Ok(State { now, before: state.now.clone() })
+        let now = self.factor.solve_near(&right, &self.guess(state))?;
+        Ok(State { now: Arc::new(now), before: state.now.clone() })
     }
 
     /// (4 wⁿ − wⁿ⁻¹)/(2Δt).
-    fn history(&self, state: &State, f: usize) -> f64 {
-        (4.0 * state.now[f] - state.before[f]) / (2.0 * self.step)
+    fn history(&self, state: &State, i: usize) -> f64 {
+        (4.0 * state.now[i] - state.before[i]) / (2.0 * self.step)
+    }
+
+    /// The next unknowns, nearly: extrapolated, and pressures as they are.
+    fn guess(&self, state: &State) -> Vec<f64> {
+        let mut guess = extrapolated(state);
+        let pressures = self.system.layout.pressures();
+        guess[pressures.clone()].copy_from_slice(&state.now[pressures]);
+        guess
     }
 
     fn at<'a>(&'a self, physics: &'a Physics, w: &'a [f64]) -> At<'a> {
@@ -176,12 +188,11 @@ impl March {
 
     /// N(w), zero in rows without an equation.
     fn convection(&self, w: &[f64]) -> Vec<f64> {
-        let mut out = vec![0.0; w.len()];
-        self.system.momentum.residual(self.at(&self.explicit, w), &mut out);
-        out.iter_mut()
-            .zip(&self.system.free)
-            .filter(|(_, free)| !**free)
-            .for_each(|(r, _)| *r = 0.0);
+        let (system, mut out) = (&self.system, vec![0.0; w.len()]);
+        let at = self.at(&system.physics, w);
+        system.transports().for_each(|transport| transport.convect(at, &mut out));
+        let fixed = out.iter_mut().zip(&system.free).filter(|(_, free)| !**free);
+        fixed.for_each(|(r, _)| *r = 0.0);
         out
     }
 
@@ -200,8 +211,14 @@ impl March {
     /// Pressures in cells, row by row.
     #[must_use]
     pub fn pressure<'a>(&self, state: &'a State) -> &'a [f64] {
-        let start = self.system.layout.pressure(0);
-        &state.now[start..start + self.system.layout.cells]
+        &state.now[self.system.layout.pressures()]
+    }
+
+    /// Temperatures in cells, row by row, if the case has heat.
+    #[must_use]
+    pub fn temperature<'a>(&self, state: &'a State) -> Option<&'a [f64]> {
+        let start = self.system.layout.temperature(0);
+        self.system.layout.heat.then(|| &state.now[start..])
     }
 
     /// Greatest Δt |u| / h of a state.
@@ -211,130 +228,27 @@ impl March {
         let mut greatest = 0.0_f64;
         for axis in 0..2 {
             let (d, faces) = (grid.direction(axis), grid.faces(axis));
-            for (m, k) in crate::cut::pairs(d.n, d.t) {
+            for (m, k) in pairs(d.n, d.t) {
                 let speed = state.now[d.face(m, k)].abs().max(state.now[d.face(m + 1, k)].abs());
                 greatest = greatest.max(speed * self.step / (faces[m + 1] - faces[m]));
             }
         }
         greatest
     }
-
-    /// Value and gradient of Σ Δt `objective` after each of `steps` steps from `start`, with at most `kept` states in
-    /// memory.
-    ///
-    /// # Errors
-    ///
-    /// As [`March::advance`].
-    pub fn gradient(
-        &self,
-        objective: &Objective,
-        start: &State,
-        steps: usize,
-        kept: usize,
-    ) -> Result<TimeGradient, Error> {
-        let mut back = Backward {
-            march: self,
-            objective,
-            value: 0.0,
-            now: vec![0.0; start.now.len()],
-            before: vec![0.0; start.now.len()],
-            by: self.system.no_sensitivity(),
-            speed: 0.0,
-        };
-        let mut forward = |state: &State, _| self.advance(state);
-        checkpoint::reverse(start, steps, kept.max(1), &mut forward, &mut |state, _| {
-            back.step(state)
-        })?;
-        Ok(back.gradient())
-    }
 }
 
 /// 2 wⁿ − wⁿ⁻¹.
 fn extrapolated(state: &State) -> Vec<f64> {
-    state.now.iter().zip(&state.before).map(|(now, before)| 2.0 * now - before).collect()
+    state.now.iter().zip(state.before.iter()).map(|(now, before)| 2.0 * now - before).collect()
 }
 
-/// The adjoint on its way back.
-struct Backward<'a> {
-    march: &'a March,
-    objective: &'a Objective,
-    value: f64,
-    /// Derivative by the unknowns after the step that comes next, and by those before it.
-    now: Vec<f64>,
-    before: Vec<f64>,
-    by: Sensitivity,
-    speed: f64,
-}
-
-impl Backward<'_> {
-    /// Backwards over the step that leaves `state`.
-    fn step(&mut self, state: &State) -> Result<(), Error> {
-        let (march, system) = (self.march, &self.march.system);
-        let after = march.advance(state)?;
-        let part = self.objective.evaluate(system, &after.now);
-        self.value += march.step * part.value;
-        self.by.add(march.step, &part.by);
-        let seed = self.now.iter().zip(&part.by_w).map(|(a, b)| a + march.step * b);
-        let adjoint = march.factor.solve_transposed(&seed.collect::<Vec<f64>>())?;
-        let fixed = (0..system.layout.faces).filter(|&f| !system.free[f]);
-        self.speed += fixed.map(|f| adjoint[f] * system.fixed[f]).sum::<f64>();
-        let free = adjoint.iter().zip(&system.free);
-        let row: Vec<f64> = free.map(|(l, free)| if *free { -l } else { 0.0 }).collect();
-        self.pull(state, &after, &row);
-        self.carry(state, &row);
-        Ok(())
+/// Volume of fluid that each unknown stands for: none for pressures.
+fn storage(system: &System) -> Vec<f64> {
+    let (metric, layout) = (&system.cut.metric, system.layout);
+    let mut volumes = metric.volume.clone();
+    volumes.extend(std::iter::repeat_n(0.0, layout.cells));
+    if layout.heat {
+        volumes.extend(&metric.cell_volume);
     }
-
-    /// Adds `row` × the derivative of the step's equations by everything but the unknowns.
-    fn pull(&mut self, state: &State, after: &State, row: &[f64]) {
-        let (march, system) = (self.march, &self.march.system);
-        system.pull_terms(march.at(&march.implicit, &after.now), row, &mut self.by);
-        let outer = extrapolated(state);
-        let mut convective = system.no_sensitivity();
-        system.momentum.pull(march.at(&march.explicit, &outer), row, &mut convective);
-        convective.viscosity = 0.0;
-        self.by.add(1.0, &convective);
-        for f in (0..system.layout.faces).filter(|&f| row[f] != 0.0) {
-            self.by.metric.volume[f] -= row[f] * march.history(state, f);
-        }
-    }
-
-    /// Hands `row` × the derivative by the unknowns before the step on to them.
-    fn carry(&mut self, state: &State, row: &[f64]) {
-        let (march, system) = (self.march, &self.march.system);
-        let outer = extrapolated(state);
-        let mut convected = vec![0.0; row.len()];
-        let at = march.at(&march.explicit, &outer);
-        for link in &system.momentum.links {
-            let [from, to] = link.rows().map(|end| end.map_or(0.0, |i| row[i]));
-            if from != to {
-                let add = &mut |column: usize, slope: f64| convected[column] += (from - to) * slope;
-                system.momentum.slopes(at, link, add);
-            }
-        }
-        let older = std::mem::replace(&mut self.before, vec![0.0; row.len()]);
-        self.now = older;
-        for i in 0..row.len() {
-            self.now[i] += 2.0 * convected[i];
-            self.before[i] -= convected[i];
-            if i < system.layout.faces {
-                let mass = row[i] * system.cut.metric.volume[i] / (2.0 * march.step);
-                self.now[i] -= 4.0 * mass;
-                self.before[i] += mass;
-            }
-        }
-    }
-
-    fn gradient(self) -> TimeGradient {
-        let system = &self.march.system;
-        let distance = system.cut.pull(&self.by.metric);
-        TimeGradient {
-            value: self.value,
-            bodies: crate::adjoint::bodies(system, &distance),
-            distance,
-            viscosity: self.by.viscosity,
-            speed: self.speed + crate::adjoint::by_given_speed(system, &self.by),
-            start: [self.now, self.before],
-        }
-    }
+    volumes
 }

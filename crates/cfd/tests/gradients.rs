@@ -1,8 +1,10 @@
 //! Gradients against finite differences of whole solutions, and against the linearised flow.
 
+use std::sync::Arc;
+
 use lithoburn_cfd::{
-    Body, Case, Change, Density, Error, Flow, Grid, Heat, Objective, Thermal, boundary::Heated,
-    cases, grid::stretched, shape::Circle,
+    Body, Case, Change, Density, Error, Flow, Grid, Heat, Objective, Target, Thermal,
+    boundary::Heated, cases, grid::stretched, shape::Circle,
 };
 
 const RADIUS: f64 = 0.5;
@@ -48,6 +50,104 @@ fn drag_and_lift_have_the_slopes_of_whole_solutions() -> Result<(), Error> {
         }
         close(gradient.viscosity, by_nu, 1e-6, "viscosity");
     }
+    Ok(())
+}
+
+/// Velocities near the body are to be those of half the stream, the nearer the more.
+fn wake(axis: usize) -> Objective {
+    let target = |x: f64, y: f64| ((-(x - 1.0).powi(2) - y * y).exp(), 0.5 + 0.1 * y);
+    Objective::VelocityTarget { axis, target: Target(Arc::new(target)) }
+}
+
+#[test]
+fn distance_from_a_wanted_velocity_has_the_slopes_of_whole_solutions() -> Result<(), Error> {
+    let flow = base()?;
+    let [x, y] = cases::OFF_GRID;
+    for objective in [wake(0), wake(1)] {
+        let gradient = flow.gradient(&objective)?;
+        let solved = |case: Case| Ok::<_, Error>(case.solve_from(&flow)?.value(&objective));
+        let step = 2e-4;
+        let differences = [
+            richardson(step, |d| solved(small(RADIUS, [x + d, y], 0.025)?))?,
+            richardson(step, |d| solved(small(RADIUS, [x, y + d], 0.025)?))?,
+            richardson(step, |d| solved(small(RADIUS + d, [x, y], 0.025)?))?,
+        ];
+        for (k, difference) in differences.into_iter().enumerate() {
+            close(gradient.bodies[0][k], difference, 1e-6, &format!("{objective:?} {k}"));
+        }
+        let by_nu = richardson(step, |d| solved(small(RADIUS, [x, y], 0.025 + d)?))?;
+        close(gradient.viscosity, by_nu, 1e-6, "viscosity");
+        agree(&flow, &objective, 11)?;
+    }
+    Ok(())
+}
+
+/// A channel past a warm cylinder, with a floor that gives a flux and a ceiling that has a temperature.
+#[derive(Clone, Copy)]
+struct Warm {
+    radius: f64,
+    temperature: f64,
+    viscosity: f64,
+    diffusivity: f64,
+}
+
+impl Warm {
+    const BASE: Self = Self { radius: 0.2, temperature: 1.0, viscosity: 0.05, diffusivity: 0.03 };
+
+    fn case(self) -> Result<Case, Error> {
+        let mut case = cases::channel(1.0 / self.viscosity, 2.0, 28, 16)?;
+        let all = |thermal| vec![Heated { from: 0.0, to: 2.0, thermal }];
+        case.sides.heat[0] = all(Thermal::Temperature(0.0));
+        case.sides.heat[2] = vec![Heated { from: 0.5, to: 1.5, thermal: Thermal::Flux(0.02) }];
+        case.sides.heat[3] = all(Thermal::Temperature(0.4));
+        case.heat = Some(Heat { buoyancy: [0.0, 0.8], ..Heat::forced(self.diffusivity) });
+        let circle = Circle { centre: [0.8137, 0.5071], radius: self.radius };
+        Ok(case.with_body(Body::new(circle).at_temperature(self.temperature)))
+    }
+}
+
+#[test]
+fn heat_through_sides_has_the_slopes_of_whole_solutions() -> Result<(), Error> {
+    let flow = Warm::BASE.case()?.solve()?;
+    let objectives = [
+        Objective::SideHeat { side: 3, scale: 2.0 },
+        Objective::SideHeat { side: 2, scale: 1.0 },
+        Objective::Heat { scale: 1.0 },
+        Objective::MeanTemperature,
+        Objective::lift(1.0, 0.4),
+    ];
+    for objective in objectives {
+        let gradient = flow.gradient(&objective)?;
+        let by = |change: &dyn Fn(&mut Warm, f64)| {
+            richardson(2e-4, |step| {
+                let mut warm = Warm::BASE;
+                change(&mut warm, step);
+                Ok(warm.case()?.solve_from(&flow)?.value(&objective))
+            })
+        };
+        let rows = [
+            (gradient.bodies[0][2], by(&|warm, d| warm.radius += d)?),
+            (gradient.temperature[0], by(&|warm, d| warm.temperature += d)?),
+            (gradient.viscosity, by(&|warm, d| warm.viscosity += d)?),
+            (gradient.diffusivity, by(&|warm, d| warm.diffusivity += d)?),
+        ];
+        for (k, (exact, difference)) in rows.into_iter().enumerate() {
+            close(exact, difference, 2e-6, &format!("{objective:?} {k}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn kept_factors_serve_flows_with_heat() -> Result<(), Error> {
+    let near = Warm { viscosity: 0.052, temperature: 1.1, ..Warm::BASE };
+    let (anew, kept) =
+        (near.case()?.solve()?, near.case()?.solve_keeping(Warm::BASE.case()?.solve()?)?);
+    let heat = Objective::Heat { scale: 1.0 };
+    let (a, b) = (anew.gradient(&heat)?, kept.gradient(&heat)?);
+    close(a.value, b.value, 1e-9, "heat");
+    close(a.temperature[0], b.temperature[0], 1e-8, "temperature");
+    close(a.diffusivity, b.diffusivity, 1e-8, "diffusivity");
     Ok(())
 }
 

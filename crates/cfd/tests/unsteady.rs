@@ -3,8 +3,8 @@
 use std::f64::consts::PI;
 
 use lithoburn_cfd::{
-    Body, Case, Error, Grid, March, Objective, Side, Sides, State, cases, grid::stretched,
-    shape::Circle,
+    Body, Case, Error, Grid, Heat, Heated, March, Objective, Profile, Side, Sides, State, Thermal,
+    cases, checkpoint::forward_steps, grid::stretched, shape::Circle,
 };
 
 const VISCOSITY: f64 = 0.1;
@@ -115,5 +115,171 @@ fn few_kept_states_give_the_gradient_of_many() -> Result<(), Error> {
         assert!((a - b).abs() <= 1e-10 * a.abs().max(1.0), "{a} {b}");
     }
     assert!((all.viscosity - few.viscosity).abs() <= 1e-10 * all.viscosity.abs());
+    Ok(())
+}
+
+/// Twenty states run 500 steps at most twice, and only the last stretch once.
+#[test]
+fn twenty_states_run_five_hundred_steps_twice_at_most() -> Result<(), Error> {
+    let march = March::new(&small(0.01, cases::OFF_GRID, 0.5)?, STEP)?;
+    let taken = forward_steps(500, march.memory(20));
+    assert!((500..1000).contains(&taken), "{taken}");
+    assert_eq!(forward_steps(500, march.memory(500)), 500);
+    Ok(())
+}
+
+fn everywhere(thermal: Thermal) -> Vec<Heated> {
+    vec![Heated { from: f64::NEG_INFINITY, to: f64::INFINITY, thermal }]
+}
+
+/// Root mean square distance of the temperatures from a field.
+fn distance(march: &March, case: &Case, state: &State, exact: &dyn Fn(f64, f64) -> f64) -> f64 {
+    let temperature = march.temperature(state).unwrap_or_default();
+    let square = |(c, t): (usize, &f64)| {
+        let [x, y] = case.grid.centre(c);
+        (t - exact(x, y)).powi(2)
+    };
+    let sum: f64 = temperature.iter().enumerate().map(square).sum();
+    (sum / temperature.len() as f64).sqrt()
+}
+
+/// Between cold walls the first mode sin πy of the temperature dies as exp(−κ π² t), whatever the flow along them.
+fn mode(n: usize, step: f64) -> Result<f64, Error> {
+    const DIFFUSIVITY: f64 = 0.1;
+    let mut case = cases::channel(10.0, 1.0, n, n)?;
+    [2, 3].into_iter().for_each(|side| {
+        case.sides.heat[side] = everywhere(Thermal::Temperature(0.0));
+    });
+    case.heat = Some(Heat::forced(DIFFUSIVITY));
+    let march = March::new(&case, step)?;
+    let at = |time: f64| {
+        let size = (-DIFFUSIVITY * PI * PI * time).exp();
+        move |_: f64, y: f64| size * (PI * y).sin()
+    };
+    let flow = march.start_from(&case.solve()?)?;
+    let mut state = march.warmed(&flow, &at(0.0), &at(-step));
+    for _ in 0..(1.0 / step).round() as usize {
+        state = march.advance(&state)?;
+    }
+    Ok(distance(&march, &case, &state, &at(1.0)))
+}
+
+#[test]
+fn a_mode_of_the_temperature_dies_in_a_channel_as_it_should_to_second_order() -> Result<(), Error> {
+    let errors = [mode(8, 0.1)?, mode(16, 0.05)?, mode(32, 0.025)?];
+    assert!(errors[2] < 1e-3 && (errors[1] / errors[2]).log2() > 1.9, "{errors:?}");
+    Ok(())
+}
+
+/// A warm spot that a uniform stream carries along and that spreads: σ² = σ₀² + 2 κ t.
+fn spot(n: usize, step: f64) -> Result<f64, Error> {
+    const DIFFUSIVITY: f64 = 0.01;
+    let grid = Grid::uniform([0.0, 3.2], [-1.2, 1.2], 4 * n, 3 * n)?;
+    let stream = Side::stream(Profile::Uniform(1.0));
+    let sides = Sides::new(stream, Side::Outlet, Side::Slip, Side::Slip);
+    let mut case = Case::new("spot", grid, sides, 0.1);
+    case.sides.heat[0] = everywhere(Thermal::Temperature(0.0));
+    case.heat = Some(Heat::forced(DIFFUSIVITY));
+    let march = March::new(&case, step)?;
+    let at = |time: f64| {
+        let square = 0.04 + 2.0 * DIFFUSIVITY * time;
+        move |x: f64, y: f64| {
+            let x = x - 1.1 - time;
+            0.04 / square * (-(x * x + y * y) / (2.0 * square)).exp()
+        }
+    };
+    let along = |_: f64, _: f64| [1.0, 0.0];
+    let mut state = march.warmed(&march.start(&along, &along), &at(0.0), &at(-step));
+    for _ in 0..(0.8 / step).round() as usize {
+        state = march.advance(&state)?;
+    }
+    Ok(distance(&march, &case, &state, &at(0.8)))
+}
+
+#[test]
+fn a_warm_spot_is_carried_and_spreads_as_it_should_to_second_order() -> Result<(), Error> {
+    let errors = [spot(8, 0.04)?, spot(16, 0.02)?, spot(32, 0.01)?];
+    assert!((errors[1] / errors[2]).log2() > 1.9, "{errors:?}");
+    Ok(())
+}
+
+#[test]
+fn natural_convection_stays_steady_in_time() -> Result<(), Error> {
+    let case = cases::heated_cavity(1e4, Grid::clustered([0.0, 1.0], [0.0, 1.0], 20, 20, 1.2)?)?;
+    let (steady, nusselt) = (case.solve()?, cases::cavity_nusselt());
+    let march = March::new(&case, 5e-4)?;
+    let mut state = march.start_from(&steady)?;
+    for _ in 0..20 {
+        state = march.advance(&state)?;
+    }
+    let (there, now) = (steady.value(&nusselt), march.value(&nusselt, &state));
+    assert!((there - now).abs() < 1e-9 * there, "{there} {now}");
+    Ok(())
+}
+
+/// A warm cylinder in a cold stream that its heat lifts.
+#[derive(Clone, Copy)]
+struct Warm {
+    viscosity: f64,
+    diffusivity: f64,
+    radius: f64,
+    temperature: f64,
+    lift: f64,
+}
+
+impl Warm {
+    const BASE: Self =
+        Self { viscosity: 0.01, diffusivity: 0.014, radius: 0.5, temperature: 1.0, lift: 0.3 };
+
+    fn march(self) -> Result<March, Error> {
+        let mut case = small(self.viscosity, cases::OFF_GRID, self.radius)?;
+        case.bodies[0].temperature = Some(self.temperature);
+        case.sides.heat[0] = everywhere(Thermal::Temperature(0.0));
+        case.heat = Some(Heat { buoyancy: [0.0, self.lift], ..Heat::forced(self.diffusivity) });
+        March::new(&case, STEP)
+    }
+}
+
+/// Heat and lift, so that both couplings count.
+fn given_off() -> Objective {
+    Objective::Sum(vec![(1.0, Objective::Heat { scale: 1.0 }), (0.5, Objective::lift(1.0, 1.0))])
+}
+
+#[test]
+fn the_adjoint_of_heat_in_time_has_the_slopes_of_whole_runs() -> Result<(), Error> {
+    let run = |warm: Warm| -> Result<f64, Error> {
+        let march = warm.march()?;
+        let (mut state, mut sum) = (march.rest(), 0.0);
+        for _ in 0..STEPS {
+            state = march.advance(&state)?;
+            sum += STEP * march.value(&given_off(), &state);
+        }
+        Ok(sum)
+    };
+    let march = Warm::BASE.march()?;
+    let gradient = march.gradient(&given_off(), &march.rest(), STEPS, 3)?;
+    let by = |change: &dyn Fn(&mut Warm, f64)| -> Result<f64, Error> {
+        let value = |step: f64| {
+            let mut warm = Warm::BASE;
+            change(&mut warm, step);
+            run(warm)
+        };
+        let slope = |h: f64| -> Result<f64, Error> { Ok((value(h)? - value(-h)?) / (2.0 * h)) };
+        Ok((4.0 * slope(1e-4)? - slope(2e-4)?) / 3.0)
+    };
+    let rows = [
+        (gradient.viscosity, by(&|warm, d| warm.viscosity += d)?),
+        (gradient.diffusivity, by(&|warm, d| warm.diffusivity += d)?),
+        (gradient.bodies[0][2], by(&|warm, d| warm.radius += d)?),
+        (gradient.temperature[0], by(&|warm, d| warm.temperature += d)?),
+        (gradient.buoyancy[1], by(&|warm, d| warm.lift += d)?),
+    ];
+    for (k, (exact, difference)) in rows.into_iter().enumerate() {
+        let off = (exact - difference).abs();
+        assert!(off < 2e-6 * exact.abs().max(1.0), "{k}: {exact} {difference}");
+    }
+    let all = march.gradient(&given_off(), &march.rest(), STEPS, STEPS)?;
+    assert!((all.diffusivity - gradient.diffusivity).abs() < 1e-10 * all.diffusivity.abs());
+    assert!((all.value - run(Warm::BASE)?).abs() < 1e-10 * all.value.abs());
     Ok(())
 }
