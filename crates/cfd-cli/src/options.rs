@@ -59,7 +59,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "NAME")]
     pub(crate) gradient: Option<String>,
     /// By how much the residual must fall before the flow counts as converged.
-    #[arg(long, value_name = "R", default_value_t = 1e-11, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value = "1e-11", allow_negative_numbers = true)]
     pub(crate) tolerance: f64,
     /// Most Newton steps on one grid.
     #[arg(long, value_name = "N", default_value_t = 25)]

@@ -1,4 +1,4 @@
-//! Where time goes: a case on one to all threads, alone and beside others of its kind.
+//! Where time goes: a case on one to all threads, by stages, alone and beside others of its kind.
 //!
 //! A factorisation of this size gains little from threads; designs, angles and Reynolds numbers side by side gain much.
 //! What they lose to each other (memory, caches, a loaded machine) is the contention: 1 − speed-up / threads.
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use lithoburn_cfd::{Case, Error};
+use lithoburn_cfd::{Case, Error, Objective, Stages};
 use lithoburn_layout::write_whole;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -45,7 +45,9 @@ pub(crate) struct Timing {
     threads: usize,
     /// A case alone.
     forward: f64,
-    /// Its gradient.
+    /// What of it each stage takes.
+    stages: Stages,
+    /// Its gradient: the adjoint's transposed solve and products.
     gradient: f64,
     /// As many cases as threads.
     batch: f64,
@@ -76,6 +78,7 @@ pub(crate) fn profile(args: &ProfileArgs) -> Result<Verdict> {
         print_json(&timings)?;
     } else {
         say(false, &format!("{}, {} cells, fastest of {}", study.title, args.grid, args.repeat));
+        say(false, &by_stages(&timings));
         say(false, &shown(&timings));
     }
     write_whole(&args.out.join("profile.json"), &serde_json::to_vec_pretty(&timings)?)?;
@@ -86,21 +89,29 @@ pub(crate) fn profile(args: &ProfileArgs) -> Result<Verdict> {
 
 fn time(study: &Study, threads: usize, repeat: usize, first: Option<f64>) -> Result<Timing> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    let objective = study.quantities.iter().find_map(|q| match &q.measure {
-        Measure::Objective(objective) => Some(objective.clone()),
-        Measure::Reading(_) => None,
-    });
-    let Some(objective) = objective else { bail!("the case has no objective") };
+    let objective = objective(study)?;
     let case = &study.case;
     pool.install(|| {
-        let forward = fastest(repeat, || case.solve().map(drop))?;
+        let mut stages = Stages::default();
+        let forward = fastest(repeat, || {
+            stages = case.solve()?.history().stages;
+            Ok(())
+        })?;
         let flow = case.solve()?;
         let gradient = fastest(repeat, || flow.gradient(&objective).map(drop))?;
         let batch = fastest(repeat, || side_by_side(case, threads))?;
         let speedup = threads as f64 * first.unwrap_or(batch) / batch;
         let contention_percent = 100.0 * (1.0 - speedup / threads as f64);
-        Ok(Timing { threads, forward, gradient, batch, speedup, contention_percent })
+        Ok(Timing { threads, forward, stages, gradient, batch, speedup, contention_percent })
     })
+}
+
+fn objective(study: &Study) -> Result<Objective> {
+    let found = study.quantities.iter().find_map(|q| match &q.measure {
+        Measure::Objective(objective) => Some(objective.clone()),
+        Measure::Reading(_) => None,
+    });
+    found.ok_or_else(|| anyhow::anyhow!("the case has no objective"))
 }
 
 /// As many solutions at once, at Reynolds numbers near each other.
@@ -120,6 +131,21 @@ fn fastest(repeat: usize, mut run: impl FnMut() -> Result<(), Error>) -> Result<
         best = best.min(started.elapsed().as_secs_f64());
     }
     Ok(best)
+}
+
+/// Seconds and shares of the stages of one case.
+fn by_stages(timings: &[Timing]) -> String {
+    let row = |t: &Timing| {
+        let known: f64 = t.stages.named().iter().map(|(_, seconds)| seconds).sum();
+        let rest = (t.forward - known).max(0.0);
+        let share = |s: f64| format!("{s:.3} ({:.0} %)", 100.0 * s / t.forward);
+        let parts = t.stages.named().map(|(_, seconds)| share(seconds));
+        let ends = [share(rest), format!("{:.3}", t.forward), format!("{:.3}", t.gradient)];
+        [vec![t.threads.to_string()], parts.to_vec(), ends.to_vec()].concat()
+    };
+    let names = Stages::default().named().map(|(name, _)| name);
+    let head = [vec!["threads"], names.to_vec(), vec!["rest", "flow s", "adjoint s"]].concat();
+    table(&head, &timings.iter().map(row).collect::<Vec<_>>())
 }
 
 fn shown(timings: &[Timing]) -> String {

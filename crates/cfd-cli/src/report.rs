@@ -72,8 +72,10 @@ pub(crate) struct GradientReport {
 impl GradientReport {
     pub(crate) fn new(of: &'static str, study: &Study, gradient: &Gradient, seconds: f64) -> Self {
         let mut by: Vec<(String, f64)> = Vec::new();
-        for (body, values) in study.case.bodies.iter().zip(&gradient.bodies) {
-            by.extend(body.shape.names().into_iter().zip(values.iter().copied()));
+        let several = study.case.bodies.len() > 1;
+        for (k, (body, values)) in study.case.bodies.iter().zip(&gradient.bodies).enumerate() {
+            let own = |name| if several { format!("body {}: {name}", k + 1) } else { name };
+            by.extend(body.shape.names().into_iter().map(own).zip(values.iter().copied()));
         }
         by.push(("viscosity".into(), gradient.viscosity));
         by.push(("factor on all velocities".into(), gradient.speed));

@@ -54,6 +54,8 @@ pub(crate) struct Line {
     deviation: String,
     holds: bool,
     seconds: f64,
+    /// Those of them that the process's threads ran for, where the system tells: what a busy machine does not change.
+    cpu_seconds: Option<f64>,
     /// Peak of the row's process, in MB, where the system tells.
     memory_mb: Option<f64>,
 }
@@ -63,9 +65,15 @@ pub(crate) struct Sheet {
     row: usize,
     lines: Vec<Line>,
     started: Instant,
+    /// Processor seconds of the process so far.
+    spent: Option<f64>,
 }
 
 impl Sheet {
+    fn new(row: usize) -> Self {
+        Self { row, lines: Vec::new(), started: Instant::now(), spent: processor_seconds() }
+    }
+
     /// Compares a value; its seconds are those since the last one.
     pub(crate) fn add(
         &mut self,
@@ -75,6 +83,8 @@ impl Sheet {
         reference: &Reference,
     ) {
         let seconds = self.started.elapsed().as_secs_f64();
+        let spent = processor_seconds();
+        let cpu_seconds = spent.zip(self.spent).map(|(now, before)| now - before);
         let deviation = reference.deviation(value);
         let absolute = reference.band[0] == 0.0;
         self.lines.push(Line {
@@ -95,9 +105,10 @@ impl Sheet {
             },
             holds: reference.holds(value),
             seconds,
+            cpu_seconds,
             memory_mb: None,
         });
-        self.started = Instant::now();
+        (self.started, self.spent) = (Instant::now(), spent);
     }
 }
 
@@ -193,7 +204,7 @@ fn summary(lines: &[Line]) -> String {
 /// Runs a row here.
 fn child(number: usize) -> Result<Verdict> {
     let entry = ENTRIES.iter().find(|e| e.number == number).context("no such row")?;
-    let mut sheet = Sheet { row: number, lines: Vec::new(), started: Instant::now() };
+    let mut sheet = Sheet::new(number);
     (entry.run)(&mut sheet)?;
     let peak = peak_memory();
     sheet.lines.iter_mut().for_each(|line| line.memory_mb = peak);
@@ -216,6 +227,7 @@ fn separately(entry: &Entry) -> Vec<Line> {
             deviation: String::new(),
             holds: false,
             seconds: started.elapsed().as_secs_f64(),
+            cpu_seconds: None,
             memory_mb: None,
         }]
     };
@@ -242,6 +254,18 @@ pub(crate) fn peak_memory() -> Option<f64> {
     Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1000.0)
 }
 
+/// Seconds that all threads of this process have run for, where the system tells.
+pub(crate) fn processor_seconds() -> Option<f64> {
+    /// Linux counts in hundredths of a second.
+    const TICKS: f64 = 100.0;
+    let status = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The program's name may hold anything but ends with the last bracket.
+    let (_, fields) = status.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<f64>);
+    let (user, system) = (ticks.next()?.ok()?, ticks.next()?.ok()?);
+    Some((user + system) / TICKS)
+}
+
 const HEAD: [&str; 9] = [
     "row",
     "quantity",
@@ -251,11 +275,12 @@ const HEAD: [&str; 9] = [
     "tolerance",
     "deviation",
     "verdict",
-    "s · MB",
+    "s · CPU s · MB",
 ];
 
 fn cells(line: &Line) -> Vec<String> {
     let memory = line.memory_mb.map_or("–".into(), |mb| format!("{mb:.0}"));
+    let cpu = line.cpu_seconds.map_or("–".into(), |s| format!("{s:.2}"));
     vec![
         line.row.to_string(),
         line.quantity.clone(),
@@ -265,7 +290,7 @@ fn cells(line: &Line) -> Vec<String> {
         line.tolerance.clone(),
         line.deviation.clone(),
         if line.holds { "holds".into() } else { "OFF".into() },
-        format!("{:.2} · {memory}", line.seconds),
+        format!("{:.2} · {cpu} · {memory}", line.seconds),
     ]
 }
 
@@ -273,7 +298,7 @@ fn shown(lines: &[Line]) -> String {
     table(&HEAD, &lines.iter().map(cells).collect::<Vec<_>>())
 }
 
-/// The table of the README.
+/// The table of docs/flow.md.
 fn markdown(lines: &[Line]) -> String {
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | ").replace("\n", " "));
     let mut head: Vec<String> = HEAD.map(String::from).to_vec();
@@ -292,13 +317,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn processor_seconds_grow_with_work() {
+        let Some(before) = processor_seconds() else { return };
+        let started = Instant::now();
+        while started.elapsed().as_secs_f64() < 0.05 {
+            std::hint::black_box((0..1000).map(f64::from).sum::<f64>());
+        }
+        assert!(processor_seconds().is_some_and(|now| now >= before));
+    }
+
+    #[test]
     fn rows_are_in_order_and_named_once() {
         assert!(ENTRIES.windows(2).all(|pair| pair[0].number < pair[1].number));
     }
 
     #[test]
     fn a_value_that_is_none_does_not_hold_and_is_null() -> Result<()> {
-        let mut sheet = Sheet { row: 1, lines: Vec::new(), started: Instant::now() };
+        let mut sheet = Sheet::new(1);
         sheet.add("q", "8x8", f64::NAN, &Reference::value(1.0, 0.1, "a test"));
         sheet.add("q", "8x8", 1.05, &Reference::value(1.0, 0.1, "a test"));
         let text = serde_json::to_string(&sheet.lines)?;

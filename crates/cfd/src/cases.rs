@@ -4,7 +4,7 @@ use crate::{
     Error, Grid, Objective,
     boundary::{Body, Heated, Profile, Side, Sides, Thermal},
     case::{Case, Heat},
-    grid::stretched,
+    grid::{spread, stretched},
     shape::{Circle, Naca, Rectangle},
 };
 
@@ -130,13 +130,14 @@ pub fn airfoil(reynolds: f64, foil: Naca, width: f64, fineness: usize) -> Result
 /// Finned channel: heated floor and two fins, Reynolds 100 of the mean inlet over the height, Prandtl 0.71.
 ///
 /// An adiabatic entry keeps the mean Nusselt number finite: where an inlet of one temperature meets a wall of
-/// another, it is not.
+/// another, it is not. Columns are narrow around the fins, which are thinner than two of 64 equal ones.
 ///
 /// # Errors
 ///
-/// As [`cavity`].
+/// As [`cavity`]; [`Error::Case`] with fewer than 32 columns, which do not resolve fins.
 pub fn exchanger(nx: usize, ny: usize) -> Result<Case, Error> {
     let mut case = channel(100.0, 2.0, nx, ny)?;
+    case.grid = Grid::new(around_fins(nx)?, case.grid.y().to_vec())?;
     case.name = "exchanger".into();
     case.sides.heat[0] = everywhere(Thermal::Temperature(0.0));
     case.sides.heat[2] = vec![Heated { from: 0.5, to: 1.5, thermal: Thermal::Temperature(1.0) }];
@@ -146,6 +147,21 @@ pub fn exchanger(nx: usize, ny: usize) -> Result<Case, Error> {
         case = case.with_body(Body::new(fin).at_temperature(1.0));
     }
     Ok(case)
+}
+
+/// Columns of the finned channel: fine over 0.126 around each fin, lines where the heated floor begins and ends.
+fn around_fins(nx: usize) -> Result<Vec<f64>, Error> {
+    let n = nx / 32;
+    if n == 0 {
+        return Err(Error::case(format!("finned channel: expected 32 columns or more, got {nx}")));
+    }
+    let core = |fin: f64| [fin - 0.033, fin + 0.093];
+    let h = 0.126 / (5 * n) as f64;
+    let mut x = spread([0.0, 0.5], 4 * n);
+    x.extend(&stretched(core(0.7), h, (3 * n, 0.5), (3 * n, 0.98))[1..]);
+    x.extend(&stretched(core(1.2), h, (3 * n, 0.98), (3 * n, 1.5))[1..]);
+    x.extend(&spread([1.5, 2.0], nx - 26 * n)[1..]);
+    Ok(x)
 }
 
 fn everywhere(thermal: Thermal) -> Vec<Heated> {

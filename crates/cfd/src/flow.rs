@@ -7,6 +7,7 @@ use crate::{
     newton::{History, Newton},
     objective::Objective,
     solve::Factor,
+    stages::{Stages, timed},
     system::System,
 };
 
@@ -40,8 +41,7 @@ impl Case {
     /// As [`Case::solve`].
     pub fn solve_from(&self, start: &Flow) -> Result<Flow, Error> {
         let mut history = History { tolerance: self.options.tolerance, ..History::default() };
-        let system = System::new(self)?;
-        let factor = Factor::new(system.pattern())?;
+        let (system, factor) = set_up(self, &mut history)?;
         let w = start.onto(&system);
         finish(system, factor, Some(w), &mut history)
     }
@@ -63,21 +63,34 @@ impl Case {
         }
         let mut w = near.onto(&system);
         let mut factor = near.factor;
+        // What gradients of the other flow took is not this one's.
+        Stages::default().add(0.0, 0.0, factor.watch());
         let (system_now, kept, history_now) = (&mut system, &mut factor, &mut history);
         Newton { system: system_now, factor: kept, history: history_now, keep: true }
             .run(&mut w)?;
         factor.refill(|matrix| system.jacobian(&w, matrix))?;
+        history.stages.add(0.0, 0.0, factor.watch());
         Ok(Flow { system, w, factor, history })
     }
 
     fn solve_noting(&self, coarse: usize, history: &mut History) -> Result<Flow, Error> {
-        let system = System::new(self)?;
         let coarser = if coarse > 0 { self.coarser() } else { None };
+        // A case that makes no sense says so on its own grid, not on a coarser one.
         let start = coarser.and_then(|case| case.solve_noting(coarse - 1, history).ok());
+        let (system, factor) = set_up(self, history)?;
         let w = start.map(|flow| flow.onto(&system));
-        let factor = Factor::new(system.pattern())?;
         finish(system, factor, w, history)
     }
+}
+
+/// The equations of a case and the symbolic factorisation of their Jacobian.
+fn set_up(case: &Case, history: &mut History) -> Result<(System, Factor), Error> {
+    let (system, geometry) = timed(|| System::new(case));
+    let system = system?;
+    let (factor, symbolic) = timed(|| Factor::new(system.pattern()));
+    let factor = factor?;
+    history.stages.add(geometry, symbolic, factor.watch());
+    Ok((system, factor))
 }
 
 /// Newton from `start` or from rest; if that fails, by stages of falling viscosity.
@@ -107,6 +120,7 @@ fn finish(
     };
     // The last factors belong to the step before; they precondition the Jacobian of the flow itself.
     factor.refill(|matrix| system.jacobian(&w, matrix))?;
+    history.stages.add(0.0, 0.0, factor.watch());
     let history = history.clone();
     Ok(Flow { system, w, factor, history })
 }

@@ -11,6 +11,7 @@ use crate::{
     Error,
     assemble::Matrix,
     solve::{Factor, norm},
+    stages::Stages,
     system::System,
 };
 
@@ -38,6 +39,8 @@ pub struct History {
     pub tolerance: f64,
     /// Residual at the end, relative to fluid at rest.
     pub residual: f64,
+    /// Seconds by stage, on all grids.
+    pub stages: Stages,
 }
 
 impl History {

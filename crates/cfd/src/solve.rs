@@ -15,7 +15,12 @@ use faer::{
     },
 };
 
-use crate::{Error, assemble::Matrix, gmres::Gmres};
+use crate::{
+    Error,
+    assemble::Matrix,
+    gmres::Gmres,
+    stages::{Watch, Work},
+};
 
 /// Below this size more than one thread makes faer slower.
 const PARALLEL_FROM: usize = 200_000;
@@ -34,6 +39,7 @@ pub(crate) struct Factor {
     symbolic: SymbolicLu<u32>,
     numeric: NumericLu<u32, f64>,
     factored: bool,
+    watch: Watch,
 }
 
 impl Factor {
@@ -42,12 +48,13 @@ impl Factor {
         let pattern = pattern(&matrix);
         let symbolic = factorize_symbolic_lu(pattern, Default::default())
             .map_err(|error| singular(&matrix, format!("{error:?}")))?;
-        Ok(Self { matrix, symbolic, numeric: NumericLu::new(), factored: false })
+        let numeric = NumericLu::new();
+        Ok(Self { matrix, symbolic, numeric, factored: false, watch: Watch::default() })
     }
 
     /// New values in the same pattern, and their factors.
     pub(crate) fn refactor(&mut self, fill: impl FnOnce(&mut Matrix)) -> Result<(), Error> {
-        fill(&mut self.matrix);
+        self.watch.time(Work::Assembly, || fill(&mut self.matrix));
         if let Some(bad) = self.matrix.values.iter().position(|value| !value.is_finite()) {
             return Err(singular(&self.matrix, format!("entry {bad} is not finite")));
         }
@@ -57,9 +64,13 @@ impl Factor {
             .map_err(|_| singular(&self.matrix, "its factors do not fit into memory".into()))?;
         let values = SparseColMatRef::new(pattern(&self.matrix), self.matrix.values.as_slice());
         let stack = MemStack::new(&mut memory);
-        self.symbolic
-            .factorize_numeric_lu(&mut self.numeric, values, par, stack, Default::default())
-            .map_err(|error| singular(&self.matrix, format!("{error:?}")))?;
+        let (symbolic, numeric) = (&self.symbolic, &mut self.numeric);
+        let done = self.watch.time(Work::Factor, || {
+            let made =
+                symbolic.factorize_numeric_lu(numeric, values, par, stack, Default::default());
+            made.map(drop)
+        });
+        done.map_err(|error| singular(&self.matrix, format!("{error:?}")))?;
         self.factored = true;
         Ok(())
     }
@@ -74,7 +85,7 @@ impl Factor {
         if !self.factored {
             return self.refactor(fill);
         }
-        fill(&mut self.matrix);
+        self.watch.time(Work::Assembly, || fill(&mut self.matrix));
         Ok(())
     }
 
@@ -84,7 +95,13 @@ impl Factor {
     ///
     /// [`Error::Singular`] if the residual stays large.
     pub(crate) fn solve(&self, b: &[f64]) -> Result<Vec<f64>, Error> {
-        self.refined(b, false)
+        self.refined(b, None, false)
+    }
+
+    /// The same from a guess: what is solved for is the correction, whose error is smaller by as much as the guess is
+    /// near.
+    pub(crate) fn solve_near(&self, b: &[f64], guess: &[f64]) -> Result<Vec<f64>, Error> {
+        self.refined(b, Some(guess), false)
     }
 
     /// Solves `Aᵀ x = b`.
@@ -93,7 +110,16 @@ impl Factor {
     ///
     /// As [`Factor::solve`].
     pub(crate) fn solve_transposed(&self, b: &[f64]) -> Result<Vec<f64>, Error> {
-        self.refined(b, true)
+        self.refined(b, None, true)
+    }
+
+    /// The same from a guess, as [`Factor::solve_near`].
+    pub(crate) fn solve_transposed_near(
+        &self,
+        b: &[f64],
+        guess: &[f64],
+    ) -> Result<Vec<f64>, Error> {
+        self.refined(b, Some(guess), true)
     }
 
     /// One application of the factors, without a test: a preconditioner.
@@ -104,22 +130,35 @@ impl Factor {
         let mut memory = MemBuffer::new(request);
         let stack = MemStack::new(&mut memory);
         let x = MatMut::from_column_major_slice_mut(x, n, 1);
-        if transposed {
-            lu.solve_transpose_in_place_with_conj(Conj::No, x, par, stack);
-        } else {
-            lu.solve_in_place_with_conj(Conj::No, x, par, stack);
-        }
+        self.watch.time(Work::Solve, || {
+            if transposed {
+                lu.solve_transpose_in_place_with_conj(Conj::No, x, par, stack);
+            } else {
+                lu.solve_in_place_with_conj(Conj::No, x, par, stack);
+            }
+        });
     }
 
-    fn refined(&self, b: &[f64], transposed: bool) -> Result<Vec<f64>, Error> {
-        let mut x = b.to_vec();
-        self.apply(&mut x, transposed);
+    /// What its time went into.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Corrects a guess, or nothing, until the residual is small.
+    fn refined(
+        &self,
+        b: &[f64],
+        guess: Option<&[f64]>,
+        transposed: bool,
+    ) -> Result<Vec<f64>, Error> {
         let scale = norm(b).max(f64::MIN_POSITIVE);
-        let mut rest = self.rest(b, &x, transposed);
+        let mut x = guess.map_or_else(|| vec![0.0; b.len()], <[f64]>::to_vec);
+        let mut rest = if guess.is_some() { self.rest(b, &x, transposed) } else { b.to_vec() };
         let mut error = norm(&rest) / scale;
-        while error > GOOD {
-            self.apply(&mut rest, transposed);
-            let better: Vec<f64> = x.iter().zip(&rest).map(|(x, d)| x + d).collect();
+        while error > GOOD || error.is_nan() {
+            let mut better = rest;
+            self.apply(&mut better, transposed);
+            better.iter_mut().zip(&x).for_each(|(d, x)| *d += x);
             rest = self.rest(b, &better, transposed);
             let now = norm(&rest) / scale;
             let (falls, slowly) = (now < error, now > 0.3 * error);

@@ -91,6 +91,6 @@ fn the_finned_channel_lies_in_its_band() -> Result<(), Error> {
     let drop = flow.value(&Objective::PressureDrop { from: 0, to: 1 });
     println!("Nu {nusselt} dp {drop}");
     assert!((6.8..7.2).contains(&nusselt), "{nusselt}");
-    assert!((1.0..1.05).contains(&drop), "{drop}");
+    assert!((1.01..1.05).contains(&drop), "{drop}");
     Ok(())
 }

@@ -8,12 +8,35 @@ use lithoburn_cfd::{Case, Flow, Gradient};
 pub(super) struct Direction {
     bodies: Vec<Vec<f64>>,
     viscosity: f64,
+    /// How far it goes before a sample of the signed distance changes sign, and with it what is open.
+    pub(super) length: f64,
 }
 
+/// Directions of which the longest is taken.
+const TRIALS: usize = 40;
+
 impl Direction {
+    /// The direction that is longest free of kinks.
+    pub(super) fn free(flow: &Flow) -> Self {
+        let trials = (0..TRIALS).map(|k| {
+            let mut direction = Self::new(flow.case(), k as f64);
+            direction.length = direction.reach(flow);
+            direction
+        });
+        let longer = |a: Self, b: Self| if b.length > a.length { b } else { a };
+        trials.reduce(longer).unwrap_or_else(|| Self::new(flow.case(), 0.0))
+    }
+
+    /// Where the first sample of the signed distance would change sign.
+    fn reach(&self, flow: &Flow) -> f64 {
+        let samples = flow.distances().iter().zip(self.change(flow).distance);
+        let nearing = samples.filter(|(phi, rate)| *phi * rate < 0.0);
+        nearing.map(|(phi, rate)| -phi / rate).fold(f64::INFINITY, f64::min)
+    }
+
     /// Numbers without a pattern, of the size of each body's height.
-    pub(super) fn new(case: &Case) -> Self {
-        let mut count = 0.0_f64;
+    fn new(case: &Case, seed: f64) -> Self {
+        let mut count = 100.0 * seed;
         let mut noise = || {
             count += 1.0;
             (12.9898 * count).sin()
@@ -25,7 +48,7 @@ impl Direction {
             body.shape.parameters().iter().map(|_| size * noise()).collect()
         });
         let bodies = bodies.collect();
-        Self { bodies, viscosity: case.viscosity * noise() }
+        Self { bodies, viscosity: case.viscosity * noise(), length: f64::INFINITY }
     }
 
     /// The case a step along the direction.

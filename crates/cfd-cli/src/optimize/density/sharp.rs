@@ -32,10 +32,15 @@ pub(super) fn walls(flow: &Flow) -> Vec<Vec<Point>> {
         let row = (k / nx).saturating_sub(BELOW);
         *value = 1.0 - density.design[row * nx + k % nx] as f32;
     }
-    let [width, height] = grid.size(0);
-    let place = |p: &Point| [p[0] * width, (p[1] - BELOW as f64) * height];
+    let place = |p: &Point| [at(grid.x(), p[0]), at(grid.y(), p[1] - BELOW as f64)];
     let lines = contours(&solid, 0.5);
     lines.iter().map(|line| line.iter().map(place).collect()).collect()
+}
+
+/// The place that is `cells` cells along `faces`; beyond them, cells are as large as the outermost.
+fn at(faces: &[f64], cells: f64) -> f64 {
+    let i = (cells.floor().max(0.0) as usize).min(faces.len() - 2);
+    faces[i] + (cells - i as f64) * (faces[i + 1] - faces[i])
 }
 
 /// A channel with walls in place of the fins, on a grid twice as fine.
