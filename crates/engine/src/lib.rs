@@ -30,6 +30,7 @@ mod shots;
 pub mod study;
 mod style;
 mod surrogate;
+mod threads;
 mod tiles;
 
 pub use built_in::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};

@@ -1,9 +1,9 @@
 //! Layouts of any size: one flow of tiles, whatever is computed of them.
 //!
 //! ```text
-//! Library ─ windows that hold something ─► target ─ SHA-256 ─► seen before? ─ no ─► crew of devices ─► journal
-//!                                                       └─ yes ──────────────────────────────────────► │
-//!                                                              tiles in order, on a thread of its own ◄┘
+//! Library ─ windows that hold something ─► edges ─ SHA-256 ─► seen before? ─ no ─► crew of devices ─► journal
+//!                                                      └─ yes ──────────────────────────────────────► │
+//!                                                             tiles in order, on a thread of its own ◄┘
 //! ```
 //!
 //! * A tile is a field of the optics; its core is what the halo leaves. Cores cover the layout without overlap.
@@ -12,6 +12,7 @@
 //!   computed again. Answers wait in a file, the [`journal`], and not in memory.
 //! * Whoever puts the answers together waits for them in the [`ledger`]. If anything fails or panics, all parts end.
 
+pub(crate) mod drawing;
 pub(crate) mod folder;
 pub(crate) mod journal;
 mod ledger;
@@ -220,7 +221,7 @@ impl<'a> Flow<'a> {
         let batches: usize = crew.iter().map(|member| member.batch).sum();
         let terms = Terms { ahead: (2 * batches).max(4), ..Terms::default() };
         let ended = || stop() || self.is_ended();
-        let report = share(crew, Scan::new(self), &terms, &ended, &mut |_, answer: R| {
+        let report = share(crew, Scan::new(self)?, &terms, &ended, &mut |_, answer: R| {
             info_span!("journal")
                 .in_scope(|| self.journal().append(self.kind, answer.key(), &answer.to_bytes()))?;
             self.ledger.solved(answer.key());

@@ -9,6 +9,7 @@
 mod clip;
 mod winding;
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::raster::Sums;
@@ -23,6 +24,8 @@ const MOST_SIDE: usize = 1 << 16;
 const FARTHEST: f64 = (1_u64 << 40) as f64;
 /// Rows that are drawn together.
 const BAND: usize = 64;
+/// Most pixels on a side of a window that one thread draws.
+const MOST_ALONE: usize = 2048;
 
 /// The edges in a square window.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,22 +67,33 @@ impl Edges {
         Some(Self { side, pixel_nm: frame.pixel_nm, list })
     }
 
-    /// Draws the coverage, on one thread: the reference for other processors.
+    /// Draws the coverage, of windows of up to 2048 pixels on the caller's thread alone: the reference for other processors.
     pub fn rasterize(&self) -> Raster {
         let mut raster = Raster::new(self.side, self.side, self.pixel_nm);
-        for (band, data) in raster.data.chunks_mut(BAND * self.side.max(1)).enumerate() {
-            let (first, rows) = (band * BAND, data.len() / self.side);
-            let mut sums = Sums::new(0, self.side, rows);
-            let point =
-                |x: i32, y: i32| [f64::from(x) / PARTS, f64::from(y) / PARTS - first as f64];
-            for &[x0, y0, x1, y1] in &self.list {
-                sums.add_edge(point(x0, y0), point(x1, y1));
+        let band = BAND * self.side.max(1);
+        match self.side > MOST_ALONE {
+            true => {
+                let bands = raster.data.par_chunks_mut(band).enumerate();
+                bands.for_each(|(index, rows)| self.draw(index * BAND, rows));
             }
-            for (y, row) in data.chunks_exact_mut(self.side).enumerate() {
-                sums.write_row(y, row);
+            false => {
+                let bands = raster.data.chunks_mut(band).enumerate();
+                bands.for_each(|(index, rows)| self.draw(index * BAND, rows));
             }
         }
         raster
+    }
+
+    /// Draws the rows that begin at `first`.
+    fn draw(&self, first: usize, data: &mut [f32]) {
+        let mut sums = Sums::new(0, self.side, data.len() / self.side);
+        let point = |x: i32, y: i32| [f64::from(x) / PARTS, f64::from(y) / PARTS - first as f64];
+        for &[x0, y0, x1, y1] in &self.list {
+            sums.add_edge(point(x0, y0), point(x1, y1));
+        }
+        for (y, row) in data.chunks_exact_mut(self.side).enumerate() {
+            sums.write_row(y, row);
+        }
     }
 
     /// The SHA-256 of the window: of two windows with equal keys the coverage is equal. Copies that are whole pixels apart have

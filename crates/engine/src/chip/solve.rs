@@ -56,7 +56,7 @@ struct Corrector {
 
 impl Worker<Tile, Solved> for Corrector {
     fn run(&mut self, batch: &[Arc<Tile>]) -> Result<Vec<Solved>, Failure> {
-        let targets: Vec<Target> = batch.iter().map(|tile| Target::Raster(&tile.target)).collect();
+        let targets: Vec<Target> = batch.iter().map(|tile| tile.drawing.target()).collect();
         let (cores, pixel_nm) =
             self.proposer.cores(&targets, self.halo_nm).map_err(|e| failure(&e))?;
         let _span = info_span!("pack").entered();

@@ -1,5 +1,6 @@
 //! Devices as members of a crew: a mask's tile in, its print out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
@@ -51,7 +52,8 @@ impl Worker<Tile, Found> for Printer {
     fn run(&mut self, batch: &[Arc<Tile>]) -> Result<Vec<Found>, Failure> {
         let field = self.grid.field;
         let mut data = Vec::with_capacity(batch.len() * field * field);
-        batch.iter().for_each(|tile| data.extend_from_slice(&tile.target.data));
+        let targets: Vec<Cow<Raster>> = batch.iter().map(|tile| tile.drawing.raster()).collect();
+        targets.iter().for_each(|target| data.extend_from_slice(&target.data));
         let data = TensorData::new(data, [batch.len(), field, field]);
         let masks = Tensor::<3>::from_data(data, self.simulator.device());
         let aerial = self.simulator.aerial(masks, &self.sampling, &self.sampling);
@@ -61,7 +63,7 @@ impl Worker<Tile, Found> for Printer {
         let side = self.around();
         let found = |(i, tile): (usize, &Arc<Tile>)| {
             let part = i * side * side..(i + 1) * side * side;
-            let printed = self.printed(&tile.target, &best[part.clone()], &defocus[part]);
+            let printed = self.printed(&targets[i], &best[part.clone()], &defocus[part]);
             Found { key: tile.key, printed }
         };
         Ok(batch.par_iter().enumerate().map(found).collect())

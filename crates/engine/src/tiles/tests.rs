@@ -114,7 +114,7 @@ fn each_different_target_is_computed_once_and_all_tiles_come_in_order() {
         .occupied
         .tiles()
         .iter()
-        .map(|&tile| scan::digest(&flow.source.target(tile).expect("draws"))[0])
+        .map(|&tile| flow.source.tile(tile).expect("reads").key[0])
         .collect();
     assert_eq!(ran.built, Some(expected));
     let unique = flow.journal().count(Kind::Mask);
@@ -250,9 +250,9 @@ fn tiles_behind_a_slow_one_wait_on_disk() {
         .occupied
         .tiles()
         .iter()
-        .map(|&tile| scan::digest(&flow.source.target(tile).expect("draws")))
+        .map(|&tile| flow.source.tile(tile).expect("reads").key)
         .collect();
-    let first = scan::digest(&flow.source.target(flow.occupied.tiles()[0]).expect("draws"));
+    let first = flow.source.tile(flow.occupied.tiles()[0]).expect("reads").key;
     let (done, others) = (Arc::new(AtomicUsize::new(0)), keys.len() - 1);
     let member = || {
         let done = done.clone();
