@@ -1,67 +1,166 @@
-//! Growing and shrinking by a disk, 64 pixels at a time.
+//! Binary images, a bit a pixel: masks on the host.
 //!
-//! A disk is a stack of runs: an image grown by it is, row by row, the union of its rows grown sideways by
-//! those runs. Small disks on large images are a hundred times as fast this way as by distances.
+//! A mask of a million pixels is 128 KB of bits, and what is done to it goes 64 pixels at a time, on one thread: there are many masks.
 
-use rayon::prelude::*;
+mod grow;
 
-/// Largest radius: a run must not reach over more than the word of margin.
-pub(crate) const MOST_RADIUS: f64 = 31.0;
+use crate::Raster;
 
-/// A binary image, a bit a pixel, with an empty word before and after each row.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Bits {
+pub(crate) use grow::MOST_RADIUS;
+
+/// A binary image, a bit a pixel.
+///
+/// ```
+/// use lithoburn_layout::Bits;
+///
+/// let mut bar = Bits::dark(40, 10);
+/// bar.set_run(3, 5, 30);
+/// let mut mask = Bits::dark(128, 128);
+/// mask.paste(&bar, [100, -1]);
+/// assert_eq!((mask.count(), mask.at(105, 2), mask.at(127, 2)), (23, true, true));
+/// assert_eq!(Bits::of_words(&mask.to_words(), 128, 128), mask);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bits {
     width: usize,
     height: usize,
-    /// Words of a row, margins included.
+    /// Words of a row, with one before it and one after it that are empty: what grows sideways grows into them.
     words: usize,
     data: Vec<u64>,
 }
 
 impl Bits {
-    fn empty(width: usize, height: usize) -> Self {
+    /// An image without any pixel.
+    pub fn dark(width: usize, height: usize) -> Self {
         let words = width.div_ceil(64) + 2;
         Self { width, height, words, data: vec![0; words * height] }
     }
 
     /// Packs a row-major image.
-    pub(crate) fn new(set: &[bool], width: usize) -> Self {
-        let mut bits = Self::empty(width, set.len() / width.max(1));
-        for (row, packed) in set.chunks(width).zip(bits.data.chunks_mut(bits.words)) {
+    pub fn of_bools(set: &[bool], width: usize) -> Self {
+        Self::packed(set, width, |&inside| inside)
+    }
+
+    /// The pixels of a raster that are at least half covered.
+    pub fn of_raster(raster: &Raster) -> Self {
+        Self::packed(&raster.data, raster.width, |&v| v >= 0.5)
+    }
+
+    fn packed<T>(pixels: &[T], width: usize, inside: impl Fn(&T) -> bool) -> Self {
+        let mut bits = Self::dark(width, pixels.len() / width.max(1));
+        for (row, packed) in pixels.chunks(width.max(1)).zip(bits.data.chunks_mut(bits.words)) {
             for (pixels, word) in row.chunks(64).zip(&mut packed[1..]) {
-                *word = pixels.iter().rev().fold(0, |w, &p| w << 1 | u64::from(p));
+                *word = pixels.iter().rev().fold(0, |w, p| w << 1 | u64::from(inside(p)));
             }
         }
         bits
     }
 
-    /// Rows.
-    pub(crate) fn height(&self) -> usize {
+    /// Unpacks words of 32 pixels, of which a row has a whole number, the least bit first: the form of images on devices. Words
+    /// that are missing are dark.
+    pub fn of_words(words: &[u32], width: usize, height: usize) -> Self {
+        let mut bits = Self::dark(width, height);
+        let rows = words.chunks(width.div_ceil(32).max(1));
+        for (row, packed) in rows.zip(bits.data.chunks_mut(bits.words)) {
+            for (pair, word) in row.chunks(2).zip(&mut packed[1..]) {
+                *word = pair.iter().rev().fold(0, |w, &half| w << 32 | u64::from(half));
+            }
+        }
+        bits.trimmed()
+    }
+
+    /// Words of 32 pixels, as [`Bits::of_words`] takes them.
+    pub fn to_words(&self) -> Vec<u32> {
+        let each = self.width.div_ceil(32);
+        let halves = |&word: &u64| [word as u32, (word >> 32) as u32];
+        self.rows().flat_map(|row| row.iter().flat_map(halves).take(each)).collect()
+    }
+
+    /// Back to a row-major image.
+    pub fn to_bools(&self) -> Vec<bool> {
+        let pixel = |row: &[u64], x: usize| row[x / 64] >> (x % 64) & 1 == 1;
+        self.rows().flat_map(|row| (0..self.width).map(move |x| pixel(row, x))).collect()
+    }
+
+    /// A raster of zeros and ones.
+    pub fn to_raster(&self, pixel_nm: f64) -> Raster {
+        let mut raster = Raster::new(self.width, self.height, pixel_nm);
+        for (y, row) in raster.data.chunks_mut(self.width.max(1)).enumerate() {
+            self.runs(y, |start, end| row[start..end].fill(1.0));
+        }
+        raster
+    }
+
+    /// The shares of set pixels in blocks of `factor` by `factor`, for pixels of `pixel_nm`; what does not fill a block is left out.
+    pub fn averaged(&self, factor: usize, pixel_nm: f64) -> Raster {
+        let (width, height) = (self.width / factor, self.height / factor);
+        let mut raster = Raster::new(width, height, pixel_nm * factor as f64);
+        let whole = (factor * factor) as f32;
+        for (y, shares) in raster.data.chunks_mut(width.max(1)).enumerate() {
+            for row in y * factor..(y + 1) * factor {
+                self.runs(row, |start, end| add_run(shares, factor, start, end));
+            }
+            shares.iter_mut().for_each(|share| *share /= whole);
+        }
+        raster
+    }
+
+    /// Pixels in x.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Pixels in y.
+    pub fn height(&self) -> usize {
         self.height
     }
 
     /// Whether a pixel is set.
-    pub(crate) fn at(&self, x: usize, y: usize) -> bool {
+    ///
+    /// # Panics
+    ///
+    /// If it is not in the image.
+    pub fn at(&self, x: usize, y: usize) -> bool {
         self.data[y * self.words + 1 + x / 64] >> (x % 64) & 1 == 1
     }
 
     /// Sets a pixel.
-    pub(crate) fn set(&mut self, x: usize, y: usize) {
+    ///
+    /// # Panics
+    ///
+    /// If it is not in the image.
+    pub fn set(&mut self, x: usize, y: usize) {
         self.data[y * self.words + 1 + x / 64] |= 1 << (x % 64);
     }
 
-    /// Sets pixels `start..end` of a row.
-    pub(crate) fn set_run(&mut self, y: usize, start: usize, end: usize) {
-        let row = &mut self.data[y * self.words + 1..(y + 1) * self.words];
-        for (index, word) in row.iter_mut().enumerate().take(end.div_ceil(64)).skip(start / 64) {
-            let from = start.saturating_sub(index * 64);
-            let to = (end - index * 64).min(64);
-            *word |= (u64::MAX << from) & (u64::MAX >> (64 - to));
+    /// Sets the pixels `start..end` of a row.
+    ///
+    /// # Panics
+    ///
+    /// If they are not in the image.
+    pub fn set_run(&mut self, y: usize, start: usize, end: usize) {
+        assert!(end <= self.width, "pixels {start}..{end} of a row of {}", self.width);
+        if start >= end {
+            return;
         }
+        let row = &mut self.data[y * self.words + 1..(y + 1) * self.words];
+        let (first, last) = (start / 64, (end - 1) / 64);
+        let (head, tail) = (u64::MAX << (start % 64), u64::MAX >> (63 - (end - 1) % 64));
+        if first == last {
+            row[first] |= head & tail;
+            return;
+        }
+        row[first] |= head;
+        row[first + 1..last].fill(u64::MAX);
+        row[last] |= tail;
     }
 
     /// Calls `visit` with the start and end of each run of set pixels of a row.
-    pub(crate) fn runs(&self, y: usize, mut visit: impl FnMut(usize, usize)) {
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn runs(&self, y: usize, mut visit: impl FnMut(usize, usize)) {
         let row = &self.data[y * self.words + 1..(y + 1) * self.words];
         let mut x = 0;
         while let Some(start) = next(row, x, 0) {
@@ -72,14 +171,77 @@ impl Bits {
         }
     }
 
+    /// Whether no pixel is set.
+    pub fn is_dark(&self) -> bool {
+        !self.any()
+    }
+
     /// Whether any pixel is set.
-    pub(crate) fn any(&self) -> bool {
+    pub fn any(&self) -> bool {
         self.data.iter().any(|&word| word != 0)
+    }
+
+    /// Pixels that are set.
+    pub fn count(&self) -> usize {
+        self.data.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// A window of the image, dark outside it. `at` is the window's first pixel, x then y.
+    #[must_use]
+    pub fn crop(&self, at: [isize; 2], width: usize, height: usize) -> Self {
+        let mut window = Self::dark(width, height);
+        window.paste(self, [-at[0], -at[1]]);
+        window
+    }
+
+    /// Sets the pixels of another image in this one, as far as they fit, with its first pixel at `at`.
+    pub fn paste(&mut self, other: &Self, at: [isize; 2]) {
+        let (first, shift) = (at[0].div_euclid(64), at[0].rem_euclid(64) as u32);
+        let rows = at[1].max(0)..(at[1] + other.height as isize).min(self.height as isize);
+        for y in rows {
+            let from = &other.data[(y - at[1]) as usize * other.words..][..other.words];
+            let to = &mut self.data[y as usize * self.words..][..self.words];
+            let last = to.len() as isize;
+            // Word 0 of a row is its margin: what gets there is beyond the border.
+            for (index, &word) in (first..).zip(from).filter(|(_, word)| **word != 0) {
+                if (0..last).contains(&index) {
+                    to[index as usize] |= word << shift;
+                }
+                if shift > 0 && (0..last).contains(&(index + 1)) {
+                    to[index as usize + 1] |= word >> (64 - shift);
+                }
+            }
+            trim(to, self.width);
+        }
+    }
+
+    /// The image with `margin` dark pixels around it.
+    #[must_use]
+    pub fn framed(&self, margin: usize) -> Self {
+        let at = -(margin as isize);
+        self.crop([at, at], self.width + 2 * margin, self.height + 2 * margin)
+    }
+
+    /// What [`Bits::framed`] put a margin around.
+    #[must_use]
+    pub fn unframed(&self, margin: usize) -> Self {
+        let at = margin as isize;
+        self.crop([at, at], self.width - 2 * margin, self.height - 2 * margin)
+    }
+
+    /// The words of each row, without margins.
+    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &[u64]> {
+        self.data.chunks(self.words).map(|row| &row[1..row.len() - 1])
+    }
+
+    /// The words of a row, with one before it and one after it.
+    pub(crate) fn row(&self, y: usize) -> &[u64] {
+        &self.data[y * self.words..][..self.words]
     }
 
     /// The same size with no pixel set.
     pub(crate) fn cleared(&self) -> Self {
-        Self::empty(self.width, self.height)
+        Self::dark(self.width, self.height)
     }
 
     /// The pixels of both.
@@ -97,108 +259,34 @@ impl Bits {
         Self { data, ..*self }
     }
 
-    /// The image with `margin` empty pixels around it.
-    pub(crate) fn framed(set: &[bool], width: usize, margin: usize) -> Self {
-        let height = set.len() / width.max(1);
-        let mut bits = Self::empty(width + 2 * margin, height + 2 * margin);
-        let words = bits.words;
-        let rows = bits.data.par_chunks_mut(words).skip(margin);
-        set.par_chunks(width.max(1)).zip(rows).for_each(|(row, packed)| {
-            for (x, _) in row.iter().enumerate().filter(|&(_, &inside)| inside) {
-                packed[1 + (x + margin) / 64] |= 1 << ((x + margin) % 64);
-            }
-        });
-        bits
-    }
-
-    /// What [`Bits::framed`] put a margin around.
-    pub(crate) fn unframed(&self, margin: usize) -> Vec<bool> {
-        let (width, height) = (self.width - 2 * margin, self.height - 2 * margin);
-        let mut set = vec![false; width * height];
-        set.par_chunks_mut(width.max(1)).enumerate().for_each(|(y, row)| {
-            row.iter_mut().enumerate().for_each(|(x, p)| *p = self.at(x + margin, y + margin));
-        });
-        set
-    }
-
-    /// Back to a row-major image.
-    pub(crate) fn to_bools(&self) -> Vec<bool> {
-        self.unframed(0)
-    }
-
-    /// The image and nothing in its margins.
-    fn trimmed(mut self) -> Self {
-        let (width, words) = (self.width, self.words);
-        for row in self.data.chunks_mut(words) {
-            row[0] = 0;
-            row[words - 1] = 0;
-            if !width.is_multiple_of(64) {
-                row[words - 2] &= (1 << (width % 64)) - 1;
-            }
-        }
-        self
-    }
-
-    /// All pixels within `radius` of the set.
-    pub(crate) fn grown(&self, radius: f64) -> Self {
-        debug_assert!(radius <= MOST_RADIUS);
-        let r2 = radius * radius + 1e-9;
-        let reach = r2.sqrt().floor() as usize;
-        let half_runs: Vec<usize> =
-            (0..=reach).map(|dy| (r2 - (dy * dy) as f64).sqrt().floor() as usize).collect();
-        let mut halves = half_runs.clone();
-        halves.dedup();
-        let wide: Vec<Self> = halves.par_iter().map(|&half| self.widened(half)).collect();
-        let of = |dy: usize| &wide[halves.iter().position(|&h| h == half_runs[dy]).unwrap_or(0)];
-        let stack: Vec<&Self> = (0..=reach).map(of).collect();
-        let mut out = Self::empty(self.width, self.height);
-        let words = self.words;
-        out.data.par_chunks_mut(words).enumerate().with_min_len(64).for_each(|(y, row)| {
-            for (dy, wide) in stack.iter().enumerate() {
-                let below = y.checked_sub(dy);
-                let above = (dy > 0 && y + dy < self.height).then_some(y + dy);
-                for from in below.into_iter().chain(above) {
-                    let from = &wide.data[from * words..][..words];
-                    row.iter_mut().zip(from).for_each(|(a, b)| *a |= b);
-                }
-            }
-        });
-        out.trimmed()
-    }
-
-    /// The pixels whose disk lies in the set; beyond the border counts as the set.
-    pub(crate) fn shrunk(&self, radius: f64) -> Self {
-        self.inverse().grown(radius).inverse()
-    }
-
-    /// What the disk covers when it moves about inside the set.
-    pub(crate) fn opened(&self, radius: f64) -> Self {
-        self.shrunk(radius).grown(radius)
-    }
-
+    /// The pixels that are not set.
     pub(crate) fn inverse(&self) -> Self {
         let data = self.data.iter().map(|w| !w).collect();
         Self { data, ..*self }.trimmed()
     }
 
-    /// Each row grown sideways by `half` pixels.
-    fn widened(&self, half: usize) -> Self {
-        let mut out = self.clone();
-        if half == 0 {
-            return out;
-        }
-        let length = 2 * half + 1;
-        for row in out.data.chunks_mut(self.words) {
-            // Runs of 1, 2, 4, … pixels to the right, then back by half of the whole.
-            let mut run = 1;
-            while 2 * run <= length {
-                or_right(row, run);
-                run *= 2;
-            }
-            or_right(row, length - run);
-            left(row, half);
-        }
-        out
+    /// The image and nothing in its margins.
+    fn trimmed(mut self) -> Self {
+        self.data.chunks_mut(self.words).for_each(|row| trim(row, self.width));
+        self
+    }
+}
+
+/// Clears what is beyond the border of a row with margins.
+fn trim(row: &mut [u64], width: usize) {
+    let last = row.len() - 1;
+    (row[0], row[last]) = (0, 0);
+    if !width.is_multiple_of(64) {
+        row[last - 1] &= (1 << (width % 64)) - 1;
+    }
+}
+
+/// Adds a run's pixels to the blocks of `factor` pixels that it touches.
+fn add_run(blocks: &mut [f32], factor: usize, start: usize, end: usize) {
+    let touched = blocks.iter_mut().enumerate().skip(start / factor);
+    for (index, block) in touched.take_while(|(index, _)| index * factor < end) {
+        let pixels = end.min((index + 1) * factor) - start.max(index * factor);
+        *block += pixels as f32;
     }
 }
 
@@ -213,48 +301,5 @@ fn next(row: &[u64], from: usize, flip: u64) -> Option<usize> {
     Some(index * 64 + word.trailing_zeros() as usize)
 }
 
-/// Adds the row moved by `by` < 64 pixels towards larger x.
-fn or_right(row: &mut [u64], by: usize) {
-    if by == 0 {
-        return;
-    }
-    for i in (0..row.len()).rev() {
-        let carried = if i > 0 { row[i - 1] >> (64 - by) } else { 0 };
-        row[i] |= row[i] << by | carried;
-    }
-}
-
-/// Moves the row by `by` < 64 pixels towards smaller x.
-fn left(row: &mut [u64], by: usize) {
-    for i in 0..row.len() {
-        let carried = if i + 1 < row.len() { row[i + 1] << (64 - by) } else { 0 };
-        row[i] = row[i] >> by | carried;
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::distance;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Distances are the second implementation, over widths that do and do not fill words.
-        #[test]
-        fn growing_and_shrinking_are_those_by_distance(
-            width in prop_oneof![Just(37_usize), Just(64), Just(130)],
-            seed in any::<u64>(),
-            radius in 0.0..12.0_f64,
-        ) {
-            use rand::{Rng, SeedableRng};
-            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-            let set: Vec<bool> = (0..width * 29).map(|_| rng.random_bool(0.03)).collect();
-            let bits = Bits::new(&set, width);
-            prop_assert_eq!(&bits.to_bools(), &set);
-            prop_assert_eq!(bits.grown(radius).to_bools(), distance::grown(&set, width, radius));
-            let most: Vec<bool> = set.iter().map(|s| !s).collect();
-            let bits = Bits::new(&most, width);
-            prop_assert_eq!(bits.shrunk(radius).to_bools(), distance::shrunk(&most, width, radius));
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,13 @@
 //! Contours: where an image crosses a level, and masks as polygons along it.
 
+mod binary;
 mod within;
 
 use std::collections::{HashMap, HashSet};
 
 use crate::{Polygon, Raster};
 
-pub use within::polygons_within;
+pub use within::{bits_within, polygons_within};
 
 /// Iso-lines of an image at a level, by marching squares with linear interpolation.
 ///
@@ -175,10 +176,7 @@ fn simplified(ring: &[[f64; 2]], tolerance: f64) -> Ring {
         return ring.to_vec();
     }
     // Two points far apart stay; each side between them is simplified.
-    let distance = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
-    let far = (0..ring.len())
-        .max_by(|&a, &b| distance(ring[0], ring[a]).total_cmp(&distance(ring[0], ring[b])));
-    let far = far.unwrap_or(0);
+    let far = furthest(ring, [ring[0]; 2], 0.0).map_or(0, |(far, _)| far);
     let mut closed = ring.to_vec();
     closed.push(ring[0]);
     let mut kept = vec![false; closed.len()];
@@ -192,27 +190,48 @@ fn simplified(ring: &[[f64; 2]], tolerance: f64) -> Ring {
 fn keep(line: &[[f64; 2]], from: usize, to: usize, tolerance: f64, kept: &mut [bool]) {
     let mut open = vec![(from, to)];
     while let Some((from, to)) = open.pop() {
-        let far = (from + 1..to)
-            .map(|i| (i, from_segment(line[i], line[from], line[to])))
-            .max_by(|a, b| a.1.total_cmp(&b.1));
-        if let Some((middle, distance)) = far
+        let segment = [line[from], line[to]];
+        if let Some((first, distance)) = furthest(&line[from + 1..to], segment, tolerance)
             && distance > tolerance
         {
+            let middle = from + 1 + first;
             kept[middle] = true;
             open.extend([(from, middle), (middle, to)]);
         }
     }
 }
 
+/// The last of the points that are furthest from a segment, and how far; none if all are clearly within the tolerance.
+fn furthest(points: &[[f64; 2]], segment: [[f64; 2]; 2], tolerance: f64) -> Option<(usize, f64)> {
+    // Squares are quick to find; only among those that are equal within rounding does a root decide.
+    const ROUNDING: f64 = 1.0 - 1e-9;
+    let squared = |p: &[f64; 2]| {
+        let [dx, dy] = to_segment(*p, segment);
+        dx * dx + dy * dy
+    };
+    let most = points.iter().map(squared).fold(0.0, f64::max);
+    if most < tolerance * tolerance * ROUNDING {
+        return None;
+    }
+    let near = points.iter().enumerate().filter(|(_, p)| squared(p) >= most * ROUNDING);
+    near.map(|(i, p)| (i, from_segment(*p, segment))).max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
 /// Distance of a point from a segment.
-fn from_segment(p: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
+fn from_segment(p: [f64; 2], segment: [[f64; 2]; 2]) -> f64 {
+    let [dx, dy] = to_segment(p, segment);
+    dx.hypot(dy)
+}
+
+/// The way from the nearest point of a segment to a point.
+fn to_segment(p: [f64; 2], [a, b]: [[f64; 2]; 2]) -> [f64; 2] {
     let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
     let length2 = dx * dx + dy * dy;
     let share = match length2 > 0.0 {
         true => (((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / length2).clamp(0.0, 1.0),
         false => 0.0,
     };
-    (p[0] - a[0] - share * dx).hypot(p[1] - a[1] - share * dy)
+    [p[0] - a[0] - share * dx, p[1] - a[1] - share * dy]
 }
 
 #[cfg(test)]
@@ -304,7 +323,7 @@ mod tests {
         for p in &fine[0].points {
             let ring = &rough[0].points;
             let sides =
-                (0..ring.len()).map(|i| from_segment(*p, ring[i], ring[(i + 1) % ring.len()]));
+                (0..ring.len()).map(|i| from_segment(*p, [ring[i], ring[(i + 1) % ring.len()]]));
             assert!(sides.fold(f64::INFINITY, f64::min) <= 3.0 + 1e-9);
         }
     }

@@ -42,6 +42,7 @@ pub mod shapes;
 mod tile;
 pub mod trace;
 
+pub use bits::Bits;
 pub use edges::Edges;
 pub use error::LayoutError;
 pub use file::write_whole;

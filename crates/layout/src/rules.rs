@@ -100,8 +100,8 @@ impl MaskRules {
     /// Beyond its border the mask is dark. Of pairs of shapes that are too near each other, 100,000 are told at most.
     pub fn check(&self, mask: &Raster) -> Vec<Violation> {
         let margin = self.margin(mask.pixel_nm, [mask.width, mask.height]);
-        let inside = Bits::framed(&mask.binary(), mask.width, margin);
-        let width = mask.width + 2 * margin;
+        let inside = Bits::of_raster(mask).framed(margin);
+        let width = inside.width();
         let on = Grid { width, pixel_nm: mask.pixel_nm };
         let mut found = on.narrow(&inside, self.min_width_nm, Rule::Width);
         found.extend(on.narrow(&inside.inverse(), self.min_space_nm, Rule::Space));
@@ -126,21 +126,36 @@ impl MaskRules {
     /// Changes a mask of `width` pixels a row until it keeps the rules, or as nearly as some rounds
     /// get: opened and closed by disks, small shapes taken away, neighbours drawn apart.
     pub fn enforce(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
-        let margin = self.margin(pixel_nm, [width, mask.len() / width.max(1)]);
-        let mut mask = Bits::framed(mask, width, margin);
-        let on = Grid { width: width + 2 * margin, pixel_nm };
+        self.enforce_bits(&Bits::of_bools(mask, width), pixel_nm).to_bools()
+    }
+
+    /// As [`MaskRules::enforce`], or none if less than half of the mask would be left: such rules cannot be met.
+    pub fn met(&self, mask: &Bits, pixel_nm: f64) -> Option<Bits> {
+        let kept = self.enforce_bits(mask, pixel_nm);
+        (2 * kept.count() >= mask.count()).then_some(kept)
+    }
+
+    /// As [`MaskRules::enforce`], on the caller's thread alone.
+    pub fn enforce_bits(&self, mask: &Bits, pixel_nm: f64) -> Bits {
+        let margin = self.margin(pixel_nm, [mask.width(), mask.height()]);
+        let mut mask = mask.framed(margin);
+        let on = Grid { width: mask.width(), pixel_nm };
         let mut mending = MENDING_ROUNDS;
         for round in 0..MOST_ROUNDS {
             let before = mask.clone();
             mask = on.opened(&mask, self.min_width_nm);
+            let wide = mask == before;
             if round < mending {
                 mask = on.opened(&mask.inverse(), self.min_space_nm).inverse();
             } else {
                 mask = mask.without(&on.tight(&mask, self.min_space_nm));
             }
-            mask = mask.without(&self.forbidden_on(&mask, on, 0.0));
+            let forbidden = self.forbidden_on(&mask, on, 0.0);
+            // What is its own opening and closing is wide enough without another look.
+            let keeps = wide && mask == before && forbidden.is_dark();
+            mask = mask.without(&forbidden);
             // Closing can put back what opening took away, round after round.
-            if mask == before && (round >= mending || self.keeps(&mask, on)) {
+            if mask == before && (keeps || round >= mending || self.keeps(&mask, on)) {
                 break;
             } else if mask == before {
                 mending = 0;
@@ -162,8 +177,12 @@ impl MaskRules {
     /// Pixels that must stay dark for shapes to be large enough and far enough apart: small shapes with
     /// what is around them, and the middle between near neighbours.
     pub fn forbidden(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool> {
-        let mask = Bits::framed(mask, width, 0);
-        self.forbidden_on(&mask, Grid { width, pixel_nm }, CLEARANCE_NM).to_bools()
+        self.forbidden_bits(&Bits::of_bools(mask, width), pixel_nm).to_bools()
+    }
+
+    /// As [`MaskRules::forbidden`], on the caller's thread alone.
+    pub fn forbidden_bits(&self, mask: &Bits, pixel_nm: f64) -> Bits {
+        self.forbidden_on(mask, Grid { width: mask.width(), pixel_nm }, CLEARANCE_NM)
     }
 
     fn forbidden_on(&self, mask: &Bits, on: Grid, clearance_nm: f64) -> Bits {
@@ -172,15 +191,18 @@ impl MaskRules {
         let is_small = |run: &&Run| runs.sizes[run.shape] < least;
         let mut small = mask.cleared();
         runs.all.iter().filter(is_small).for_each(|run| small.set_run(run.y, run.start, run.end));
+        if small.is_dark() {
+            return on.between(mask, &runs, self.min_distance_nm).unwrap_or(small);
+        }
         let rest = mask.without(&small);
-        let mut forbidden = match clearance_nm > 0.0 && small.any() {
+        let forbidden = match clearance_nm > 0.0 {
             true => on.grown(&small, on.clearance(clearance_nm)),
             false => small,
         };
-        if let Some(between) = on.between(&rest, self.min_distance_nm) {
-            forbidden = forbidden.or(&between);
+        match on.between(&rest, &Runs::of(&rest), self.min_distance_nm) {
+            Some(between) => forbidden.or(&between),
+            None => forbidden,
         }
-        forbidden
     }
 }
 
@@ -216,7 +238,7 @@ impl Grid {
     }
 
     fn by_distance(self, set: &Bits, work: impl Fn(&[bool]) -> Vec<bool>) -> Bits {
-        Bits::new(&work(&set.to_bools()), self.width)
+        Bits::of_bools(&work(&set.to_bools()), self.width)
     }
 
     /// Pixels of the set further from its opening than a right-angled corner is.
@@ -271,7 +293,7 @@ impl Grid {
     /// Pairs of shapes nearer than the rule, each at its nearest place.
     fn near(self, mask: &Bits, least_nm: f64) -> Vec<Violation> {
         let mut pairs = std::collections::BTreeMap::new();
-        self.neighbours(mask, least_nm, |near| {
+        self.neighbours(mask, &Runs::of(mask), least_nm, |near| {
             let [a, b] = near.shapes;
             let best = pairs.entry((a.min(b), a.max(b))).or_insert(near);
             if near.apart_nm < best.apart_nm {
@@ -294,9 +316,9 @@ impl Grid {
     }
 
     /// The pixels within half the rule of the middle between shapes that are nearer than it.
-    fn between(self, mask: &Bits, least_nm: f64) -> Option<Bits> {
+    fn between(self, mask: &Bits, runs: &Runs, least_nm: f64) -> Option<Bits> {
         let mut middle: Option<Bits> = None;
-        self.neighbours(mask, least_nm, |near| {
+        self.neighbours(mask, runs, least_nm, |near| {
             let middle = middle.get_or_insert_with(|| mask.cleared());
             let [[ax, ay], [bx, by]] = near.pixels;
             for up in [0, 1] {
@@ -312,10 +334,10 @@ impl Grid {
     fn neighbours(
         self,
         mask: &Bits,
+        runs: &Runs,
         least_nm: f64,
         mut visit: impl FnMut(Near) -> ControlFlow<()>,
     ) {
-        let runs = Runs::of(mask);
         if runs.sizes.len() < 2 || least_nm <= 0.0 {
             return;
         }
@@ -329,11 +351,16 @@ impl Grid {
                 || !(mask.at(x - 1, y) && mask.at(x + 1, y))
                 || !(mask.at(x, y - 1) && mask.at(x, y + 1))
         };
+        // In each row the first run that reaches so far, for the runs of one row from left to right.
+        let (mut firsts, mut y) = (vec![0; reaches.len()], 0);
         for a in &runs.all {
+            if a.y != std::mem::replace(&mut y, a.y) {
+                firsts.fill(0);
+            }
             for (dy, &reach) in reaches.iter().enumerate().take(height - a.y) {
-                let row = runs.row(a.y + dy);
-                let first = row.partition_point(|b| b.end + reach <= a.start);
-                let others = row[first..].iter().take_while(|b| b.start < a.end + reach);
+                let (row, first) = (runs.row(a.y + dy), &mut firsts[dy]);
+                *first += row[*first..].iter().take_while(|b| b.end + reach <= a.start).count();
+                let others = row[*first..].iter().take_while(|b| b.start < a.end + reach);
                 for b in others.filter(|b| b.shape != a.shape) {
                     let from = a.start.max((b.start + 1).saturating_sub(reach + 1));
                     for x in (from..a.end.min(b.end + reach)).filter(|&x| on_edge(x, a.y)) {
@@ -384,17 +411,12 @@ fn violation(rule: Rule, found: f64, required: f64, place: &Bounds) -> Violation
     Violation { rule, found, required, min_nm: place.min, max_nm: place.max }
 }
 
-/// Several masks at once, each as [`MaskRules::enforce`] makes it, or as it is if less than half of it would
-/// be left: such rules cannot be met.
+/// Several masks at once, each as [`MaskRules::met`] makes it, or as it is where rules cannot be met.
 pub fn enforce_all(rules: &MaskRules, masks: &mut [Raster]) {
     masks.par_iter_mut().for_each(|mask| {
-        let free = mask.binary();
-        let kept = rules.enforce(&free, mask.width, mask.pixel_nm);
-        let count = |mask: &[bool]| mask.iter().filter(|&&inside| inside).count();
-        if 2 * count(&kept) < count(&free) {
-            return;
+        if let Some(kept) = rules.met(&Bits::of_raster(mask), mask.pixel_nm) {
+            *mask = kept.to_raster(mask.pixel_nm);
         }
-        mask.data = kept.iter().map(|&k| f32::from(u8::from(k))).collect();
     });
 }
 

@@ -27,6 +27,16 @@ pub(crate) struct Runs {
 impl Runs {
     /// Finds the runs and joins those that touch, corners included.
     pub(crate) fn of(bits: &Bits) -> Self {
+        Self::joined(bits, 1)
+    }
+
+    /// Finds the runs and joins those that share a side of a pixel.
+    pub(crate) fn by_sides(bits: &Bits) -> Self {
+        Self::joined(bits, 0)
+    }
+
+    /// Joins runs of neighbouring rows that overlap after one of them grew by `slack` pixels.
+    fn joined(bits: &Bits, slack: usize) -> Self {
         let mut all: Vec<Run> = Vec::new();
         let mut rows = vec![0];
         // A run's shape is the first run known to belong to it, until the end.
@@ -38,10 +48,10 @@ impl Runs {
                 let own = all.len();
                 parents.push(own);
                 all.push(Run { y, start, end, shape: 0 });
-                while near < above.end && all[near].end < start {
+                while near < above.end && all[near].end + slack <= start {
                     near += 1;
                 }
-                let touching = (near..above.end).take_while(|&run| all[run].start <= end);
+                let touching = (near..above.end).take_while(|&run| all[run].start < end + slack);
                 for run in touching {
                     join(&mut parents, run, own);
                 }
@@ -129,7 +139,7 @@ mod tests {
             use rand::{Rng, SeedableRng};
             let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
             let set: Vec<bool> = (0..width * 11).map(|_| rng.random_bool(share)).collect();
-            let bits = Bits::framed(&set, width, 0);
+            let bits = Bits::of_bools(&set, width);
             prop_assert_eq!(&bits.to_bools(), &set);
             let runs = Runs::of(&bits);
             let mut labels = vec![0; set.len()];
@@ -141,10 +151,30 @@ mod tests {
             prop_assert_eq!(total, set.iter().filter(|&&s| s).count());
         }
 
+        /// A mask whose diagonal neighbours are apart has the same shapes either way once pixels are doubled along rows.
+        #[test]
+        fn runs_that_share_no_side_are_apart(seed in any::<u64>(), share in 0.1..0.7_f64) {
+            use rand::{Rng, SeedableRng};
+            let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+            let set: Vec<bool> = (0..9 * 11).map(|_| rng.random_bool(share)).collect();
+            // Every pixel is three, with bridges of one between those that share a side: corners are two apart.
+            let mut spread = Bits::dark(9 * 2, 11 * 2);
+            for (y, x) in (0..11).flat_map(|y| (0..9).map(move |x| (y, x))) {
+                let at = |x: usize, y: usize| x < 9 && y < 11 && set[y * 9 + x];
+                if at(x, y) {
+                    spread.set(2 * x, 2 * y);
+                    if at(x + 1, y) { spread.set(2 * x + 1, 2 * y) }
+                    if at(x, y + 1) { spread.set(2 * x, 2 * y + 1) }
+                }
+            }
+            let sides = Runs::by_sides(&Bits::of_bools(&set, 9)).sizes.len();
+            prop_assert_eq!(sides, flooded(&spread.to_bools(), 18).into_iter().max().unwrap_or(0) as usize);
+        }
+
         #[test]
         fn a_run_that_is_set_is_the_run_that_is_found(start in 0..140_usize, length in 1..140_usize) {
             let end = (start + length).min(150);
-            let mut bits = Bits::framed(&[false; 300], 150, 0);
+            let mut bits = Bits::dark(150, 2);
             bits.set_run(1, start, end);
             let mut found = Vec::new();
             bits.runs(1, |start, end| found.push((start, end)));

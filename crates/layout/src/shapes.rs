@@ -17,7 +17,7 @@ pub struct Shapes {
 
 /// Finds the shapes of `inside`, a row-major image `width` pixels wide.
 pub fn shapes(inside: &[bool], width: usize) -> Shapes {
-    let runs = Runs::of(&Bits::new(inside, width));
+    let runs = Runs::of(&Bits::of_bools(inside, width));
     let mut labels = vec![0; inside.len()];
     for run in &runs.all {
         labels[run.y * width + run.start..run.y * width + run.end].fill(run.shape as u32 + 1);

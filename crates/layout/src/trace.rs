@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::{Polygon, Raster};
+use crate::runs::Runs;
+use crate::{Bits, Polygon, Raster};
 
 /// Shapes with more holes than this are written as rectangles.
 const MOST_HOLES: usize = 16;
@@ -12,11 +13,15 @@ const MOST_HOLES: usize = 16;
 /// `origin_nm` is the corner of the first pixel. No polygon has a hole: a shape with holes is cut
 /// at their edges into pieces without any, so that every format can hold it.
 pub fn polygons(raster: &Raster, origin_nm: [f64; 2]) -> Vec<Polygon> {
+    polygons_of(&Bits::of_raster(raster), raster.pixel_nm, origin_nm)
+}
+
+fn polygons_of(mask: &Bits, pixel_nm: f64, origin_nm: [f64; 2]) -> Vec<Polygon> {
     let mut out = Vec::new();
-    for piece in pieces(&raster.binary(), raster.width) {
+    for piece in pieces(mask) {
         piece.polygons(&mut out);
     }
-    let nm = |v: f64, axis: usize| origin_nm[axis] + v * raster.pixel_nm;
+    let nm = |v: f64, axis: usize| origin_nm[axis] + v * pixel_nm;
     for polygon in &mut out {
         for point in &mut polygon.points {
             *point = [nm(point[0], 0), nm(point[1], 1)];
@@ -45,77 +50,54 @@ pub(crate) fn corners(raster: &Raster) -> usize {
 /// As [`polygons`] of a part of the raster: its pixels `x0..x1`, `y0..y1`, given as `[x0, y0, x1, y1]`. Parts side by side
 /// abut.
 pub fn polygons_within(raster: &Raster, core: [usize; 4], origin_nm: [f64; 2]) -> Vec<Polygon> {
+    bits_within(&Bits::of_raster(raster), raster.pixel_nm, core, origin_nm)
+}
+
+/// As [`polygons_within`] of a binary mask of pixels of `pixel_nm`.
+pub fn bits_within(
+    mask: &Bits,
+    pixel_nm: f64,
+    core: [usize; 4],
+    origin_nm: [f64; 2],
+) -> Vec<Polygon> {
     let [x0, y0, x1, y1] = core;
-    let part =
-        raster.crop([x0 as isize, y0 as isize], x1.saturating_sub(x0), y1.saturating_sub(y0));
+    let part = mask.crop([x0 as isize, y0 as isize], x1.saturating_sub(x0), y1.saturating_sub(y0));
     let pixels = [x0, y0].map(|v| v as f64);
-    polygons(&part, [0, 1].map(|i| origin_nm[i] + pixels[i] * raster.pixel_nm))
+    polygons_of(&part, pixel_nm, [0, 1].map(|i| origin_nm[i] + pixels[i] * pixel_nm))
 }
 
 /// One 4-connected shape in its bounding box.
 struct Piece {
     left: usize,
     top: usize,
-    width: usize,
-    inside: Vec<bool>,
+    inside: Bits,
 }
 
-/// The 4-connected shapes of an image.
-fn pieces(inside: &[bool], width: usize) -> Vec<Piece> {
-    let mut seen = vec![false; inside.len()];
-    let mut found = Vec::new();
-    for start in 0..inside.len() {
-        if inside[start] && !seen[start] {
-            found.push(piece(inside, width, start, &mut seen));
-        }
+/// The 4-connected shapes of an image, in the order of their first pixels.
+fn pieces(image: &Bits) -> Vec<Piece> {
+    let runs = Runs::by_sides(image);
+    let mut boxes = vec![[usize::MAX, usize::MAX, 0, 0]; runs.sizes.len()];
+    for run in &runs.all {
+        let [x0, y0, x1, y1] = boxes[run.shape];
+        boxes[run.shape] = [x0.min(run.start), y0.min(run.y), x1.max(run.end), y1.max(run.y + 1)];
     }
-    found
-}
-
-fn piece(inside: &[bool], width: usize, start: usize, seen: &mut [bool]) -> Piece {
-    let mut pixels = vec![start];
-    seen[start] = true;
-    let mut next = 0;
-    while next < pixels.len() {
-        let pixel = pixels[next];
-        next += 1;
-        let x = pixel % width;
-        let left = (x > 0).then(|| pixel - 1);
-        let right = (x + 1 < width).then_some(pixel + 1);
-        let up = pixel.checked_sub(width);
-        let down = (pixel + width < inside.len()).then_some(pixel + width);
-        for neighbour in [left, right, up, down].into_iter().flatten() {
-            if inside[neighbour] && !seen[neighbour] {
-                seen[neighbour] = true;
-                pixels.push(neighbour);
-            }
-        }
+    let piece = |[left, top, right, bottom]: [usize; 4]| Piece {
+        left,
+        top,
+        inside: Bits::dark(right - left, bottom - top),
+    };
+    let mut pieces: Vec<Piece> = boxes.into_iter().map(piece).collect();
+    for run in &runs.all {
+        let Piece { left, top, inside } = &mut pieces[run.shape];
+        inside.set_run(run.y - *top, run.start - *left, run.end - *left);
     }
-    Piece::from_pixels(&pixels, width)
+    pieces
 }
 
 impl Piece {
-    fn from_pixels(pixels: &[usize], image_width: usize) -> Self {
-        let range = |value: fn(usize, usize) -> usize| {
-            let values = pixels.iter().map(|&p| value(p, image_width));
-            values.fold((usize::MAX, 0), |(low, high), v| (low.min(v), high.max(v)))
-        };
-        let ((left, right), (top, bottom)) = (range(|p, w| p % w), range(|p, w| p / w));
-        let width = right - left + 1;
-        let mut inside = vec![false; width * (bottom - top + 1)];
-        for &p in pixels {
-            inside[(p / image_width - top) * width + p % image_width - left] = true;
-        }
-        Self { left, top, width, inside }
-    }
-
-    fn height(&self) -> usize {
-        self.inside.len() / self.width
-    }
-
     fn at(&self, x: isize, y: isize) -> bool {
-        let (w, h) = (self.width as isize, self.height() as isize);
-        x >= 0 && y >= 0 && x < w && y < h && self.inside[(y * w + x) as usize]
+        let (w, h) = (self.inside.width() as isize, self.inside.height() as isize);
+        x >= 0 && y >= 0 && x < w && y < h && self.inside.at(x as usize, y as usize)
     }
 
     /// Adds the polygons of this shape, in pixels of the image.
@@ -126,7 +108,7 @@ impl Piece {
             0 => {}
             1 => out.push(loops[0].shifted(offset)),
             holes if holes > MOST_HOLES + 1 => {
-                let cut = crate::fracture::rectangles(&self.inside, self.width);
+                let cut = crate::fracture::rectangles(&self.inside.to_bools(), self.inside.width());
                 out.extend(cut.iter().map(|r| r.polygon().shifted(offset)));
             }
             _ => self.split(hole_top(&loops), out),
@@ -135,9 +117,9 @@ impl Piece {
 
     /// Cuts the shape above pixel row `row`, and goes on with both parts.
     fn split(&self, row: usize, out: &mut Vec<Polygon>) {
-        let (above, below) = self.inside.split_at(row * self.width);
-        for (part, top) in [(above, 0), (below, row)] {
-            for piece in pieces(part, self.width) {
+        let (width, height) = (self.inside.width(), self.inside.height());
+        for (top, rows) in [(0, row), (row, height - row)] {
+            for piece in pieces(&self.inside.crop([0, top as isize], width, rows)) {
                 let (left, top) = (self.left + piece.left, self.top + top + piece.top);
                 Self { left, top, ..piece }.polygons(out);
             }
@@ -146,14 +128,20 @@ impl Piece {
 
     /// The closed paths between inside and outside, inside on the right hand (y downwards).
     fn loops(&self) -> Vec<Polygon> {
-        let (w, h) = (self.width as isize, self.height() as isize);
-        let mut done = vec![false; (w * h) as usize];
+        let mut done = self.inside.cleared();
         let mut found = Vec::new();
-        for y in 0..h {
-            for x in 0..w {
+        for y in 0..self.inside.height() {
+            for word in 0..self.inside.width().div_ceil(64) {
+                let above = y.checked_sub(1).map_or(0, |above| self.inside.row(above)[1 + word]);
+                let upper = self.inside.row(y)[1 + word] & !above;
                 // Each loop has an upper edge that runs to the right; it is found by its first one.
-                if self.at(x, y) && !self.at(x, y - 1) && !done[(y * w + x) as usize] {
-                    found.push(self.follow([x, y], &mut done));
+                loop {
+                    let left = upper & !done.row(y)[1 + word];
+                    if left == 0 {
+                        break;
+                    }
+                    let x = 64 * word + left.trailing_zeros() as usize;
+                    found.push(self.follow([x as isize, y as isize], &mut done));
                 }
             }
         }
@@ -161,12 +149,12 @@ impl Piece {
     }
 
     /// Walks along a path from the upper left corner of a pixel, to the right at first.
-    fn follow(&self, start: [isize; 2], done: &mut [bool]) -> Polygon {
+    fn follow(&self, start: [isize; 2], done: &mut Bits) -> Polygon {
         let (mut at, mut heading) = (start, [1, 0]);
         let mut points = vec![[start[0] as f64, start[1] as f64]];
         loop {
             if heading == [1, 0] {
-                done[at[1] as usize * self.width + at[0] as usize] = true;
+                done.set(at[0] as usize, at[1] as usize);
             }
             at = [at[0] + heading[0], at[1] + heading[1]];
             let turned = self.turn(at, heading);
@@ -255,7 +243,7 @@ mod tests {
             let raster = Raster { width: 13, height: 17, pixel_nm: 1.0, data };
             prop_assert_eq!(&redrawn(&raster), &raster.data);
             // Outlines and holes, before shapes with holes are cut.
-            let loops = pieces(&raster.binary(), 13).iter().flat_map(Piece::loops).collect::<Vec<_>>();
+            let loops = pieces(&Bits::of_raster(&raster)).iter().flat_map(Piece::loops).collect::<Vec<_>>();
             prop_assert_eq!(corners(&raster), loops.iter().map(|l| l.points.len()).sum::<usize>());
         }
     }

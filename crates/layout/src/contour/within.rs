@@ -8,8 +8,8 @@
 //! The part's rectangle is cut smaller by a quarter of 1/1024. No corner of the contour lies on it, so that a contour which
 //! runs along the border, or touches it, needs no cases of its own.
 
-use super::{Ring, crossing, keep, lines, share, signed_area, simplified, without_holes};
-use crate::{Polygon, Raster};
+use super::{Ring, binary, crossing, keep, lines, share, signed_area, simplified, without_holes};
+use crate::{Bits, Polygon, Raster};
 
 /// Lengths in pixels are multiples of one over this.
 const STEPS: f64 = 1024.0;
@@ -28,18 +28,46 @@ pub fn polygons_within(
     tolerance_nm: f64,
     origin_nm: [f64; 2],
 ) -> Vec<Polygon> {
-    let [x0, y0, x1, y1] = core;
-    if x0 >= x1 || y0 >= y1 {
-        return Vec::new();
+    match is_empty(core) {
+        true => Vec::new(),
+        false => polygons_of(&rings(mask, core), core, mask.pixel_nm, tolerance_nm, origin_nm),
     }
+}
+
+/// As [`polygons_within`] of a binary mask of pixels of `pixel_nm`, whose raster has the same polygons.
+pub fn bits_within(
+    mask: &Bits,
+    pixel_nm: f64,
+    core: [usize; 4],
+    tolerance_nm: f64,
+    origin_nm: [f64; 2],
+) -> Vec<Polygon> {
+    match is_empty(core) {
+        true => Vec::new(),
+        false => polygons_of(&rings_of(mask, core), core, pixel_nm, tolerance_nm, origin_nm),
+    }
+}
+
+fn is_empty([x0, y0, x1, y1]: [usize; 4]) -> bool {
+    x0 >= x1 || y0 >= y1
+}
+
+/// The polygons of a part around which contours run so.
+fn polygons_of(
+    rings: &[Ring],
+    core: [usize; 4],
+    pixel_nm: f64,
+    tolerance_nm: f64,
+    origin_nm: [f64; 2],
+) -> Vec<Polygon> {
+    let [x0, y0, x1, y1] = core;
     let part = Part { width: (x1 - x0) as f64, height: (y1 - y0) as f64 };
-    let tolerance = tolerance_nm / mask.pixel_nm;
-    let pieces = part.pieces(&rings(mask, core));
-    let nm = |v: f64, i: usize| snapped(origin_nm[i] + (core[i] as f64 + v) * mask.pixel_nm);
+    let tolerance = tolerance_nm / pixel_nm;
+    let nm = |v: f64, i: usize| snapped(origin_nm[i] + (core[i] as f64 + v) * pixel_nm);
     let ring = |piece: Piece| -> Ring {
         piece.simplified(tolerance).iter().map(|p| [nm(p[0], 0), nm(p[1], 1)]).collect()
     };
-    let rings = pieces.into_iter().map(ring).filter(|ring| signed_area(ring) != 0.0);
+    let rings = part.pieces(rings).into_iter().map(ring).filter(|ring| signed_area(ring) != 0.0);
     without_holes(rings.collect())
 }
 
@@ -61,6 +89,14 @@ fn rings(mask: &Raster, [x0, y0, x1, y1]: [usize; 4]) -> Vec<Ring> {
     };
     let ring = |line: Vec<usize>| line[..line.len() - 1].iter().map(point).collect();
     lines(&framed, 0.5).into_iter().map(ring).collect()
+}
+
+/// As [`rings`], of a binary mask.
+fn rings_of(mask: &Bits, [x0, y0, x1, y1]: [usize; 4]) -> Vec<Ring> {
+    let at = [x0, y0].map(|v| v as isize - AROUND as isize);
+    let framed = mask.crop(at, x1 - x0 + 2 * AROUND, y1 - y0 + 2 * AROUND).framed(1);
+    let point = |p: &[usize; 2]| p.map(|half| half as f64 / 2.0 - (AROUND + 1) as f64);
+    binary::lines(&framed).iter().map(|line| line.iter().map(point).collect()).collect()
 }
 
 /// A rectangle with a corner at 0.

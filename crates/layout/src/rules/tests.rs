@@ -81,9 +81,9 @@ fn neighbours_are_those_found_by_trying() {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
     for (width, share) in [(13, 0.1), (31, 0.05), (70, 0.01)] {
         let set: Vec<bool> = (0..width * 17).map(|_| rng.random_bool(share)).collect();
-        let (mask, on) = (Bits::framed(&set, width, 0), Grid { width, pixel_nm: 2.0 });
+        let (mask, on) = (Bits::of_bools(&set, width), Grid { width, pixel_nm: 2.0 });
         let mut found = Vec::new();
-        on.neighbours(&mask, 11.0, |near| {
+        on.neighbours(&mask, &Runs::of(&mask), 11.0, |near| {
             found.push(near.pixels);
             ControlFlow::Continue(())
         });

@@ -92,6 +92,20 @@ proptest! {
         prop_assert_eq!(a.len(), b.len());
     }
 
+    /// Bits have the polygons of the raster that they are of, in their order and to the last bit.
+    #[test]
+    fn polygons_of_bits_are_those_of_the_raster(
+        seed in any::<u64>(),
+        smooth in 0..5_usize,
+        cut in (0..SIDE, 0..SIDE, 0..=SIDE, 0..=SIDE),
+        tolerance in prop_oneof![Just(0.0), 0.1..3.0_f64],
+    ) {
+        let mask = blobs(seed, smooth, true, 2.0);
+        let (core, origin) = ([cut.0, cut.1, cut.2, cut.3], [100.0, -40.0]);
+        let bits = bits_within(&Bits::of_raster(&mask), 2.0, core, tolerance, origin);
+        prop_assert_eq!(bits, polygons_within(&mask, core, tolerance, origin));
+    }
+
     /// With a tolerance, no part of the sum is further from the whole than that allows.
     #[test]
     fn corners_that_are_left_out_change_no_more_than_the_tolerance(
