@@ -10,21 +10,32 @@
 //! |---|---|
 //! | [`Bitmaps::of`], [`Bitmaps::to_tensor`] | `pack` a word, `unpack` four pixels |
 //! | [`Bitmaps::or`] and its like, [`Bitmaps::chosen`], [`Bitmaps::square`] | `joined`, `chosen`, `square`: a word |
+//! | [`Bitmaps::pixels`] | `count` a row |
+//! | [`draw`] | `accumulate` an edge's row, `sum_rows` four pixels of a row that its cube has |
+//! | [`Bitmaps::forbidden`] | shapes: `begin`, `join`, `measure`, `large` a word; `near` a word and a distance in rows; `grown` a word |
+//! | [`Bitmaps::enforced`], a round | `grown` four times, shapes, `near`, `grown`, `settle` a word; `look` where a mask rests |
+//! | [`Bitmaps::strips`] | `edge`, `thin`, `mark`, `transpose`: a word |
 //!
 //! Kernels are `#[cube]` and run on every device of CubeCL's. Counts and sums are of integers and labels are the least of their
 //! kind, so that no result depends on the order of threads. Sizes are arguments at run time: one compilation serves all images.
 
+mod draw;
 mod error;
 #[cfg(feature = "gpu")]
 mod launch;
 mod rules;
+#[cfg(feature = "gpu")]
+mod scans;
+mod strips;
 mod words;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
+pub use draw::draw;
 pub use error::Error;
 pub use rules::Rules;
+pub use strips::Marks;
 use words::{Flips, Words};
 
 /// Pixels of a word.
@@ -125,6 +136,11 @@ impl Bitmaps {
         let which = which.int().cast(DType::U32).into_dispatch();
         let (own, other) = (self.to_dispatch(), other.to_dispatch());
         Self::from_dispatch(<Dispatch as Words>::chosen(own, other, which))
+    }
+
+    /// How many pixels of each image are set, `[batch, 1, 1]`.
+    pub fn pixels(&self) -> Tensor<3, Int> {
+        Tensor::from_dispatch(<Dispatch as Words>::count(self.to_dispatch()))
     }
 
     /// Pixels on a side.

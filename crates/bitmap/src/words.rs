@@ -15,7 +15,7 @@ use burn::backend::{Backend, backend_extension};
 #[cfg(feature = "gpu")]
 use {
     crate::WORD,
-    crate::launch::{arg, cubes, empty},
+    crate::launch::{arg, cubes, empty, zeros},
     burn::backend::TensorMetadata,
     burn::backend::fusion::custom::TensorSpec,
     burn::tensor::{DType, Shape},
@@ -60,11 +60,20 @@ pub(crate) trait Words: Backend {
     /// Squares of `side` pixels from pixel `at`.
     #[fusion(meta = |words, _, side| words_of(words.shape[0], *side))]
     fn square(words: IntTensor<Self>, at: [usize; 2], side: usize) -> IntTensor<Self>;
+
+    /// Set pixels of each image, `[batch, 1, 1]`.
+    #[fusion(meta = counted)]
+    fn count(words: IntTensor<Self>) -> IntTensor<Self>;
 }
 
 #[cfg(feature = "gpu")]
 pub(crate) fn words_of(batch: usize, side: usize) -> TensorSpec {
     TensorSpec::new(Shape::from([batch, side, side / WORD]), DType::U32)
+}
+
+#[cfg(feature = "gpu")]
+fn counted(words: &TensorSpec) -> TensorSpec {
+    TensorSpec::new(Shape::from([words.shape[0], 1, 1]), DType::I32)
 }
 
 #[cfg(feature = "gpu")]
@@ -150,6 +159,19 @@ impl Words for CubeBackend {
                 whole * whole / WORD,
                 at[1] * (whole / WORD) + at[0] / WORD,
             );
+        }
+        out
+    }
+
+    fn count(words: IntTensor<Self>) -> IntTensor<Self> {
+        let words = into_contiguous(words);
+        let [batch, side, row] = words.shape().dims::<3>();
+        let out = zeros(&words, [batch, 1, 1], DType::I32);
+        let (count, dim) = cubes(side, batch);
+        // SAFETY: as in `pack`, with rows for words.
+        unsafe {
+            let sum = kernels::count::launch_unchecked;
+            sum(&words.client, count, dim, arg(&words), arg(&out), side, row);
         }
         out
     }

@@ -9,41 +9,7 @@
 
 use cubecl::prelude::*;
 
-/// Pixels of a word before which it is dark.
-#[cube]
-fn starts(set: &[u32], image: usize, at: usize, row: usize) -> u32 {
-    let word = set[image + at];
-    let mut before = 0u32;
-    if at % row > 0 {
-        before = set[image + at - 1] >> 31;
-    }
-    word & !(word << 1 | before)
-}
-
-/// The first pixel of the run that a pixel is in, both counted in the row whose first word is `from`.
-#[cube]
-fn first_of(set: &[u32], from: usize, pixel: u32) -> u32 {
-    let mut at = pixel / 32;
-    let mut dark = !set[from + at as usize] & ((1u32 << (pixel % 32)) - 1);
-    while dark == 0 && at > 0 {
-        at -= 1;
-        dark = !set[from + at as usize];
-    }
-    select(dark == 0, 0u32, at * 32 + 32 - dark.leading_zeros())
-}
-
-/// The pixel after the run that a pixel is in.
-#[cube]
-fn end_of(set: &[u32], from: usize, pixel: u32, row: usize) -> u32 {
-    let last = row as u32 - 1;
-    let mut at = pixel / 32;
-    let mut dark = !set[from + at as usize] & !((1u32 << (pixel % 32)) - 1);
-    while dark == 0 && at < last {
-        at += 1;
-        dark = !set[from + at as usize];
-    }
-    select(dark == 0, last * 32 + 32, at * 32 + dark.trailing_zeros())
-}
+use crate::scans::{after, before, end_of, first_of, starts};
 
 /// The node of the run that a pixel of row `y` is in.
 #[cube]
@@ -115,21 +81,15 @@ pub(super) fn join(set: &[u32], parents: &[Atomic<u32>], count: usize, row: usiz
     let x = at % row;
     let word = set[image + at];
     let above = set[image + at - row];
-    let mut before = 0u32;
-    if x > 0 {
-        before = set[image + at - row - 1] >> 31;
-    }
-    let mut after = 0u32;
-    if x + 1 < row {
-        after = set[image + at - row + 1] << 31;
-    }
+    let up_left = above << 1 | before(set, image, at - row, row);
+    let up_right = above >> 1 | after(set, image, at - row, row);
     let straight = word & above;
     // One pixel of a stretch is enough; and where one touches straight, its corners touch the same run.
     let corners = word & !above;
     let mut touching = Array::<u32>::new(3usize);
-    touching[0] = corners & (above << 1 | before);
+    touching[0] = corners & up_left;
     touching[1] = straight & !(straight << 1);
-    touching[2] = corners & (above >> 1 | after);
+    touching[2] = corners & up_right;
     for way in 0..3usize {
         let mut left = touching[way];
         while left != 0 {
@@ -207,14 +167,8 @@ pub(super) fn large(
 #[cube]
 fn edge(set: &[u32], image: usize, at: usize, count: usize, row: usize) -> u32 {
     let word = set[image + at];
-    let mut left = 0u32;
-    if at % row > 0 {
-        left = set[image + at - 1] >> 31;
-    }
-    let mut right = 0u32;
-    if at % row + 1 < row {
-        right = set[image + at + 1] << 31;
-    }
+    let left = word << 1 | before(set, image, at, row);
+    let right = word >> 1 | after(set, image, at, row);
     let mut above = 0u32;
     if at >= row {
         above = set[image + at - row];
@@ -223,7 +177,7 @@ fn edge(set: &[u32], image: usize, at: usize, count: usize, row: usize) -> u32 {
     if at + row < count {
         below = set[image + at + row];
     }
-    word & !((word << 1 | left) & (word >> 1 | right) & above & below)
+    word & !(left & right & above & below)
 }
 
 /// Marks the middle between two pixels: one pixel, or all that touch it.

@@ -96,3 +96,18 @@ pub(super) fn square(
     let from = batch * image + first + unit / row * stride + unit % row;
     out[batch * count + unit] = words[from];
 }
+
+/// Adds the set pixels of a row to its image's.
+#[cube(launch_unchecked)]
+pub(super) fn count(words: &[u32], pixels: &[Atomic<i32>], rows: usize, row: usize) {
+    let y = ABSOLUTE_POS_X as usize;
+    if y >= rows {
+        terminate!();
+    }
+    let image = ABSOLUTE_POS_Y as usize;
+    let mut sum = 0u32;
+    for x in 0..row {
+        sum += words[(image * rows + y) * row + x].count_ones();
+    }
+    pixels[image].fetch_add(sum as i32);
+}

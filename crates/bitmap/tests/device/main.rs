@@ -4,7 +4,9 @@
 //! `vulkan`. Without such a device they are skipped, and say so. Compiling takes most of their time, so they share a program.
 #![cfg(all(feature = "wgpu", feature = "cuda"))]
 
+mod draw;
 mod rules;
+mod strips;
 mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -72,7 +72,7 @@ fn boxes(side: usize, seed: u64) -> Vec<bool> {
 }
 
 /// Noise of several densities, smooth shapes, bars, a spiral of one shape, nothing and everything.
-fn masks(side: usize) -> Masks {
+pub(super) fn masks(side: usize) -> Masks {
     let mut masks = noise(side, &[0.02, 0.3, 0.6, 0.97, 0.0, 1.0], 5);
     for seed in 0..2 {
         masks.pixels.extend(waves(side, seed));

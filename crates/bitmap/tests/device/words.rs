@@ -54,3 +54,12 @@ fn a_square_is_cut_where_it_lies() {
         }
     }
 }
+
+#[test]
+fn pixels_are_counted_image_by_image() {
+    let Some(device) = device() else { return };
+    let masks = noise(160, &[0.5, 0.0, 1.0, 0.01], 4);
+    let found = masks.on(&device).pixels().try_into_vec_as::<i32>().expect("i32");
+    let count = |i: usize| masks.image(i).iter().filter(|&&set| set).count() as i32;
+    assert_eq!(found, (0..4).map(count).collect::<Vec<_>>());
+}
