@@ -20,7 +20,7 @@ pub(super) fn identities(sheet: &mut Sheet) -> Result<()> {
             values.fold(0.0, |most: f64, v| if v <= most { most } else { v })
         };
         let name = |what: &str| format!("{}, {what}", study.name);
-        let exact = Reference::below(1e-10, "identity");
+        let exact = Reference::below(1e-11, "identity");
         sheet.add(name("Euler's identity"), &grid, worst(|f| f.euler), &exact);
         sheet.add(name("gradient less tangent"), &grid, worst(|f| f.tangent), &exact);
         let off = worst(|f| (f.slopes[1] - 2.0).abs());

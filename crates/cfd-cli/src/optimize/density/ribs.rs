@@ -22,6 +22,9 @@ const PENALTY: f64 = 10.0;
 /// Steepness of the projection, stage after stage.
 const STAGES: [f64; 4] = [0.0, 2.0, 6.0, 12.0];
 
+/// The projection of the last stage, with which designs are read.
+const LAST: Projection = Projection { steepness: STAGES[STAGES.len() - 1], threshold: 0.5 };
+
 /// The channel of the fins, and what is asked of ribs in their place.
 struct Task {
     /// The fins, which are to be beaten.
@@ -30,6 +33,8 @@ struct Task {
     drop: Objective,
     /// Heat and pressure drop of the fins.
     given: [f64; 2],
+    /// Pressure drop that densities may have, over the fins'.
+    allowed: f64,
     /// Cells that vary; all others are fluid.
     room: Vec<usize>,
     filter: Filter,
@@ -46,7 +51,7 @@ impl Task {
         let widths = |faces: &[f64]| faces.windows(2).map(|p| p[1] - p[0]).collect::<Vec<_>>();
         let filter = Filter::new(&widths(grid.x()), &widths(grid.y()), 0.02)?;
         let room = room(grid);
-        Ok(Self { fins, heat, drop, given, room, filter })
+        Ok(Self { fins, heat, drop, given, allowed: 1.0, room, filter })
     }
 
     /// The smoothed field of some variables.
@@ -76,7 +81,7 @@ impl Task {
         self.room.iter().map(|&c| field[c]).collect()
     }
 
-    /// Minus the heat over the fins', and the pressure drop over the fins' less one.
+    /// Minus the heat over the fins', and the pressure drop over what is allowed less one.
     fn evaluate(
         &self,
         variables: &[f64],
@@ -92,7 +97,7 @@ impl Task {
         *last = Some(flow);
         let smooth = self.smooth(variables);
         let pull = |by: &[f64], factor| self.pull(&smooth, projection, by, factor);
-        let [heat, drop] = self.given;
+        let [heat, drop] = [self.given[0], self.allowed * self.given[1]];
         Ok(Evaluation {
             objective: Valued {
                 value: -hot.value / heat,
@@ -105,18 +110,28 @@ impl Task {
         })
     }
 
-    /// All stages, each from the end of the last one.
-    fn descend(&self, descent: &Descent) -> Result<Optimum> {
+    /// All stages, then once more the last one: walls by density lose more pressure than their outlines do, so
+    /// what is allowed to densities follows from the outlines of the first pass.
+    fn descend(&mut self, descent: &Descent) -> Result<Optimum> {
         let grid = &self.fins.case().grid;
-        let start = self.room.iter().map(|&c| sharp::start(grid.centre(c)));
+        let start = self.room.iter().map(|&c| sharp::start(grid.centre(c))).collect();
+        let start =
+            Optimum { design: start, value: f64::NAN, history: Vec::new(), end: End::Limit };
+        let first = self.stages(start, &STAGES, descent)?;
+        if !descent.finer {
+            return Ok(first);
+        }
+        let ribs = self.case(&first.design, LAST).solve()?;
+        let found = sharp::finer(&sharp::walls(&ribs), &self.heat, &self.drop)?;
+        self.allowed = (found.drop[0] / found.drop[1]).clamp(0.8, 1.25);
+        self.stages(first, &STAGES[STAGES.len() - 1..], descent)
+    }
+
+    /// Some stages, each from the end of the last one.
+    fn stages(&self, start: Optimum, stages: &[f64], descent: &Descent) -> Result<Optimum> {
         let bounds = Bounds::new(&vec![[0.0, 1.0]; self.room.len()])?;
-        let mut optimum = Optimum {
-            design: start.collect(),
-            value: f64::NAN,
-            history: Vec::new(),
-            end: End::Limit,
-        };
-        for steepness in STAGES {
+        let mut optimum = start;
+        for &steepness in stages {
             let projection = Projection { steepness, threshold: 0.5 };
             let iterations = descent.iterations / STAGES.len();
             let settings = mma::Settings { tolerance: 0.01, iterations, step: 0.1 };
@@ -142,10 +157,9 @@ fn room(grid: &Grid) -> Vec<usize> {
 
 /// Finds them; then their walls are made sharp and evaluated on a finer grid.
 pub(crate) fn exchanger(descent: &Descent) -> Result<Improvement> {
-    let task = Task::new()?;
+    let mut task = Task::new()?;
     let optimum = task.descend(descent)?;
-    let last = Projection { steepness: STAGES[STAGES.len() - 1], threshold: 0.5 };
-    let ribs = task.case(&optimum.design, last).solve()?;
+    let ribs = task.case(&optimum.design, LAST).solve()?;
     let drop = ribs.value(&task.drop) / task.given[1];
     let mut design = vec![("pressure drop over the fins'".to_string(), drop)];
     let mut finer = None;
