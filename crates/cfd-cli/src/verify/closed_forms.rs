@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use lithoburn_cfd::shape::{Circle, Hollow};
-use lithoburn_cfd::{Body, Case, Flow, Grid, Heat, Heated, Profile, Side, Sides, Thermal, cases};
+use lithoburn_cfd::{
+    Body, Case, Flow, Grid, Heat, Heated, March, Profile, Side, Sides, Thermal, cases,
+};
 
 use super::Sheet;
 use crate::study::Reference;
@@ -86,6 +88,29 @@ fn annulus(n: usize, centre: [f64; 2]) -> Result<f64> {
     Ok(error(&case.solve()?, &exact))
 }
 
+/// Taylor–Green vortices between slip walls, their lines of symmetry, which die as exp(−2 ν t): error at time one.
+fn taylor_green(n: usize, step: f64) -> Result<f64> {
+    const VISCOSITY: f64 = 0.1;
+    let vortex = |time: f64| {
+        let size = (-2.0 * VISCOSITY * time).exp();
+        move |x: f64, y: f64| [size * x.sin() * y.cos(), -size * x.cos() * y.sin()]
+    };
+    let grid = Grid::uniform([0.0, PI], [0.0, PI], n, n)?;
+    let sides = Sides::new(Side::Slip, Side::Slip, Side::Slip, Side::Slip);
+    let march = March::new(&Case::new("taylor-green", grid.clone(), sides, VISCOSITY), step)?;
+    let mut state = march.start(&vortex(0.0), &vortex(-step));
+    for _ in 0..(1.0 / step).round() as usize {
+        state = march.advance(&state)?;
+    }
+    let exact = vortex(1.0);
+    let off = |(c, [u, v]): (usize, [f64; 2])| {
+        let [x, y] = grid.centre(c);
+        (u - exact(x, y)[0]).powi(2) + (v - exact(x, y)[1]).powi(2)
+    };
+    let sum: f64 = march.velocity(&state).into_iter().enumerate().map(off).sum();
+    Ok((sum / grid.cells() as f64).sqrt())
+}
+
 /// Row 1.
 pub(super) fn flows(sheet: &mut Sheet) -> Result<()> {
     let order = |coarse: f64, fine: f64| (coarse / fine).log2();
@@ -95,6 +120,8 @@ pub(super) fn flows(sheet: &mut Sheet) -> Result<()> {
     sheet.add("Poiseuille, order", "16², 32²", value, &second("closed form"));
     let value = order(kovasznay(32)?, kovasznay(64)?);
     sheet.add("Kovasznay, order", "48x32, 96x64", value, &second("Kovasznay 1948"));
+    let value = order(taylor_green(16, 0.05)?, taylor_green(32, 0.025)?);
+    sheet.add("Taylor–Green, order in space and time", "16², 32²", value, &second("closed form"));
     let centre = |k: u32| {
         let k = f64::from(k);
         [0.0137 + 0.031 * k.sin(), 0.0071 + 0.031 * (2.0 * k).cos()]

@@ -21,6 +21,21 @@ fn compare(sheet: &mut Sheet, name: &str, study: &Study) -> Result<Flow> {
     Ok(flow)
 }
 
+/// The gradient of an objective, whose seconds are the line's; Euler's identity says that it is right.
+fn differentiate(
+    sheet: &mut Sheet,
+    name: &str,
+    grid: &str,
+    flow: &Flow,
+    objective: &Objective,
+) -> Result<()> {
+    let gradient = flow.gradient(objective)?;
+    let euler = crate::check::euler(flow.case(), objective, &gradient);
+    let exact = Reference::below(1e-10, "exact");
+    sheet.add(format!("{name}, gradient: Euler's identity"), grid, euler, &exact);
+    Ok(())
+}
+
 /// Row 2.
 pub(super) fn cavities(sheet: &mut Sheet) -> Result<()> {
     for re in [100.0, 400.0] {
@@ -59,6 +74,8 @@ pub(super) fn cylinders(sheet: &mut Sheet) -> Result<()> {
             wake(&flow, cases::OFF_GRID, 0.5),
             &length,
         );
+        let drag = Objective::drag(1.0, 1.0);
+        differentiate(sheet, &format!("cylinder Re {re}, Cd"), "128x64", &flow, &drag)?;
     }
     Ok(())
 }
@@ -101,6 +118,8 @@ pub(super) fn sections(sheet: &mut Sheet) -> Result<()> {
         sheet.add(format!("NACA 0012 Re {re}, Cd"), "256x128", drag, &reference);
         let reference = Reference::value(elements, 0.005, ELEMENTS);
         sheet.add(format!("NACA 0012 Re {re}, Cd"), "256x128", drag, &reference);
+        let drag = Objective::drag(1.0, 1.0);
+        differentiate(sheet, &format!("NACA 0012 Re {re}, Cd"), "256x128", &flow, &drag)?;
     }
     Ok(())
 }
@@ -114,16 +133,7 @@ pub(super) fn channels(sheet: &mut Sheet) -> Result<()> {
     case = case.with_body(Body::new(Circle::new([0.5013, 0.5007], 0.125)?));
     let flow = case.solve()?;
     sheet.add("channel with a body, residual", "256x128", flow.history().residual, &residual);
-    let drag = Objective::drag(1.0, 0.25);
-    let gradient = flow.gradient(&drag)?;
-    let euler = crate::check::euler(flow.case(), &drag, &gradient);
-    sheet.add(
-        "its gradient, Euler's identity",
-        "256x128",
-        euler,
-        &Reference::below(1e-10, "exact"),
-    );
-    Ok(())
+    differentiate(sheet, "its Cd", "256x128", &flow, &Objective::drag(1.0, 0.25))
 }
 
 /// Row 11.
@@ -147,7 +157,7 @@ pub(super) fn exchanger(sheet: &mut Sheet) -> Result<()> {
         balance,
         &Reference::below(1e-11, "exact"),
     );
-    Ok(())
+    differentiate(sheet, "finned channel, heat", "64x64", &flow, &Objective::Heat { scale: 1.0 })
 }
 
 /// Row 22, the greatest grid last; the peak is that of the process so far.
