@@ -1,20 +1,21 @@
 //! Measuring a mask: simulate it at the three corners, and count.
 //!
-//! Always in f32 on the CPU, whatever device proposed the mask, so that a score is the same number on
-//! every machine (GPUs may compute f32 products in TF32).
+//! In f32 products and sums on every device. Their order differs from device to device, so that a pixel that lies at the threshold to
+//! the last digit may print on one and not on another; the CPU is the reference.
 
+mod imager;
 mod metrics;
 mod unprinted;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use lithoburn_layout::{Bounds, Frame, Raster};
 use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
 use lithoburn_litho::window::{EDGE_SEARCH_NM, EdgeErrors, Image};
-use lithoburn_litho::{
-    Aerial, KernelSet, LithoError, Process, ProcessWindow, Resist, Sampling, Simulator,
-};
+use lithoburn_litho::{KernelSet, Process, ProcessWindow, Resist};
+use lithoburn_pool::Chosen;
 
 use crate::EngineError;
+use imager::{Imager, Part};
 pub use metrics::Metrics;
 use unprinted::Printed;
 
@@ -52,17 +53,35 @@ pub(crate) struct Shown {
 
 /// Measures masks against targets.
 pub struct Evaluator {
-    simulator: Simulator,
+    imager: Imager,
     process: Process,
     resolution_nm: f64,
 }
 
 impl Evaluator {
-    /// An evaluator with these kernels and this process.
+    /// An evaluator with these kernels and this process, on the CPU.
     pub fn new(kernels: &KernelSet, process: &Process) -> Self {
-        let simulator =
-            Simulator::new(kernels, &Device::flex()).with_diffusion(process.diffusion_nm);
-        Self { simulator, process: *process, resolution_nm: kernels.half_pitch_nm() }
+        Self::on(&Device::flex(), kernels, process)
+    }
+
+    /// The same on a device.
+    pub fn on(device: &Device, kernels: &KernelSet, process: &Process) -> Self {
+        Self::with(Imager::on(device, kernels, process), kernels, process)
+    }
+
+    /// On several devices, for many threads that measure: each device has a thread that computes images for all of them. What is no
+    /// GPU's is computed by who asks.
+    pub(crate) fn among(
+        devices: &[Chosen],
+        kernels: &KernelSet,
+        process: &Process,
+    ) -> Result<Self, EngineError> {
+        let gpus: Vec<Chosen> = devices.iter().filter(|d| d.name != "cpu").cloned().collect();
+        Ok(Self::with(Imager::among(&gpus, kernels, process)?, kernels, process))
+    }
+
+    fn with(imager: Imager, kernels: &KernelSet, process: &Process) -> Self {
+        Self { imager, process: *process, resolution_nm: kernels.half_pitch_nm() }
     }
 
     /// The corners.
@@ -86,27 +105,8 @@ impl Evaluator {
     ///
     /// [`EngineError`] if the mask is not one field, or a pixel size does not fit it.
     pub fn aerial(&self, mask: &Raster, pixel_nm: f64) -> Result<[Raster; 2], EngineError> {
-        self.images(mask, &self.simulator.sampling(pixel_nm, 1)?)
-    }
-
-    fn images(&self, mask: &Raster, image: &Sampling) -> Result<[Raster; 2], EngineError> {
-        let points = (mask.pixel_nm / image.pixel_nm).round().max(1.0) as usize;
-        let grid = self.simulator.sampling(mask.pixel_nm, points)?;
-        if mask.width != grid.size || mask.height != grid.size {
-            return Err(EngineError::Setting(format!(
-                "the mask is {} x {} pixels of {} nm; expected {} x {} for the kernels' field of {} nm",
-                mask.width,
-                mask.height,
-                mask.pixel_nm,
-                grid.size,
-                grid.size,
-                self.simulator.period_nm()
-            )));
-        }
-        let data = TensorData::new(mask.data.clone(), [1, mask.height, mask.width]);
-        let mask = Tensor::from_data(data, self.simulator.device());
-        let Aerial { best, defocus } = self.simulator.aerial(mask, &grid, image);
-        Ok([raster(best, image.pixel_nm)?, raster(defocus, image.pixel_nm)?])
+        let size = (self.imager.period_nm() / pixel_nm).round() as usize;
+        self.imager.images(mask.clone(), Part { pixel_nm, first: 0, size })
     }
 
     /// Simulates a mask and compares its prints with the target, leaving out `halo` pixels of the
@@ -136,8 +136,8 @@ impl Evaluator {
     ) -> Result<Evaluation, EngineError> {
         let Design { pixel_nm, first, width, .. } = *design;
         let Process { window, resist, .. } = &self.process;
-        let image = self.simulator.sampling(pixel_nm, 1)?.part(first, width - 2 * first);
-        let [best, defocus] = self.images(&mask.binarized(), &image)?;
+        let part = Part { pixel_nm, first, size: width - 2 * first };
+        let [best, defocus] = self.imager.images(mask.binarized(), part)?;
         let prints = Prints::develop(&best.data, &defocus.data, best.width, window, resist);
         let seen: Vec<EpeSite> = design.sites.iter().map(|site| design.seen(site)).collect();
         let nominal = Bitmap { data: &prints.nominal, width: prints.width };
@@ -223,15 +223,6 @@ impl Design {
             |y: usize| self.row_of(image, y).iter().zip(other(y)).filter(|(a, b)| a != b).count();
         (self.halo..self.height - self.halo).map(differing).sum()
     }
-}
-
-fn raster(image: Tensor<3>, pixel_nm: f64) -> Result<Raster, LithoError> {
-    let [_, height, width] = image.dims();
-    let data = image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device {
-        doing: "read the aerial image",
-        problem: e.to_string(),
-    })?;
-    Ok(Raster { width, height, pixel_nm, data })
 }
 
 #[cfg(test)]

@@ -79,7 +79,8 @@ impl Field<'_> {
         say(watch, Phase::Load, 0, 1)?;
         let load = || Proposer::new(self.setup, &self.device.device, self.team);
         let proposer = timed(&mut loading.load, load)?;
-        let evaluator = Evaluator::new(&self.setup.kernels, &self.setup.process);
+        let evaluator =
+            Evaluator::on(&self.device.device, &self.setup.kernels, &self.setup.process);
         for (index, layouts) in layouts.chunks(batch.max(1)).enumerate() {
             let mut seconds = if index == 0 { loading } else { Seconds::default() };
             let clips = || layouts.iter().map(|layout| self.clip(layout)).collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lithoburn_bitmap::{Bitmaps, Rules};
+use lithoburn_bitmap::{self as bitmap, Bitmaps, Rules};
 use lithoburn_layout::{Edges, MaskRules, PixelRules, Raster};
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{
@@ -313,9 +313,22 @@ impl Proposer {
         Ok(descent.with_constraint(constraint).run(target, start, &mut shifted)?)
     }
 
+    /// Targets drawn on the device, where it can and all are edges on pixels of one size.
+    fn drawn(&self, targets: &[Target]) -> Option<Tensor<3>> {
+        let edges: Option<Vec<&Edges>> = targets.iter().map(|target| target.edges()).collect();
+        let (edges, device) = (edges?, self.simulator().device());
+        let side = edges.first()?.side;
+        let fits = edges.iter().all(|edges| edges.side == side) && bitmap::has_side(side);
+        let lists: Vec<&[[i32; 4]]> = edges.iter().map(|edges| &edges.list[..]).collect();
+        (fits && bitmap::is_on(device)).then(|| bitmap::draw(&lists, side, device))
+    }
+
     /// Targets on the device, with the finest pixels that a level has: the rest would only be sent and
     /// averaged there.
     fn upload(&self, targets: &[Target]) -> Tensor<3> {
+        if let Some(drawn) = self.drawn(targets) {
+            return drawn;
+        }
         let finest = self.descent.levels.last().map_or(0.0, |level| level.pixel_nm);
         let small: Vec<Cow<Raster>> =
             targets.par_iter().map(|target| target.on_pixels(finest)).collect();
@@ -339,6 +352,13 @@ pub(crate) enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    fn edges(&self) -> Option<&'a Edges> {
+        match self {
+            Self::Raster(_) => None,
+            Self::Edges(edges) => Some(edges),
+        }
+    }
+
     /// Drawn, on pixels of this size where they nest.
     fn on_pixels(self, pixel_nm: f64) -> Cow<'a, Raster> {
         match self {

@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::forward::has_kernels;
+use crate::ilt::steps;
 use crate::images::matrix;
 use crate::waves::{self, Field};
 use crate::{Corner, CornerImages, Focus, KernelSet, Kernels, LithoError, ProcessWindow};
@@ -301,6 +303,14 @@ impl Simulator {
     /// The image of a mask `[batch, n, n]` on the grid `image`, in focus and out of it.
     pub fn aerial(&self, mask: Tensor<3>, grid: &Sampling, image: &Sampling) -> Aerial {
         self.expose(mask, grid, image).aerial
+    }
+
+    /// As [`Simulator::aerial`], in f32 products and sums on every device: a GPU's matrix products may be in TF32. For scores.
+    pub fn aerial_in_f32(&self, mask: Tensor<3>, grid: &Sampling, image: &Sampling) -> Aerial {
+        match has_kernels(&self.device) {
+            true => steps::aerial(mask, self, grid, image),
+            false => self.aerial(mask, grid, image),
+        }
     }
 
     /// As [`Simulator::aerial`], with what [`Simulator::pull_back`] needs.

@@ -177,13 +177,13 @@ impl Imager for ThinImager<'_> {
 
 /// Whether steps are kernels of our own on a device.
 #[cfg(feature = "gpu")]
-fn has_kernels(device: &Device) -> bool {
+pub(crate) fn has_kernels(device: &Device) -> bool {
     matches!(device.as_dispatch(), burn::backend::DispatchDevice::Cube(_))
 }
 
 /// A program without GPUs has none.
 #[cfg(not(feature = "gpu"))]
-fn has_kernels(_device: &Device) -> bool {
+pub(crate) fn has_kernels(_device: &Device) -> bool {
     false
 }
 

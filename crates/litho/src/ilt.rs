@@ -22,7 +22,7 @@ mod hard;
 pub(crate) mod host;
 mod lost;
 mod models;
-mod steps;
+pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 

@@ -10,9 +10,9 @@ use crate::{ProcessWindow, Resist};
 /// Distance of the EPE probes from the edge.
 pub const EPE_REACH_NM: f64 = 15.0;
 /// Distance between sites on a long edge, and of the first from its end.
-const EPE_STEP_NM: f64 = 40.0;
+pub(crate) const EPE_STEP_NM: f64 = 40.0;
 /// Edges up to this length have one site in their middle.
-const EPE_SHORT_NM: f64 = 80.0;
+pub(crate) const EPE_SHORT_NM: f64 = 80.0;
 
 /// A binary image, row after row.
 #[derive(Clone, Copy, Debug)]

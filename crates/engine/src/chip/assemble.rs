@@ -81,7 +81,9 @@ impl<'a> Assembler<'a> {
         let unit_nm = chip.setup.style.unit_nm(&chip.grid.whole());
         let path = folder.file(chip.format.file());
         let writer = PolygonWriter::create(&path, chip.library.name(), MASK_LAYER, unit_nm)?;
-        let evaluator = Evaluator::new(&chip.setup.kernels, &chip.setup.process);
+        let devices: Vec<_> = chip.lanes.iter().map(|lane| lane.device.clone()).collect();
+        let devices = if chip.measure { &devices[..] } else { &[] };
+        let evaluator = Evaluator::among(devices, &chip.setup.kernels, &chip.setup.process)?;
         let unprinted =
             Unprinted { resolution_nm: evaluator.resolution_nm(), ..Unprinted::default() };
         let built = Built { unprinted, ..Built::default() };

@@ -30,7 +30,7 @@ use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 use launch::Bench;
 
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
-use crate::{Corner, Focus, ProcessWindow, Sampling, Simulator};
+use crate::{Aerial, Corner, Focus, ProcessWindow, Sampling, Simulator};
 
 /// What steps change: `[batch, n, n]` each.
 #[derive(ExtensionType)]
@@ -160,6 +160,11 @@ pub(crate) trait Steps: Backend {
         plan: Plan,
     ) -> (State<Self>, FloatTensor<Self>);
 
+    /// Images of masks in focus and out of it, `[batch * 2, m, m]`; `m` is that of the optics' interpolation.
+    #[fusion(meta = image_spec)]
+    fn images(mask: FloatTensor<Self>, #[extension_type] optics: Optics<Self>)
+    -> FloatTensor<Self>;
+
     /// Errors of a mask's prints, hard or soft: parts of sums, `[batch, n / 4, n]`.
     #[fusion(meta = error_spec)]
     fn print_errors(
@@ -170,6 +175,12 @@ pub(crate) trait Steps: Backend {
         weights: PrintWeights,
         hard: bool,
     ) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "gpu")]
+fn image_spec(mask: &TensorSpec, optics: &OpticsMetadata) -> TensorSpec {
+    let ([batch, _, _], [_, m]) = (mask.shape.dims::<3>(), optics.interpolate.shape.dims::<2>());
+    TensorSpec::new(Shape::from([batch * 2, m, m]), mask.dtype)
 }
 
 #[cfg(feature = "gpu")]
@@ -201,6 +212,11 @@ impl Steps for CubeBackend {
             Some(bench) => bench.descend(state, &window, &goal, &plan),
             None => Bench::new(optics, batch).descend(state, &window, &goal, &plan),
         }
+    }
+
+    fn images(mask: FloatTensor<Self>, optics: Optics<Self>) -> FloatTensor<Self> {
+        let [batch, _, _] = mask.shape().dims::<3>();
+        Bench::new(optics, batch).images(&into_contiguous(mask))
     }
 
     fn print_errors(
@@ -275,6 +291,23 @@ pub(super) fn errors(
     let (waves, optics) = (waves(optics), constants(optics));
     let parts = <Dispatch as Steps>::print_errors(mask, goal, optics, waves, weights, hard);
     Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
+}
+
+/// Aerial images in f32, products and sums: a GPU's matrix products may be in TF32, which moves edges that lie at the threshold.
+pub(crate) fn aerial(
+    mask: Tensor<3>,
+    simulator: &Simulator,
+    grid: &Sampling,
+    image: &Sampling,
+) -> Aerial {
+    let [batch, _, _] = mask.dims();
+    let interpolate = image.interpolate.clone().into_dispatch();
+    let optics = Optics { interpolate, ..constants((simulator, grid)) };
+    let images = <Dispatch as Steps>::images(mask.into_dispatch(), optics);
+    let m = image.size;
+    let images = Tensor::<3>::from_dispatch(images).reshape([batch, 2, m * m]);
+    let at = |focus: usize| images.clone().narrow(1, focus, 1).reshape([batch, m, m]);
+    Aerial { best: at(0), defocus: at(1) }
 }
 
 /// The constants that the kernels need of the optics and of a grid of masks and images.

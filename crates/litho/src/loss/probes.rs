@@ -4,10 +4,11 @@
 //! band gets smaller by it. An error in a strip counts as an edge out of tolerance.
 
 use burn::tensor::{Device, Tensor};
+use lithoburn_bitmap::Marks;
 
 use crate::LithoError;
 use crate::binary::BinaryImages;
-use crate::metrics::{Bitmap, EPE_REACH_NM, EpeSite, epe_sites};
+use crate::metrics::{Bitmap, EPE_REACH_NM, EPE_SHORT_NM, EPE_STEP_NM, EpeSite, epe_sites};
 
 /// How far a strip reaches along the edge, on either side of the site, in nm.
 const ALONG_NM: f64 = 20.0;
@@ -23,6 +24,9 @@ pub(crate) fn strips(
     device: &Device,
 ) -> Result<Tensor<3>, LithoError> {
     let n = targets.side();
+    if let Some(bits) = targets.bits() {
+        return Ok(bits.strips(marks(pixel_nm)).to_tensor());
+    }
     let strips = targets.mapped(|target| on_target(target, n, pixel_nm))?;
     Ok(strips.to_tensor(device))
 }
@@ -34,6 +38,17 @@ fn on_target(target: &[bool], n: usize, pixel_nm: f64) -> Vec<bool> {
         mark(&mut strips, n, &site, pixel_nm);
     }
     strips
+}
+
+/// The same in a device's kernels.
+pub(crate) fn marks(pixel_nm: f64) -> Marks {
+    let px = |nm: f64| (nm / pixel_nm).round() as usize;
+    Marks {
+        along: px(ALONG_NM),
+        depths: [EPE_REACH_NM - BEFORE_NM, EPE_REACH_NM + BEYOND_NM].map(|nm| px(nm).max(1)),
+        step: px(EPE_STEP_NM).max(1),
+        short: px(EPE_SHORT_NM).max(1),
+    }
 }
 
 /// Marks the two strips of a site.

@@ -67,7 +67,9 @@ pub(super) struct Bench {
     interpolate: CubeTensor,
     gather: CubeTensor,
     batch: usize,
+    /// Pixels on a side of the mask, and of the images: the same in a descent.
     n: usize,
+    pixels: usize,
     side: usize,
     coarse: usize,
     /// Kernels of one focus.
@@ -95,7 +97,7 @@ impl Bench {
             interpolate: into_contiguous(optics.interpolate),
         };
         let [n, side] = optics.columns.shape().dims::<2>();
-        let [coarse, _] = optics.interpolate.shape().dims::<2>();
+        let [coarse, pixels] = optics.interpolate.shape().dims::<2>();
         let [_, kernels, _, _] = optics.kernels_re.shape().dims::<4>();
         let empty = |length: usize| empty_like(&optics.columns, [length]);
         let foci = batch * 2;
@@ -109,9 +111,10 @@ impl Bench {
             along_x: empty(batch * kernels * 2 * side * coarse),
             fields: empty(batch * kernels * 2 * coarse * coarse),
             intensity: empty(foci * FINE_PARTS * coarse * coarse),
-            rows: empty(foci * PARTS * coarse * n),
+            rows: empty(foci * PARTS * coarse * pixels),
             batch,
             n,
+            pixels,
             side,
             coarse,
             count: kernels / 2,
@@ -217,15 +220,25 @@ impl Bench {
         let area = coarse * coarse;
         let points = Left { data: &self.intensity, batch: area, copy: 0, row: coarse, at: 1 };
         let interpolate = Right { data: &self.optics.interpolate, batch: 0, copy: 0 };
-        let sizes = Sizes {
-            batch: batch * 2,
-            rows: coarse,
-            columns: n,
-            depth: coarse,
-            parts: 1,
-            copies: 1,
-        };
-        self.product(points, interpolate, &self.rows, sizes);
+        self.product(points, interpolate, &self.rows, self.interpolation(coarse));
+    }
+
+    /// Sizes of an interpolation to some rows.
+    fn interpolation(&self, rows: usize) -> Sizes {
+        let (columns, depth) = (self.pixels, self.coarse);
+        Sizes { batch: self.batch * 2, rows, columns, depth, parts: 1, copies: 1 }
+    }
+
+    /// Images of a mask in focus and out of it, `[batch * 2, pixels, pixels]`.
+    pub(super) fn images(&self, mask: &CubeTensor) -> CubeTensor {
+        self.expose(mask);
+        let (pixels, coarse) = (self.pixels, self.coarse);
+        let out = empty_like(&self.columns, [self.batch * 2, pixels, pixels]);
+        let along_y =
+            Left { data: &self.optics.interpolate, batch: 0, copy: 0, row: 1, at: pixels };
+        let rows = Right { data: &self.rows, batch: coarse * pixels, copy: 0 };
+        self.product(along_y, rows, &out, self.interpolation(pixels));
+        out
     }
 
     /// Turns the rows of all fields by phases; `sizes` are the rows there and here, `phases` the strides of the table.

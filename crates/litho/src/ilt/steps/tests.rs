@@ -11,11 +11,13 @@ use lithoburn_compare::{largest, largest_difference};
 use lithoburn_testing::Need;
 
 use super::*;
+use crate::binary::BinaryImages;
 use crate::forward::{ForwardModel, ThinMask};
 use crate::ilt::descent::Descent;
 use crate::ilt::models::{Models, Tally};
 use crate::ilt::{IltConfig, Level};
 use crate::images::from_bits;
+use crate::loss::probes;
 use crate::{KernelSet, Kernels, Simulator};
 
 fn device() -> Option<Device> {
@@ -197,6 +199,41 @@ fn is_the_slope_of_the_loss(case: &Case, device: &Device) {
     assert!(slope > 0.0 && (found / slope - 1.0).abs() < 1e-2, "{case:?}: {found} vs {slope}");
 }
 
+/// Burn's operations on the CPU are the second implementation: of a mask of 2 nm pixels a part of the images, on pixels of 1 nm.
+fn images_are_burns(case: &Case, device: &Device) {
+    let part = |device: &Device| {
+        let simulator = Simulator::new(&kernels(case), device);
+        let mask = pattern(23, case.side, device) * 0.9 + 0.05;
+        let grid = simulator.sampling(2.0, 2).expect("fits");
+        let image = simulator.sampling(1.0, 1).expect("fits").part(11, case.side);
+        let Aerial { best, defocus } = simulator.aerial_in_f32(mask, &grid, &image);
+        [best, defocus].map(values)
+    };
+    for (found, expected) in part(device).iter().zip(part(&Device::flex())) {
+        let (scale, off) =
+            (largest(expected.iter().copied()), largest_difference(found, &expected));
+        assert!(scale > 0.0 && off <= 2e-6 * scale, "{case:?}: {off} of {scale}");
+    }
+}
+
+/// The walk over pixels in memory is the second implementation.
+fn strips_are_those_in_memory(device: &Device) {
+    let n = 256;
+    let inside = |i: usize| {
+        let (x, y) = (i % n, i / n);
+        let bar = |a: usize, b: usize| (a..b).contains(&x) && (40..200).contains(&y);
+        bar(20, 60) || bar(66, 68) || bar(100, 180) && (y / 50) % 2 == 0 || (x + y) % 256 < 9
+    };
+    let strips = |device: &Device| {
+        let target = from_bits((0..n * n).map(inside).collect(), [1, n, n], device);
+        let target = BinaryImages::of(target, 0.5, "test").expect("a target");
+        values(probes::strips(&target, 2.0, device).expect("strips"))
+    };
+    let (found, expected) = (strips(device), strips(&Device::flex()));
+    assert!(expected.contains(&1.0) && expected.contains(&0.0));
+    assert!(found == expected, "other strips on the device");
+}
+
 #[test]
 fn the_kernels_take_burns_steps_down_the_slope() {
     let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
@@ -208,5 +245,7 @@ fn the_kernels_take_burns_steps_down_the_slope() {
             is_the_slope_of_the_loss(&case, &device);
         }
         agrees_with_burn(&case, &device);
+        images_are_burns(&case, &device);
     }
+    strips_are_those_in_memory(&device);
 }

@@ -1,0 +1,181 @@
+//! Who computes images for those who measure: the simulator itself, or devices on threads of their own.
+//!
+//! To Burn's CUDA runtime a host thread is a stream and a memory pool, so that tiles which all processors measure are not simulated
+//! from all of their threads: they ask a few threads, one a device, and wait.
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use lithoburn_layout::Raster;
+use lithoburn_litho::{Aerial, KernelSet, LithoError, Process, Simulator};
+use lithoburn_pool::Chosen;
+use tracing::info_span;
+
+use crate::EngineError;
+
+/// A square part of a field's image: pixels of `pixel_nm`, the first of them and how many a side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) pixel_nm: f64,
+    pub(crate) first: usize,
+    pub(crate) size: usize,
+}
+
+/// Computes images of masks.
+pub(super) struct Imager {
+    /// Where no device's thread answers.
+    own: Simulator,
+    asked: Option<Sender<Question>>,
+}
+
+/// A mask, what is wanted of its image, and who waits for it.
+struct Question {
+    mask: Raster,
+    part: Part,
+    answer: SyncSender<Result<[Raster; 2], EngineError>>,
+}
+
+impl Imager {
+    /// On one device, on the asking thread.
+    pub(super) fn on(device: &Device, kernels: &KernelSet, process: &Process) -> Self {
+        let own = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
+        Self { own, asked: None }
+    }
+
+    /// On these devices, a thread each; what they fail to answer is computed on the CPU.
+    pub(super) fn among(
+        devices: &[Chosen],
+        kernels: &KernelSet,
+        process: &Process,
+    ) -> Result<Self, EngineError> {
+        let own = Self::on(&Device::flex(), kernels, process).own;
+        let (asked, questions) = channel();
+        let questions = Arc::new(Mutex::new(questions));
+        for device in devices {
+            let (questions, kernels) = (questions.clone(), kernels.clone());
+            let (device, process) = (device.clone(), *process);
+            std::thread::Builder::new()
+                .name(format!("images {}", device.name))
+                .spawn(move || answer(&questions, || Self::on(&device.device, &kernels, &process)))
+                .map_err(|e| EngineError::Pool(format!("no thread for images: {e}")))?;
+        }
+        Ok(Self { own, asked: (!devices.is_empty()).then_some(asked) })
+    }
+
+    /// Period of the field, in nm.
+    pub(super) fn period_nm(&self) -> f64 {
+        self.own.period_nm()
+    }
+
+    /// A part of a mask's images, in focus and out of it.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if the mask is not one field, or a pixel size does not fit it.
+    pub(super) fn images(&self, mask: Raster, part: Part) -> Result<[Raster; 2], EngineError> {
+        let Some(asked) = &self.asked else { return images(&self.own, &mask, part) };
+        let (answer, answered) = sync_channel(1);
+        let question = Question { mask: mask.clone(), part, answer };
+        let _span = info_span!("wait for an image").entered();
+        match asked.send(question).ok().and_then(|()| answered.recv().ok()) {
+            Some(Ok(images)) => Ok(images),
+            // Of a mask that does not fit this says so, too.
+            Some(Err(_)) | None => images(&self.own, &mask, part),
+        }
+    }
+}
+
+/// Answers questions until nobody can ask any more. A panic ends this thread alone: who waits for its answer sees that none comes.
+fn answer(questions: &Mutex<Receiver<Question>>, imager: impl FnOnce() -> Imager) {
+    let imager = imager();
+    loop {
+        // Whoever panics does so after he has his question.
+        let question = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Question { mask, part, answer }) = question else { return };
+        let _span = info_span!("image").entered();
+        // Who asked may have gone.
+        let _ = answer.send(images(&imager.own, &mask, part));
+    }
+}
+
+fn images(
+    simulator: &Simulator,
+    mask: &Raster,
+    Part { pixel_nm, first, size }: Part,
+) -> Result<[Raster; 2], EngineError> {
+    let image = simulator.sampling(pixel_nm, 1)?.part(first, size);
+    let points = (mask.pixel_nm / pixel_nm).round().max(1.0) as usize;
+    let grid = simulator.sampling(mask.pixel_nm, points)?;
+    if mask.width != grid.size || mask.height != grid.size {
+        return Err(EngineError::Setting(format!(
+            "the mask is {} x {} pixels of {} nm; expected {} x {} for the kernels' field of {} nm",
+            mask.width,
+            mask.height,
+            mask.pixel_nm,
+            grid.size,
+            grid.size,
+            simulator.period_nm()
+        )));
+    }
+    let data = TensorData::new(mask.data.clone(), [1, mask.height, mask.width]);
+    let mask = Tensor::from_data(data, simulator.device());
+    let Aerial { best, defocus } = simulator.aerial_in_f32(mask, &grid, &image);
+    Ok([raster(best, pixel_nm)?, raster(defocus, pixel_nm)?])
+}
+
+fn raster(image: Tensor<3>, pixel_nm: f64) -> Result<Raster, LithoError> {
+    let [_, height, width] = image.dims();
+    let data = image.try_into_vec_as::<f32>().map_err(|e| LithoError::Device {
+        doing: "read the aerial image",
+        problem: e.to_string(),
+    })?;
+    Ok(Raster { width, height, pixel_nm, data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mask() -> Raster {
+        let mut mask = Raster::new(256, 256, 8.0);
+        mask.data.chunks_exact_mut(256).skip(100).take(60).for_each(|row| row[90..130].fill(1.0));
+        mask
+    }
+
+    /// Two threads of the CPU stand for two devices.
+    #[test]
+    fn images_of_other_threads_are_ones_own() -> Result<(), EngineError> {
+        let (kernels, process) = (crate::built_in::default_kernels()?, Process::default());
+        let (name, card, reason) = ("cpu".to_string(), String::new(), String::new());
+        let cpu = Chosen { name, card, reason, device: Device::flex() };
+        let among = Imager::among(&[cpu.clone(), cpu], &kernels, &process)?;
+        let part = Part { pixel_nm: 8.0, first: 60, size: 100 };
+        let expected = images(&among.own, &mask(), part)?;
+        std::thread::scope(|scope| {
+            let ask = || among.images(mask(), part);
+            let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+            for thread in asking {
+                let found = thread.join().expect("no panic").expect("images");
+                assert_eq!(found, expected);
+            }
+        });
+        let wide = among.images(Raster::new(64, 64, 8.0), part);
+        assert!(wide.is_err_and(|e| e.to_string().contains("64 x 64")));
+        Ok(())
+    }
+
+    /// A thread that has gone leaves its questions to who asks them.
+    #[test]
+    fn without_a_thread_that_answers_images_are_computed_here() -> Result<(), EngineError> {
+        let (kernels, process) = (crate::built_in::default_kernels()?, Process::default());
+        let mut imager = Imager::on(&Device::flex(), &kernels, &process);
+        let (asked, questions) = channel();
+        imager.asked = Some(asked);
+        std::thread::spawn(move || drop(questions.recv()));
+        let part = Part { pixel_nm: 8.0, first: 0, size: 256 };
+        assert_eq!(imager.images(mask(), part)?, images(&imager.own, &mask(), part)?);
+        assert_eq!(imager.images(mask(), part)?, images(&imager.own, &mask(), part)?);
+        Ok(())
+    }
+}
