@@ -38,6 +38,7 @@ pub use config::{IltConfig, Level};
 use descent::Descent;
 use hard::{Best, is_candidate};
 pub use hard::{BitConstraint, MaskConstraint};
+use lost::Lost;
 pub use models::Usage;
 use models::{Models, Surrogate, Tally};
 
@@ -219,26 +220,26 @@ impl Run<'_> {
         let _span = info_span!("lost features").entered();
         let mut lost = lost::features(descent, &mut self.tally)?;
         for wider_nm in lost::WIDER_NM {
-            if lost.iter().all(Vec::is_empty) {
+            let clips: Vec<usize> = (0..lost.len()).filter(|&clip| lost[clip].count > 0).collect();
+            if clips.is_empty() {
                 break;
             }
-            let (level, goal) = (descent.level, descent.goal.clone());
+            let level = descent.level;
             let reach = (wider_nm / level.pixel_nm).round() as usize;
-            let open = lost::openings(&lost, self.size(level), reach, self.ilt.truth.device());
-            let first = descent.parameters.clone().max_pair(open);
+            let theirs: Vec<Lost> = clips.iter().map(|&clip| lost[clip].clone()).collect();
+            let open = lost::openings(&theirs, self.size(level), reach, self.ilt.truth.device());
             let models = self.ilt.models(level)?;
-            let mut again =
-                Descent::new(self.ilt.config, level, models, goal, first).looking(self.ilt.looks);
+            let mut again = descent.again(&clips, models, |parameters| parameters.max_pair(open));
             // The progress stays where it is: how often this happens is not known before.
             self.level(&mut again, false, self.progress.done - level.iterations)?;
-            let still = lost::features(&again, &mut self.tally)?;
-            let fewer = still.iter().zip(&lost).map(|(still, lost)| still.len() < lost.len());
-            descent.take(fewer.collect(), &again);
-            for (lost, still) in lost.iter_mut().zip(still) {
-                if still.len() < lost.len() {
-                    *lost = still;
+            let mut better = Vec::new();
+            for (place, still) in lost::features(&again, &mut self.tally)?.into_iter().enumerate() {
+                if still.count < theirs[place].count {
+                    lost[clips[place]] = still;
+                    better.push([clips[place], place]);
                 }
             }
+            descent.take(&better, &again);
         }
         Ok(())
     }

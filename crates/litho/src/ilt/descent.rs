@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{Bool, Tensor, TensorData, activation::sigmoid};
+use burn::tensor::{Int, Tensor, TensorData, activation::sigmoid};
 
 use super::config::{IltConfig, Level};
 use super::hard::{MaskConstraint, still_open};
@@ -234,13 +234,38 @@ impl<'a> Descent<'a> {
         self.config.loss.resist.threshold
     }
 
-    /// Takes over where another descent of the same level stands, for some clips.
-    pub(super) fn take(&mut self, clips: Vec<bool>, other: &Descent) {
-        let shape = self.parameters.dims();
-        let clips = TensorData::new(clips, [shape[0], 1, 1]);
-        let clips = Tensor::<3, Bool>::from_data(clips, &self.parameters.device()).expand(shape);
+    /// The same level from its beginning, for some of the clips.
+    pub(super) fn again(
+        &self,
+        clips: &[usize],
+        models: Models<'a>,
+        first: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Self {
+        let device = self.parameters.device();
+        let clips: Vec<i64> = clips.iter().map(|&clip| clip as i64).collect();
+        let clips = Tensor::<1, Int>::from_data(TensorData::from(&clips[..]), &device);
+        let of = |images: &Tensor<3>| images.clone().select(0, clips.clone());
+        let goal = Goal {
+            target: of(&self.goal.target),
+            design: of(&self.goal.design),
+            strips: self.goal.strips.as_ref().map(of),
+        };
+        let first = first(of(&self.parameters));
+        Self::new(self.config, self.level, models, goal, first).looking(self.looks)
+    }
+
+    /// Takes over where another descent of the same level stands: for clips the other's at some places.
+    pub(super) fn take(&mut self, clips: &[[usize; 2]], other: &Descent) {
+        if clips.is_empty() {
+            return;
+        }
+        let [batch, _, _] = self.parameters.dims();
+        let mut from: Vec<i64> = (0..batch as i64).collect();
+        clips.iter().for_each(|&[clip, place]| from[clip] = (batch + place) as i64);
+        let from = TensorData::from(&from[..]);
+        let from = Tensor::<1, Int>::from_data(from, &self.parameters.device());
         let taken = |own: &Tensor<3>, other: &Tensor<3>| {
-            own.clone().mask_where(clips.clone(), other.clone())
+            Tensor::cat(vec![own.clone(), other.clone()], 0).select(0, from.clone())
         };
         self.parameters = taken(&self.parameters, &other.parameters);
         self.mask = taken(&self.mask, &other.mask);

@@ -5,69 +5,90 @@
 //! level is opened wider than it is drawn, and the level is done again for the clips that need it.
 
 use burn::tensor::{Device, Tensor};
-use rayon::prelude::*;
+use lithoburn_bitmap::{self as bitmap, Bitmaps};
 
 use super::descent::Descent;
 use super::models::Tally;
 use crate::LithoError;
 use crate::binary::{BinaryImages, PackedImages};
-use crate::images::from_bits;
-use crate::metrics::{Bitmap, Feature, unprinted};
 
 /// How much wider than drawn the openings are on each side, attempt by attempt, in nm.
 pub(super) const WIDER_NM: [f64; 2] = [24.0, 32.0];
 
+/// The features of a clip of which nothing prints. Pixels of a feature touch at their sides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Their pixels, packed as in [`PackedImages`].
+    words: Vec<u32>,
+    /// How many they are.
+    pub(super) count: usize,
+}
+
 /// The features of each clip of which the last soft mask prints nothing.
-pub(super) fn features(
-    descent: &Descent,
-    tally: &mut Tally,
-) -> Result<Vec<Vec<Feature>>, LithoError> {
+pub(super) fn features(descent: &Descent, tally: &mut Tally) -> Result<Vec<Lost>, LithoError> {
     let printed = BinaryImages::of(descent.nominal(tally), descent.threshold(), "read the print")?;
     let design = BinaryImages::of(descent.goal.design.clone(), 0.5, "read the target")?;
     let (design, printed) = (design.into_packed(0)?, printed.into_packed(0)?);
-    let (n, words) = (design.side, design.row_words());
-    let clips: Vec<_> = design.images().zip(printed.images()).collect();
-    let lost = clips.into_par_iter().with_min_len(ALONE).map(|(design, printed)| {
-        if prints_of_all(design, printed, words) {
-            return Vec::new();
+    let width = design.row_words();
+    let clips = design.images().zip(printed.images());
+    Ok(clips.map(|(design, printed)| Lost::of(design, printed, width)).collect())
+}
+
+/// 1 in each clip's features and within `reach` pixels of them, of `n` pixels a side: `[batch, n, n]`.
+pub(super) fn openings(clips: &[Lost], n: usize, reach: usize, device: &Device) -> Tensor<3> {
+    let words: Vec<u32> = clips.iter().flat_map(|lost| grown(&lost.words, n, reach)).collect();
+    match bitmap::is_on(device) && bitmap::has_side(n) {
+        true => Bitmaps::from_words(words, clips.len(), n, device).to_tensor(),
+        false => PackedImages { side: n, words }.to_tensor(device),
+    }
+}
+
+impl Lost {
+    /// Images are rows of `width` words.
+    fn of(design: &[u32], printed: &[u32], width: usize) -> Self {
+        let printed: Vec<u32> = printed.iter().zip(design).map(|(p, d)| p & d).collect();
+        let mut words = without(design, &reached(&printed, design, width));
+        let (lost, mut count) = (words.clone(), 0);
+        while let Some(first) = words.iter().position(|&word| word != 0) {
+            let mut pixel = vec![0; words.len()];
+            pixel[first] = 1 << words[first].trailing_zeros();
+            words = without(&words, &reached(&pixel, &words, width));
+            count += 1;
         }
-        let [design, printed] = [design, printed].map(|image| pixels(image, n));
-        unprinted(Bitmap { data: &design, width: n }, Bitmap { data: &printed, width: n })
-    });
-    Ok(lost.collect())
+        Self { words: lost, count }
+    }
 }
 
-/// Clips that are looked at by one thread: each takes some 20 µs.
-const ALONE: usize = 8;
-
-/// The pixels of a packed image of `n` pixels a side.
-fn pixels(image: &[u32], n: usize) -> Vec<bool> {
-    let image = PackedImages { side: n, words: image.to_vec() };
-    image.to_pixels()
+fn without(image: &[u32], other: &[u32]) -> Vec<u32> {
+    image.iter().zip(other).map(|(word, other)| word & !other).collect()
 }
 
-/// Whether something of every feature prints, features being joined at pixels' sides: all of the design is then reached from its
-/// printed pixels. Images are rows of some words.
-fn prints_of_all(design: &[u32], printed: &[u32], words: usize) -> bool {
-    let mut reached: Vec<u32> = design.iter().zip(printed).map(|(d, p)| d & p).collect();
-    let rows = design.len() / words.max(1);
+/// The pixels of features that hold one of `first`.
+fn reached(first: &[u32], features: &[u32], width: usize) -> Vec<u32> {
+    let mut reached = first.to_vec();
+    let rows = features.len() / width.max(1);
     loop {
         let before = reached.clone();
-        (0..rows).for_each(|y| flood(&mut reached, design, y, y.wrapping_sub(1), words));
-        (0..rows).rev().for_each(|y| flood(&mut reached, design, y, y + 1, words));
+        (0..rows).for_each(|y| flood(&mut reached, features, y, y.wrapping_sub(1), width));
+        (0..rows).rev().for_each(|y| flood(&mut reached, features, y, y + 1, width));
         if reached == before {
-            return reached == design;
+            return reached;
         }
     }
 }
 
 /// What of a row of the design is reached from the row beside it, if there is one, and along the row.
-fn flood(reached: &mut [u32], design: &[u32], y: usize, beside: usize, words: usize) {
-    for i in 0..words {
-        let from = reached.get(beside.wrapping_mul(words).wrapping_add(i)).copied().unwrap_or(0);
-        reached[y * words + i] |= from & design[y * words + i];
+fn flood(reached: &mut [u32], design: &[u32], y: usize, beside: usize, width: usize) {
+    let own = y * width;
+    if beside < reached.len() / width {
+        (0..width).for_each(|i| {
+            reached[own + i] |= reached[beside * width + i] & design[own + i];
+        });
     }
-    let (row, design) = (&mut reached[y * words..][..words], &design[y * words..][..words]);
+    let (row, design) = (&mut reached[own..][..width], &design[own..][..width]);
+    if row.iter().all(|&word| word == 0) {
+        return;
+    }
     let mut carry = false;
     for (reached, &design) in row.iter_mut().zip(design) {
         (*reached, carry) = run_on(*reached, design, carry);
@@ -87,62 +108,101 @@ fn run_on(reached: u32, design: u32, carry: bool) -> (u32, bool) {
     (first | ((sum ^ design) & design), over)
 }
 
-/// 1 in each clip's features and within `reach` pixels of them, of `n` pixels a side: `[batch, n, n]`.
-pub(super) fn openings(
-    clips: &[Vec<Feature>],
-    n: usize,
-    reach: usize,
-    device: &Device,
-) -> Tensor<3> {
-    let mut open = vec![false; clips.len() * n * n];
-    let around = |v: usize| v.saturating_sub(reach)..(v + reach + 1).min(n);
-    for (open, features) in open.chunks_exact_mut(n * n).zip(clips) {
-        for &pixel in features.iter().flat_map(|feature| &feature.pixels) {
-            for y in around(pixel / n) {
-                let columns = around(pixel % n);
-                open[y * n + columns.start..y * n + columns.end].fill(true);
-            }
-        }
+/// A packed image of `n` pixels a side, grown by `reach` pixels to each side, corners included.
+fn grown(image: &[u32], n: usize, reach: usize) -> Vec<u32> {
+    let width = n.div_ceil(32);
+    let mut wide = image.to_vec();
+    for row in wide.chunks_exact_mut(width.max(1)) {
+        (0..reach).for_each(|_| widen(row));
+        // What is beyond the image is no pixel.
+        row[width - 1] &= u32::MAX >> (32 * width - n);
     }
-    from_bits(open, [clips.len(), n, n], device)
+    let word = |y: usize, i: usize| {
+        let rows = y.saturating_sub(reach)..(y + reach + 1).min(n);
+        rows.fold(0, |word, near| word | wide[near * width + i])
+    };
+    (0..n).flat_map(|y| (0..width).map(move |i| [y, i])).map(|[y, i]| word(y, i)).collect()
+}
+
+/// A row grown by a pixel to either side.
+fn widen(row: &mut [u32]) {
+    let mut before = 0;
+    for i in 0..row.len() {
+        let (own, after) = (row[i], row.get(i + 1).copied().unwrap_or(0));
+        row[i] = own | own << 1 | own >> 1 | before >> 31 | after << 31;
+        before = own;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Bitmap, unprinted};
 
-    /// A flood from each pixel is the second implementation; runs that end and begin at words' borders are among them.
+    fn random(state: &mut u32, of: u32) -> usize {
+        *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((*state >> 8) % of) as usize
+    }
+
+    /// Bars, some of which touch, and run over the borders of words.
+    fn bars(state: &mut u32, n: usize) -> Vec<u32> {
+        let width = n / 32;
+        let mut design = vec![0_u32; n * width];
+        for _ in 0..1 + random(state, 6) {
+            let [x, y] = [random(state, 90), random(state, 90)];
+            let (wide, high) = (1 + random(state, 70), 1 + random(state, 6));
+            for y in y..(y + high).min(n) {
+                (x..(x + wide).min(n)).for_each(|x| design[y * width + x / 32] |= 1 << (x % 32));
+            }
+        }
+        design
+    }
+
+    fn pixels(image: &[u32], n: usize) -> Vec<bool> {
+        PackedImages { side: n, words: image.to_vec() }.to_pixels()
+    }
+
+    /// A flood from pixel to pixel is the second implementation.
     #[test]
-    fn all_features_print_where_none_is_missing() {
-        let (n, words) = (96, 3);
-        let mut state = 1_u32;
-        let mut random = |of: u32| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) % of
-        };
+    fn features_are_lost_of_which_no_pixel_prints() {
+        let (n, width, mut state) = (96, 3, 1);
         let mut found = [0, 0];
         for _ in 0..200 {
-            let (bars, probes) = (1 + random(4), 1 + random(60));
-            let mut design = vec![0_u32; n * words];
-            for _ in 0..bars {
-                let [x, y] = [random(90), random(90)].map(|v| v as usize);
-                let (width, height) = (1 + random(70) as usize, 1 + random(6) as usize);
-                for (y, x) in (y..(y + height).min(n))
-                    .flat_map(|y| (x..(x + width).min(n)).map(move |x| (y, x)))
-                {
-                    design[y * words + x / 32] |= 1 << (x % 32);
-                }
-            }
-            let mut printed = vec![0_u32; n * words];
-            for _ in 0..probes {
-                printed[random(n as u32) as usize * words + random(3) as usize] |= 1 << random(32);
+            let design = bars(&mut state, n);
+            let mut printed = vec![0_u32; n * width];
+            for _ in 0..random(&mut state, 90) {
+                printed[random(&mut state, 96) * width + random(&mut state, 3)] |=
+                    1 << random(&mut state, 32);
             }
             let [target, print] = [&design, &printed].map(|image| pixels(image, n));
             let [target, print] = [&target, &print].map(|data| Bitmap { data, width: n });
-            let expected = unprinted(target, print).is_empty();
-            assert_eq!(prints_of_all(&design, &printed, words), expected);
-            found[usize::from(expected)] += 1;
+            let expected = unprinted(target, print);
+            let lost = Lost::of(&design, &printed, width);
+            assert_eq!(lost.count, expected.len());
+            let mut all = vec![false; n * n];
+            expected.iter().flat_map(|feature| &feature.pixels).for_each(|&i| all[i] = true);
+            assert_eq!(pixels(&lost.words, n), all);
+            found[usize::from(expected.is_empty())] += 1;
         }
         assert!(found.iter().all(|&cases| cases > 10), "{found:?}");
+    }
+
+    #[test]
+    fn openings_are_the_squares_around_pixels() {
+        for (n, reach) in [(96, 3), (70, 4), (40, 0)] {
+            let set = |i: usize| i % 61 == 7 || i == n * n - 1;
+            let image: Vec<bool> = (0..n * n).map(set).collect();
+            let near = |a: usize, b: usize| {
+                (a % n).abs_diff(b % n) <= reach && (a / n).abs_diff(b / n) <= reach
+            };
+            let row = |row: &[bool]| -> Vec<u32> {
+                let word = |w: &[bool]| w.iter().rev().fold(0, |w, &p| w << 1 | u32::from(p));
+                row.chunks(32).map(word).collect()
+            };
+            let words: Vec<u32> = image.chunks(n).flat_map(row).collect();
+            let expected = |i: usize| (0..n * n).any(|j| image[j] && near(i, j));
+            let expected: Vec<bool> = (0..n * n).map(expected).collect();
+            assert_eq!(pixels(&grown(&words, n, reach), n), expected, "{n}, {reach}");
+        }
     }
 }
