@@ -13,9 +13,10 @@ use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, e
 use lithoburn_litho::window::{EDGE_SEARCH_NM, EdgeErrors, Image};
 use lithoburn_litho::{KernelSet, Process, ProcessWindow, Resist};
 use lithoburn_pool::Chosen;
+use tracing::info_span;
 
 use crate::EngineError;
-use imager::{Imager, Part};
+use imager::{Exposed, Imager, Part};
 pub use metrics::Metrics;
 use unprinted::Printed;
 
@@ -69,7 +70,7 @@ impl Evaluator {
         Self::with(Imager::on(device, kernels, process), kernels, process)
     }
 
-    /// On several devices, for many threads that measure: each device has a thread that computes images for all of them. What is no
+    /// On several devices, for many threads that measure: each device has threads that compute images for all of them. What is no
     /// GPU's is computed by who asks.
     pub(crate) fn among(
         devices: &[Chosen],
@@ -106,7 +107,7 @@ impl Evaluator {
     /// [`EngineError`] if the mask is not one field, or a pixel size does not fit it.
     pub fn aerial(&self, mask: &Raster, pixel_nm: f64) -> Result<[Raster; 2], EngineError> {
         let size = (self.imager.period_nm() / pixel_nm).round() as usize;
-        self.imager.images(mask.clone(), Part { pixel_nm, first: 0, size })
+        self.imager.images(Exposed::Grey(mask.clone()), Part { pixel_nm, first: 0, size })
     }
 
     /// Simulates a mask and compares its prints with the target, leaving out `halo` pixels of the
@@ -137,10 +138,12 @@ impl Evaluator {
         let Design { pixel_nm, first, width, .. } = *design;
         let Process { window, resist, .. } = &self.process;
         let part = Part { pixel_nm, first, size: width - 2 * first };
-        let [best, defocus] = self.imager.images(mask.binarized(), part)?;
-        let prints = Prints::develop(&best.data, &defocus.data, best.width, window, resist);
+        let [best, defocus] = self.imager.images(Exposed::binary(mask), part)?;
+        let prints = info_span!("prints")
+            .in_scope(|| Prints::develop(&best.data, &defocus.data, best.width, window, resist));
         let seen: Vec<EpeSite> = design.sites.iter().map(|site| design.seen(site)).collect();
         let nominal = Bitmap { data: &prints.nominal, width: prints.width };
+        let _span = info_span!("numbers").entered();
         let findings = check_epe(nominal, &seen, pixel_nm);
         let image = Image { data: &best.data, width: best.width, pixel_nm };
         let level = resist.threshold / window.nominal.dose;
@@ -152,7 +155,8 @@ impl Evaluator {
             epe_sites: design.sites.len(),
             ..Metrics::default()
         };
-        let metrics = metrics.with_edges(&EdgeErrors::measure(image, level, &seen));
+        let edges = info_span!("edges").in_scope(|| EdgeErrors::measure(image, level, &seen));
+        let metrics = metrics.with_edges(&edges);
         let lacks = |f: &EpeFinding| matches!(f, EpeFinding::Inside | EpeFinding::Both);
         // A shape that does not print at all lacks its inside at every site.
         let unprinted = match findings.iter().any(lacks) {
@@ -182,6 +186,7 @@ impl Design {
     /// A target of which `halo` pixels on each side do not count, and the outer `first` of them are not simulated.
     fn new(target: &Raster, halo: usize, first: usize) -> Self {
         let (width, height, pixel_nm) = (target.width, target.height, target.pixel_nm);
+        let _span = info_span!("sites").entered();
         let inside = target.binary();
         let within = |v: isize, size: usize| v >= halo as isize && v < (size - halo) as isize;
         let mut sites = epe_sites(Bitmap { data: &inside, width }, pixel_nm);

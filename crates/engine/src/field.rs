@@ -5,6 +5,7 @@ use lithoburn_litho::LithoError;
 use lithoburn_litho::ilt::Progress;
 use lithoburn_pool::Chosen;
 use rayon::prelude::*;
+use tracing::info_span;
 
 use crate::EngineError;
 use crate::devices::team::Team;
@@ -105,6 +106,7 @@ impl Field<'_> {
     fn clip<'a>(&self, layout: &'a Layout) -> Result<Clip<'a>, EngineError> {
         let Setup { kernels, pixel_nm, coverage, .. } = self.setup;
         let frame = Frame::centred(layout, kernels.period_nm, *pixel_nm)?;
+        let _span = info_span!("draw").entered();
         Ok(Clip { layout, frame, target: layout.rasterize(&frame, *coverage) })
     }
 
@@ -168,14 +170,15 @@ impl Field<'_> {
         let mut before = Metrics::default();
         let evaluation = timed(&mut seconds.evaluate, || {
             before = evaluator.evaluate(target, target, 0)?.metrics;
-            before.measure_mask(target);
+            info_span!("shapes").in_scope(|| before.measure_mask(target));
             let mut found = evaluator.evaluate(&drawn.mask, target, 0)?;
-            found.metrics.measure_mask(&drawn.mask);
+            info_span!("shapes").in_scope(|| found.metrics.measure_mask(&drawn.mask));
             found.metrics.shots = drawn.shots.unwrap_or(found.metrics.shots);
             Ok::<_, EngineError>(found)
         })?;
         let places: Vec<Place> = evaluation.unprinted.iter().map(|&bounds| bounds.into()).collect();
-        let violations = setup.rules.map_or(Vec::new(), |rules| rules.check(&drawn.mask));
+        let violations = info_span!("rules")
+            .in_scope(|| setup.rules.map_or(Vec::new(), |rules| rules.check(&drawn.mask)));
         let report = Report {
             surrogate: proposer.usage(),
             before: Some(before),
@@ -214,6 +217,7 @@ fn propose(proposer: &Proposer, clips: &[Clip], watch: Watch) -> Result<Vec<Rast
 
 /// A mask with its outlines as polygons.
 fn outlined(style: MaskStyle, field: &Frame, mask: Raster) -> Drawn {
+    let _span = info_span!("polygons").entered();
     let (width, height, pixel_nm) = (mask.width, mask.height, mask.pixel_nm);
     let frame = Frame { pixel_nm, width, height, ..*field };
     let polygons = match style {

@@ -6,6 +6,7 @@ use lithoburn_layout::{TileGrid, write_whole};
 use lithoburn_litho::Process;
 use lithoburn_litho::metrics::EpeFinding;
 use lithoburn_pictures::{Scene, SiteMark, draw};
+use tracing::info_span;
 
 use crate::EngineError;
 use crate::evaluate::Shown;
@@ -43,6 +44,7 @@ pub(crate) fn rescaled(grid: &TileGrid, pixel_nm: f64) -> Result<TileGrid, Engin
 ///
 /// [`EngineError::Picture`] if memory does not hold it.
 pub(crate) fn picture(report: &Report, shown: &Shown) -> Result<Vec<u8>, EngineError> {
+    let _span = info_span!("picture").entered();
     let title = format!("{} · {}", report.layout, report.model.model.name());
     let fields = match report.fields {
         1 => String::new(),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lithoburn_layout::{Frame, Layout, Polygon, Raster, gds, png, write_whole};
+use tracing::info_span;
 
 use crate::EngineError;
 use crate::evaluate::{Evaluation, Metrics, Shown};
@@ -72,6 +73,7 @@ impl Mask {
     }
 
     pub(crate) fn write_in(&self, folder: &Folder) -> Result<(), EngineError> {
+        let _span = info_span!("write").entered();
         write_whole(&folder.file("mask.png"), &png::encode(self.raster())?)?;
         let unit_nm = self.report.style.unit_nm(&self.frame);
         let layout = Layout::new(self.report.layout.clone(), self.snapped(unit_nm));

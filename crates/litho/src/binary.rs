@@ -256,6 +256,15 @@ impl PackedImages {
         Self { side: side - 2 * margin, words }
     }
 
+    /// Where values of one image, row by row, are at least one half. `side` pixels a row.
+    pub fn of_values(values: &[f32], side: usize) -> Self {
+        let word = |values: &[f32]| {
+            values.iter().rev().fold(0_u32, |word, &v| word << 1 | u32::from(v >= 0.5))
+        };
+        let rows = values.chunks_exact(side.max(1));
+        Self { side, words: rows.flat_map(|row| row.chunks(WORD).map(word)).collect() }
+    }
+
     /// Words of a row.
     pub fn row_words(&self) -> usize {
         self.side.div_ceil(WORD)
@@ -268,9 +277,11 @@ impl PackedImages {
 
     /// The images as 0 and 1 on a device, `[batch, side, side]`.
     pub fn to_tensor(&self, device: &Device) -> Tensor<3> {
-        let pixels = self.to_pixels();
-        let batch = pixels.len() / (self.side * self.side).max(1);
-        from_bits(pixels, [batch, self.side, self.side], device)
+        let (side, batch) = (self.side, self.images().count());
+        match bitmap::is_on(device) && bitmap::has_side(side) {
+            true => Bitmaps::from_words(self.words.clone(), batch, side, device).to_tensor(),
+            false => from_bits(self.to_pixels(), [batch, side, side], device),
+        }
     }
 
     /// Whether each pixel is set, image after image, row by row.

@@ -46,7 +46,7 @@ impl Measurer<'_> {
         packed: &Packed,
     ) -> Result<Measured, EngineError> {
         let _span = info_span!("measure").entered();
-        let target = self.flow.source.target(index)?;
+        let target = info_span!("draw").in_scope(|| self.flow.source.target(index))?;
         let mut hash = Sha256::new();
         hash.update(&Packed::of(&target, [0, 0], target.width).runs);
         hash.update(&packed.runs);
@@ -81,10 +81,11 @@ impl Measurer<'_> {
         let mut measured = Measured {
             before,
             after: evaluation.metrics,
-            violations: self.violations(window),
+            violations: info_span!("rules").in_scope(|| self.violations(window)),
             unprinted: evaluation.unprinted.iter().map(place).collect(),
             seams: seams(&evaluation, grid),
         };
+        let _span = info_span!("shots").entered();
         measured.before.shots = fracture::shot_count(&inner(target, halo as f64));
         measured.after.shots = fracture::shot_count(&inner(window, margin.round()));
         Ok(measured)

@@ -1,18 +1,21 @@
 //! Who computes images for those who measure: the simulator itself, or devices on threads of their own.
 //!
 //! To Burn's CUDA runtime a host thread is a stream and a memory pool, so that tiles which all processors measure are not simulated
-//! from all of their threads: they ask a few threads, one a device, and wait.
+//! from all of their threads: they ask a few threads, two a device, and wait.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::Raster;
-use lithoburn_litho::{Aerial, KernelSet, LithoError, Process, Simulator};
+use lithoburn_litho::{Aerial, KernelSet, LithoError, PackedImages, Process, Simulator};
 use lithoburn_pool::Chosen;
 use tracing::info_span;
 
 use crate::EngineError;
+
+/// Threads of a device: while one's images come back, the other's are computed.
+const THREADS: usize = 2;
 
 /// A square part of a field's image: pixels of `pixel_nm`, the first of them and how many a side.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +32,49 @@ pub(super) struct Imager {
     asked: Option<Sender<Question>>,
 }
 
+/// A mask of one field.
+#[derive(Clone, Debug)]
+pub(crate) enum Exposed {
+    /// With pixels from 0 to 1.
+    Grey(Raster),
+    /// With pixels of 0 and 1, which is a thirty-second of the bytes to a device.
+    Binary { pixels: PackedImages, pixel_nm: f64 },
+}
+
+impl Exposed {
+    /// What is at least half covered.
+    pub(crate) fn binary(mask: &Raster) -> Self {
+        match mask.width == mask.height {
+            true => Self::Binary {
+                pixels: PackedImages::of_values(&mask.data, mask.width),
+                pixel_nm: mask.pixel_nm,
+            },
+            false => Self::Grey(mask.binarized()),
+        }
+    }
+
+    /// Width, height, and size of a pixel in nm.
+    fn size(&self) -> ([usize; 2], f64) {
+        match self {
+            Self::Grey(raster) => ([raster.width, raster.height], raster.pixel_nm),
+            Self::Binary { pixels, pixel_nm } => ([pixels.side; 2], *pixel_nm),
+        }
+    }
+
+    fn to_tensor(&self, device: &Device) -> Tensor<3> {
+        match self {
+            Self::Grey(raster) => {
+                let shape = [1, raster.height, raster.width];
+                Tensor::from_data(TensorData::new(raster.data.clone(), shape), device)
+            }
+            Self::Binary { pixels, .. } => pixels.to_tensor(device),
+        }
+    }
+}
+
 /// A mask, what is wanted of its image, and who waits for it.
 struct Question {
-    mask: Raster,
+    mask: Exposed,
     part: Part,
     answer: SyncSender<Result<[Raster; 2], EngineError>>,
 }
@@ -43,7 +86,7 @@ impl Imager {
         Self { own, asked: None }
     }
 
-    /// On these devices, a thread each; what they fail to answer is computed on the CPU.
+    /// On these devices, two threads each; what they fail to answer is computed on the CPU.
     pub(super) fn among(
         devices: &[Chosen],
         kernels: &KernelSet,
@@ -52,7 +95,7 @@ impl Imager {
         let own = Self::on(&Device::flex(), kernels, process).own;
         let (asked, questions) = channel();
         let questions = Arc::new(Mutex::new(questions));
-        for device in devices {
+        for device in devices.iter().flat_map(|device| [device; THREADS]) {
             let (questions, kernels) = (questions.clone(), kernels.clone());
             let (device, process) = (device.clone(), *process);
             std::thread::Builder::new()
@@ -73,7 +116,7 @@ impl Imager {
     /// # Errors
     ///
     /// [`EngineError`] if the mask is not one field, or a pixel size does not fit it.
-    pub(super) fn images(&self, mask: Raster, part: Part) -> Result<[Raster; 2], EngineError> {
+    pub(super) fn images(&self, mask: Exposed, part: Part) -> Result<[Raster; 2], EngineError> {
         let Some(asked) = &self.asked else { return images(&self.own, &mask, part) };
         let (answer, answered) = sync_channel(1);
         let question = Question { mask: mask.clone(), part, answer };
@@ -101,25 +144,22 @@ fn answer(questions: &Mutex<Receiver<Question>>, imager: impl FnOnce() -> Imager
 
 fn images(
     simulator: &Simulator,
-    mask: &Raster,
+    mask: &Exposed,
     Part { pixel_nm, first, size }: Part,
 ) -> Result<[Raster; 2], EngineError> {
     let image = simulator.sampling(pixel_nm, 1)?.part(first, size);
-    let points = (mask.pixel_nm / pixel_nm).round().max(1.0) as usize;
-    let grid = simulator.sampling(mask.pixel_nm, points)?;
-    if mask.width != grid.size || mask.height != grid.size {
+    let ([width, height], mask_nm) = mask.size();
+    let points = (mask_nm / pixel_nm).round().max(1.0) as usize;
+    let grid = simulator.sampling(mask_nm, points)?;
+    if width != grid.size || height != grid.size {
         return Err(EngineError::Setting(format!(
-            "the mask is {} x {} pixels of {} nm; expected {} x {} for the kernels' field of {} nm",
-            mask.width,
-            mask.height,
-            mask.pixel_nm,
+            "the mask is {width} x {height} pixels of {mask_nm} nm; expected {} x {} for the kernels' field of {} nm",
             grid.size,
             grid.size,
             simulator.period_nm()
         )));
     }
-    let data = TensorData::new(mask.data.clone(), [1, mask.height, mask.width]);
-    let mask = Tensor::from_data(data, simulator.device());
+    let mask = mask.to_tensor(simulator.device());
     let Aerial { best, defocus } = simulator.aerial_in_f32(mask, &grid, &image);
     Ok([raster(best, pixel_nm)?, raster(defocus, pixel_nm)?])
 }
@@ -137,10 +177,10 @@ fn raster(image: Tensor<3>, pixel_nm: f64) -> Result<Raster, LithoError> {
 mod tests {
     use super::*;
 
-    fn mask() -> Raster {
+    fn mask() -> Exposed {
         let mut mask = Raster::new(256, 256, 8.0);
         mask.data.chunks_exact_mut(256).skip(100).take(60).for_each(|row| row[90..130].fill(1.0));
-        mask
+        Exposed::binary(&mask)
     }
 
     /// Two threads of the CPU stand for two devices.
@@ -160,7 +200,7 @@ mod tests {
                 assert_eq!(found, expected);
             }
         });
-        let wide = among.images(Raster::new(64, 64, 8.0), part);
+        let wide = among.images(Exposed::Grey(Raster::new(64, 64, 8.0)), part);
         assert!(wide.is_err_and(|e| e.to_string().contains("64 x 64")));
         Ok(())
     }

@@ -5,7 +5,6 @@
 //! level is opened wider than it is drawn, and the level is done again for the clips that need it.
 
 use burn::tensor::{Device, Tensor};
-use lithoburn_bitmap::{self as bitmap, Bitmaps};
 
 use super::descent::Descent;
 use super::models::Tally;
@@ -37,10 +36,7 @@ pub(super) fn features(descent: &Descent, tally: &mut Tally) -> Result<Vec<Lost>
 /// 1 in each clip's features and within `reach` pixels of them, of `n` pixels a side: `[batch, n, n]`.
 pub(super) fn openings(clips: &[Lost], n: usize, reach: usize, device: &Device) -> Tensor<3> {
     let words: Vec<u32> = clips.iter().flat_map(|lost| grown(&lost.words, n, reach)).collect();
-    match bitmap::is_on(device) && bitmap::has_side(n) {
-        true => Bitmaps::from_words(words, clips.len(), n, device).to_tensor(),
-        false => PackedImages { side: n, words }.to_tensor(device),
-    }
+    PackedImages { side: n, words }.to_tensor(device)
 }
 
 impl Lost {
