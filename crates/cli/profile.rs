@@ -4,6 +4,7 @@
 //! (Trace Event Format, complete events). Spans measure the program: a kernel's time shows where the program waits for it.
 //! Written here because `tracing-chrome` would change features of crates that all of Burn is built on.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
+use lithoburn_pool::KernelTimes;
+use lithoburn_pool::device::kernel_times::KernelTime;
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -26,6 +29,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::terminal::{say, table};
 
+/// The first number of rows of kernels, beyond all threads'.
+const KERNELS: u64 = 1 << 20;
 /// Rows of the table of spans.
 const ROWS: usize = 16;
 
@@ -35,6 +40,9 @@ pub(crate) struct ProfileOptions {
     /// Write where the time goes, stage by stage and thread by thread, in the format that <https://ui.perfetto.dev> and chrome://tracing open.
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// With the kernels of GPUs, one by one: each launch takes some microseconds more.
+    #[arg(long, requires = "profile")]
+    profile_kernels: bool,
 }
 
 impl ProfileOptions {
@@ -44,14 +52,15 @@ impl ProfileOptions {
     ///
     /// If the file cannot be written, or the process has a listener already.
     pub(crate) fn start(&self) -> Result<Option<Profile>> {
-        self.profile.as_deref().map(Profile::start).transpose()
+        let kernels = self.profile_kernels;
+        self.profile.as_deref().map(|path| Profile::start(path, kernels)).transpose()
     }
 }
 
 /// A span that has ended, or the name of a thread.
 enum Note {
     Span {
-        name: &'static str,
+        name: Cow<'static, str>,
         fields: Map<String, Value>,
         thread: u64,
         start: Duration,
@@ -71,13 +80,14 @@ pub(crate) struct Profile {
     notes: Sender<Note>,
     writer: JoinHandle<Result<Totals>>,
     began: Instant,
+    kernels: Option<KernelTimes>,
 }
 
 /// Calls of each span, and their time.
-type Totals = BTreeMap<&'static str, (u64, Duration)>;
+type Totals = BTreeMap<Cow<'static, str>, (u64, Duration)>;
 
 impl Profile {
-    fn start(path: &Path) -> Result<Self> {
+    fn start(path: &Path, kernels: bool) -> Result<Self> {
         let part = part_of(path);
         let failed = || format!("cannot write the profile {}", path.display());
         let file = File::create(&part).with_context(failed)?;
@@ -89,7 +99,8 @@ impl Profile {
         let listener = Listener { notes: notes.clone(), began };
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(listener))
             .map_err(|_| anyhow!("this process is profiled already"))?;
-        Ok(Self { path: path.to_path_buf(), notes, writer, began })
+        let kernels = kernels.then(KernelTimes::start);
+        Ok(Self { path: path.to_path_buf(), notes, writer, began, kernels })
     }
 
     /// Ends the file, and says what took longest.
@@ -99,6 +110,7 @@ impl Profile {
     /// If the file could not be written.
     pub(crate) fn end(self, json: bool) -> Result<()> {
         let whole = self.began.elapsed();
+        let kernels = noted(self.kernels.map_or(Vec::new(), KernelTimes::end), &self.notes);
         // The writer is there as long as the channel is.
         let _ = self.notes.send(Note::End);
         let failed = || format!("cannot write the profile {}", self.path.display());
@@ -106,9 +118,32 @@ impl Profile {
         let totals = totals.with_context(failed)?;
         std::fs::rename(part_of(&self.path), &self.path).with_context(failed)?;
         say(json, &shown(&totals, whole));
+        if !kernels.is_empty() {
+            say(json, &shown(&kernels, whole));
+        }
         say(json, &format!("wrote {}: open it at https://ui.perfetto.dev", self.path.display()));
         Ok(())
     }
+}
+
+/// Sends kernels to the writer, a row for each thread that launched some; their totals.
+fn noted(all: Vec<KernelTime>, notes: &Sender<Note>) -> Totals {
+    let (mut totals, mut threads) = (Totals::new(), Vec::new());
+    for KernelTime { name, thread, start, took } in all {
+        let known = threads.iter().position(|known| *known == thread);
+        let row = known.unwrap_or(threads.len());
+        let number = KERNELS + row as u64;
+        if known.is_none() {
+            // The writer is there as long as the channel is.
+            let _ = notes.send(Note::Thread { number, name: format!("kernels of {thread}") });
+            threads.push(thread);
+        }
+        let name = Cow::<'static, str>::Owned(name);
+        let total = totals.entry(name.clone()).or_default();
+        *total = (total.0 + 1, total.1 + took);
+        let _ = notes.send(Note::Span { name, fields: Map::new(), thread: number, start, took });
+    }
+    totals
 }
 
 /// What is written before it is whole.
@@ -122,7 +157,7 @@ fn part_of(path: &Path) -> PathBuf {
 fn shown(totals: &Totals, whole: Duration) -> String {
     let mut spans: Vec<_> = totals.iter().collect();
     spans.sort_by_key(|(_, (_, took))| std::cmp::Reverse(*took));
-    let row = |(name, (calls, took)): &(&&str, &(u64, Duration))| {
+    let row = |(name, (calls, took)): &(&Cow<str>, &(u64, Duration))| {
         let seconds = took.as_secs_f64();
         vec![
             name.to_string(),
@@ -149,7 +184,7 @@ fn written(mut file: BufWriter<File>, notes: &Receiver<Note>) -> Result<Totals> 
                 "ph": "M", "name": "thread_name", "pid": pid, "tid": number, "args": { "name": name }
             }),
             Note::Span { name, fields, thread, start, took } => {
-                let total = totals.entry(name).or_default();
+                let total = totals.entry(name.clone()).or_default();
                 *total = (total.0 + 1, total.1 + took);
                 let micros = |d: Duration| d.as_nanos() as f64 * 1e-3;
                 json!({
@@ -236,7 +271,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
         let Some(Entered(start)) = extensions.remove::<Entered>() else { return };
         let fields = extensions.get_mut::<Fields>().map(|fields| fields.0.clone());
         let note = Note::Span {
-            name: span.name(),
+            name: Cow::Borrowed(span.name()),
             fields: fields.unwrap_or_default(),
             thread: self.thread(),
             start,
@@ -256,7 +291,7 @@ mod tests {
     fn a_profile_holds_each_span_once_with_its_fields() -> Result<()> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("trace.json");
-        let options = ProfileOptions { profile: Some(path.clone()) };
+        let options = ProfileOptions { profile: Some(path.clone()), profile_kernels: false };
         let profile = options.start()?.context("it was asked for")?;
         std::thread::Builder::new()
             .name("beside".into())

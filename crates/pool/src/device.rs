@@ -15,6 +15,7 @@ use self::survey::{cpu, named};
 mod apart;
 pub mod cache;
 mod guard;
+pub mod kernel_times;
 pub mod memory;
 mod name;
 mod self_test;
