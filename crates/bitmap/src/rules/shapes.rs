@@ -213,14 +213,20 @@ pub(super) fn near(
     let reach = reaches[first + down];
     let from = image + (y + down) * row;
     let last = row as u32 * 32 - 1;
+    let start = (at % row) as u32 * 32;
     let mut left = edge(set, image, at, count, row);
+    // Run by run: nearly all that is near belongs to the run's own shape, and is then passed over at once.
     while left != 0 {
-        let x = (at % row) as u32 * 32 + left.trailing_zeros();
-        left &= left - 1;
-        let own = parents[image * 16 + node_of(set, image, y, x, row) as usize];
-        let most = select(x + reach < last, x + reach, last);
-        let least = select(x > reach, x - reach, 0u32);
-        let mut other = select(down == 0, x + 1, least);
+        let x = left.trailing_zeros();
+        let length = (!(set[image + at] >> x)).trailing_zeros();
+        let run = select(x + length >= 32, u32::MAX, (1u32 << (x + length)) - 1);
+        let pixels = left & run;
+        left &= !run;
+        let own = parents[image * 16 + node_of(set, image, y, start + x, row) as usize];
+        let farthest = start + 31 - pixels.leading_zeros() + reach;
+        let most = select(farthest < last, farthest, last);
+        let least = select(start + x > reach, start + x - reach, 0u32);
+        let mut other = select(down == 0, start + x + 1, least);
         while other <= most {
             let bits = set[from + other as usize / 32] >> (other % 32);
             if bits == 0 {
@@ -230,15 +236,40 @@ pub(super) fn near(
                 if other <= most {
                     let node = node_of(set, image, y + down, other, row);
                     let end = end_of(set, from, other, row);
-                    let end = select(end <= most, end, most + 1);
                     if parents[image * 16 + node as usize] != own {
-                        for pixel in other..end {
-                            mark(middle, image, row, x + pixel, (2 * y + down) as u32);
-                        }
+                        between(middle, image, row, y, down, start, pixels, reach, other, end);
                     }
                     other = end;
                 }
             }
+        }
+    }
+}
+
+/// Marks the middle between each of a word's `pixels` and pixels `other..end` of a row that is `down` rows further, as far as they are
+/// near enough; of the same row only what is right of the pixel.
+#[cube]
+fn between(
+    middle: &[Atomic<u32>],
+    image: usize,
+    row: usize,
+    y: usize,
+    down: usize,
+    start: u32,
+    pixels: u32,
+    reach: u32,
+    other: u32,
+    end: u32,
+) {
+    let mut left = pixels;
+    while left != 0 {
+        let x = start + left.trailing_zeros();
+        left &= left - 1;
+        let least = select(down == 0, x + 1, select(x > reach, x - reach, 0u32));
+        let from = select(other > least, other, least);
+        let to = select(end < x + reach + 1, end, x + reach + 1);
+        for pixel in from..to {
+            mark(middle, image, row, x + pixel, (2 * y + down) as u32);
         }
     }
 }
