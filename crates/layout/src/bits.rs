@@ -171,6 +171,34 @@ impl Bits {
         }
     }
 
+    /// Squared distance, in pixels, from a pixel's middle to that of the nearest pixel of the image that is not set; at most `reach`
+    /// pixels away in x and y, else `u64::MAX`.
+    pub(crate) fn depth(&self, x: usize, y: usize, reach: usize) -> u64 {
+        let mut least = u64::MAX;
+        for dy in 0..=reach.min(self.height) {
+            let far = (dy * dy) as u64;
+            if far >= least {
+                break;
+            }
+            let rows = [y.checked_sub(dy), (y + dy < self.height).then_some(y + dy)];
+            let beside = rows.into_iter().flatten().filter_map(|y| self.beside(x, y, reach));
+            least = beside.fold(least, |least, dx| least.min(far + (dx * dx) as u64));
+        }
+        least
+    }
+
+    /// How far in x the nearest pixel of a row is that is not set, if that is at most `reach`.
+    fn beside(&self, x: usize, y: usize, reach: usize) -> Option<usize> {
+        let row = &self.data[y * self.words + 1..(y + 1) * self.words];
+        let right = next(row, x, u64::MAX).filter(|&end| end < self.width).map(|end| end - x);
+        let left = last(row, x, u64::MAX).map(|end| x - end);
+        let near = match (left, right) {
+            (Some(left), Some(right)) => Some(left.min(right)),
+            (left, right) => left.or(right),
+        };
+        near.filter(|&dx| dx <= reach)
+    }
+
     /// Whether no pixel is set.
     pub fn is_dark(&self) -> bool {
         !self.any()
@@ -299,6 +327,17 @@ fn next(row: &[u64], from: usize, flip: u64) -> Option<usize> {
         word = row.get(index)? ^ flip;
     }
     Some(index * 64 + word.trailing_zeros() as usize)
+}
+
+/// The last pixel up to `to` whose bit, turned round by `flip`, is set.
+fn last(row: &[u64], to: usize, flip: u64) -> Option<usize> {
+    let mut index = to / 64;
+    let mut word = (row[index] ^ flip) & (u64::MAX >> (63 - to % 64));
+    while word == 0 {
+        index = index.checked_sub(1)?;
+        word = row[index] ^ flip;
+    }
+    Some(index * 64 + 63 - word.leading_zeros() as usize)
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use crate::bits::{Bits, MOST_RADIUS};
 use crate::distance::squared;
 use crate::runs::{Run, Runs};
-use crate::shapes::{Shapes, shapes};
 use crate::{Bounds, Raster, distance};
 
 pub use pixels::PixelRules;
@@ -99,15 +98,20 @@ impl MaskRules {
     ///
     /// Beyond its border the mask is dark. Of pairs of shapes that are too near each other, 100,000 are told at most.
     pub fn check(&self, mask: &Raster) -> Vec<Violation> {
-        let margin = self.margin(mask.pixel_nm, [mask.width, mask.height]);
-        let inside = Bits::of_raster(mask).framed(margin);
-        let width = inside.width();
-        let on = Grid { width, pixel_nm: mask.pixel_nm };
+        self.check_bits(&Bits::of_raster(mask), mask.pixel_nm)
+    }
+
+    /// As [`MaskRules::check`], on the caller's thread alone.
+    pub fn check_bits(&self, mask: &Bits, pixel_nm: f64) -> Vec<Violation> {
+        let margin = self.margin(pixel_nm, [mask.width(), mask.height()]);
+        let inside = mask.framed(margin);
+        let on = Grid { width: inside.width(), pixel_nm };
+        let shapes = Runs::of(&inside);
         let mut found = on.narrow(&inside, self.min_width_nm, Rule::Width);
         found.extend(on.narrow(&inside.inverse(), self.min_space_nm, Rule::Space));
-        found.extend(on.small(&shapes(&inside.to_bools(), width), self.min_area_nm2));
-        found.extend(on.near(&inside, self.min_distance_nm));
-        let shift = margin as f64 * mask.pixel_nm;
+        found.extend(on.small(&shapes, self.min_area_nm2));
+        found.extend(on.near(&inside, &shapes, self.min_distance_nm));
+        let shift = margin as f64 * pixel_nm;
         for place in &mut found {
             place.min_nm = place.min_nm.map(|v| v - shift);
             place.max_nm = place.max_nm.map(|v| v - shift);
@@ -252,23 +256,30 @@ impl Grid {
         if self.radius(least_nm) < 1.0 {
             return Vec::new();
         }
-        let violating = self.violating(set, least_nm);
-        if !violating.any() {
-            return Vec::new();
-        }
-        let places = shapes(&violating.to_bools(), self.width);
-        let depth = squared(&set.inverse().to_bools(), self.width);
-        let mut deepest = vec![0; places.sizes.len()];
-        for (&label, &depth) in places.labels.iter().zip(&depth) {
-            if label != 0 {
-                deepest[label as usize - 1] = depth.max(deepest[label as usize - 1]);
-            }
-        }
+        let places = Runs::of(&self.violating(set, least_nm));
+        let deepest = self.deepest(set, &places, least_nm);
         let width_nm = |depth: u64| ((2.0 * (depth as f64).sqrt() - 1.0) * self.pixel_nm).max(0.0);
-        let boxes = self.boxes(&places);
         let place =
             |(b, &d): (&Bounds, &u64)| violation(rule, width_nm(d).min(least_nm), least_nm, b);
-        boxes.iter().zip(&deepest).map(place).collect()
+        self.boxes(&places).iter().zip(&deepest).map(place).collect()
+    }
+
+    /// The largest depth of each place's pixels in the set, squared and in pixels; of what is as deep as the rule asks for it may be
+    /// any that is.
+    fn deepest(self, set: &Bits, places: &Runs, least_nm: f64) -> Vec<u64> {
+        let reach = ((least_nm / self.pixel_nm + 1.0) / 2.0).ceil() as usize;
+        let is_far = self.radius(least_nm) > MOST_RADIUS && !places.all.is_empty();
+        let depths = is_far.then(|| squared(&set.inverse().to_bools(), self.width));
+        let depth = |x: usize, y: usize| match &depths {
+            Some(depths) => depths[y * self.width + x],
+            None => set.depth(x, y, reach),
+        };
+        let mut deepest = vec![0; places.sizes.len()];
+        for run in &places.all {
+            let own = (run.start..run.end).map(|x| depth(x, run.y));
+            deepest[run.shape] = own.fold(deepest[run.shape], u64::max);
+        }
+        deepest
     }
 
     /// Pixels beside spaces narrower than the rule: what to take away to widen them.
@@ -283,7 +294,7 @@ impl Grid {
         }
     }
 
-    fn small(self, all: &Shapes, least_nm2: f64) -> Vec<Violation> {
+    fn small(self, all: &Runs, least_nm2: f64) -> Vec<Violation> {
         let area = |pixels: usize| pixels as f64 * self.pixel_nm * self.pixel_nm;
         let boxes = self.boxes(all);
         let small = all.sizes.iter().zip(&boxes).filter(|(s, _)| area(**s) < least_nm2 - 1e-6);
@@ -291,9 +302,9 @@ impl Grid {
     }
 
     /// Pairs of shapes nearer than the rule, each at its nearest place.
-    fn near(self, mask: &Bits, least_nm: f64) -> Vec<Violation> {
+    fn near(self, mask: &Bits, shapes: &Runs, least_nm: f64) -> Vec<Violation> {
         let mut pairs = std::collections::BTreeMap::new();
-        self.neighbours(mask, &Runs::of(mask), least_nm, |near| {
+        self.neighbours(mask, shapes, least_nm, |near| {
             let [a, b] = near.shapes;
             let best = pairs.entry((a.min(b), a.max(b))).or_insert(near);
             if near.apart_nm < best.apart_nm {
@@ -382,28 +393,12 @@ impl Grid {
         }
     }
 
-    /// The rectangle of pixels around each shape, ends excluded.
-    fn places(self, all: &Shapes) -> Vec<Option<[usize; 4]>> {
-        let mut places: Vec<Option<[usize; 4]>> = vec![None; all.sizes.len()];
-        for (pixel, &label) in all.labels.iter().enumerate() {
-            if label != 0 {
-                let (x, y) = (pixel % self.width, pixel / self.width);
-                let [x0, y0, x1, y1] = places[label as usize - 1].unwrap_or([x, y, x + 1, y + 1]);
-                places[label as usize - 1] =
-                    Some([x0.min(x), y0.min(y), x1.max(x + 1), y1.max(y + 1)]);
-            }
-        }
-        places
-    }
-
     /// The rectangle around each shape, in nm.
-    fn boxes(self, all: &Shapes) -> Vec<Bounds> {
+    fn boxes(self, all: &Runs) -> Vec<Bounds> {
         let nm = |v: usize| v as f64 * self.pixel_nm;
-        let bounds = |place: Option<[usize; 4]>| {
-            let [x0, y0, x1, y1] = place.unwrap_or_default();
-            Bounds { min: [nm(x0), nm(y0)], max: [nm(x1), nm(y1)] }
-        };
-        self.places(all).into_iter().map(bounds).collect()
+        let bounds =
+            |[x0, y0, x1, y1]: [usize; 4]| Bounds { min: [x0, y0].map(nm), max: [x1, y1].map(nm) };
+        all.boxes().into_iter().map(bounds).collect()
     }
 }
 

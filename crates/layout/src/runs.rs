@@ -72,6 +72,18 @@ impl Runs {
         Self { all, rows, sizes }
     }
 
+    /// The rectangle of pixels around each shape: least column and row, and the first column and row beyond.
+    pub fn boxes(&self) -> Vec<[usize; 4]> {
+        let mut boxes = vec![[usize::MAX, usize::MAX, 0, 0]; self.sizes.len()];
+        for run in &self.all {
+            let [x0, y0, x1, y1] = &mut boxes[run.shape];
+            (*x0, *x1) = (run.start.min(*x0), run.end.max(*x1));
+            // Runs are in the order of their rows.
+            (*y0, *y1) = (run.y.min(*y0), run.y + 1);
+        }
+        boxes
+    }
+
     /// The runs of a row.
     pub(crate) fn row(&self, y: usize) -> &[Run] {
         &self.all[self.rows[y]..self.rows[y + 1]]

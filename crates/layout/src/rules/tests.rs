@@ -1,4 +1,5 @@
 use super::*;
+use crate::shapes::shapes;
 use proptest::prelude::*;
 
 const SIDE: usize = 96;
@@ -49,6 +50,54 @@ fn a_rule_of_zero_is_no_rule() {
     let none =
         MaskRules { min_width_nm: 0.0, min_space_nm: 0.0, min_area_nm2: 0.0, min_distance_nm: 0.0 };
     assert_eq!(none.check(&drawn(&[[10, 10, 11, 11], [12, 12, 13, 60]])), []);
+}
+
+/// The places where a mask breaks the rules, with a number for every pixel: the second implementation.
+fn checked_by_pixels(rules: &MaskRules, mask: &Raster) -> Vec<Violation> {
+    let margin = rules.margin(mask.pixel_nm, [mask.width, mask.height]);
+    let inside = Bits::of_raster(mask).framed(margin);
+    let on = Grid { width: inside.width(), pixel_nm: mask.pixel_nm };
+    let shift = margin as f64 * mask.pixel_nm;
+    let boxes = |labels: &[u32], count: usize| {
+        let mut boxes = vec![[f64::MAX, f64::MAX, f64::MIN, f64::MIN]; count];
+        for (i, &label) in labels.iter().enumerate().filter(|(_, label)| **label > 0) {
+            let [x, y] = [i % on.width, i / on.width].map(|v| v as f64 * on.pixel_nm - shift);
+            let b = &mut boxes[label as usize - 1];
+            let far = [x + on.pixel_nm, y + on.pixel_nm];
+            *b = [b[0].min(x), b[1].min(y), b[2].max(far[0]), b[3].max(far[1])];
+        }
+        boxes
+    };
+    let place = |rule, found, required, b: &[f64; 4]| Violation {
+        rule,
+        found,
+        required,
+        min_nm: [b[0], b[1]],
+        max_nm: [b[2], b[3]],
+    };
+    let mut found = Vec::new();
+    let sets = [(inside.clone(), rules.min_width_nm), (inside.inverse(), rules.min_space_nm)];
+    for (rule, (set, least)) in [Rule::Width, Rule::Space].into_iter().zip(sets) {
+        if on.radius(least) < 1.0 {
+            continue;
+        }
+        let places = shapes(&on.violating(&set, least).to_bools(), on.width);
+        let depth = squared(&set.inverse().to_bools(), on.width);
+        for (index, b) in boxes(&places.labels, places.sizes.len()).iter().enumerate() {
+            let own = places.labels.iter().zip(&depth).filter(|(l, _)| **l as usize == index + 1);
+            let deepest = own.map(|(_, &d)| d).max().expect("a pixel") as f64;
+            let width = ((2.0 * deepest.sqrt() - 1.0) * on.pixel_nm).max(0.0);
+            found.push(place(rule, width.min(least), least, b));
+        }
+    }
+    let all = shapes(&inside.to_bools(), on.width);
+    for (&size, b) in all.sizes.iter().zip(&boxes(&all.labels, all.sizes.len())) {
+        let area = size as f64 * on.pixel_nm * on.pixel_nm;
+        if area < rules.min_area_nm2 - 1e-6 {
+            found.push(place(Rule::Area, area, rules.min_area_nm2, b));
+        }
+    }
+    found
 }
 
 /// Pairs of pixels of different shapes nearer than the rule, by trying all: the second implementation.
@@ -131,7 +180,24 @@ fn enforcing_goes_on_until_nothing_breaks_a_rule() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Noise and blobs, in which every rule but distances is broken at many places, up to disks that no word holds.
+    #[test]
+    fn places_and_numbers_are_those_of_labels_and_depths_for_every_pixel(
+        boxes in proptest::collection::vec((0..90_usize, 0..90_usize, 1..30_usize, 1..30_usize), 1..14),
+        every in 3..60_usize,
+        widest in prop_oneof![Just(30.0), Just(60.0), Just(150.0)],
+    ) {
+        let end = |v: usize, n: usize| (v + n).min(SIDE);
+        let boxes = boxes.iter().map(|&(x, y, w, h)| [x, y, end(x, w), end(y, h)]);
+        let mut mask = drawn(&boxes.collect::<Vec<_>>());
+        mask.data.iter_mut().step_by(every).for_each(|v| *v = 1.0 - *v);
+        let rules = MaskRules { min_width_nm: widest, min_space_nm: widest, ..MaskRules::default() };
+        let found: Vec<_> =
+            rules.check(&mask).into_iter().filter(|v| v.rule != Rule::Distance).collect();
+        prop_assert_eq!(found, checked_by_pixels(&rules, &mask));
+    }
 
     /// Blobs of any kind: what enforcing leaves keeps every rule.
     #[test]
