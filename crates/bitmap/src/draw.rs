@@ -45,9 +45,10 @@ impl Drawing for CubeBackend {
 ///
 /// # Panics
 ///
-/// If the side is [none of bitmaps](has_side), an edge leaves the image, or there are 2³¹ edges or none but no image.
+/// If the side is [none of bitmaps](has_side), there is no image, or an edge leaves its image.
 pub fn draw(edges: &[&[[i32; 4]]], side: usize, device: &Device) -> Tensor<3> {
     assert!(has_side(side), "no bitmap has {side} × {side} px");
+    assert!(!edges.is_empty(), "no image to draw");
     let within = 0..=(side * PARTS) as i32;
     let leaving = edges.iter().copied().flatten().find(|e| !e.iter().all(|v| within.contains(v)));
     assert!(

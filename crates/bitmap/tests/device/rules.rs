@@ -6,6 +6,8 @@ use lithoburn_layout::{MaskRules, PixelRules};
 use super::*;
 
 const PIXEL_NM: f64 = 2.0;
+/// One word a row, several, and more rows than a cube has units.
+const SIDES: [usize; 3] = [32, 160, 288];
 
 fn in_pixels(rules: &MaskRules) -> Rules {
     let PixelRules {
@@ -104,7 +106,7 @@ fn agree(found: &Bitmaps, masks: &Masks, by_host: impl Fn(&[bool]) -> Vec<bool>,
 #[test]
 fn what_is_forbidden_is_what_the_host_forbids() {
     let Some(device) = device() else { return };
-    for side in [64, 160] {
+    for side in SIDES {
         let masks = masks(side);
         for rules in all_rules() {
             let found = masks.on(&device).forbidden(&in_pixels(&rules));
@@ -117,7 +119,7 @@ fn what_is_forbidden_is_what_the_host_forbids() {
 #[test]
 fn masks_are_changed_as_the_host_changes_them() {
     let Some(device) = device() else { return };
-    for side in [64, 160] {
+    for side in SIDES {
         let masks = masks(side);
         for rules in all_rules() {
             let found = masks.on(&device).enforced(&in_pixels(&rules));
