@@ -6,8 +6,8 @@ use lithoburn_layout::{MaskRules, PixelRules};
 use super::*;
 
 const PIXEL_NM: f64 = 2.0;
-/// One word a row, several, and more rows than a cube has units.
-const SIDES: [usize; 3] = [32, 160, 288];
+/// One word a row, and more rows than a cube has units.
+const SIDES: [usize; 2] = [32, 224];
 
 fn in_pixels(rules: &MaskRules) -> Rules {
     let PixelRules {
