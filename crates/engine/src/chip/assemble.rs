@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use lithoburn_layout::{Polygon, PolygonWriter, Raster, contour, rules, trace};
+use lithoburn_layout::{Polygon, PolygonWriter, Raster, contour, trace};
 use rayon::prelude::*;
 use tracing::info_span;
 
 use super::Chip;
-use super::cores::{Core, Row, around, is_dark};
+use super::cores::{Core, Row, around};
 use super::measure::{Measured, Measurer};
 use super::picture::{Picture, Scale};
 use crate::EngineError;
@@ -21,6 +21,7 @@ use crate::evaluate::{Evaluator, Metrics, Shown};
 use crate::files::rescaled;
 use crate::report::{MOST_LISTED, Seams, Unprinted, placed, timed};
 use crate::style::{MASK_LAYER, MaskStyle};
+use crate::threads::{Threads, threads};
 use crate::tiles::Flow;
 use crate::tiles::folder::Folder;
 use crate::tiles::journal::Key;
@@ -28,6 +29,8 @@ use crate::tiles::packed::Packed;
 
 /// How far rules see across a border, in nm: several times their widths.
 const RULES_REACH_NM: f64 = 256.0;
+/// Pixels around a core that its polygons depend on.
+const TRACED: usize = 2;
 
 /// Everything that was learned of the mask.
 #[derive(Default)]
@@ -59,15 +62,15 @@ pub(super) struct Assembler<'a> {
     built: Built,
     /// The worst tile so far: its error, its number, the mask around it.
     worst: Option<(f64, usize, Packed)>,
+    /// Its own: devices, and whoever feeds them, do not wait for it.
+    threads: Threads,
 }
 
 /// What becomes of a tile.
 struct Assembled {
     polygons: Vec<Polygon>,
-    /// None if tiles are not measured.
-    measured: Option<Measured>,
-    /// The mask around it.
-    window: Packed,
+    /// Its numbers and the mask around it; none if tiles are not measured.
+    measured: Option<(Measured, Packed)>,
     small: Raster,
     open: bool,
 }
@@ -89,7 +92,8 @@ impl<'a> Assembler<'a> {
         let built = Built { unprinted, ..Built::default() };
         let measurer = Measurer { flow, chip, evaluator };
         let (raw, kept) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { chip, flow, measurer, writer, raw, kept, built, worst: None })
+        let threads = threads("assemble", 1)?;
+        Ok(Self { chip, flow, measurer, writer, raw, kept, built, worst: None, threads })
     }
 
     /// Rows of tiles on each side that a window reaches.
@@ -176,18 +180,16 @@ impl<'a> Assembler<'a> {
         let raw = &self.raw;
         let kept = |(&column, core): (&usize, &Arc<Core>)| {
             let _span = info_span!("seam rules").entered();
-            let (side, pixel_nm) = (core.pixels.side, core.pixel_nm);
+            let pixel_nm = core.pixel_nm;
             let halo = grid.halo as f64 * grid.pixel_nm;
             let margin = (RULES_REACH_NM.min(halo) / pixel_nm).round() as usize;
-            let mut window = [around(raw, [row, column], margin)];
-            if is_dark(&window[0]) {
-                return (column, core.clone());
-            }
-            rules::enforce_all(&rules, &mut window);
-            let pixels = Packed::of(&window[0], [margin, margin], side);
+            let window = around(raw, [row, column], margin);
+            let met = if window.is_dark() { None } else { rules.met(&window, pixel_nm) };
+            let Some(mask) = met else { return (column, core.clone()) };
+            let pixels = Packed::of(&mask.unframed(margin));
             (column, Arc::new(Core { pixel_nm, pixels }))
         };
-        let cores = raw[&row].par_iter().map(kept).collect();
+        let cores = self.threads.install(|| raw[&row].par_iter().map(kept).collect());
         self.kept.insert(row, cores);
         Ok(true)
     }
@@ -195,8 +197,8 @@ impl<'a> Assembler<'a> {
     /// Writes a row's polygons and adds its numbers.
     fn finish(&mut self, row: usize) -> Result<(), EngineError> {
         let columns: Vec<usize> = self.kept[&row].keys().copied().collect();
-        let tiles = columns.par_iter().map(|&column| self.assembled([row, column]));
-        let tiles: Result<Vec<Assembled>, EngineError> = tiles.collect();
+        let tiles = || columns.par_iter().map(|&column| self.assembled([row, column])).collect();
+        let tiles: Result<Vec<Assembled>, EngineError> = self.threads.install(tiles);
         for (column, tile) in columns.into_iter().zip(tiles?) {
             self.writer.add(&tile.polygons)?;
             self.add([column, row], tile)?;
@@ -211,24 +213,30 @@ impl<'a> Assembler<'a> {
         let (side, grid) = (core.pixels.side, &self.chip.grid);
         let index = row * grid.columns + column;
         let mask_grid = rescaled(grid, core.pixel_nm)?;
-        let (margin, frame) = (mask_grid.halo, mask_grid.frame(index));
+        let pixel_nm = core.pixel_nm;
+        let margin = if self.chip.measure { mask_grid.halo } else { mask_grid.halo.min(TRACED) };
         let window = around(&self.kept, [row, column], margin);
         let inner = [margin, margin, margin + side, margin + side];
+        let frame = mask_grid.frame(index);
+        let corner = frame.origin_nm.map(|v| v + (mask_grid.halo - margin) as f64 * pixel_nm);
         let polygons = info_span!("polygons").in_scope(|| match self.chip.setup.style {
-            _ if is_dark(&window) => Vec::new(),
+            _ if window.is_dark() => Vec::new(),
             MaskStyle::Curvilinear { tolerance_nm } => {
-                contour::polygons_within(&window, inner, tolerance_nm, frame.origin_nm)
+                contour::bits_within(&window, pixel_nm, inner, tolerance_nm, corner)
             }
             MaskStyle::Pixels | MaskStyle::Manhattan { .. } => {
-                trace::polygons_within(&window, inner, frame.origin_nm)
+                trace::bits_within(&window, pixel_nm, inner, corner)
             }
         });
-        let packed = Packed::of(&window, [0, 0], window.width);
-        let measure = || self.measurer.measured(index, &window, &packed);
+        let measure = || -> Result<(Measured, Packed), EngineError> {
+            let packed = Packed::of(&window);
+            let measured = self.measurer.measured(index, &window.to_raster(pixel_nm), &packed)?;
+            Ok((measured, packed))
+        };
         let measured = self.chip.measure.then(measure).transpose()?;
-        let inside = window.crop([margin as isize; 2], side, side);
-        let (small, open) = (Scale::of(&mask_grid).part(&inside), !is_dark(&inside));
-        Ok(Assembled { polygons, measured, window: packed, small, open })
+        let inside = window.unframed(margin);
+        let (small, open) = (Scale::of(&mask_grid).part(&inside, pixel_nm), !inside.is_dark());
+        Ok(Assembled { polygons, measured, small, open })
     }
 
     /// Adds a tile's numbers.
@@ -243,12 +251,12 @@ impl<'a> Assembler<'a> {
         if let Some(picture) = &mut built.picture {
             picture.show(&tile.small, place);
         }
-        let Some(measured) = tile.measured else { return Ok(()) };
+        let Some((measured, window)) = tile.measured else { return Ok(()) };
         let Measured { before, after, violations, unprinted, seams } = measured;
         let error = after.l2_nm2 + after.pvb_nm2;
         let index = place[1] * grid.columns + place[0];
         if self.worst.as_ref().is_none_or(|(worst, ..)| error > *worst || error.is_nan()) {
-            self.worst = Some((error, index, tile.window));
+            self.worst = Some((error, index, window));
         }
         for (sum, tile) in [(&mut built.before, &before), (&mut built.after, &after)] {
             sum.add(tile);
@@ -269,8 +277,7 @@ impl<'a> Assembler<'a> {
         let Some((_, index, packed)) = &self.worst else { return Ok(None) };
         let (target, frame) = (self.flow.source.target(*index)?, self.chip.grid.frame(*index));
         let pixel_nm = frame.pixel_nm * frame.width as f64 / packed.side as f64;
-        let mut mask = Raster::new(packed.side, packed.side, pixel_nm);
-        packed.paste(&mut mask, [0, 0]);
+        let mask = packed.bits().to_raster(pixel_nm);
         let evaluation = self.measurer.evaluator.evaluate(&mask, &target, self.chip.grid.halo)?;
         let grid = &self.chip.grid;
         let [low, high] = [grid.halo, grid.field - grid.halo].map(|px| px as f64 * grid.pixel_nm);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lithoburn_layout::Raster;
+use lithoburn_layout::Bits;
 
 use crate::tiles::packed::Packed;
 
@@ -39,10 +39,10 @@ pub(super) fn around(
     rows: &BTreeMap<usize, Row>,
     [row, column]: [usize; 2],
     margin: usize,
-) -> Raster {
+) -> Bits {
     let core = &rows[&row][&column];
     let side = core.pixels.side;
-    let mut window = Raster::new(side + 2 * margin, side + 2 * margin, core.pixel_nm);
+    let mut window = Bits::dark(side + 2 * margin, side + 2 * margin);
     let reach = margin.div_ceil(side);
     for (&near, cores) in rows.range(row.saturating_sub(reach)..=row + reach) {
         for (&beside, core) in cores.range(column.saturating_sub(reach)..=column + reach) {
@@ -55,19 +55,15 @@ pub(super) fn around(
     window
 }
 
-pub(super) fn is_dark(mask: &Raster) -> bool {
-    mask.data.iter().all(|&v| v == 0.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_core_comes_back_from_its_bytes_and_damaged_ones_do_not() {
-        let mut mask = Raster::new(16, 16, 2.0);
-        mask.data[20..90].fill(1.0);
-        let core = Core { pixel_nm: 2.0, pixels: Packed::of(&mask, [0, 0], 16) };
+        let mut mask = Bits::dark(16, 16);
+        (1..6).for_each(|y| mask.set_run(y, 4, 13));
+        let core = Core { pixel_nm: 2.0, pixels: Packed::of(&mask) };
         let bytes = core.to_bytes();
         assert_eq!(Core::from_bytes(&bytes), Some(core));
         assert_eq!(Core::from_bytes(&bytes[..bytes.len() - 1]), None);
@@ -80,13 +76,12 @@ mod tests {
     #[test]
     fn a_window_shows_the_neighbours_that_there_are() {
         let lit = |side: usize| {
-            let mask = Raster { data: vec![1.0; side * side], ..Raster::new(side, side, 1.0) };
-            Arc::new(Core { pixel_nm: 1.0, pixels: Packed::of(&mask, [0, 0], side) })
+            let mask = Bits::of_bools(&vec![true; side * side], side);
+            Arc::new(Core { pixel_nm: 1.0, pixels: Packed::of(&mask) })
         };
         let row = |columns: &[usize]| columns.iter().map(|&c| (c, lit(4))).collect::<Row>();
         let rows = BTreeMap::from([(0, row(&[0, 2])), (1, row(&[1]))]);
         let window = around(&rows, [0, 0], 3);
-        assert_eq!((window.width, window.area_nm2()), (10, 16.0 + 9.0));
-        assert!(!is_dark(&window) && is_dark(&Raster::new(3, 3, 1.0)));
+        assert_eq!((window.width(), window.count()), (10, 16 + 9));
     }
 }

@@ -1,6 +1,6 @@
 //! A tile's numbers: simulated once for each pair of target and mask.
 
-use lithoburn_layout::{Bounds, Raster, TileGrid, Violation, fracture};
+use lithoburn_layout::{Bits, Bounds, Raster, TileGrid, Violation, fracture};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::info_span;
@@ -48,7 +48,7 @@ impl Measurer<'_> {
         let _span = info_span!("measure").entered();
         let target = info_span!("draw").in_scope(|| self.flow.source.target(index))?;
         let mut hash = Sha256::new();
-        hash.update(&Packed::of(&target, [0, 0], target.width).runs);
+        hash.update(&Packed::of(&Bits::of_raster(&target)).runs);
         hash.update(&packed.runs);
         let key: Key = hash.finalize().into();
         let known = self.flow.journal().read(Kind::Measured, &key)?;

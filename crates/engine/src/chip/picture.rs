@@ -1,6 +1,6 @@
 //! The whole mask as one picture, however large the layout.
 
-use lithoburn_layout::{Coverage, Frame, Layout, LayoutError, Library, Raster, TileGrid};
+use lithoburn_layout::{Bits, Coverage, Frame, Layout, LayoutError, Library, Raster, TileGrid};
 use rayon::prelude::*;
 
 /// Most pixels on a side.
@@ -28,9 +28,9 @@ impl Scale {
         Self { cores, side: if cores > 1 { 1 } else { core / factor } }
     }
 
-    /// A core's part of the picture.
-    pub(super) fn part(self, core: &Raster) -> Raster {
-        core.averaged(core.width / self.side)
+    /// A core's part of the picture, of pixels of `pixel_nm`.
+    pub(super) fn part(self, core: &Bits, pixel_nm: f64) -> Raster {
+        core.averaged(core.width() / self.side, pixel_nm)
     }
 }
 
@@ -128,9 +128,9 @@ mod tests {
             assert!(raster.width <= MOST && raster.height <= MOST, "{columns} x {rows}");
             let whole = raster.width as f64 * raster.pixel_nm;
             assert!(whole >= columns as f64 * 1024.0, "{columns} x {rows}: {whole} nm");
-            let mut core = Raster::new(256, 256, 4.0);
-            core.data[..256 * 128].fill(1.0);
-            let part = Scale::of(&grid(columns, rows)).part(&core);
+            let mut core = Bits::dark(256, 256);
+            (0..128).for_each(|y| core.set_run(y, 0, 256));
+            let part = Scale::of(&grid(columns, rows)).part(&core, 4.0);
             picture.show(&part, [columns - 1, rows - 1]);
             let area = picture.raster().area_nm2();
             assert!((area - 1024.0 * 512.0).abs() < 1.0, "{columns} x {rows}: {area}");

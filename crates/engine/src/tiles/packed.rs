@@ -1,6 +1,8 @@
 //! Binary squares as the lengths of their runs: a tile's core of 512 by 512 pixels takes a few kilobytes.
 
-use lithoburn_layout::Raster;
+use std::ops::Range;
+
+use lithoburn_layout::Bits;
 
 /// The pixels of a square, packed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,29 +14,31 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// The window of a raster that begins at `at` and has `side` pixels a side; at least half covered is 1.
-    pub(crate) fn of(raster: &Raster, at: [usize; 2], side: usize) -> Self {
-        let mut packer = Packer { runs: Vec::new(), value: false, length: 0 };
-        for row in raster.data.chunks_exact(raster.width).skip(at[1]).take(side) {
-            row[at[0]..at[0] + side].iter().for_each(|&v| packer.add(v >= 0.5));
+    /// A square image.
+    pub(crate) fn of(image: &Bits) -> Self {
+        let side = image.width();
+        let mut packer = Packer { runs: Vec::new(), end: 0, open: 0..0 };
+        for y in 0..image.height() {
+            image.runs(y, |start, end| packer.add(y * side + start..y * side + end));
         }
-        Self { side, runs: packer.end() }
+        Self { side, runs: packer.end(side * image.height()) }
     }
 
     /// A square of `side` pixels, a bit each, in rows of whole words, the least bit first.
     pub(crate) fn of_words(words: &[u32], side: usize) -> Self {
-        let mut packer = Packer { runs: Vec::new(), value: false, length: 0 };
-        for row in words.chunks_exact(side.div_ceil(32).max(1)) {
-            for (i, &word) in row.iter().enumerate() {
-                packer.add_word(word, (side - 32 * i).min(32));
-            }
-        }
-        Self { side, runs: packer.end() }
+        Self::of(&Bits::of_words(words, side, side))
     }
 
-    /// Draws the ones onto a raster, with the square's first pixel at `at`, which may be outside.
-    pub(crate) fn paste(&self, onto: &mut Raster, at: [isize; 2]) {
-        let (width, height) = (onto.width as isize, onto.height as isize);
+    /// The image.
+    pub(crate) fn bits(&self) -> Bits {
+        let mut bits = Bits::dark(self.side, self.side);
+        self.paste(&mut bits, [0, 0]);
+        bits
+    }
+
+    /// Draws the ones onto an image, with the square's first pixel at `at`, which may be outside.
+    pub(crate) fn paste(&self, onto: &mut Bits, at: [isize; 2]) {
+        let (width, height) = (onto.width() as isize, onto.height() as isize);
         let (mut start, mut inside) = (0, false);
         for length in lengths(&self.runs) {
             let end = start + length;
@@ -45,8 +49,7 @@ impl Packed {
                 let x0 = (at[0] + column as isize).clamp(0, width);
                 let x1 = (at[0] + (column + part) as isize).clamp(0, width);
                 if (0..height).contains(&y) && x0 < x1 {
-                    let row = y as usize * onto.width;
-                    onto.data[row + x0 as usize..row + x1 as usize].fill(1.0);
+                    onto.set_run(y as usize, x0 as usize, x1 as usize);
                 }
                 start += part;
             }
@@ -60,49 +63,48 @@ impl Packed {
     }
 }
 
+/// Runs of ones, joined where a row's last goes on as the next one's first.
 struct Packer {
     runs: Vec<u8>,
-    value: bool,
-    length: usize,
+    /// Pixels whose runs are written.
+    end: usize,
+    /// The last run of ones, which is not.
+    open: Range<usize>,
 }
 
 impl Packer {
-    fn add(&mut self, value: bool) {
-        if value != self.value {
+    fn add(&mut self, ones: Range<usize>) {
+        if ones.start == self.open.end && !self.open.is_empty() {
+            self.open.end = ones.end;
+        } else {
             self.close();
-            self.value = value;
-        }
-        self.length += 1;
-    }
-
-    /// The least `bits` bits of a word, run by run.
-    fn add_word(&mut self, word: u32, bits: usize) {
-        let mut left = bits;
-        while left > 0 {
-            // Towards the first bit that differs, which the next shift brings to the front.
-            let rest = (if self.value { !word } else { word }) >> (bits - left);
-            let same = (rest.trailing_zeros() as usize).min(left);
-            self.length += same;
-            left -= same;
-            if left > 0 {
-                self.close();
-                self.value = !self.value;
-            }
+            self.open = ones;
         }
     }
 
     fn close(&mut self) {
-        let mut left = self.length;
+        let ones = std::mem::replace(&mut self.open, 0..0);
+        if !ones.is_empty() {
+            self.write(ones.start - self.end);
+            self.write(ones.len());
+            self.end = ones.end;
+        }
+    }
+
+    fn write(&mut self, length: usize) {
+        let mut left = length;
         while left >= 0x80 {
             self.runs.push(left as u8 | 0x80);
             left >>= 7;
         }
         self.runs.push(left as u8);
-        self.length = 0;
     }
 
-    fn end(mut self) -> Vec<u8> {
+    fn end(mut self, pixels: usize) -> Vec<u8> {
         self.close();
+        if self.end < pixels {
+            self.write(pixels - self.end);
+        }
         self.runs
     }
 }
@@ -126,41 +128,47 @@ fn lengths(runs: &[u8]) -> impl Iterator<Item = usize> + '_ {
 mod tests {
     use super::*;
 
-    fn noise(width: usize, height: usize, every: usize) -> Raster {
-        let mut raster = Raster::new(width, height, 1.0);
-        for (i, value) in raster.data.iter_mut().enumerate() {
-            *value = f32::from(u8::from((i * i / 7 + i / 3) % every < every / 2));
+    fn noise(side: usize, every: usize) -> Vec<bool> {
+        (0..side * side).map(|i| (i * i / 7 + i / 3) % every < every / 2).collect()
+    }
+
+    /// Lengths as the format says it, counted pixel by pixel.
+    fn counted(pixels: &[bool]) -> Vec<usize> {
+        let mut lengths: Vec<usize> = pixels.chunk_by(|a, b| a == b).map(<[bool]>::len).collect();
+        if pixels[0] {
+            lengths.insert(0, 0);
         }
-        raster
+        lengths
     }
 
     #[test]
     fn what_is_packed_is_drawn_back() {
-        for every in [2, 5, 64, 4000] {
-            let raster = noise(100, 90, every);
-            let packed = Packed::of(&raster, [13, 7], 64);
+        for (side, every) in [(64, 2), (64, 5), (70, 64), (31, 2), (100, 4000)] {
+            let pixels = noise(side, every);
+            let bits = Bits::of_bools(&pixels, side);
+            let packed = Packed::of(&bits);
+            assert_eq!(
+                lengths(&packed.runs).collect::<Vec<_>>(),
+                counted(&pixels),
+                "{side} {every}"
+            );
+            assert_eq!(Packed::of_words(&bits.to_words(), side), packed);
             assert!(packed.is_whole());
-            let mut drawn = Raster::new(64, 64, 1.0);
-            packed.paste(&mut drawn, [0, 0]);
-            assert_eq!(drawn, raster.crop([13, 7], 64, 64), "{every}");
+            assert_eq!(packed.bits(), bits, "{side} {every}");
             // Partly outside on every side.
-            let mut small = Raster::new(30, 30, 1.0);
-            packed.paste(&mut small, [-20, -10]);
-            assert_eq!(small, raster.crop([33, 17], 30, 30), "{every}");
+            let mut small = Bits::dark(20, 15);
+            packed.paste(&mut small, [-7, -10]);
+            assert_eq!(small, bits.crop([7, 10], 20, 15), "{side} {every}");
+            let mut large = Bits::dark(130, 130);
+            packed.paste(&mut large, [13, 7]);
+            assert_eq!(large, bits.crop([-13, -7], 130, 130), "{side} {every}");
         }
-        for (side, every) in [(64, 5), (70, 64), (31, 2), (96, 9000)] {
-            let raster = noise(side, side, every);
-            let bit = |word: u32, &v: &f32| word << 1 | u32::from(v >= 0.5);
-            let words = |row: &[f32]| row.chunks(32).map(|w| w.iter().rev().fold(0, bit)).collect();
-            let words: Vec<Vec<u32>> = raster.data.chunks(side).map(words).collect();
-            assert_eq!(Packed::of_words(&words.concat(), side), Packed::of(&raster, [0, 0], side));
-        }
-        assert_eq!(Packed::of(&Raster::new(512, 512, 1.0), [0, 0], 512).runs.len(), 3);
+        assert_eq!(Packed::of(&Bits::dark(512, 512)).runs.len(), 3);
     }
 
     #[test]
     fn runs_that_do_not_fill_the_square_are_seen() {
-        let whole = Packed::of(&noise(16, 16, 5), [0, 0], 16);
+        let whole = Packed::of(&Bits::of_bools(&noise(16, 5), 16));
         let last = whole.runs.len() - 1;
         let cut = Packed { runs: whole.runs[..last].to_vec(), ..whole.clone() };
         assert!(whole.is_whole() && !cut.is_whole());
