@@ -21,7 +21,7 @@ pub(crate) mod packed;
 pub(crate) mod scan;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use lithoburn_pool::{Member, Terms, share};
@@ -37,6 +37,8 @@ use scan::{Scan, Source, Tile};
 
 /// The file that a run goes on from.
 pub const JOURNAL: &str = "tiles.journal";
+/// Answers that wait to be written at most.
+const WAITING: usize = 256;
 /// How often a waiting run looks whether to go on.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -57,7 +59,7 @@ pub(crate) struct Flow<'a> {
     pub occupied: Occupied,
     /// Answers in the journal are of this kind.
     kind: Kind,
-    journal: Mutex<Journal>,
+    journal: Journal,
     ledger: Ledger,
     /// Answers that a run before left.
     pub resumed: usize,
@@ -109,7 +111,7 @@ impl<'a> Flow<'a> {
             occupied,
             kind,
             resumed: journal.count(kind),
-            journal: Mutex::new(journal),
+            journal,
             ledger: Ledger::default(),
             ended: AtomicBool::new(false),
             assembled: AtomicUsize::new(0),
@@ -118,9 +120,8 @@ impl<'a> Flow<'a> {
     }
 
     /// The answers so far.
-    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
-        // A panic elsewhere cannot have left half a record in the index.
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The answers to some tiles' targets, as soon as they are there; none if the run ends before.
@@ -221,18 +222,41 @@ impl<'a> Flow<'a> {
         let batches: usize = crew.iter().map(|member| member.batch).sum();
         let terms = Terms { ahead: (2 * batches).max(4), ..Terms::default() };
         let ended = || stop() || self.is_ended();
-        let report = share(crew, Scan::new(self)?, &terms, &ended, &mut |_, answer: R| {
-            info_span!("journal")
-                .in_scope(|| self.journal().append(self.kind, answer.key(), &answer.to_bytes()))?;
-            self.ledger.solved(answer.key());
-            say(watch);
-            Ok::<(), EngineError>(())
-        })?;
+        let scan = Scan::new(self)?;
+        let (shared, written) = std::thread::scope(|scope| {
+            let (records, mail) = sync_channel(WAITING);
+            let writing = scope.spawn(move || self.write(mail));
+            let shared = share(crew, scan, &terms, &ended, &mut |_, answer: R| {
+                let sent = records.send((*answer.key(), answer.to_bytes()));
+                say(watch);
+                // The writer's own error tells why it takes no more.
+                sent.map_err(|_| EngineError::Setting("the journal takes no more answers".into()))
+            });
+            drop(records);
+            // A panic of the writer is a bug of ours, and goes on as one.
+            (shared, writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        written?;
+        let report = shared?;
+        say(watch);
         self.ledger.close();
         if report.stopped {
             self.end();
         }
         Ok(report)
+    }
+
+    /// Writes answers into the journal as they come, on a thread of its own: neither devices nor who shares out their tiles waits for
+    /// a disk, unless it falls far behind.
+    fn write(&self, answers: Receiver<(Key, Vec<u8>)>) -> Result<(), EngineError> {
+        for (key, bytes) in answers {
+            let written = info_span!("journal")
+                .in_scope(|| self.journal.append(self.kind, &key, &bytes))
+                .inspect_err(|_| self.end());
+            written?;
+            self.ledger.solved(&key);
+        }
+        Ok(())
     }
 
     /// The run's work is written: its journal goes.
@@ -241,7 +265,7 @@ impl<'a> Flow<'a> {
     ///
     /// [`EngineError::Layout`] if it cannot be deleted.
     pub(crate) fn finish(self) -> Result<(), EngineError> {
-        Ok(self.journal.into_inner().unwrap_or_else(PoisonError::into_inner).remove()?)
+        Ok(self.journal.remove()?)
     }
 
     /// The error of a run that was ended.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lithoburn_layout::LayoutError;
 use sha2::{Digest, Sha256};
@@ -51,13 +52,27 @@ const FRAME: u64 = HEAD as u64 + CHECK as u64;
 const HEAD: usize = 1 + 32 + 4;
 const CHECK: usize = 8;
 
-/// The open file, and where its records are.
+/// The open file, and where its records are. Who writes keeps nobody waiting who reads or asks.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
+    reader: Mutex<File>,
+    writer: Mutex<Writer>,
+    places: Mutex<Places>,
+}
+
+/// Where records' payloads begin, and how long they are.
+type Places = HashMap<(Kind, Key), (u64, u32)>;
+
+#[derive(Debug)]
+struct Writer {
     file: File,
     end: u64,
-    places: HashMap<(Kind, Key), (u64, u32)>,
+}
+
+/// What each lock guards is whole before anything can panic.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Journal {
@@ -70,60 +85,32 @@ impl Journal {
         let failed = |e| LayoutError::Write(path.to_path_buf(), e);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path);
-        let mut journal = Self {
-            path: path.to_path_buf(),
-            file: file.map_err(failed)?,
-            end: 0,
-            places: HashMap::new(),
-        };
-        let length = journal.file.metadata().map_err(failed)?.len();
-        if length < HEADER {
-            journal.begin(fingerprint).map_err(failed)?;
+        let mut file = file.map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let (end, places) = if length < HEADER {
+            begin(&mut file, fingerprint).map_err(failed)?;
+            (HEADER, Places::new())
         } else {
-            journal.scan(fingerprint, length)?;
-        }
-        journal.file.set_len(journal.end).map_err(failed)?;
-        Ok(journal)
-    }
-
-    fn begin(&mut self, fingerprint: &Key) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(MAGIC)?;
-        self.file.write_all(fingerprint)?;
-        self.end = HEADER;
-        Ok(())
-    }
-
-    /// Finds the records, up to the first that is not whole.
-    fn scan(&mut self, fingerprint: &Key, length: u64) -> Result<(), EngineError> {
-        let failed = |e| LayoutError::Read(self.path.clone(), e);
-        let mut reader = BufReader::new(&self.file);
-        let mut header = [0; HEADER as usize];
-        reader.read_exact(&mut header).map_err(failed)?;
-        if header[..8] != *MAGIC || header[8..] != *fingerprint {
-            return Err(EngineError::Setting(format!(
-                "{} holds tiles of a run with other settings: repeat that run's options to go on with it, choose \
-                 another --out, or delete the file to start anew",
-                self.path.display()
-            )));
-        }
-        let (mut end, mut places) = (HEADER, HashMap::new());
-        while let Some((kind, key, size)) = whole_record(&mut reader, length - end) {
-            places.insert((kind, key), (end + HEAD as u64, size));
-            end += FRAME + u64::from(size);
-        }
-        (self.end, self.places) = (end, places);
-        Ok(())
+            scan(path, &file, fingerprint, length)?
+        };
+        file.set_len(end).map_err(failed)?;
+        let reader = File::open(path).map_err(|e| LayoutError::Read(path.to_path_buf(), e))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            reader: Mutex::new(reader),
+            writer: Mutex::new(Writer { file, end }),
+            places: Mutex::new(places),
+        })
     }
 
     /// Whether there is such a record.
     pub(crate) fn has(&self, kind: Kind, key: &Key) -> bool {
-        self.places.contains_key(&(kind, *key))
+        locked(&self.places).contains_key(&(kind, *key))
     }
 
     /// Records of a kind.
     pub(crate) fn count(&self, kind: Kind) -> usize {
-        self.places.keys().filter(|(k, _)| *k == kind).count()
+        locked(&self.places).keys().filter(|(k, _)| *k == kind).count()
     }
 
     /// Adds a record; one that is there already stays.
@@ -131,27 +118,25 @@ impl Journal {
     /// # Errors
     ///
     /// [`LayoutError::Write`], as when the disk is full.
-    pub(crate) fn append(
-        &mut self,
-        kind: Kind,
-        key: &Key,
-        payload: &[u8],
-    ) -> Result<(), LayoutError> {
-        if self.has(kind, key) {
-            return Ok(());
-        }
+    pub(crate) fn append(&self, kind: Kind, key: &Key, payload: &[u8]) -> Result<(), LayoutError> {
         let size = u32::try_from(payload.len()).map_err(|_| {
             let large = std::io::Error::other("a tile's record is larger than 4 GiB");
             LayoutError::Write(self.path.clone(), large)
         })?;
         let record = record(kind, key, payload, size);
-        let write = |file: &mut File| {
-            file.seek(SeekFrom::Start(self.end))?;
-            file.write_all(&record)
+        let mut writer = locked(&self.writer);
+        // While nobody else writes: one of two who found the same is the first.
+        if self.has(kind, key) {
+            return Ok(());
+        }
+        let end = writer.end;
+        let mut write = || {
+            writer.file.seek(SeekFrom::Start(end))?;
+            writer.file.write_all(&record)
         };
-        write(&mut self.file).map_err(|e| LayoutError::Write(self.path.clone(), e))?;
-        self.places.insert((kind, *key), (self.end + HEAD as u64, size));
-        self.end += record.len() as u64;
+        write().map_err(|e| LayoutError::Write(self.path.clone(), e))?;
+        writer.end += record.len() as u64;
+        locked(&self.places).insert((kind, *key), (end + HEAD as u64, size));
         Ok(())
     }
 
@@ -160,12 +145,15 @@ impl Journal {
     /// # Errors
     ///
     /// [`LayoutError::Read`], also if it is not what was written.
-    pub(crate) fn read(&mut self, kind: Kind, key: &Key) -> Result<Option<Vec<u8>>, LayoutError> {
-        let Some(&(place, size)) = self.places.get(&(kind, *key)) else { return Ok(None) };
+    pub(crate) fn read(&self, kind: Kind, key: &Key) -> Result<Option<Vec<u8>>, LayoutError> {
+        let place = locked(&self.places).get(&(kind, *key)).copied();
+        let Some((place, size)) = place else { return Ok(None) };
         let failed = |e| LayoutError::Read(self.path.clone(), e);
         let mut found = vec![0; size as usize + CHECK];
-        self.file.seek(SeekFrom::Start(place)).map_err(failed)?;
-        self.file.read_exact(&mut found).map_err(failed)?;
+        let mut reader = locked(&self.reader);
+        reader.seek(SeekFrom::Start(place)).map_err(failed)?;
+        reader.read_exact(&mut found).map_err(failed)?;
+        drop(reader);
         let payload = &found[..size as usize];
         if record(kind, key, payload, size)[HEAD..] != found {
             return Err(failed(std::io::Error::other(
@@ -176,6 +164,12 @@ impl Journal {
         Ok(Some(found))
     }
 
+    /// From now on nothing can be written, as when the disk is full.
+    #[cfg(test)]
+    pub(crate) fn spoil(&self) {
+        locked(&self.writer).file = File::open(&self.path).expect("it is there");
+    }
+
     /// Deletes the file: its run is done.
     ///
     /// # Errors
@@ -184,6 +178,38 @@ impl Journal {
     pub(crate) fn remove(self) -> Result<(), LayoutError> {
         std::fs::remove_file(&self.path).map_err(|e| LayoutError::Write(self.path.clone(), e))
     }
+}
+
+fn begin(file: &mut File, fingerprint: &Key) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(MAGIC)?;
+    file.write_all(fingerprint)
+}
+
+/// Finds the records of a file of that length, up to the first that is not whole, and where they end.
+fn scan(
+    path: &Path,
+    file: &File,
+    fingerprint: &Key,
+    length: u64,
+) -> Result<(u64, Places), EngineError> {
+    let failed = |e| LayoutError::Read(path.to_path_buf(), e);
+    let mut reader = BufReader::new(file);
+    let mut header = [0; HEADER as usize];
+    reader.read_exact(&mut header).map_err(failed)?;
+    if header[..8] != *MAGIC || header[8..] != *fingerprint {
+        return Err(EngineError::Setting(format!(
+            "{} holds tiles of a run with other settings: repeat that run's options to go on with it, choose \
+             another --out, or delete the file to start anew",
+            path.display()
+        )));
+    }
+    let (mut end, mut places) = (HEADER, Places::new());
+    while let Some((kind, key, size)) = whole_record(&mut reader, length - end) {
+        places.insert((kind, key), (end + HEAD as u64, size));
+        end += FRAME + u64::from(size);
+    }
+    Ok((end, places))
 }
 
 /// A record's bytes, with its check.
@@ -224,7 +250,7 @@ mod tests {
     }
 
     fn filled(path: &Path) -> Journal {
-        let mut journal = Journal::open(path, &key(0)).expect("a new file");
+        let journal = Journal::open(path, &key(0)).expect("a new file");
         for i in 1..=5 {
             journal.append(Kind::Mask, &key(i), &vec![i; 10 * usize::from(i)]).expect("written");
         }
@@ -237,7 +263,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tiles");
         drop(filled(&path));
-        let mut journal = Journal::open(&path, &key(0)).expect("it is ours");
+        let journal = Journal::open(&path, &key(0)).expect("it is ours");
         assert_eq!((journal.count(Kind::Mask), journal.count(Kind::Measured)), (5, 1));
         assert_eq!(journal.read(Kind::Mask, &key(3)).expect("read"), Some(vec![3; 30]));
         assert_eq!(journal.read(Kind::Measured, &key(1)).expect("read"), Some(b"numbers".to_vec()));
@@ -262,7 +288,7 @@ mod tests {
         for at in HEADER as usize..bytes.len() {
             let whole = ends.iter().filter(|&&end| end <= at).count();
             std::fs::write(&path, &bytes[..at]).expect("cut");
-            let mut cut = Journal::open(&path, &key(0)).expect("it is ours");
+            let cut = Journal::open(&path, &key(0)).expect("it is ours");
             assert_eq!(cut.count(Kind::Mask), whole, "cut at {at}");
             cut.append(Kind::Mask, &key(9), b"again").expect("written");
             drop(cut);
@@ -281,7 +307,7 @@ mod tests {
     fn what_changes_under_a_running_run_is_not_taken_for_its_own() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tiles");
-        let mut journal = filled(&path);
+        let journal = filled(&path);
         let mut bytes = std::fs::read(&path).expect("read");
         let third = HEADER as usize + 2 * FRAME as usize + 30 + HEAD;
         bytes[third + 7] ^= 1;

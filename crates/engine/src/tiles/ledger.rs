@@ -39,8 +39,9 @@ impl Ledger {
         self.lock().ready
     }
 
-    /// Notes a tile's target, whose answer is in the journal or not; true if it has to be computed.
-    pub(super) fn place(&self, tile: usize, key: Key, known: bool) -> bool {
+    /// Notes a tile's target, whose answer is `known` to the journal or not; true if it has to be computed. No answer can be stored
+    /// between the two questions.
+    pub(super) fn place(&self, tile: usize, key: Key, known: impl FnOnce() -> bool) -> bool {
         let mut entries = self.lock();
         entries.keys.insert(tile, key);
         let fresh = match entries.open.get_mut(&key) {
@@ -48,7 +49,7 @@ impl Ledger {
                 *tiles += 1;
                 false
             }
-            None if known => {
+            None if known() => {
                 entries.ready += 1;
                 false
             }
@@ -104,9 +105,9 @@ mod tests {
     #[test]
     fn a_target_is_computed_once_and_all_its_tiles_are_ready_with_it() {
         let ledger = Ledger::default();
-        assert!(ledger.place(0, [1; 32], false));
-        assert!(!ledger.place(1, [1; 32], false));
-        assert!(!ledger.place(2, [2; 32], true));
+        assert!(ledger.place(0, [1; 32], || false));
+        assert!(!ledger.place(1, [1; 32], || false));
+        assert!(!ledger.place(2, [2; 32], || true));
         assert_eq!(ledger.ready(), 1);
         ledger.solved(&[1; 32]);
         assert_eq!(ledger.ready(), 3);
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn an_end_wakes_who_waits() {
         let ledger = Ledger::default();
-        ledger.place(0, [0; 32], false);
+        ledger.place(0, [0; 32], || false);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| ledger.take(&[0], &NOT_ENDED));
             ledger.close();

@@ -101,7 +101,7 @@ impl<'a> Scan<'a> {
         let seen: Result<Vec<Tile>, EngineError> = self.threads.install(seen);
         flow.drew(start.elapsed());
         for (&index, tile) in next.iter().zip(seen?) {
-            let known = flow.journal().has(flow.kind, &tile.key);
+            let known = || flow.journal().has(flow.kind, &tile.key);
             if flow.ledger.place(index, tile.key, known) {
                 self.made.push_back(tile);
             }

@@ -204,6 +204,22 @@ fn a_device_that_cannot_compute_ends_the_run_with_its_reason() {
     assert!(ended_with(&error, "off the bus"), "{error:?}");
 }
 
+/// Answers are written on a thread of their own, whose error is the run's.
+#[test]
+fn a_journal_that_cannot_be_written_ends_the_run_with_its_reason() {
+    let error = ends(|| {
+        let place = tempfile::tempdir().expect("a folder");
+        let folder = Folder::claim(place.path()).expect("it is ours");
+        let (library, computed) = (rows(), Arc::default());
+        let flow = flow(&library, &folder);
+        flow.journal().spoil();
+        let crew = vec![member(&computed, Duration::from_millis(1))];
+        let ran = flow.run(crew, || all(&flow), PHASES, &|| false, &mut |_| true);
+        ran.map(|ran| ran.built.is_some()).expect_err("nothing is kept").to_string()
+    });
+    assert!(ended_with(&error, JOURNAL), "{error:?}");
+}
+
 fn ended_with(error: &std::thread::Result<String>, words: &str) -> bool {
     error.as_ref().is_ok_and(|error| error.contains(words))
 }
