@@ -102,6 +102,13 @@ impl Descent {
     }
 }
 
+/// Adds a stage to the history of those before it; evaluations go on being counted.
+pub(crate) fn go_on_with(history: &mut Vec<Record>, stage: &[Record]) {
+    let before = history.last().map_or(0, |record| record.evaluations);
+    let counted = |r: &Record| Record { evaluations: before + r.evaluations, ..*r };
+    history.extend(stage.iter().map(counted));
+}
+
 #[derive(Serialize)]
 struct Summary<'a> {
     task: &'static str,
@@ -228,4 +235,20 @@ fn files(found: &Improvement, summary: &Summary) -> Result<Vec<(&'static str, Ve
         ("after.png", picture(after, "after", found.after)?),
         ("design.vti", vtk::image(&Fields::of(after), found.window).into_bytes()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_of_stages_add_up() {
+        let record =
+            |evaluations| Record { evaluations, value: 1.0, violation: 0.0, optimality: 1.0 };
+        let mut history = Vec::new();
+        for stage in [[record(1), record(5)], [record(1), record(3)]] {
+            go_on_with(&mut history, &stage);
+        }
+        assert!(history.iter().map(|r| r.evaluations).eq([1, 5, 6, 8]));
+    }
 }

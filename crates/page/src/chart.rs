@@ -12,6 +12,9 @@ const SPACE: [f32; 4] = [92.0, 92.0, 30.0, 78.0];
 const COLOURS: [Rgb; 5] =
     [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [60, 60, 60]];
 
+/// Points beyond which a line stands without dots: they would hide it.
+const MOST_DOTS: usize = 100;
+
 /// Points that belong together.
 #[derive(Clone, Debug)]
 pub struct Series {
@@ -135,10 +138,13 @@ impl Chart {
                 page.line(&line, 2.2, colour);
             }
         }
+        let dotted = !series.joined || series.points.len() <= MOST_DOTS;
         let label = Style { size: 13.0, colour: MUTED, bold: false };
         for (index, point) in series.points.iter().enumerate().filter(|(_, p)| finite(p)) {
             let [x, y] = place(point);
-            page.dot([x, y], 4.0, colour);
+            if dotted {
+                page.dot([x, y], 4.0, colour);
+            }
             if let Some(text) = series.labels.get(index) {
                 // On the side where there is room.
                 let fits = x + 8.0 + page.width(text, &label) < origin[0] + SIZE[0];
@@ -171,6 +177,22 @@ mod tests {
                 && apart(&taken[1], &taken[2])
                 && apart(&taken[0], &taken[2])
         );
+    }
+
+    #[test]
+    fn a_line_of_many_points_is_not_hidden_under_their_dots() -> Result<(), image::ImageError> {
+        let ink = |joined: bool| -> Result<usize, image::ImageError> {
+            let wave = |i: i32| [f64::from(i), (f64::from(i) * 0.003).sin()];
+            let (name, points) = (String::new(), (0..2000).map(wave).collect());
+            let series = vec![Series { name, points, labels: vec![], joined }];
+            let [title, x, y] = ["t", "x", "y"].map(String::from);
+            let png = draw(&[Chart { title, x, y, series }]).expect("a picture");
+            let picture = image::load_from_memory(&png)?.to_rgb8();
+            Ok(picture.pixels().filter(|pixel| pixel.0 == COLOURS[0]).count())
+        };
+        let (dots, line) = (ink(false)?, ink(true)?);
+        assert!(line > 100 && 2 * line < dots, "{line} {dots}");
+        Ok(())
     }
 
     #[test]

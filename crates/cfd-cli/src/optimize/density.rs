@@ -5,7 +5,7 @@ use lithoburn_cfd::optimize::mma::{self, Evaluation, Valued};
 use lithoburn_cfd::optimize::{Bounds, Optimum};
 use lithoburn_cfd::{Case, Density, Error, Flow, Grid, Objective, Profile, Side, Sides};
 
-use super::{Descent, Improvement};
+use super::{Descent, Improvement, go_on_with};
 use crate::pictures::Window;
 
 mod ribs;
@@ -85,7 +85,7 @@ pub(crate) fn double_pipe(length: f64, descent: &Descent) -> Result<Improvement>
         let solve = |x: &[f64]| evaluate(length, x, penalty, before);
         let stage = mma::minimize(&design, &bounds, &settings, solve, |r, _| descent.watch(r))?;
         design.clone_from(&stage.design);
-        history.extend(stage.history.iter().copied());
+        go_on_with(&mut history, &stage.history);
         optimum = Some(stage);
     }
     let Some(mut optimum) = optimum else { bail!("no stage was run") };

@@ -10,7 +10,7 @@ use lithoburn_cfd::optimize::{Bounds, End, Optimum};
 use lithoburn_cfd::{Case, Density, Error, Flow, Grid, Objective, cases};
 
 use super::sharp;
-use crate::optimize::{Descent, Improvement};
+use crate::optimize::{Descent, Improvement, go_on_with};
 use crate::pictures::Window;
 
 /// Diffusivity of solid ribs over that of the fluid.
@@ -140,7 +140,7 @@ impl Task {
             let watch = |r: &_, _: &[f64]| descent.watch(r);
             let stage = mma::minimize(&optimum.design, &bounds, &settings, solve, watch)?;
             let mut history = std::mem::take(&mut optimum.history);
-            history.extend(&stage.history);
+            go_on_with(&mut history, &stage.history);
             optimum = Optimum { history, ..stage };
         }
         Ok(optimum)
