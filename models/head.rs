@@ -51,7 +51,14 @@ pub trait MaskNetwork: Send {
     /// `precision` is the network's; the mask is f32.
     fn forward(&self, target: Tensor<3>, precision: DType) -> Tensor<3> {
         let input = target.clone().unsqueeze_dim::<4>(1).cast(precision);
-        self.head().mask(target, self.logits(input))
+        let change = self.logits(input);
+        self.mask(target, change)
+    }
+
+    /// The mask of a target and a network's logits.
+    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+        let head = self.head();
+        sigmoid(head.enlarged(head.logits(target, change)))
     }
 
     /// As [`MaskNetwork::forward`], with the logits averaged over the eight symmetries of the square.
@@ -64,7 +71,7 @@ pub trait MaskNetwork: Send {
         let answers = self.all_logits(inputs).into_iter().enumerate();
         let sum = answers.map(|(code, y)| turned_back(y, code)).reduce(|sum, y| sum + y);
         let sum = sum.unwrap_or_else(|| unreachable!("there are eight"));
-        self.head().mask(target, sum / SYMMETRIES as f64)
+        self.mask(target, sum / SYMMETRIES as f64)
     }
 }
 
@@ -74,10 +81,11 @@ impl Head {
         self.pixel_nm / self.upsample as f64
     }
 
-    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+    /// The mask's logits at the network's pixels, in f32.
+    pub(crate) fn logits(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
         let own = (target * 2.0 - 1.0) * self.target_logit;
         let logits = own + change.cast(DType::F32).squeeze_dim::<3>(1);
-        sigmoid(self.enlarged(logits * self.logit_scale))
+        logits * self.logit_scale
     }
 
     /// Bilinear interpolation between pixel middles.

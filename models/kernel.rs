@@ -127,6 +127,22 @@ impl Kernel {
         Ok(Self { weights: Weights::Host(Arc::new((weight, bias))), ..*self })
     }
 
+    /// Its values in host memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::on_host`].
+    pub(crate) fn values(&self) -> Result<Values, String> {
+        let (weight, bias) = self.on_host(DType::F32)?.tensors(&Device::flex());
+        let weight = weight.try_into_vec_as::<f32>().map_err(|e| e.to_string())?;
+        let bias = match bias {
+            Some(bias) => bias.try_into_vec_as::<f32>().map_err(|e| e.to_string())?,
+            None => vec![0.0; self.to],
+        };
+        let Self { to, from, side, .. } = *self;
+        Ok(Values { to, from, side, weight, bias })
+    }
+
     /// The part with these channels of output and of input, with its bias if `bias` says so, on a device. It is cut where the
     /// weights are, so that no device gets more than its part.
     pub fn part(
@@ -169,6 +185,29 @@ impl Kernel {
         match &self.weights {
             Weights::Placed(both) => Self::on_device(both.0.clone(), None),
             _ => self.clone(),
+        }
+    }
+}
+
+/// A kernel's values in host memory, in f32.
+#[derive(Clone, Debug)]
+pub(crate) struct Values {
+    pub(crate) to: usize,
+    pub(crate) from: usize,
+    side: usize,
+    /// `[to, from, side, side]`.
+    pub(crate) weight: Vec<f32>,
+    /// `[to]`, of zeros if the kernel has no bias.
+    pub(crate) bias: Vec<f32>,
+}
+
+impl Values {
+    /// A weight, or zero outside the kernel.
+    pub(crate) fn at(&self, to: usize, from: usize, row: usize, column: usize) -> f32 {
+        let side = self.side;
+        match to < self.to && from < self.from && row < side && column < side {
+            true => self.weight[((to * self.from + from) * side + row) * side + column],
+            false => 0.0,
         }
     }
 }

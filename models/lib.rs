@@ -13,6 +13,9 @@
 //! | [`surrogate`] | Surrogate-ILT's forward model, learned from masks and images | after Nitho and DOINN |
 //! | [`parallel`] | a network over several devices, or on one that is too small for it | – |
 //! | [`convolution`] | the convolution they are made of | – |
+//! | [`steps`] | a program as fused steps | – |
+//! | [`hopper`] | the steps as one operation of an NVIDIA Hopper card | – |
+//! | [`host`] | the steps on the CPU | – |
 //! | [`config`] | what `config.json` must hold | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
 //!
@@ -23,11 +26,14 @@ pub mod convolution;
 pub mod encoder_decoder;
 pub mod gan_opc;
 pub mod head;
+pub mod hopper;
+pub mod host;
 pub mod kernel;
 pub mod neural_ilt;
 pub mod parallel;
 pub mod program;
 mod resample;
+pub mod steps;
 pub mod surrogate;
 pub mod truth;
 pub mod unet;
@@ -37,6 +43,8 @@ pub use config::Configuration;
 pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 pub use gan_opc::{Discriminator, GanOpc, GanOpcConfig};
 pub use head::{Head, MaskNetwork};
+pub use hopper::Hopper;
+pub use host::Host;
 pub use kernel::Kernel;
 pub use neural_ilt::{NeuralIlt, NeuralIltConfig};
 pub use parallel::{Parallel, ParallelError, Place};

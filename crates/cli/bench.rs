@@ -2,6 +2,7 @@
 
 mod front;
 mod models;
+mod networks;
 mod surrogate;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub enum BenchJob {
     Models(Iccad13Args),
     /// Descent with the true model at every step, and through its surrogate: quality, calls of the true model, time.
     Surrogate(surrogate::SurrogateArgs),
+    /// Networks alone: tiles a second by each way that the device has, and how far their logits are from the CPU's.
+    Networks(networks::NetworksArgs),
 }
 
 /// Clips and settings.
@@ -115,6 +118,7 @@ pub fn bench(job: &BenchJob) -> Result<Verdict> {
         BenchJob::Front(args) => front::front(args),
         BenchJob::Models(args) => models::models(args),
         BenchJob::Surrogate(args) => surrogate::surrogate(args),
+        BenchJob::Networks(args) => networks::networks(args),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_bitmap::{self as bitmap, Bitmaps, Rules};
@@ -13,8 +13,10 @@ use lithoburn_litho::ilt::{
 };
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{BinaryImages, KernelSet, LithoError, PackedImages, Simulator};
+use lithoburn_models::hopper::is_hopper;
+use lithoburn_models::host::is_host;
 use lithoburn_models::weights::Stored;
-use lithoburn_models::{GanOpc, LearnedModel, MaskNetwork, NeuralIlt, Parallel};
+use lithoburn_models::{GanOpc, Hopper, Host, LearnedModel, MaskNetwork, NeuralIlt, Parallel};
 use rayon::prelude::*;
 use tracing::info_span;
 
@@ -383,12 +385,42 @@ fn placed(
     team: Option<&Team>,
 ) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
     let Some(team) = team else {
-        let (network, hash) = load_network(method, weights, device)?;
-        return Ok((network, hash));
+        return quickest(method, weights, device);
     };
     let (network, hash) = load_network(method, weights, &Device::flex())?;
     let side = (kernels.period_nm / network.head().pixel_nm).round() as usize;
     Ok((team.lay(&network.program(), [1, 1, side, side])?, hash))
+}
+
+/// A method's network by the quickest way that a device has, and the SHA-256 of its weights.
+fn quickest(
+    method: Method,
+    weights: Option<&Path>,
+    device: &Device,
+) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
+    if is_hopper(device) || is_host(device) {
+        // From host memory, where weights are laid out.
+        let (network, hash) = load_network(method, weights, &Device::flex())?;
+        let program = network.program();
+        let fused: Result<Box<dyn MaskNetwork>, String> = match is_host(device) {
+            true => Host::new(&program).map(|host| Box::new(host) as Box<dyn MaskNetwork>),
+            false => Hopper::new(&program, device)
+                .map(|hopper| Box::new(hopper) as Box<dyn MaskNetwork>)
+                .map_err(|e| e.to_string()),
+        };
+        match fused {
+            Ok(fused) => return Ok((fused, hash)),
+            Err(why) => say_once(&format!("{} runs layer by layer: {why}", method.name())),
+        }
+    }
+    let (network, hash) = load_network(method, weights, device)?;
+    Ok((network, hash))
+}
+
+/// Writes a line on standard error, once a process however many workers find the same.
+fn say_once(text: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| eprintln!("note: {text}"));
 }
 
 /// A method's network and the SHA-256 of its weights: those of a directory, or the built-in ones.

@@ -38,6 +38,7 @@ pub use config::{IltConfig, Level};
 use descent::Descent;
 use hard::{Best, is_candidate};
 pub use hard::{BitConstraint, MaskConstraint};
+pub use host::sigmoid;
 use lost::Lost;
 pub use models::Usage;
 use models::{Models, Surrogate, Tally};

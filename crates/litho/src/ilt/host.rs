@@ -21,6 +21,7 @@ use crate::images::values;
 use crate::loss::Goal;
 use crate::{Sampling, Simulator, pixel_average};
 use fields::{Exposed, Fields};
+pub use rows::sigmoid;
 use rows::{Changed, GoalRow, adam, error, gradient, soft_mask, sums_along_rows};
 use waves::{Waves, fold, folded, quarters, quarters_mut, unfold};
 

@@ -8,7 +8,7 @@ use crate::ilt::steps::{CornerWeight, PrintWeights, Step};
 const ROWS: usize = 32;
 
 /// 1 / (1 + exp(−x)), in operations that a compiler makes vectors of.
-pub(super) fn sigmoid(x: f32) -> f32 {
+pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 

@@ -1,0 +1,257 @@
+//! A network's forward pass on NVIDIA Hopper as one operation of the backend.
+//!
+//! Layer by layer, a network is some eighty operations of Burn, whose convolutions reach a thirtieth of such a card. Here its [`Program`]
+//! is fused into a few [`steps`](crate::steps), each one launch of a kernel that is written for the card (`kernels.cu`): implicit products of matrices by
+//! `wgmma`, fed by the copy engine, with everything that follows a convolution in its last lines. Weights are cast to bf16, laid
+//! out and padded once ([`weights`]); images between steps are bf16, sums f32.
+//!
+//! Where the card, the network or the compiler is another, the layers run one by one, as they do on every other device: [`Hopper::new`]
+//! says why. Gradients are theirs, too.
+
+#[cfg(feature = "gpu")]
+mod launch;
+#[cfg(test)]
+mod tests;
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
+mod tiles;
+pub mod weights;
+
+use std::sync::Arc;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+#[cfg(feature = "gpu")]
+use burn::tensor::Shape;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+#[cfg(feature = "gpu")]
+use burn_cubecl::CubeBackend;
+
+use self::weights::{Packed, Place};
+use crate::head::{Head, MaskNetwork};
+use crate::program::{Program, run};
+use crate::steps::{Grain, NoStep, Steps};
+
+/// Largest ‖difference‖ / ‖reference‖ of the trial's logits. Each step rounds to 8 bits; a wrong one is off by tens of per cent.
+const TOLERANCE: f64 = 3e-2;
+/// Images of a batch that several inputs are put into: they fill a card, and images between steps stay below some gigabytes.
+const MOST_AT_ONCE: usize = 64;
+/// Characters of a reason that are shown.
+const LONGEST_REASON: usize = 200;
+/// Least side of the trial's images.
+const TRIAL_SIDE: usize = 64;
+/// The extent whose kernels the trial compiles: a batch of tiles of 2048 nm.
+const USUAL: Extent = Extent { batch: 24, height: 256, width: 256 };
+
+/// Why a network runs layer by layer on a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotFused {
+    /// The device is no Hopper card.
+    #[error("the device is no NVIDIA card of compute capability 9.0")]
+    Card,
+    /// A layer that no kernel computes.
+    #[error(transparent)]
+    Layer(#[from] NoStep),
+    /// The kernels do not run, or not right, on this device.
+    #[error("its kernels failed their trial: {0}")]
+    Trial(String),
+}
+
+/// Images of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) batch: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+impl Extent {
+    /// Height and width of images that are smaller by a factor.
+    fn shrunk(self, factor: usize) -> [usize; 2] {
+        [self.height / factor, self.width / factor]
+    }
+}
+
+/// A network's steps, and where their weights begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    pub(crate) steps: Steps,
+    pub(crate) places: Vec<Place>,
+}
+
+/// The forward pass as an operation of a backend.
+#[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
+pub(crate) trait FusedPass: Backend {
+    /// Logits of `[batch, 1, height, width]`, both f32. Kernels are those for images of `tiled_for`.
+    #[fusion(dtype = x, shape = same_shape(x))]
+    fn fused_pass(
+        x: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        compiled: Arc<Compiled>,
+        tiled_for: Option<Extent>,
+    ) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "gpu")]
+fn same_shape(x: &Shape) -> Shape {
+    x.clone()
+}
+
+#[cfg(feature = "gpu")]
+impl FusedPass for CubeBackend {
+    fn fused_pass(
+        x: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        compiled: Arc<Compiled>,
+        tiled_for: Option<Extent>,
+    ) -> FloatTensor<Self> {
+        launch::run(x, [weights, numbers], &compiled, tiled_for)
+    }
+}
+
+/// A network on a Hopper card.
+#[derive(Clone, Debug)]
+pub struct Hopper {
+    compiled: Arc<Compiled>,
+    weights: Tensor<1>,
+    numbers: Tensor<1>,
+    head: Head,
+    stride: usize,
+}
+
+/// Whether a device is a card that the kernels are for.
+pub fn is_hopper(device: &Device) -> bool {
+    #[cfg(feature = "gpu")]
+    return device.identity().is_some_and(|card| card.fingerprint == "ptx_sm90");
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
+impl Hopper {
+    /// A network on a card, once its kernels have computed there what the CPU computes.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFused`], in words for the user: the network runs layer by layer then.
+    pub fn new(program: &Program, device: &Device) -> Result<Self, NotFused> {
+        if !is_hopper(device) {
+            return Err(NotFused::Card);
+        }
+        let steps = Steps::of(program, Grain::HOPPER)?;
+        let packed = Packed::of(program, &steps).map_err(NotFused::Trial)?;
+        let fused = Self::placed(program, steps, packed, device);
+        fused.trial(program).map_err(NotFused::Trial)?;
+        Ok(fused)
+    }
+
+    fn placed(program: &Program, steps: Steps, packed: Packed, device: &Device) -> Self {
+        let Packed { halves, numbers, places } = packed;
+        let (many, few) = ([halves.len()], [numbers.len()]);
+        let options = |dtype| (device, dtype);
+        Self {
+            compiled: Arc::new(Compiled { steps, places }),
+            weights: Tensor::from_data(TensorData::new(halves, many), options(DType::BF16)),
+            numbers: Tensor::from_data(TensorData::new(numbers, few), options(DType::F32)),
+            head: program.head,
+            stride: program.stride,
+        }
+    }
+
+    /// What its layers became.
+    pub fn steps(&self) -> &Steps {
+        &self.compiled.steps
+    }
+
+    /// Compares small images' logits with the CPU's. Not a number is a failure.
+    fn trial(&self, program: &Program) -> Result<(), String> {
+        let side = TRIAL_SIDE.next_multiple_of(self.stride);
+        let (host, shape) = (Device::flex(), [2, 1, side, side]);
+        let values: Vec<f32> = (0..2 * side * side).map(noise).collect();
+        let x = |device: &Device| {
+            Tensor::<4>::from_data(TensorData::new(values.clone(), shape), device)
+        };
+        let layers = program.placed(0..program.layers.len(), &host, DType::F32);
+        let read = |y: Tensor<4>| y.try_into_vec_as::<f32>().map_err(|e| brief(&e.to_string()));
+        let expected = read(run(&layers, x(&host)))?;
+        let found = read(self.pass(x(&self.numbers.device()), Some(USUAL)))?;
+        let off = distance(&found, &expected);
+        match off <= TOLERANCE {
+            true => Ok(()),
+            false => Err(format!("logits are off by {off:.1e} of their size")),
+        }
+    }
+
+    fn pass(&self, x: Tensor<4>, tiled_for: Option<Extent>) -> Tensor<4> {
+        let dtype = x.dtype();
+        let x = x.cast(DType::F32);
+        let [weights, numbers] = [&self.weights, &self.numbers].map(|t| t.clone().into_dispatch());
+        let compiled = self.compiled.clone();
+        let y = <Dispatch as FusedPass>::fused_pass(
+            x.into_dispatch(),
+            weights,
+            numbers,
+            compiled,
+            tiled_for,
+        );
+        Tensor::<4>::from_dispatch(y).cast(dtype)
+    }
+}
+
+impl MaskNetwork for Hopper {
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Computes in bf16 with sums in f32, whatever the input's precision.
+    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
+        self.pass(x, None)
+    }
+
+    /// Inputs of one shape are one batch, as far as memory should go.
+    fn all_logits(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+        let Some(first) = inputs.first().map(Tensor::dims) else { return inputs };
+        let together = (MOST_AT_ONCE / first[0].max(1)).max(1);
+        if inputs.iter().any(|x| x.dims() != first) || together == 1 {
+            return inputs.into_iter().map(|x| self.logits(x)).collect();
+        }
+        let batch = |inputs: &[Tensor<4>]| {
+            self.logits(Tensor::cat(inputs.to_vec(), 0)).chunk(inputs.len(), 0)
+        };
+        inputs.chunks(together).flat_map(batch).collect()
+    }
+}
+
+/// What a device's report comes to: the compiler's first error, or the last cause. Reports hold the whole text of a kernel.
+fn brief(report: &str) -> String {
+    let compiler = report.lines().find(|line| line.contains("error:"));
+    let cause = || report.rsplit("Caused by:").next().and_then(|last| last.trim().lines().next());
+    let line = compiler.or_else(cause).unwrap_or(report).trim();
+    line.chars().take(LONGEST_REASON).collect()
+}
+
+/// Noise between 0 and 1, the same everywhere.
+fn noise(i: usize) -> f32 {
+    let z = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (z >> 40) as f32 / (1_u32 << 24) as f32
+}
+
+/// ‖found − expected‖ / ‖expected‖.
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    if found.len() != expected.len() {
+        return f64::INFINITY;
+    }
+    let square = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+        values.map(|v| f64::from(v).powi(2)).sum()
+    };
+    let off = square(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+    (off / square(&mut expected.iter().copied())).sqrt()
+}

@@ -1,0 +1,186 @@
+//! The steps, as text and on the CPU: what the kernels read, and from where. On a Hopper card, the kernels themselves.
+
+mod emulation;
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use lithoburn_testing::Need;
+
+use super::tiles::{Finish, Sizes, Tiling};
+use super::weights::Packed;
+use super::*;
+use crate::encoder_decoder::EncoderDecoderConfig;
+use crate::gan_opc::GanOpcConfig;
+use crate::neural_ilt::NeuralIltConfig;
+use crate::steps::{Steps, Work};
+
+fn unet(width: usize, last_side: usize) -> Program {
+    NeuralIltConfig { width, last_side, ..NeuralIltConfig::default() }.random_program(7)
+}
+
+fn fast(widths: &[usize], refine: usize) -> Program {
+    let fast = Some(EncoderDecoderConfig::new(widths.to_vec(), true, refine));
+    NeuralIltConfig { fast, ..NeuralIltConfig::default() }.random_program(7)
+}
+
+fn gan(widths: &[usize], skips: bool) -> Program {
+    let generator = EncoderDecoderConfig::new(widths.to_vec(), skips, 0);
+    GanOpcConfig { generator, ..GanOpcConfig::default() }.random_program(7)
+}
+
+/// What is shipped, and the paper's width.
+fn known() -> [(&'static str, Program); 4] {
+    [
+        ("neural-ilt-fast", NeuralIltConfig::fast().random_program(7)),
+        ("gan-opc", GanOpcConfig::default().random_program(7)),
+        ("neural-ilt 32", unet(32, 1)),
+        ("neural-ilt 64", unet(64, 1)),
+    ]
+}
+
+const FAST: &str = "\
+fast.down.0.first  stem of folded input, to #0 (32 at 1/2)
+fast.down.1.first  convolve #0 (32 at 1/2) folded by 64, relu, to #1 (64 at 1/4)
+fast.down.1.refine.0 convolve #1 (64 at 1/4) by 64, relu, to #2 (64 at 1/4)
+fast.down.2.first  convolve #2 (64 at 1/4) folded by 64, relu, to #3 (128 at 1/8)
+fast.down.2.refine.0 convolve #3 (128 at 1/8) by 64, relu, to #4 (128 at 1/8)
+fast.down.3.first  convolve #4 (128 at 1/8) folded by 64, relu, to #5 (256 at 1/16)
+fast.down.3.refine.0 convolve #5 (256 at 1/16) by 64, relu, to #6 (256 at 1/16)
+fast.up.3          convolve #6 (256 at 1/16) by 64, relu, to #7 (128 at 1/8) unfolded
+fast.join.2.first  convolve #7 (128 at 1/8) + #4 (128 at 1/8) by 64, relu, to #8 (128 at 1/8)
+fast.join.2.refine.0 convolve #8 (128 at 1/8) by 64, relu, to #9 (128 at 1/8)
+fast.up.2          convolve #9 (128 at 1/8) by 64, relu, to #10 (64 at 1/4) unfolded
+fast.join.1.first  convolve #10 (64 at 1/4) + #2 (64 at 1/4) by 64, relu, to #11 (64 at 1/4)
+fast.join.1.refine.0 convolve #11 (64 at 1/4) by 64, relu, to #12 (64 at 1/4)
+fast.up.1          convolve #12 (64 at 1/4) by 64, relu, to #13 (32 at 1/2) unfolded
+fast.join.0.first  convolve #13 (32 at 1/2) + #0 (32 at 1/2) by 32, rows in pairs, relu, to #14 (32 at 1/2)
+fast.up.0          last convolution of #14 (32 at 1/2), unfolded, to logits
+";
+
+#[test]
+fn the_default_network_is_sixteen_launches() {
+    let steps =
+        Steps::of(&NeuralIltConfig::fast().random_program(7), Grain::HOPPER).expect("known");
+    assert_eq!(steps.to_string(), FAST);
+}
+
+#[test]
+fn every_known_network_has_steps_and_each_image_is_made_before_it_is_read() {
+    let launches = [16, 14, 17, 17];
+    for ((name, program), launches) in known().into_iter().zip(launches) {
+        let steps = Steps::of(&program, Grain::HOPPER).expect(name);
+        assert_eq!(steps.steps.len(), launches, "{name}:\n{steps}");
+        let mut made = vec![false; steps.images.len()];
+        for step in &steps.steps {
+            let (read, written) = step.work.reads_and_writes();
+            assert!(read.iter().all(|&image| made[image]), "{name}: {step:?}");
+            written.iter().for_each(|&image| made[image] = true);
+        }
+        assert!(made.iter().all(|&made| made), "{name}");
+    }
+}
+
+#[test]
+fn what_no_kernel_computes_is_named() {
+    let published = GanOpcConfig::published().random_program(7);
+    let problem = Steps::of(&published, Grain::HOPPER).expect_err("16 channels").to_string();
+    assert!(problem.contains("down.0.first") && problem.contains("16 channels"), "{problem}");
+    let problem = Steps::of(&unet(48, 1), Grain::HOPPER).expect_err("48 channels").to_string();
+    assert!(problem.contains("48 channels"), "{problem}");
+    let problem = Steps::of(&unet(32, 5), Grain::HOPPER).expect_err("5 x 5").to_string();
+    assert!(problem.contains("unet.last") && problem.contains("5 x 5"), "{problem}");
+}
+
+/// 227 KiB a cube is what the card has; the kernels' text sums up the same parts.
+#[test]
+fn every_tiling_fits_into_shared_memory() {
+    let aligned = |bytes: usize| bytes.next_multiple_of(1024);
+    for (_, program) in known() {
+        let steps = Steps::of(&program, Grain::HOPPER).expect("known");
+        for step in &steps.steps {
+            let Work::Convolve(work) = &step.work else { continue };
+            for batch in [1, 4, 16, 64] {
+                let extent = Extent { batch, height: 256, width: 256 };
+                let tiling = Tiling::of(work, extent, 132);
+                let pixel = 2 * tiling.block;
+                let x = aligned((tiling.tall() + 2) * 10 * pixel) * tiling.x_stages;
+                let w = 3 * 64 * pixel * tiling.w_stages;
+                let y = 2 * tiling.tall() * 8 * tiling.channels() * 2;
+                let barriers = 16 * (tiling.x_stages + tiling.w_stages);
+                assert!(x + w + y + barriers <= 227 << 10, "{}: {tiling:?}", step.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn few_images_have_small_tiles_and_many_have_large_ones() {
+    let steps =
+        Steps::of(&NeuralIltConfig::fast().random_program(7), Grain::HOPPER).expect("known");
+    let Work::Convolve(work) = &steps.steps[1].work else { panic!("a convolution") };
+    let rows = |batch| Tiling::of(work, Extent { batch, height: 256, width: 256 }, 132).rows;
+    assert_eq!([1, 4, 64].map(rows), [8, 16, 32]);
+    let tiling = Tiling::of(work, USUAL, 132);
+    assert_eq!((tiling.finish, tiling.finish.word()), (Finish::Store, "STORE"));
+    let sizes = Sizes::convolution(work, &steps, &tiling, USUAL);
+    // 8 by 2 tiles of 24 images; 128 channels in two blocks, one a row of folded pixels.
+    assert_eq!((sizes.tiles(), sizes.blocks, sizes.runs), (384, 2, [1, 1]));
+    assert_eq!(sizes.words().len(), 7);
+    assert_eq!(sizes.words()[0], 8 | 2 << 32);
+}
+
+#[test]
+fn a_reason_is_one_line_however_long_the_devices_report() {
+    let report = "An error happened\nCaused by:\n  [Compilation Error]\n    default_program(155): error: no such thing\n      text";
+    assert_eq!(brief(report), "default_program(155): error: no such thing");
+    let report =
+        "An error happened\nCaused by:\n  A launch failed\nCaused by:\n  out of memory\n  more";
+    assert_eq!(brief(report), "out of memory");
+    assert_eq!(brief(&"x".repeat(900)).len(), LONGEST_REASON);
+}
+
+/// Nothing but a Hopper card has this way, and what has not says why.
+#[test]
+fn the_cpu_runs_layer_by_layer() {
+    let program = fast(&[32, 64], 0);
+    assert_eq!(Hopper::new(&program, &Device::flex()).map(|_| ()), Err(NotFused::Card));
+}
+
+fn card() -> Option<Device> {
+    #[cfg(feature = "cuda")]
+    if std::env::var("LITHOBURN_TEST_DEVICE").as_deref() == Ok("cuda") {
+        return Some(Device::cuda(0)).filter(is_hopper);
+    }
+    None
+}
+
+/// Noise, never zeros: they hide what is not written.
+fn input([batch, height, width]: [usize; 3], device: &Device) -> Tensor<4> {
+    let values: Vec<f32> = (0..batch * height * width).map(noise).collect();
+    Tensor::from_data(TensorData::new(values, [batch, 1, height, width]), device)
+}
+
+fn values(x: Tensor<4>) -> Vec<f32> {
+    x.try_into_vec_as::<f32>().expect("f32")
+}
+
+/// The f32 network on the CPU is the second implementation; 1.2e-2 is what rounding seventeen images to 8 bits leaves.
+#[test]
+fn on_a_hopper_card_logits_are_the_cpus_and_do_not_depend_on_the_batch() {
+    let why = "LITHOBURN_TEST_DEVICE=cuda does not name a Hopper card";
+    let Some(device) = Need::Gpu.met(card(), why) else { return };
+    for (name, program) in known() {
+        let fused = Hopper::new(&program, &device).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let layers = program.placed(0..program.layers.len(), &Device::flex(), DType::F32);
+        for shape in [[1, 256, 256], [5, 96, 160], [17, 32, 64]] {
+            let x = input(shape, &Device::flex());
+            let expected = values(run(&layers, x.clone()));
+            let found = values(fused.logits(input(shape, &device)));
+            let off = distance(&found, &expected);
+            assert!(off <= 1.2e-2, "{name}, {shape:?}: {off}");
+            let [_, height, width] = shape;
+            let first = Tensor::from_data(x.narrow(0, 0, 1).into_data(), &device);
+            let alone = values(fused.logits(first));
+            assert_eq!(alone, found[..height * width], "{name}, {shape:?}: other bits in a batch");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! How a convolution is shared out: tiles of its output, and the rings of stages in shared memory that feed them.
+
+use super::Extent;
+use crate::steps::{Convolution, Image, Steps, Then};
+
+/// Columns of a tile of outputs.
+pub(super) const WIDE: usize = 8;
+/// Columns of inputs that they see.
+pub(super) const SEEN: usize = WIDE + 2;
+/// Rows of a tile of the last layer.
+pub(super) const NARROW_ROWS: usize = 32;
+/// Threads of a cube: two warpgroups that compute, two warps that load.
+pub(super) const THREADS: u32 = 2 * 128 + 2 * 32;
+/// Output channels of a tile, and where rows of pixels are in pairs.
+const CHANNELS: [usize; 2] = [64, 32];
+
+/// What a convolution's kernel does with its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Finish {
+    Store,
+    Pool,
+    Last,
+}
+
+impl Finish {
+    /// Its name in the kernels' text.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Store => "STORE",
+            Self::Pool => "POOL",
+            Self::Last => "LAST",
+        }
+    }
+}
+
+/// The constants of a convolution's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Tiling {
+    /// Groups of eight pixels: rows of a tile, or pairs of rows.
+    pub(super) rows: usize,
+    /// Input channels of a stage.
+    pub(super) block: usize,
+    /// Whether rows of pixels are in pairs.
+    pub(super) pair: bool,
+    /// Stages of pixels.
+    pub(super) x_stages: usize,
+    /// Stages of weights, three taps each.
+    pub(super) w_stages: usize,
+    /// What happens to the output.
+    pub(super) finish: Finish,
+}
+
+/// Rows of a tile, and the stages of pixels and weights for it: what an H100 was fastest with among what fits into 227 KiB. Large tiles read
+/// weights least often; small ones keep a card busy with few images.
+fn rings(block: usize, pair: bool) -> &'static [[usize; 3]] {
+    match (block, pair) {
+        (64, _) => &[[32, 2, 3], [16, 2, 6], [8, 2, 6]],
+        (_, true) => &[[32, 2, 6], [16, 3, 8]],
+        (_, false) => &[[32, 3, 6], [16, 3, 6]],
+    }
+}
+
+impl Tiling {
+    /// The largest tiles of which there is one for nearly every processor of the card. No sum depends on the choice: it is the order of
+    /// blocks, taps and channels alone, so that an image's logits are the same in any batch.
+    pub(super) fn of(work: &Convolution, extent: Extent, processors: usize) -> Self {
+        let finish = match work.then {
+            Then::Store(_) => Finish::Store,
+            Then::Pool(..) => Finish::Pool,
+            Then::Last(_) => Finish::Last,
+        };
+        let Convolution { block, pair, .. } = *work;
+        let choices = rings(block, pair).iter().map(|&[rows, x_stages, w_stages]| Self {
+            rows,
+            block,
+            pair,
+            x_stages,
+            w_stages,
+            finish,
+        });
+        let [height, width] = extent.shrunk(work.shrink);
+        let enough = |tiling: &Self| {
+            let tiles = width.div_ceil(WIDE) * height.div_ceil(tiling.tall()) * extent.batch;
+            let fits = tiling.tall() <= height.next_multiple_of(2 * WIDE);
+            fits && 10 * tiles * tiling.parts(work) >= 9 * processors
+        };
+        let choices: Vec<Self> = choices.collect();
+        let smallest = choices[choices.len() - 1];
+        choices.into_iter().find(enough).unwrap_or(smallest)
+    }
+
+    /// Rows of pixels of a tile.
+    pub(super) fn tall(&self) -> usize {
+        self.rows * if self.pair { 2 } else { 1 }
+    }
+
+    /// Output channels of a tile.
+    pub(super) fn channels(&self) -> usize {
+        CHANNELS[usize::from(self.pair)]
+    }
+
+    fn parts(&self, work: &Convolution) -> usize {
+        work.channels / self.channels()
+    }
+}
+
+/// What differs from launch to launch of a kernel. The order is that of `Sizes` in the kernels' text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) across: usize,
+    pub(super) down: usize,
+    pub(super) parts: usize,
+    pub(super) blocks: usize,
+    pub(super) first: usize,
+    pub(super) runs: [usize; 2],
+    pub(super) run: usize,
+    pub(super) batch: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) relu: bool,
+}
+
+impl Sizes {
+    /// Those of an image.
+    pub(super) fn of(image: Image, extent: Extent) -> Self {
+        let [height, width] = extent.shrunk(image.shrink);
+        Self { batch: extent.batch, height, width, channels: image.channels, ..Self::default() }
+    }
+
+    /// Those of the last layer, whose input is an image in blocks of channels.
+    pub(super) fn narrow(image: Image, block: usize, unfold: bool, extent: Extent) -> Self {
+        let (all, blocks) = (Self::of(image, extent), image.channels / block);
+        Self {
+            across: all.width.div_ceil(WIDE),
+            down: all.height.div_ceil(NARROW_ROWS),
+            parts: 1,
+            blocks,
+            first: blocks,
+            runs: [blocks, 1],
+            channels: if unfold { 4 } else { 1 },
+            ..all
+        }
+    }
+
+    /// Those of a convolution.
+    pub(super) fn convolution(
+        work: &Convolution,
+        steps: &Steps,
+        tiling: &Tiling,
+        extent: Extent,
+    ) -> Self {
+        let [height, width] = extent.shrunk(work.shrink);
+        let blocks = |of: usize| of / work.block;
+        let second = work.from.get(1);
+        Self {
+            across: width.div_ceil(WIDE),
+            down: height.div_ceil(tiling.tall()),
+            parts: tiling.parts(work),
+            blocks: work.from.iter().map(|&view| blocks(steps.channels(view))).sum(),
+            first: blocks(steps.channels(work.from[0])),
+            runs: [blocks(steps.run(work.from[0])), second.map_or(1, |&v| blocks(steps.run(v)))],
+            run: work.run,
+            batch: extent.batch,
+            height,
+            width,
+            channels: work.channels,
+            relu: work.relu,
+        }
+    }
+
+    /// Tiles of a convolution.
+    pub(super) fn tiles(&self) -> usize {
+        self.across * self.down * self.batch * self.parts
+    }
+
+    /// As the kernels read them: 32-bit numbers, two a word.
+    pub(super) fn words(&self) -> Vec<u64> {
+        let Self { across, down, parts, blocks, first, runs: [one, two], run, .. } = *self;
+        let Self { batch, height, width, channels, relu, .. } = *self;
+        let relu = usize::from(relu);
+        let all = [
+            across, down, parts, blocks, first, one, two, run, batch, height, width, channels,
+            relu, 0,
+        ];
+        all.chunks_exact(2).map(|pair| pair[0] as u64 | (pair[1] as u64) << 32).collect()
+    }
+}
