@@ -5,8 +5,9 @@ use cubecl::prelude::*;
 /// The pixel before a word, as its least bit.
 #[cube]
 pub(crate) fn before(set: &[u32], image: usize, at: usize, row: usize) -> u32 {
+    let x = at % row;
     let mut bit = 0u32;
-    if at % row > 0 {
+    if x > 0 {
         bit = set[image + at - 1] >> 31;
     }
     bit

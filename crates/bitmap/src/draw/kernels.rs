@@ -6,6 +6,7 @@
     clippy::too_many_arguments,
     reason = "a kernel's arguments are its buffers and sizes, one by one"
 )]
+#![allow(clippy::manual_div_ceil, reason = "kernels know no div_ceil")]
 
 use cubecl::prelude::*;
 
