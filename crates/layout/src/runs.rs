@@ -73,7 +73,7 @@ impl Runs {
     }
 
     /// The rectangle of pixels around each shape: least column and row, and the first column and row beyond.
-    pub fn boxes(&self) -> Vec<[usize; 4]> {
+    pub(crate) fn boxes(&self) -> Vec<[usize; 4]> {
         let mut boxes = vec![[usize::MAX, usize::MAX, 0, 0]; self.sizes.len()];
         for run in &self.all {
             let [x0, y0, x1, y1] = &mut boxes[run.shape];
@@ -163,13 +163,12 @@ mod tests {
             prop_assert_eq!(total, set.iter().filter(|&&s| s).count());
         }
 
-        /// A mask whose diagonal neighbours are apart has the same shapes either way once pixels are doubled along rows.
+        /// On a grid twice as fine, with bridges between pixels that share a side: what meets at corners alone is a pixel apart there.
         #[test]
         fn runs_that_share_no_side_are_apart(seed in any::<u64>(), share in 0.1..0.7_f64) {
             use rand::{Rng, SeedableRng};
             let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
             let set: Vec<bool> = (0..9 * 11).map(|_| rng.random_bool(share)).collect();
-            // Every pixel is three, with bridges of one between those that share a side: corners are two apart.
             let mut spread = Bits::dark(9 * 2, 11 * 2);
             for (y, x) in (0..11).flat_map(|y| (0..9).map(move |x| (y, x))) {
                 let at = |x: usize, y: usize| x < 9 && y < 11 && set[y * 9 + x];

@@ -76,17 +76,12 @@ struct Piece {
 /// The 4-connected shapes of an image, in the order of their first pixels.
 fn pieces(image: &Bits) -> Vec<Piece> {
     let runs = Runs::by_sides(image);
-    let mut boxes = vec![[usize::MAX, usize::MAX, 0, 0]; runs.sizes.len()];
-    for run in &runs.all {
-        let [x0, y0, x1, y1] = boxes[run.shape];
-        boxes[run.shape] = [x0.min(run.start), y0.min(run.y), x1.max(run.end), y1.max(run.y + 1)];
-    }
     let piece = |[left, top, right, bottom]: [usize; 4]| Piece {
         left,
         top,
         inside: Bits::dark(right - left, bottom - top),
     };
-    let mut pieces: Vec<Piece> = boxes.into_iter().map(piece).collect();
+    let mut pieces: Vec<Piece> = runs.boxes().into_iter().map(piece).collect();
     for run in &runs.all {
         let Piece { left, top, inside } = &mut pieces[run.shape];
         inside.set_run(run.y - *top, run.start - *left, run.end - *left);
