@@ -214,6 +214,16 @@ impl System {
         }
     }
 
+    /// Gives every cell with fluid an equation for its temperature: in time, what a cell stores determines it, even
+    /// where nothing else sets a temperature.
+    pub(crate) fn store_heat(&mut self) {
+        for c in (0..self.layout.cells).filter(|&c| self.cut.live_cells[c]) {
+            if self.layout.heat {
+                self.free[self.layout.temperature(c)] = true;
+            }
+        }
+    }
+
     /// Cells without fluid have no equations; fluid without an outlet has one pressure too few.
     fn fix_cells(&mut self) -> Result<(), Error> {
         for c in (0..self.layout.cells).filter(|&c| !self.cut.live_cells[c]) {

@@ -62,6 +62,7 @@ impl March {
             )));
         }
         let mut system = System::new(case)?;
+        system.store_heat();
         let rate = 1.5 / step;
         let still = Physics { inertia: 0.0, carriage: 0.0, ..system.physics.clone() };
         let implicit = Physics { rate, storage: rate, ..still };

@@ -203,6 +203,36 @@ fn a_warm_spot_is_carried_and_spreads_as_it_should_to_second_order() -> Result<(
     Ok(())
 }
 
+/// Nothing but convection and the fluid's own conduction acts in the slivers of cells beside an adiabatic body: a
+/// uniform temperature stays, and a spot that is swept round the body makes no extremes.
+#[test]
+fn an_adiabatic_body_leaves_uniform_temperatures_and_makes_no_extremes() -> Result<(), Error> {
+    let mut case = small(0.01, cases::OFF_GRID, 0.5)?;
+    case.heat = Some(Heat::forced(0.01));
+    let march = March::new(&case, STEP)?;
+    let spot = |x: f64, y: f64| (-((x + 1.6).powi(2) + y * y) / 0.18).exp();
+    let uniform = |_: f64, _: f64| 1.0;
+    // From the steady flow: fluid at rest beside an inlet is not free of divergence, and its first step warms.
+    let steady = case.solve()?;
+    let flow = march.start_from(&steady)?;
+    let mut states = [march.warmed(&flow, &spot, &spot), march.warmed(&flow, &uniform, &uniform)];
+    for _ in 0..150 {
+        for state in &mut states {
+            *state = march.advance(state)?;
+        }
+    }
+    let fluid = steady.fluid();
+    let wet = |state: &State| -> Vec<f64> {
+        let temperature = march.temperature(state).unwrap_or_default().iter().zip(&fluid);
+        temperature.filter(|(_, share)| **share > 0.0).map(|(t, _)| *t).collect()
+    };
+    let [swept, same] = states.each_ref().map(wet);
+    assert!(same.iter().all(|t| (t - 1.0).abs() < 1e-9), "{same:?}");
+    assert!(swept.iter().any(|&t| t > 0.1));
+    assert!(swept.iter().all(|&t| (-0.1..1.0).contains(&t)), "{swept:?}");
+    Ok(())
+}
+
 #[test]
 fn natural_convection_stays_steady_in_time() -> Result<(), Error> {
     let case = cases::heated_cavity(1e4, Grid::clustered([0.0, 1.0], [0.0, 1.0], 20, 20, 1.2)?)?;
