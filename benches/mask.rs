@@ -3,7 +3,8 @@
 
 use lithoburn::layout::generate::ClipRules;
 use lithoburn::layout::{Coverage, Frame, MaskRules, Raster, distance, fracture};
-use lithoburn::litho::metrics::{Bitmap, epe_sites};
+use lithoburn::litho::PackedImages;
+use lithoburn::litho::metrics::epe_sites;
 
 fn main() {
     divan::main();
@@ -58,6 +59,6 @@ fn count_shots(bencher: divan::Bencher) {
 
 #[divan::bench]
 fn find_epe_sites(bencher: divan::Bencher) {
-    let design = design().binary();
-    bencher.bench_local(|| epe_sites(Bitmap { data: &design, width: 1024 }, 2.0));
+    let design = PackedImages::at_least(&design().data, 1024, 0.5);
+    bencher.bench_local(|| epe_sites(design.bitmap(0), 2.0));
 }

@@ -8,15 +8,16 @@ mod metrics;
 mod unprinted;
 
 use burn::tensor::Device;
-use lithoburn_layout::{Bounds, Frame, Raster};
-use lithoburn_litho::metrics::{Bitmap, EpeFinding, EpeSite, Prints, check_epe, epe_sites};
+use lithoburn_layout::{Bits, Bounds, Frame, Raster};
+use lithoburn_litho::metrics::{EpeFinding, EpeSite, Prints, check_epe, epe_sites};
 use lithoburn_litho::window::{EDGE_SEARCH_NM, EdgeErrors, Image};
-use lithoburn_litho::{KernelSet, Process, ProcessWindow, Resist};
+use lithoburn_litho::{KernelSet, PackedImages, Process, ProcessWindow, Resist};
 use lithoburn_pool::Chosen;
 use tracing::info_span;
 
 use crate::EngineError;
-use imager::{Exposed, Imager, Part};
+pub(crate) use imager::Exposed;
+use imager::{Imager, Part};
 pub use metrics::Metrics;
 use unprinted::Printed;
 
@@ -115,14 +116,21 @@ impl Evaluator {
     ///
     /// # Errors
     ///
-    /// As [`Evaluator::aerial`].
+    /// As [`Evaluator::aerial`], and [`EngineError::Setting`] if the target is not square.
     pub fn evaluate(
         &self,
         mask: &Raster,
         target: &Raster,
         halo: usize,
     ) -> Result<Evaluation, EngineError> {
-        self.compare(mask, &Design::new(target, halo, 0))
+        let Raster { width, height, pixel_nm, .. } = *target;
+        if width != height {
+            return Err(EngineError::Setting(format!(
+                "the target is {width} x {height} pixels of {pixel_nm} nm; expected a square of them, as the kernels' field is"
+            )));
+        }
+        let design = Design::new(Bits::of_raster(target), pixel_nm, halo, 0);
+        self.compare(Exposed::binary(mask), &design)
     }
 
     /// Simulates a mask and compares its prints with a design.
@@ -132,72 +140,97 @@ impl Evaluator {
     /// As [`Evaluator::aerial`].
     pub(crate) fn compare(
         &self,
-        mask: &Raster,
+        mask: Exposed,
         design: &Design,
     ) -> Result<Evaluation, EngineError> {
-        let Design { pixel_nm, first, width, .. } = *design;
+        let mut found = self.counted(mask, design)?;
+        let lacks = |f: &EpeFinding| matches!(f, EpeFinding::Inside | EpeFinding::Both);
+        // A shape that does not print at all lacks its inside at every site.
+        if found.sites.iter().any(|(_, finding)| lacks(finding)) {
+            found.unprinted = design.unprinted(&found.prints.nominal);
+        }
+        Ok(found)
+    }
+
+    /// The numbers of a mask alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evaluator::aerial`].
+    pub(crate) fn metrics(&self, mask: Exposed, design: &Design) -> Result<Metrics, EngineError> {
+        Ok(self.counted(mask, design)?.metrics)
+    }
+
+    /// As [`Evaluator::compare`], without looking for shapes that do not print.
+    fn counted(&self, mask: Exposed, design: &Design) -> Result<Evaluation, EngineError> {
+        let Design { pixel_nm, first, .. } = *design;
         let Process { window, resist, .. } = &self.process;
-        let part = Part { pixel_nm, first, size: width - 2 * first };
-        let [best, defocus] = self.imager.images(Exposed::binary(mask), part)?;
+        let part = Part { pixel_nm, first, size: design.seen.side };
+        let [best, defocus] = self.imager.images(mask, part)?;
         let prints = info_span!("prints")
             .in_scope(|| Prints::develop(&best.data, &defocus.data, best.width, window, resist));
-        let seen: Vec<EpeSite> = design.sites.iter().map(|site| design.seen(site)).collect();
-        let nominal = Bitmap { data: &prints.nominal, width: prints.width };
         let _span = info_span!("numbers").entered();
-        let findings = check_epe(nominal, &seen, pixel_nm);
-        let image = Image { data: &best.data, width: best.width, pixel_nm };
-        let level = resist.threshold / window.nominal.dose;
-        let area = pixel_nm * pixel_nm;
+        let seen: Vec<EpeSite> = design.sites.iter().map(|site| design.seen(site)).collect();
+        let findings = check_epe(prints.nominal.bitmap(0), &seen, pixel_nm);
+        let (area, margin) = (pixel_nm * pixel_nm, design.halo - first);
         let metrics = Metrics {
-            l2_nm2: design.count(&prints.nominal, |y| design.row(y)) as f64 * area,
-            pvb_nm2: design.count(&prints.outer, |y| design.row_of(&prints.inner, y)) as f64 * area,
+            l2_nm2: prints.l2(design.seen.bitmap(0), margin) as f64 * area,
+            pvb_nm2: prints.pv_band(margin) as f64 * area,
             epe_violations: findings.iter().map(|f| f.violations()).sum(),
             epe_sites: design.sites.len(),
             ..Metrics::default()
         };
-        let edges = info_span!("edges").in_scope(|| EdgeErrors::measure(image, level, &seen));
-        let metrics = metrics.with_edges(&edges);
-        let lacks = |f: &EpeFinding| matches!(f, EpeFinding::Inside | EpeFinding::Both);
-        // A shape that does not print at all lacks its inside at every site.
-        let unprinted = match findings.iter().any(lacks) {
-            true => design.unprinted(&prints.nominal),
-            false => Vec::new(),
-        };
+        let image = Image { data: &best.data, width: best.width, pixel_nm };
+        let level = resist.threshold / window.nominal.dose;
+        let metrics = metrics.with_edges(&EdgeErrors::measure(image, level, &seen));
         let sites = design.sites.iter().copied().zip(findings).collect();
-        Ok(Evaluation { metrics, best, defocus, prints, sites, unprinted })
+        Ok(Evaluation { metrics, best, defocus, prints, sites, unprinted: Vec::new() })
     }
 }
 
 /// A target as masks are compared with it: what counts of it, and what has to be seen for that.
 pub(crate) struct Design {
-    width: usize,
-    height: usize,
     pixel_nm: f64,
     /// Pixels on each side that do not count.
     halo: usize,
     /// Pixels on each side that are not simulated.
     first: usize,
-    inside: Vec<bool>,
+    /// All of it.
+    whole: Bits,
+    /// What is simulated of it.
+    seen: PackedImages,
     /// EPE sites that count.
     sites: Vec<EpeSite>,
 }
 
 impl Design {
-    /// A target of which `halo` pixels on each side do not count, and the outer `first` of them are not simulated.
-    fn new(target: &Raster, halo: usize, first: usize) -> Self {
-        let (width, height, pixel_nm) = (target.width, target.height, target.pixel_nm);
+    /// A square target of which `halo` pixels on each side do not count, and the outer `first` of them are not simulated.
+    fn new(target: Bits, pixel_nm: f64, halo: usize, first: usize) -> Self {
         let _span = info_span!("sites").entered();
-        let inside = target.binary();
-        let within = |v: isize, size: usize| v >= halo as isize && v < (size - halo) as isize;
-        let mut sites = epe_sites(Bitmap { data: &inside, width }, pixel_nm);
-        sites.retain(|site| within(site.at[0], width) && within(site.at[1], height));
-        Self { width, height, pixel_nm, halo, first, inside, sites }
+        let packed = |bits: &Bits| PackedImages { side: bits.width(), words: bits.to_words() };
+        let side = target.width();
+        let within = |v: isize| v >= halo as isize && v < (side - halo) as isize;
+        let whole = packed(&target);
+        let mut sites = epe_sites(whole.bitmap(0), pixel_nm);
+        sites.retain(|site| site.at.into_iter().all(within));
+        let seen = if first == 0 { whole } else { packed(&target.unframed(first)) };
+        Self { pixel_nm, halo, first, whole: target, seen, sites }
+    }
+
+    /// A target all of which counts.
+    pub(crate) fn whole(target: &Raster) -> Self {
+        Self::new(Bits::of_raster(target), target.pixel_nm, 0, 0)
     }
 
     /// A target of which nothing is simulated that does not matter for what counts.
-    pub(crate) fn core(target: &Raster, halo: usize) -> Self {
-        let reach = (EDGE_SEARCH_NM / target.pixel_nm).ceil() as usize + 1;
-        Self::new(target, halo, halo.saturating_sub(reach))
+    pub(crate) fn core(target: Bits, pixel_nm: f64, halo: usize) -> Self {
+        let reach = (EDGE_SEARCH_NM / pixel_nm).ceil() as usize + 1;
+        Self::new(target, pixel_nm, halo, halo.saturating_sub(reach))
+    }
+
+    /// The design as a mask.
+    pub(crate) fn exposed(&self) -> Exposed {
+        Exposed::of_bits(&self.whole, self.pixel_nm)
     }
 
     /// A site in the image.
@@ -206,27 +239,11 @@ impl Design {
     }
 
     /// Shapes of which a print has nothing.
-    fn unprinted(&self, print: &[bool]) -> Vec<Bounds> {
-        let Self { width, pixel_nm, halo, first, ref inside, .. } = *self;
-        Printed { inside, width, pixel_nm, halo, first, print }.missing()
-    }
-
-    /// A row of what counts of the target.
-    fn row(&self, y: usize) -> &[bool] {
-        &self.inside[y * self.width..][self.halo..self.width - self.halo]
-    }
-
-    /// A row of what counts of an image.
-    fn row_of<'a>(&self, image: &'a [bool], y: usize) -> &'a [bool] {
-        let (width, halo) = (self.width - 2 * self.first, self.halo - self.first);
-        &image[(y - self.first) * width..][halo..width - halo]
-    }
-
-    /// Pixels that count in which an image differs from another one's rows.
-    fn count<'a>(&self, image: &[bool], other: impl Fn(usize) -> &'a [bool]) -> usize {
-        let differing =
-            |y: usize| self.row_of(image, y).iter().zip(other(y)).filter(|(a, b)| a != b).count();
-        (self.halo..self.height - self.halo).map(differing).sum()
+    fn unprinted(&self, print: &PackedImages) -> Vec<Bounds> {
+        let _span = info_span!("unprinted").entered();
+        let Self { pixel_nm, halo, first, ref whole, .. } = *self;
+        let print = Bits::of_words(&print.words, print.side, print.side);
+        Printed { design: whole, pixel_nm, halo, first, print: &print }.missing()
     }
 }
 
@@ -248,7 +265,8 @@ mod tests {
         }
         let halo = 128;
         let whole = evaluator.evaluate(&target, &target, halo)?;
-        let core = evaluator.compare(&target, &Design::core(&target, halo))?;
+        let design = Design::core(Bits::of_raster(&target), pixel_nm, halo);
+        let core = evaluator.compare(design.exposed(), &design)?;
         assert!(whole.metrics.epe_violations > 0 && whole.metrics.l2_nm2 > 0.0);
         assert!(core.best.width < size * 3 / 4 && whole.best.width == size);
         let exact = |m: &Metrics| (m.epe_sites, m.epe_violations, m.epe_missing);
@@ -296,7 +314,7 @@ mod tests {
             let resist = Resist { threshold, ..Resist::default() };
             let process = Process { resist, ..Process::default() };
             let found = Evaluator::new(&kernels, &process).evaluate(&target, &target, 0)?;
-            Ok(found.prints.nominal.iter().filter(|&&p| p).count())
+            Ok(found.prints.nominal.bitmap(0).count())
         };
         assert!(area(0.075)? > area(Resist::default().threshold)? + 100);
         Ok(())

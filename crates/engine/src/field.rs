@@ -9,7 +9,7 @@ use tracing::info_span;
 
 use crate::EngineError;
 use crate::devices::team::Team;
-use crate::evaluate::{Evaluator, Metrics, Shown};
+use crate::evaluate::{Design, Evaluator, Exposed, Metrics, Shown};
 use crate::event::{Event, Phase};
 use crate::mask::Mask;
 use crate::proposer::{Proposer, Target};
@@ -169,9 +169,10 @@ impl Field<'_> {
         let (setup, target) = (self.setup, &clip.target);
         let mut before = Metrics::default();
         let evaluation = timed(&mut seconds.evaluate, || {
-            before = evaluator.evaluate(target, target, 0)?.metrics;
+            let design = Design::whole(target);
+            before = evaluator.metrics(design.exposed(), &design)?;
             info_span!("shapes").in_scope(|| before.measure_mask(target));
-            let mut found = evaluator.evaluate(&drawn.mask, target, 0)?;
+            let mut found = evaluator.compare(Exposed::binary(&drawn.mask), &design)?;
             info_span!("shapes").in_scope(|| found.metrics.measure_mask(&drawn.mask));
             found.metrics.shots = drawn.shots.unwrap_or(found.metrics.shots);
             Ok::<_, EngineError>(found)

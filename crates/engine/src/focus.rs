@@ -2,9 +2,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::Raster;
-use lithoburn_litho::metrics::{Bitmap, check_epe, epe_sites};
+use lithoburn_litho::metrics::{check_epe, epe_sites};
 use lithoburn_litho::window::{DoseRange, EdgeErrors, Image, depth_at, latitude_by_depth};
-use lithoburn_litho::{KernelSet, Kernels, LithoError, Process, Simulator};
+use lithoburn_litho::{KernelSet, Kernels, LithoError, PackedImages, Process, Simulator};
 use serde::Serialize;
 
 use crate::EngineError;
@@ -140,8 +140,16 @@ pub fn process_window(
 ) -> Result<WindowReport, EngineError> {
     let pixel_nm = target.pixel_nm;
     let images = through_focus(set, process, &mask.binarized(), &settings.foci_nm, pixel_nm)?;
-    let inside = target.binary();
-    let sites = epe_sites(Bitmap { data: &inside, width: target.width }, pixel_nm);
+    let inside = PackedImages::at_least(&target.data, target.width, 0.5);
+    if let Some(image) =
+        images.iter().find(|i| [i.width, i.height] != [target.width, target.height])
+    {
+        return Err(EngineError::Setting(format!(
+            "the target is {} x {} pixels of {pixel_nm} nm; expected {} x {} for the kernels' field",
+            target.width, target.height, image.width, image.height
+        )));
+    }
+    let sites = epe_sites(inside.bitmap(0), pixel_nm);
     let resist = process.resist;
     let (mut matrix, mut ranges) = (Vec::new(), Vec::new());
     for (&focus_nm, raster) in settings.foci_nm.iter().zip(&images) {
@@ -154,10 +162,10 @@ pub fn process_window(
             resist.threshold,
         ));
         for &dose in &settings.doses {
-            let printed = resist.print(&raster.data, dose);
-            let off = printed.iter().zip(&inside).filter(|(a, b)| a != b).count();
-            let bitmap = Bitmap { data: &printed, width: raster.width };
-            let found = check_epe(bitmap, &sites, pixel_nm);
+            let printed = resist.print(&raster.data, raster.width, dose);
+            let printed = printed.bitmap(0);
+            let off = printed.differing(inside.bitmap(0), 0);
+            let found = check_epe(printed, &sites, pixel_nm);
             matrix.push(Exposed {
                 focus_nm,
                 dose,

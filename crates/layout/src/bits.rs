@@ -49,11 +49,33 @@ impl Bits {
     fn packed<T>(pixels: &[T], width: usize, inside: impl Fn(&T) -> bool) -> Self {
         let mut bits = Self::dark(width, pixels.len() / width.max(1));
         for (row, packed) in pixels.chunks(width.max(1)).zip(bits.data.chunks_mut(bits.words)) {
-            for (pixels, word) in row.chunks(64).zip(&mut packed[1..]) {
-                *word = pixels.iter().rev().fold(0, |w, p| w << 1 | u64::from(inside(p)));
-            }
+            pack(row, packed, &inside);
         }
         bits
+    }
+
+    /// Sets the pixels of a dark row that are at least half covered.
+    pub(crate) fn cover_row(&mut self, y: usize, shares: &[f32]) {
+        let row = &mut self.data[y * self.words..][..self.words];
+        pack(&shares[..self.width], row, &|&v| v >= 0.5);
+    }
+
+    /// Makes a row equal to the one before it.
+    pub(crate) fn repeat_row(&mut self, y: usize) {
+        self.data.copy_within((y - 1) * self.words..y * self.words, y * self.words);
+    }
+
+    /// Every `factor`-th pixel in x and y, from the first.
+    #[must_use]
+    pub fn subsampled(&self, factor: usize) -> Self {
+        let mut small = Self::dark(self.width / factor, self.height / factor);
+        for y in 0..small.height {
+            self.runs(y * factor, |start, end| {
+                let ends = [start, end].map(|x| x.div_ceil(factor).min(small.width));
+                small.set_run(y, ends[0], ends[1]);
+            });
+        }
+        small
     }
 
     /// Unpacks words of 32 pixels, of which a row has a whole number, the least bit first: the form of images on devices. Words
@@ -199,6 +221,16 @@ impl Bits {
         near.filter(|&dx| dx <= reach)
     }
 
+    /// Whether any of the pixels `start..end` of a row is set.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn any_in(&self, y: usize, start: usize, end: usize) -> bool {
+        let row = &self.data[y * self.words + 1..(y + 1) * self.words];
+        next(row, start, 0).is_some_and(|first| first < end)
+    }
+
     /// Whether no pixel is set.
     pub fn is_dark(&self) -> bool {
         !self.any()
@@ -298,6 +330,19 @@ impl Bits {
         self.data.chunks_mut(self.words).for_each(|row| trim(row, self.width));
         self
     }
+}
+
+/// Packs the pixels of a row into one with margins.
+fn pack<T>(pixels: &[T], row: &mut [u64], inside: &impl Fn(&T) -> bool) {
+    let word = |pixels: &[T]| {
+        let bits = pixels.iter().enumerate();
+        bits.fold(0_u64, |word, (i, pixel)| if inside(pixel) { word | 1 << i } else { word })
+    };
+    let (whole, rest) = pixels.as_chunks::<64>();
+    for (pixels, packed) in whole.iter().zip(&mut row[1..]) {
+        *packed = word(pixels);
+    }
+    row[1 + whole.len()] |= word(rest);
 }
 
 /// Clears what is beyond the border of a row with margins.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::raster::Sums;
-use crate::{Frame, Polygon, Raster};
+use crate::{Bits, Frame, Polygon, Raster};
 use clip::Clipped;
 
 /// Lengths are multiples of a pixel over this.
@@ -84,16 +84,60 @@ impl Edges {
         raster
     }
 
+    /// The pixels of which at least half is covered, drawn on the caller's thread alone: those of [`Edges::rasterize`].
+    ///
+    /// A row that no edge begins, ends or leans in is the row before it; wires have few others.
+    pub fn bits(&self) -> Bits {
+        let mut bits = Bits::dark(self.side, self.side);
+        let mut sums = Sums::new(0, self.side, 1);
+        let mut row = vec![0.0; self.side];
+        for (y, differs) in self.differing_rows().into_iter().enumerate() {
+            if !differs {
+                bits.repeat_row(y);
+                continue;
+            }
+            sums.clear();
+            self.list.iter().for_each(|edge| self.add(edge, y, &mut sums));
+            row.fill(0.0);
+            sums.write_row(0, &mut row);
+            bits.cover_row(y, &row);
+        }
+        bits
+    }
+
+    /// Whether each row may differ from the one before it.
+    fn differing_rows(&self) -> Vec<bool> {
+        let mut differs = vec![false; self.side + 1];
+        differs[0] = true;
+        for &[x0, y0, x1, y1] in &self.list {
+            let rows = [y0.min(y1), y0.max(y1)].map(|y| y as usize / PARTS as usize);
+            for (y, row) in [y0.min(y1), y0.max(y1)].into_iter().zip(rows) {
+                differs[row] = true;
+                // Of a row in which an edge ends there is a part of it, in the next all or nothing.
+                let is_partly = y % PARTS as i32 != 0;
+                differs[row + usize::from(is_partly)] = true;
+            }
+            if x0 != x1 {
+                differs[rows[0]..=rows[1]].fill(true);
+            }
+        }
+        differs.truncate(self.side);
+        differs
+    }
+
     /// Draws the rows that begin at `first`.
     fn draw(&self, first: usize, data: &mut [f32]) {
         let mut sums = Sums::new(0, self.side, data.len() / self.side);
-        let point = |x: i32, y: i32| [f64::from(x) / PARTS, f64::from(y) / PARTS - first as f64];
-        for &[x0, y0, x1, y1] in &self.list {
-            sums.add_edge(point(x0, y0), point(x1, y1));
-        }
+        self.list.iter().for_each(|edge| self.add(edge, first, &mut sums));
         for (y, row) in data.chunks_exact_mut(self.side).enumerate() {
             sums.write_row(y, row);
         }
+    }
+
+    /// Adds an edge to sums whose first row is `first`.
+    fn add(&self, &[x0, y0, x1, y1]: &[i32; 4], first: usize, sums: &mut Sums) {
+        let point = |x: i32, y: i32| [f64::from(x) / PARTS, f64::from(y) / PARTS - first as f64];
+        sums.add_edge(point(x0, y0), point(x1, y1));
     }
 
     /// The SHA-256 of the window: of two windows with equal keys the coverage is equal. Copies that are whole pixels apart have

@@ -3,7 +3,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Polygon, Raster, shapes};
+use crate::{Bits, Polygon, Raster, shapes};
 
 /// Grid of OpenILT's shot count: 4 nm on a 2048 nm clip.
 pub const SHOT_GRID_NM: f64 = 4.0;
@@ -80,8 +80,13 @@ fn on_shot_grid(mask: &Raster) -> Raster {
 
 /// Number of rectangles on a 4 nm grid, by [`rectangles`].
 pub fn shot_count(mask: &Raster) -> usize {
-    let mask = on_shot_grid(mask);
-    rectangles(&mask.binary(), mask.width).len()
+    shot_count_of_bits(&Bits::of_raster(mask), mask.pixel_nm)
+}
+
+/// As [`shot_count`], of a mask of pixels of `pixel_nm`.
+pub fn shot_count_of_bits(mask: &Bits, pixel_nm: f64) -> usize {
+    let mask = mask.subsampled(((SHOT_GRID_NM / pixel_nm).round() as usize).max(1));
+    rectangles(&mask.to_bools(), mask.width()).len()
 }
 
 /// Number of rectangles on a 4 nm grid by a greedy random cover, the way adabox counts.

@@ -51,6 +51,7 @@ pub use library::{CellContents, Contents, LayerContents, Library};
 pub use polygon::{Bounds, Polygon};
 pub use raster::{Coverage, Frame, Raster};
 pub use rules::{MaskRules, PixelRules, Rule, Violation};
+pub use runs::{Run, Runs};
 pub use tile::TileGrid;
 
 /// A layer and datatype, as GDSII and OASIS number them.

@@ -253,6 +253,11 @@ impl Sums {
         Self { left: x0 as f64, width, rows, differences: vec![0.0; rows * (width + 2)] }
     }
 
+    /// No edge any more.
+    pub(crate) fn clear(&mut self) {
+        self.differences.fill(0.0);
+    }
+
     /// Splits an edge where it crosses a row's or the window's border, and adds the pieces.
     pub(crate) fn add_edge(&mut self, from: [f64; 2], to: [f64; 2]) {
         let (sign, low, high) = if from[1] <= to[1] { (1.0, from, to) } else { (-1.0, to, from) };

@@ -6,27 +6,31 @@ use crate::bits::Bits;
 
 /// Pixels `start..end` of row `y`, and their shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) y: usize,
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+pub struct Run {
+    /// Row.
+    pub y: usize,
+    /// First pixel.
+    pub start: usize,
+    /// Pixel after the last.
+    pub end: usize,
     /// Number of the shape, from 0, in the order of the shapes' first pixels.
-    pub(crate) shape: usize,
+    pub shape: usize,
 }
 
 /// The runs of an image in the order of their pixels.
 #[derive(Clone, Debug)]
-pub(crate) struct Runs {
-    pub(crate) all: Vec<Run>,
+pub struct Runs {
+    /// All, row by row.
+    pub all: Vec<Run>,
     /// For each row the first of its runs, and the number of runs at the end.
     rows: Vec<usize>,
     /// Pixels of each shape.
-    pub(crate) sizes: Vec<usize>,
+    pub sizes: Vec<usize>,
 }
 
 impl Runs {
     /// Finds the runs and joins those that touch, corners included.
-    pub(crate) fn of(bits: &Bits) -> Self {
+    pub fn of(bits: &Bits) -> Self {
         Self::joined(bits, 1)
     }
 
@@ -73,7 +77,7 @@ impl Runs {
     }
 
     /// The rectangle of pixels around each shape: least column and row, and the first column and row beyond.
-    pub(crate) fn boxes(&self) -> Vec<[usize; 4]> {
+    pub fn boxes(&self) -> Vec<[usize; 4]> {
         let mut boxes = vec![[usize::MAX, usize::MAX, 0, 0]; self.sizes.len()];
         for run in &self.all {
             let [x0, y0, x1, y1] = &mut boxes[run.shape];

@@ -10,6 +10,7 @@ use tracing::info_span;
 use crate::LithoError;
 use crate::ilt::MaskConstraint;
 use crate::images::{from_bits, read_back, read_bits};
+use crate::metrics::Bitmap;
 
 /// Pixels of a word of packed images.
 const WORD: usize = 32;
@@ -256,13 +257,35 @@ impl PackedImages {
         Self { side: side - 2 * margin, words }
     }
 
-    /// Where values of one image, row by row, are at least one half. `side` pixels a row.
-    pub fn of_values(values: &[f32], side: usize) -> Self {
+    /// Where values of one image of `side` pixels a row are at least `level`; a value that is no number is below it.
+    pub fn at_least(values: &[f32], side: usize, level: f32) -> Self {
         let word = |values: &[f32]| {
-            values.iter().rev().fold(0_u32, |word, &v| word << 1 | u32::from(v >= 0.5))
+            let bits = values.iter().enumerate();
+            bits.fold(0, |word, (i, &v)| if v >= level { word | 1_u32 << i } else { word })
         };
-        let rows = values.chunks_exact(side.max(1));
-        Self { side, words: rows.flat_map(|row| row.chunks(WORD).map(word)).collect() }
+        let mut words = Vec::with_capacity(values.len().div_ceil(WORD) + side);
+        for row in values.chunks_exact(side.max(1)) {
+            // Of known length, so that several are compared at once.
+            let (whole, rest) = row.as_chunks::<WORD>();
+            words.extend(whole.iter().map(|values| word(values)));
+            words.extend((!rest.is_empty()).then(|| word(rest)));
+        }
+        Self { side, words }
+    }
+
+    /// One image of `side` pixels a row.
+    pub fn of_pixels(pixels: &[bool], side: usize) -> Self {
+        Self::of(pixels, side, 0)
+    }
+
+    /// An image of the batch, the first being 0.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    pub fn bitmap(&self, image: usize) -> Bitmap<'_> {
+        let each = self.side * self.row_words();
+        Bitmap { words: &self.words[image * each..(image + 1) * each], side: self.side }
     }
 
     /// Words of a row.
@@ -312,6 +335,18 @@ mod tests {
         let expected: Vec<bool> = (0..pixels.len()).filter(inside).map(|i| pixels[i]).collect();
         assert_eq!(inner.to_pixels(), expected);
         Ok(())
+    }
+
+    #[test]
+    fn a_pixel_that_is_no_number_is_below_every_level() {
+        for side in [5, 32, 70] {
+            let value = |i: usize| if i % 11 == 3 { f32::NAN } else { (i * i % 13) as f32 };
+            let values: Vec<f32> = (0..side * side).map(value).collect();
+            let expected: Vec<bool> = values.iter().map(|&v| v >= 6.0).collect();
+            let found = PackedImages::at_least(&values, side, 6.0);
+            assert_eq!(found, PackedImages::of_pixels(&expected, side));
+            assert_eq!(found.to_pixels(), expected);
+        }
     }
 
     #[test]

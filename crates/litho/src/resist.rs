@@ -7,6 +7,8 @@
 use burn::tensor::{Tensor, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
+use crate::PackedImages;
+
 /// Threshold resist.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -31,10 +33,9 @@ impl Resist {
         sigmoid((image - self.threshold) * self.steepness)
     }
 
-    /// Whether each pixel prints.
-    pub fn print(&self, aerial: &[f32], dose: f64) -> Vec<bool> {
-        let threshold = (self.threshold / dose) as f32;
-        aerial.iter().map(|&intensity| intensity >= threshold).collect()
+    /// Which pixels of an aerial image of `side` pixels a row print.
+    pub fn print(&self, aerial: &[f32], side: usize, dose: f64) -> PackedImages {
+        PackedImages::at_least(aerial, side, (self.threshold / dose) as f32)
     }
 }
 
@@ -55,8 +56,9 @@ mod tests {
         for dose in [0.9, 1.0, 1.1] {
             let printed = Resist::default().develop(aerial.clone() * dose).greater_elem(0.5);
             let soft: f32 = printed.float().mean().into_scalar();
-            let hard = Resist::default().print(&row, dose);
-            let hard = hard.iter().filter(|&&p| p).count() as f64 / row.len() as f64;
+            let hard = Resist::default().print(&row, row.len(), dose).words;
+            let hard = hard.iter().map(|word| word.count_ones()).sum::<u32>();
+            let hard = f64::from(hard) / row.len() as f64;
             let expected = (2.0 * 0.225 / dose - 1.0).acos() / PI;
             // One pixel of the period.
             assert!(

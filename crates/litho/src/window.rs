@@ -54,13 +54,25 @@ impl Image<'_> {
     pub fn edge_error_nm(&self, site: &EpeSite, level: f64) -> Option<f64> {
         let steps = (EDGE_SEARCH_NM / STEP_NM) as i64;
         let at = |i: i64| i as f64 * STEP_NM;
-        let crossing = |i: i64| {
-            let (inner, outer) = (self.beside(site, at(i)), self.beside(site, at(i + 1)));
+        let crossing = |i: i64, [inner, outer]: [f64; 2]| {
             let crosses = inner >= level && outer < level;
             crosses.then(|| at(i) + STEP_NM * (inner - level) / (inner - outer))
         };
-        let found = (-steps..steps).filter_map(crossing);
-        found.min_by(|a, b| a.abs().total_cmp(&b.abs()))
+        // The intensities furthest inside and outside so far. From the design's edge outwards and inwards a step at a time, as the
+        // nearest crossing is wanted.
+        let mut ends = [self.beside(site, 0.0); 2];
+        let mut nearest: Option<f64> = None;
+        for i in 0..steps {
+            if nearest.is_some_and(|error| error.abs() < at(i)) {
+                break;
+            }
+            let next = [self.beside(site, at(-i - 1)), self.beside(site, at(i + 1))];
+            let found = [crossing(-i - 1, [next[0], ends[0]]), crossing(i, [ends[1], next[1]])];
+            let order = |a: &f64, b: &f64| a.abs().total_cmp(&b.abs()).then(a.total_cmp(b));
+            nearest = found.into_iter().flatten().chain(nearest).min_by(order);
+            ends = next;
+        }
+        nearest
     }
 
     /// Doses for which the edge at a site lies within the tolerance; empty if the first is the larger.
@@ -218,6 +230,36 @@ mod tests {
         assert!((errors.mean_nm - (32.0 - 16.0)).abs() < 0.02);
         assert_eq!((errors.found, errors.missing), (2, 0));
         assert_eq!(EdgeErrors::measure(image(&data), 2.0, &SITES).missing, 2);
+    }
+
+    /// Every step from 60 nm inside to 60 nm outside, the nearest crossing of all: the second implementation.
+    fn nearest_of_all(image: Image, site: &EpeSite, level: f64) -> Option<f64> {
+        let crossing = |i: i32| {
+            let [near, far] = [i, i + 1].map(|i| f64::from(i) * STEP_NM);
+            let (inner, outer) = (image.beside(site, near), image.beside(site, far));
+            let share = (inner - level) / (inner - outer);
+            (inner >= level && outer < level).then_some(near + STEP_NM * share)
+        };
+        (-120..120).filter_map(crossing).min_by(|a, b| a.abs().total_cmp(&b.abs()))
+    }
+
+    #[test]
+    fn the_edge_is_the_nearest_of_all_crossings_wherever_the_search_begins() {
+        let wave = |x: usize, pitch: f64| (2.0 * PI * x as f64 / pitch).cos();
+        let mut data: Vec<f32> = (0..WIDTH * 3)
+            .map(|i| (0.5 + 0.2 * wave(i % WIDTH, 37.0) + 0.2 * wave(i % WIDTH, 91.0)) as f32)
+            .collect();
+        data[WIDTH + 60] = f32::NAN;
+        let mut found = [0, 0];
+        for (x, inwards) in (0..WIDTH as isize).flat_map(|x| [(x, 1), (x, -1)]) {
+            let site = EpeSite { at: [x, 1], inwards: [inwards, 0] };
+            for level in [0.12, 0.3, 0.5, f64::from(data[WIDTH + 90]), 0.88] {
+                let nearest = image(&data).edge_error_nm(&site, level);
+                assert_eq!(nearest, nearest_of_all(image(&data), &site, level), "{x} {level}");
+                found[usize::from(nearest.is_some())] += 1;
+            }
+        }
+        assert!(found.iter().all(|&sites| sites > 50), "{found:?}");
     }
 
     /// The allowed doses follow from the intensity at the tolerance's ends.

@@ -230,7 +230,7 @@ impl<'a> Assembler<'a> {
         });
         let measure = || -> Result<(Measured, Packed), EngineError> {
             let packed = Packed::of(&window);
-            let measured = self.measurer.measured(index, &window.to_raster(pixel_nm), &packed)?;
+            let measured = self.measurer.measured(index, &window, &packed)?;
             Ok((measured, packed))
         };
         let measured = self.chip.measure.then(measure).transpose()?;

@@ -1,13 +1,13 @@
 //! A tile's numbers: simulated once for each pair of target and mask.
 
-use lithoburn_layout::{Bits, Bounds, Raster, TileGrid, Violation, fracture};
+use lithoburn_layout::{Bits, Bounds, TileGrid, Violation, fracture};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::info_span;
 
 use super::Chip;
 use crate::EngineError;
-use crate::evaluate::{Design, Evaluation, Evaluator, Metrics};
+use crate::evaluate::{Design, Evaluation, Evaluator, Exposed, Metrics};
 use crate::report::{Place, Seams};
 use crate::tiles::Flow;
 use crate::tiles::journal::{Key, Kind};
@@ -34,7 +34,7 @@ pub(super) struct Measurer<'a> {
 }
 
 impl Measurer<'_> {
-    /// The numbers of a tile with the mask around it: known already, or simulated.
+    /// The numbers of a tile with the mask around it, a square as large as the tile's field: known already, or simulated.
     ///
     /// # Errors
     ///
@@ -42,57 +42,56 @@ impl Measurer<'_> {
     pub(super) fn measured(
         &self,
         index: usize,
-        window: &Raster,
+        window: &Bits,
         packed: &Packed,
     ) -> Result<Measured, EngineError> {
         let _span = info_span!("measure").entered();
-        let target = info_span!("draw").in_scope(|| self.flow.source.target(index))?;
+        let target = info_span!("draw").in_scope(|| self.flow.source.bits(index))?;
         let mut hash = Sha256::new();
-        hash.update(&Packed::of(&Bits::of_raster(&target)).runs);
+        hash.update(&Packed::of(&target).runs);
         hash.update(&packed.runs);
         let key: Key = hash.finalize().into();
         let known = self.flow.journal().read(Kind::Measured, &key)?;
         if let Some(known) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(known);
         }
-        let measured = self.simulated(&target, window)?;
+        let measured = self.simulated(target, window)?;
         let text = serde_json::to_vec(&measured)
             .map_err(|e| EngineError::Setting(format!("a tile's numbers have no JSON: {e}")))?;
         self.flow.journal().append(Kind::Measured, &key, &text)?;
         Ok(measured)
     }
 
-    fn simulated(&self, target: &Raster, window: &Raster) -> Result<Measured, EngineError> {
-        let grid = &self.flow.source.grid;
-        let halo = grid.halo;
-        let design = Design::core(target, halo);
-        let before = self.evaluator.compare(target, &design)?.metrics;
-        let evaluation = self.evaluator.compare(window, &design)?;
-        let margin = halo as f64 * grid.pixel_nm / window.pixel_nm;
-        let inner = |raster: &Raster, halo: f64| {
-            let side = raster.width - 2 * halo as usize;
-            raster.crop([halo as isize; 2], side, side)
-        };
-        let halo_nm = halo as f64 * grid.pixel_nm;
+    fn simulated(&self, target: Bits, window: &Bits) -> Result<Measured, EngineError> {
+        let TileGrid { halo, field, pixel_nm, .. } = self.flow.source.grid;
+        let mask_nm = pixel_nm * field as f64 / window.width() as f64;
+        let margin = (halo as f64 * pixel_nm / mask_nm).round() as usize;
+        let shots = info_span!("shots").in_scope(|| {
+            [(&target, halo, pixel_nm), (window, margin, mask_nm)].map(
+                |(mask, margin, pixel_nm)| {
+                    fracture::shot_count_of_bits(&mask.unframed(margin), pixel_nm)
+                },
+            )
+        });
+        let design = Design::core(target, pixel_nm, halo);
+        let before = self.evaluator.metrics(design.exposed(), &design)?;
+        let after = self.evaluator.compare(Exposed::of_bits(window, mask_nm), &design)?;
+        let halo_nm = halo as f64 * pixel_nm;
         let place = |b: &Bounds| Place {
             min_nm: b.min.map(|v| v - halo_nm),
             max_nm: b.max.map(|v| v - halo_nm),
         };
-        let mut measured = Measured {
-            before,
-            after: evaluation.metrics,
-            violations: info_span!("rules").in_scope(|| self.violations(window)),
-            unprinted: evaluation.unprinted.iter().map(place).collect(),
-            seams: seams(&evaluation, grid),
-        };
-        let _span = info_span!("shots").entered();
-        measured.before.shots = fracture::shot_count(&inner(target, halo as f64));
-        measured.after.shots = fracture::shot_count(&inner(window, margin.round()));
-        Ok(measured)
+        Ok(Measured {
+            before: Metrics { shots: shots[0], ..before },
+            after: Metrics { shots: shots[1], ..after.metrics },
+            violations: info_span!("rules").in_scope(|| self.violations(window, mask_nm)),
+            unprinted: after.unprinted.iter().map(place).collect(),
+            seams: seams(&after, &self.flow.source.grid),
+        })
     }
 
     /// Where a tile's core breaks the mask's rules. What touches the window's border is not wholly seen, and another tile's.
-    fn violations(&self, window: &Raster) -> Vec<Violation> {
+    fn violations(&self, window: &Bits, mask_nm: f64) -> Vec<Violation> {
         let Some(rules) = self.chip.setup.rules else { return Vec::new() };
         let grid = &self.flow.source.grid;
         let (all, halo) = (grid.field as f64 * grid.pixel_nm, grid.halo as f64 * grid.pixel_nm);
@@ -108,7 +107,7 @@ impl Measurer<'_> {
             max_nm: v.max_nm.map(|x| x - halo),
             ..v
         };
-        rules.check(window).into_iter().filter(ours).map(moved).collect()
+        rules.check_bits(window, mask_nm).into_iter().filter(ours).map(moved).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use lithoburn_layout::Raster;
+use lithoburn_layout::{Bits, Raster};
 use lithoburn_litho::{Aerial, KernelSet, LithoError, PackedImages, Process, Simulator};
 use lithoburn_pool::Chosen;
 use tracing::info_span;
@@ -44,12 +44,17 @@ pub(crate) enum Exposed {
 impl Exposed {
     /// What is at least half covered.
     pub(crate) fn binary(mask: &Raster) -> Self {
-        match mask.width == mask.height {
+        Self::of_bits(&Bits::of_raster(mask), mask.pixel_nm)
+    }
+
+    /// A mask of pixels of `pixel_nm`.
+    pub(crate) fn of_bits(mask: &Bits, pixel_nm: f64) -> Self {
+        match mask.width() == mask.height() {
             true => Self::Binary {
-                pixels: PackedImages::of_values(&mask.data, mask.width),
-                pixel_nm: mask.pixel_nm,
+                pixels: PackedImages { side: mask.width(), words: mask.to_words() },
+                pixel_nm,
             },
-            false => Self::Grey(mask.binarized()),
+            false => Self::Grey(mask.to_raster(pixel_nm)),
         }
     }
 

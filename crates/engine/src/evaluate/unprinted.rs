@@ -1,13 +1,11 @@
 //! Shapes of a design that a print lacks altogether.
 
-use lithoburn_layout::{Bounds, shapes};
+use lithoburn_layout::{Bits, Bounds, Runs};
 
 /// A design's pixels, and which of them a print covers.
 pub(super) struct Printed<'a> {
-    /// The design.
-    pub inside: &'a [bool],
-    /// Pixels of it in x.
-    pub width: usize,
+    /// The design, a square.
+    pub design: &'a Bits,
     /// Side of a pixel, in nm.
     pub pixel_nm: f64,
     /// Pixels on each side that do not count: what lies there is another field's.
@@ -15,14 +13,14 @@ pub(super) struct Printed<'a> {
     /// Pixels on each side that the print does not show.
     pub first: usize,
     /// The print of what it shows.
-    pub print: &'a [bool],
+    pub print: &'a Bits,
 }
 
 /// What is known of a shape.
-#[derive(Clone)]
 struct Shape {
     min: [usize; 2],
-    max: [usize; 2],
+    /// Column and row beyond.
+    end: [usize; 2],
     counts: bool,
     prints: bool,
 }
@@ -31,36 +29,41 @@ impl Printed<'_> {
     /// The rectangles around shapes of which nothing prints, in nm from the field's corner. A shape that ends within the field is the
     /// field's that has its middle; a longer one counts wherever it lies.
     pub(super) fn missing(&self) -> Vec<Bounds> {
-        let height = self.inside.len() / self.width.max(1);
-        let sides = [self.width, height];
-        let within = |at: [usize; 2], margin: usize| {
-            (0..2).all(|i| at[i] >= margin && at[i] < sides[i] - margin)
-        };
-        let at_border = |s: &Shape| (0..2).any(|i| s.min[i] == 0 || s.max[i] + 1 == sides[i]);
-        let middle = |s: &Shape| [0, 1].map(|i| usize::midpoint(s.min[i], s.max[i]));
+        let side = self.design.width();
+        let within = |at: [usize; 2]| at.iter().all(|&v| v >= self.halo && v < side - self.halo);
+        let at_border = |s: &Shape| (0..2).any(|i| s.min[i] == 0 || s.end[i] == side);
+        let middle = |s: &Shape| [0, 1].map(|i| usize::midpoint(s.min[i], s.end[i] - 1));
         let is_missing = |s: &&Shape| {
-            let ours = if at_border(s) { s.counts } else { within(middle(s), self.halo) };
+            let ours = if at_border(s) { s.counts } else { within(middle(s)) };
             ours && !s.prints
         };
         let nm = |pixels: usize| pixels as f64 * self.pixel_nm;
-        let bounds = |s: &Shape| Bounds { min: s.min.map(nm), max: s.max.map(|v| nm(v + 1)) };
-        self.shapes(&within).iter().filter(is_missing).map(bounds).collect()
+        let bounds = |s: &Shape| Bounds { min: s.min.map(nm), max: s.end.map(nm) };
+        self.shapes().iter().filter(is_missing).map(bounds).collect()
     }
 
-    fn shapes(&self, within: &dyn Fn([usize; 2], usize) -> bool) -> Vec<Shape> {
-        let found = shapes::shapes(self.inside, self.width);
-        let none = Shape { min: [usize::MAX; 2], max: [0; 2], counts: false, prints: false };
-        let mut all = vec![none; found.sizes.len()];
-        let shown = self.width - 2 * self.first;
-        for (i, &label) in found.labels.iter().enumerate().filter(|(_, label)| **label > 0) {
-            let (at, shape) = ([i % self.width, i / self.width], &mut all[label as usize - 1]);
-            shape.min = [0, 1].map(|axis| shape.min[axis].min(at[axis]));
-            shape.max = [0, 1].map(|axis| shape.max[axis].max(at[axis]));
-            shape.counts |= within(at, self.halo);
-            if within(at, self.first) {
-                let [x, y] = at.map(|v| v - self.first);
-                shape.prints |= self.print[y * shown + x];
-            }
+    fn shapes(&self) -> Vec<Shape> {
+        let found = Runs::of(self.design);
+        let shape = |[x0, y0, x1, y1]: [usize; 4]| Shape {
+            min: [x0, y0],
+            end: [x1, y1],
+            counts: false,
+            prints: false,
+        };
+        let mut all: Vec<Shape> = found.boxes().into_iter().map(shape).collect();
+        let side = self.design.width();
+        for run in &found.all {
+            // What of the run is further from the border than a margin.
+            let within = |margin: usize| {
+                let (start, end) = (run.start.max(margin), run.end.min(side - margin));
+                ((margin..side - margin).contains(&run.y) && start < end).then_some([start, end])
+            };
+            let shape = &mut all[run.shape];
+            shape.counts |= within(self.halo).is_some();
+            shape.prints |= within(self.first).is_some_and(|ends| {
+                let [start, end] = ends.map(|x| x - self.first);
+                self.print.any_in(run.y - self.first, start, end)
+            });
         }
         all
     }
@@ -83,8 +86,14 @@ mod tests {
             .for_each(&mut fill);
         let mut print = vec![false; N * N];
         let missing = |print: &[bool], halo| {
-            let (width, pixel_nm, first) = (N, 2.0, 0);
-            Printed { inside: &inside, width, pixel_nm, halo, first, print }.missing()
+            let [design, print] = [&inside[..], print].map(|pixels| Bits::of_bools(pixels, N));
+            // What the print does not show makes no difference here.
+            let missing = [0, halo].map(|first| {
+                let print = print.unframed(first);
+                Printed { design: &design, pixel_nm: 2.0, halo, first, print: &print }.missing()
+            });
+            assert_eq!(missing[0], missing[1]);
+            missing[0].clone()
         };
         assert_eq!(missing(&print, 0).len(), 4);
         let corners: Vec<[f64; 2]> = missing(&print, 10).iter().map(|b| b.min).collect();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lithoburn_layout::{Coverage, Edges, Frame, Layout, Polygon, Raster};
+use lithoburn_layout::{Bits, Coverage, Edges, Frame, Layout, Polygon, Raster};
 use sha2::{Digest, Sha256};
 
 use super::journal::Key;
@@ -41,6 +41,14 @@ impl Drawing {
         match self {
             Self::Edges(edges) => Cow::Owned(edges.rasterize()),
             Self::Raster(raster) => Cow::Borrowed(raster),
+        }
+    }
+
+    /// The pixels that are at least half covered.
+    pub(crate) fn bits(&self) -> Bits {
+        match self {
+            Self::Edges(edges) => edges.bits(),
+            Self::Raster(raster) => Bits::of_raster(raster),
         }
     }
 
@@ -84,6 +92,7 @@ mod tests {
         {
             let drawn = Layout::new("tile", vec![polygon.clone()]).rasterize(&FRAME, coverage);
             assert_eq!(of(polygon, coverage).raster().as_ref(), &drawn);
+            assert_eq!(of(polygon, coverage).bits(), Bits::of_raster(&drawn));
         }
         assert!(
             !is_edges(&of(&bar, Coverage::Inclusive)) && !is_edges(&of(&bow_tie, Coverage::Exact))

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use lithoburn_layout::{Coverage, Frame, Layout, Library, Raster, TileGrid};
+use lithoburn_layout::{Bits, Coverage, Frame, Layout, Library, Raster, TileGrid};
 use rayon::prelude::*;
 use tracing::info_span;
 
@@ -47,6 +47,17 @@ impl Source<'_> {
         let frame = self.grid.frame(index);
         let polygons = self.library.polygons_in(frame.bounds())?;
         Ok(Layout::new("tile", polygons).rasterize(&frame, self.coverage))
+    }
+
+    /// The pixels of the grid that a tile's target covers at least half of.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::target`].
+    pub(crate) fn bits(&self, index: usize) -> Result<Bits, EngineError> {
+        let frame = self.grid.frame(index);
+        let polygons = self.library.polygons_in(frame.bounds())?;
+        Ok(Drawing::of(polygons, &frame, self.coverage).bits())
     }
 
     /// A tile's target on the pixels that its answer depends on.

@@ -36,6 +36,29 @@ proptest! {
         prop_assert_eq!(bits.shrunk(radius).to_bools(), distance::shrunk(&most, width, radius));
     }
 
+    /// By asking for each pixel.
+    #[test]
+    fn parts_and_depths_are_those_found_pixel_by_pixel(
+        width in widths(),
+        seed in any::<u64>(),
+        share in 0.0..=1.0_f64,
+        factor in 1..5_usize,
+    ) {
+        let set = noise(width, 23, share.cbrt(), seed);
+        let bits = Bits::of_bools(&set, width);
+        let small = bits.subsampled(factor);
+        prop_assert_eq!((small.width(), small.height()), (width / factor, 23 / factor));
+        for (x, y) in (0..small.height()).flat_map(|y| (0..small.width()).map(move |x| (x, y))) {
+            prop_assert_eq!(small.at(x, y), set[y * factor * width + x * factor]);
+        }
+        prop_assert_eq!(bits.any_in(7, 3, 30), set[7 * width + 3..7 * width + 30].contains(&true));
+        let others: Vec<bool> = set.iter().map(|s| !s).collect();
+        for (pixel, &depth) in distance::squared(&others, width).iter().enumerate() {
+            let found = bits.depth(pixel % width, pixel / width, 4);
+            prop_assert!(found == depth || found > 16 && depth > 16, "{found} {depth}");
+        }
+    }
+
     #[test]
     fn every_form_of_an_image_is_the_same_image(
         width in widths(),

@@ -197,3 +197,18 @@ fn what_has_no_place_in_a_window_has_no_edges() {
     let far = window([1e7, -1e7]);
     assert_eq!(Edges::of(&bar(1e7 + 4.0), &far).map(|edges| edges.list.len()), Some(0));
 }
+
+proptest! {
+    /// The raster, whose rows are all drawn, is the second implementation: shapes upright and slanted, on and off the grid.
+    #[test]
+    fn pixels_half_covered_are_those_of_the_raster(seed in any::<u64>(), slanted in any::<bool>()) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let polygons: Vec<Polygon> =
+            (0..rng.random_range(0..9)).map(|_| shape(&mut rng, slanted)).collect();
+        let frame = window([0.0, eighths(&mut rng, -9.0..9.0)]);
+        // Of shapes that cross themselves there are no edges.
+        if let Some(edges) = Edges::of(&polygons, &frame) {
+            prop_assert_eq!(edges.bits(), Bits::of_raster(&edges.rasterize()));
+        }
+    }
+}

@@ -170,8 +170,7 @@ mod tests {
                 printed[random(&mut state, 96) * width + random(&mut state, 3)] |=
                     1 << random(&mut state, 32);
             }
-            let [target, print] = [&design, &printed].map(|image| pixels(image, n));
-            let [target, print] = [&target, &print].map(|data| Bitmap { data, width: n });
+            let [target, print] = [&design, &printed].map(|words| Bitmap { words, side: n });
             let expected = unprinted(target, print);
             let lost = Lost::of(&design, &printed, width);
             assert_eq!(lost.count, expected.len());

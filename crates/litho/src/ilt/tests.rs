@@ -5,9 +5,9 @@ use burn::tensor::{Device, TensorData};
 use super::*;
 use crate::forward::{Imager, ThinMask};
 use crate::images::{from_bits, read_back, read_bits};
-use crate::metrics::{Bitmap, unprinted};
+use crate::metrics::unprinted;
 use crate::optics::Optics;
-use crate::{CornerImages, ProcessWindow, Simulator};
+use crate::{CornerImages, PackedImages, ProcessWindow, Simulator};
 
 fn config() -> IltConfig {
     let mut config = IltConfig::default();
@@ -182,8 +182,8 @@ fn small_contacts_are_not_erased() -> Result<(), LithoError> {
         read_bits(truth.on(4.0, 4)?.images(masks).nominal, 0.225, "read the print")
     };
     let lost = |print: &[bool]| {
-        let [design, print] = [&design[..], print].map(|data| Bitmap { data, width: 512 });
-        unprinted(design, print).len()
+        let [design, print] = [&design[..], print].map(|own| PackedImages::of_pixels(own, 512));
+        unprinted(design.bitmap(0), print.bitmap(0)).len()
     };
     assert_eq!(lost(&print(target.clone())?), 3);
     let found = run(&Ilt::new(&config, &truth), &target)?;

@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor};
 use lithoburn_bitmap::Marks;
 
 use crate::LithoError;
-use crate::binary::BinaryImages;
-use crate::metrics::{Bitmap, EPE_REACH_NM, EPE_SHORT_NM, EPE_STEP_NM, EpeSite, epe_sites};
+use crate::binary::{BinaryImages, PackedImages};
+use crate::metrics::{EPE_REACH_NM, EPE_SHORT_NM, EPE_STEP_NM, EpeSite, epe_sites};
 
 /// How far a strip reaches along the edge, on either side of the site, in nm.
 const ALONG_NM: f64 = 20.0;
@@ -34,7 +34,7 @@ pub(crate) fn strips(
 /// The strips of one target of `n` pixels a side, row by row.
 fn on_target(target: &[bool], n: usize, pixel_nm: f64) -> Vec<bool> {
     let mut strips = vec![false; target.len()];
-    for site in epe_sites(Bitmap { data: target, width: n }, pixel_nm) {
+    for site in epe_sites(PackedImages::of_pixels(target, n).bitmap(0), pixel_nm) {
         mark(&mut strips, n, &site, pixel_nm);
     }
     strips
