@@ -105,7 +105,7 @@ fn long_edges_keep_their_digits() {
     let steep = Polygon::new(vec![[0.0, 0.0], [most, most], [most - 1.0, most]]);
     let level = Polygon::new(vec![[0.0, 5.0], [most, 5.0 + part(0.0003)], [0.0, 6.0]]);
     let layout = Layout::new("long", vec![steep, level]);
-    let found = drawn(&[layout.polygons.clone()], side, &device);
+    let found = drawn(std::slice::from_ref(&layout.polygons), side, &device);
     let expected = layout.rasterize(&frame(side), Coverage::Exact).data;
     let off = largest_difference(&found, &expected);
     assert!(off <= TOLERANCE, "{off}");

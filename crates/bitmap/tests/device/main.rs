@@ -71,7 +71,7 @@ impl Masks {
 /// Masks of noise, of `share` of their pixels.
 fn noise(side: usize, shares: &[f64], seed: u64) -> Masks {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut image =
+    let image =
         |&share: &f64| -> Vec<bool> { (0..side * side).map(|_| rng.random_bool(share)).collect() };
-    Masks { side, pixels: shares.iter().flat_map(|share| image(share)).collect() }
+    Masks { side, pixels: shares.iter().flat_map(image).collect() }
 }
