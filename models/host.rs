@@ -1,7 +1,7 @@
 //! A network's forward pass on the CPU, as the fused [`steps`](crate::steps) of its [`Program`].
 //!
 //! Layer by layer, Burn gathers every neighbourhood of an image into a matrix before it multiplies. Here a convolution reads images as
-//! they lie ([`convolve`]), folding, unfolding and joining are addresses, and images keep their memory from pass to pass. The layers one by
+//! they lie (`host::convolve`), folding, unfolding and joining are addresses, and images keep their memory from pass to pass. The layers one by
 //! one are the reference, and the way of gradients.
 
 mod convolve;
