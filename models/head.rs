@@ -1,5 +1,7 @@
 //! From a network's logits to a mask: what the methods have in common.
 
+pub(crate) mod enlarge;
+
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{DType, Tensor};
 

@@ -27,7 +27,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 
 use self::weights::{Packed, Place};
-use crate::head::{Head, MaskNetwork};
+use crate::head::{Head, MaskNetwork, enlarge};
 use crate::program::{Program, run};
 use crate::steps::{Grain, NoStep, Steps};
 
@@ -213,6 +213,11 @@ impl MaskNetwork for Hopper {
     /// Computes in bf16 with sums in f32, whatever the input's precision.
     fn logits(&self, x: Tensor<4>) -> Tensor<4> {
         self.pass(x, None)
+    }
+
+    /// In one launch.
+    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+        enlarge::mask(self.head.logits(target, change), self.head.upsample.max(1))
     }
 
     /// Inputs of one shape are one batch, as far as memory should go.

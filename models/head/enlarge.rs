@@ -1,0 +1,84 @@
+//! Masks from logits on a GPU in one launch: enlarged, and through the sigmoid.
+//!
+//! As operations of Burn this is some twenty passes over images of the mask's size, which took longer than the network.
+
+#[cfg(feature = "gpu")]
+mod kernel;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+#[cfg(feature = "gpu")]
+use {burn::backend::fusion::custom::TensorSpec, burn::tensor::Shape, burn_cubecl::CubeBackend};
+
+/// Enlarging as an operation of a backend.
+#[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
+pub(crate) trait Enlarging: Backend {
+    /// The sigmoid of `[batch, n, n]`, interpolated to `[batch, factor * n, factor * n]`.
+    #[fusion(meta = enlarged)]
+    fn enlarged_mask(logits: FloatTensor<Self>, factor: usize) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "gpu")]
+fn enlarged(logits: &TensorSpec, factor: &usize) -> TensorSpec {
+    let [batch, n, _] = logits.shape.dims::<3>();
+    TensorSpec::new(Shape::from([batch, factor * n, factor * n]), logits.dtype)
+}
+
+#[cfg(feature = "gpu")]
+impl Enlarging for CubeBackend {
+    fn enlarged_mask(logits: FloatTensor<Self>, factor: usize) -> FloatTensor<Self> {
+        kernel::enlarged(logits, factor)
+    }
+}
+
+/// Masks in 0 to 1, `[batch, factor * n, factor * n]`, of logits `[batch, n, n]` in f32 on a GPU: as the head makes them, without gradients.
+pub(crate) fn mask(logits: Tensor<3>, factor: usize) -> Tensor<3> {
+    Tensor::from_dispatch(<Dispatch as Enlarging>::enlarged_mask(logits.into_dispatch(), factor))
+}
+
+#[cfg(all(test, feature = "wgpu", feature = "cuda"))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use burn::backend::WgpuBackend;
+    use burn::tensor::activation::sigmoid;
+    use burn::tensor::{Device, DeviceKind, TensorData};
+    use lithoburn_compare::largest_difference;
+    use lithoburn_testing::Need;
+
+    use super::*;
+    use crate::head::Head;
+
+    fn gpu() -> Option<Device> {
+        let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
+            Ok("cuda") => Some(Device::cuda(0)),
+            Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
+            _ => Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok(),
+        };
+        let works = |device: Device| {
+            let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
+            (sum == [8.0]).then_some(device)
+        };
+        catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
+    }
+
+    /// Burn's operations on the CPU are the second implementation.
+    #[test]
+    fn masks_are_those_of_burns_operations() {
+        let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
+        let Some(device) = Need::Gpu.met(gpu(), why) else { return };
+        for (n, upsample) in [(16, 4), (9, 3), (8, 1), (1, 2)] {
+            let values: Vec<f32> = (0..2 * n * n).map(|i| 9.0 * (i as f32 * 0.7).sin()).collect();
+            let on = |device: &Device| {
+                Tensor::<3>::from_data(TensorData::new(values.clone(), [2, n, n]), device)
+            };
+            let head = Head { pixel_nm: 8.0, upsample, target_logit: 0.0, logit_scale: 1.0 };
+            let expected = sigmoid(head.enlarged(on(&Device::flex())));
+            let found = mask(on(&device), upsample);
+            let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().expect("f32");
+            let off = largest_difference(&values(found), &values(expected));
+            assert!(off <= 2e-6, "{n} px, {upsample} times: {off}");
+        }
+    }
+}

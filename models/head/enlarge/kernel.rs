@@ -1,0 +1,76 @@
+//! The launch.
+#![allow(
+    unsafe_code,
+    reason = "kernels are launched without bounds checks: buffers are made here for the sizes that the kernels are given"
+)]
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+/// Units of a cube.
+const UNITS: u32 = 256;
+
+pub(super) fn enlarged(logits: CubeTensor, factor: usize) -> CubeTensor {
+    let logits = into_contiguous(logits);
+    let [batch, n, _] = logits.shape().dims::<3>();
+    let m = factor * n;
+    let shape = Shape::from([batch, m, m]);
+    let (client, device) = (logits.client.clone(), logits.device.clone());
+    let out = empty_device_contiguous_dtype(client.clone(), device, shape, DType::F32);
+    let cubes = CubeCount::Static(((m * m) as u32).div_ceil(UNITS), batch as u32, 1);
+    // SAFETY: units beyond an image end at once.
+    unsafe {
+        mask::launch_unchecked(
+            &client,
+            cubes,
+            CubeDim::new_1d(UNITS),
+            logits.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            n,
+            factor,
+        );
+    }
+    out
+}
+
+/// A pixel of a mask of `factor * n` pixels a side.
+#[cube(launch_unchecked)]
+fn mask(logits: &[f32], out: &mut [f32], n: usize, factor: usize) {
+    let m = n * factor;
+    let at = ABSOLUTE_POS_X as usize;
+    if at >= m * m {
+        terminate!();
+    }
+    let image = ABSOLUTE_POS_Y as usize;
+    let y = at / m;
+    let x = at % m;
+    let (above, down) = mixed(y, n, factor);
+    let (left, right) = mixed(x, n, factor);
+    let from = image * n * n;
+    let row = from + y / factor * n;
+    let other = from + above * n;
+    let own_column = column(logits, row + x / factor, other + x / factor, down);
+    let beside = column(logits, row + left, other + left, down);
+    let logit = own_column + (beside - own_column) * right;
+    out[image * m * m + at] = 1.0 / (1.0 + (-logit).exp());
+}
+
+/// The pixel beside that of an output along a side, which is repeated beyond the ends, and its share.
+#[cube]
+fn mixed(at: usize, n: usize, factor: usize) -> (usize, f32) {
+    let own = at / factor;
+    let offset = (f32::cast_from(at % factor) + 0.5) / f32::cast_from(factor) - 0.5;
+    let before = select(own > 0, own - 1, 0);
+    let after = select(own + 1 < n, own + 1, n - 1);
+    (select(offset <= 0.0, before, after), offset.abs())
+}
+
+/// A pixel mixed with that of another row.
+#[cube]
+fn column(logits: &[f32], own: usize, other: usize, share: f32) -> f32 {
+    logits[own] + (logits[other] - logits[own]) * share
+}
