@@ -104,12 +104,15 @@ impl Canvas {
     ///
     /// [`PictureError::Encode`] if the encoder fails.
     pub fn png(&self) -> Result<Vec<u8>, PictureError> {
-        let rgb: Vec<u8> =
-            self.pixmap.data().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
+        let (pixels, _) = self.pixmap.data().as_chunks::<4>();
+        let mut rgb = vec![0; 3 * pixels.len()];
+        for (to, [red, green, blue, _]) in rgb.chunks_exact_mut(3).zip(pixels) {
+            to.copy_from_slice(&[*red, *green, *blue]);
+        }
         let (width, height) = (self.pixmap.width(), self.pixmap.height());
         let mut png = Vec::new();
         let encoder =
-            PngEncoder::new_with_quality(&mut png, CompressionType::Default, FilterType::Adaptive);
+            PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive);
         let written = encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8);
         written.map_err(|e| PictureError::Encode(e.to_string()))?;
         Ok(png)
@@ -125,6 +128,9 @@ impl Canvas {
     /// Mixes a colour into each pixel, row after row; `shares` has the share of each.
     pub fn tint(&mut self, shares: &[f32], colour: Rgb) {
         for (pixel, &share) in self.pixmap.data_mut().chunks_exact_mut(4).zip(shares) {
+            if share == 0.0 {
+                continue;
+            }
             for (value, to) in pixel.iter_mut().zip(colour) {
                 *value = mix(*value, to, share);
             }

@@ -5,7 +5,7 @@ use lithoburn_layout::Raster;
 use crate::PictureError;
 use crate::canvas::{Align, Canvas, INK, MUTED, Style};
 use crate::panel::{Key, PRINT, Panel, Swatch};
-use crate::view::{View, bilinear};
+use crate::view::View;
 
 /// Side of the image, in px.
 const SIDE: usize = 1000;
@@ -48,7 +48,7 @@ pub fn draw(aerial: &Aerial) -> Result<Vec<u8>, PictureError> {
     let level = aerial.level;
     let key = Key::new(Swatch::LineOnDark, PRINT, format!("prints at {level:.3}"));
     let mut panel = Panel::new("Aerial image", vec![key], &view, aerial.origin_nm)?;
-    let intensity = view.sampled(SAMPLES, |nm| bilinear(aerial.image, nm));
+    let intensity = view.sampled(SAMPLES, view.bilinear(aerial.image, SAMPLES));
     panel.shade(&intensity, level);
     panel.plot.lines(&view.contours(aerial.image, level), 1.6, PRINT);
     panel.scale_bar(&view, &intensity);

@@ -68,18 +68,85 @@ impl View {
         [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]].map(|p| self.to_px(p)).to_vec()
     }
 
-    /// Mean of a function of a place in nm over each px, row after row.
-    pub(super) fn sampled(&self, samples: usize, value: impl Fn([f64; 2]) -> f64) -> Vec<f32> {
-        let step = self.scale / samples as f64;
-        let at = |i: usize, axis: usize| self.min[axis] + (i as f64 + 0.5) * step;
-        let mean = |x: usize, y: usize| {
-            let columns = x * samples..(x + 1) * samples;
-            let rows = y * samples..(y + 1) * samples;
-            let row = |j: usize| columns.clone().map(|i| value([at(i, 0), at(j, 1)])).sum::<f64>();
-            (rows.map(row).sum::<f64>() / (samples * samples) as f64) as f32
-        };
+    /// Mean over each px of `samples` by `samples` values, row after row. `fill` writes a row of values: those at a y in nm, and at
+    /// [`View::columns`] in x.
+    pub(super) fn sampled(
+        &self,
+        samples: usize,
+        mut fill: impl FnMut(f64, &mut [f64]),
+    ) -> Vec<f32> {
         let [width, height] = self.size;
-        (0..width * height).map(|i| mean(i % width, i / width)).collect()
+        let (mut row, mut sums) = (vec![0.0; width * samples], vec![0.0; width]);
+        let mut means = Vec::with_capacity(width * height);
+        for y in 0..height {
+            sums.fill(0.0);
+            for j in y * samples..(y + 1) * samples {
+                fill(self.place(1, j, samples), &mut row);
+                for (sum, values) in sums.iter_mut().zip(row.chunks_exact(samples)) {
+                    *sum += values.iter().sum::<f64>();
+                }
+            }
+            means.extend(sums.iter().map(|sum| (sum / (samples * samples) as f64) as f32));
+        }
+        means
+    }
+
+    /// Where a sample lies along an axis, in nm.
+    fn place(&self, axis: usize, index: usize, samples: usize) -> f64 {
+        self.min[axis] + (index as f64 + 0.5) * (self.scale / samples as f64)
+    }
+
+    /// Where samples lie in x, in nm.
+    fn columns(&self, samples: usize) -> impl Iterator<Item = f64> {
+        (0..self.size[0] * samples).map(move |i| self.place(0, i, samples))
+    }
+
+    /// Rows of the raster's values, from 0 to 1, in whose pixels samples lie; 0 outside the raster.
+    pub(super) fn nearest<'a>(
+        &self,
+        raster: &'a Raster,
+        samples: usize,
+    ) -> impl FnMut(f64, &mut [f64]) + use<'a> {
+        let pixel = |nm: f64| (nm / raster.pixel_nm) as usize;
+        let columns: Vec<usize> = self.columns(samples).map(pixel).collect();
+        move |y, row| {
+            let data = data_row(raster, pixel(y));
+            for (value, &x) in row.iter_mut().zip(&columns) {
+                *value = data.get(x).map_or(0.0, |&v| f64::from(v).clamp(0.0, 1.0));
+            }
+        }
+    }
+
+    /// Rows of the raster's values, interpolated between the middles of four pixels.
+    pub(super) fn bilinear<'a>(
+        &self,
+        raster: &'a Raster,
+        samples: usize,
+    ) -> impl FnMut(f64, &mut [f64]) + use<'a> {
+        let last = [raster.width, raster.height].map(|n| n.saturating_sub(1));
+        let at = move |nm: f64, axis: usize| {
+            (nm / raster.pixel_nm - 0.5).max(0.0).min(last[axis] as f64)
+        };
+        let columns: Vec<f64> = self.columns(samples).map(|x| at(x, 0)).collect();
+        // The last two rows of pixels, at the columns of samples: rows of samples often lie between the same.
+        let mut known = [(usize::MAX, Vec::new()), (usize::MAX, Vec::new())];
+        move |y, row| {
+            let y = at(y, 1);
+            let (above, v) = (y as usize, y.fract());
+            let below = (above + 1).min(last[1]);
+            if known[1].0 == above {
+                known.swap(0, 1);
+            }
+            for ((number, values), wanted) in known.iter_mut().zip([above, below]) {
+                if *number != wanted {
+                    *number = wanted;
+                    *values = between_columns(data_row(raster, wanted), &columns, last[0]);
+                }
+            }
+            for (value, (a, b)) in row.iter_mut().zip(known[0].1.iter().zip(&known[1].1)) {
+                *value = a * (1.0 - v) + b * v;
+            }
+        }
     }
 
     /// Iso-lines of the part of a raster that the window shows.
@@ -126,27 +193,20 @@ fn bounds(raster: &Raster) -> Option<[f64; 4]> {
     Some(joined.map(|v| v * raster.pixel_nm))
 }
 
-/// Value of the pixel at a place in nm; 0 outside the raster.
-pub(super) fn nearest(raster: &Raster, nm: [f64; 2]) -> f64 {
-    let [x, y] = nm.map(|v| (v / raster.pixel_nm) as usize);
-    if x < raster.width && y < raster.height { value(raster, x, y) } else { 0.0 }
+/// A row of pixels; empty where the raster has no data.
+fn data_row(raster: &Raster, y: usize) -> &[f32] {
+    let start = y.saturating_mul(raster.width);
+    raster.data.get(start..start.saturating_add(raster.width)).unwrap_or(&[])
 }
 
-/// Value at a place in nm, interpolated between the centres of four pixels.
-pub(super) fn bilinear(raster: &Raster, nm: [f64; 2]) -> f64 {
-    let last = [raster.width, raster.height].map(|n| n.saturating_sub(1));
-    let at: [f64; 2] =
-        std::array::from_fn(|i| (nm[i] / raster.pixel_nm - 0.5).max(0.0).min(last[i] as f64));
-    let [x, y] = at.map(|v| v as usize);
-    let [u, v] = at.map(f64::fract);
-    let (right, below) = ((x + 1).min(last[0]), (y + 1).min(last[1]));
-    let row = |y: usize| value(raster, x, y) * (1.0 - u) + value(raster, right, y) * u;
-    row(y) * (1.0 - v) + row(below) * v
-}
-
-/// Value of a pixel; 0 where the raster has no data.
-fn value(raster: &Raster, x: usize, y: usize) -> f64 {
-    raster.data.get(y * raster.width + x).map_or(0.0, |&v| f64::from(v))
+/// Values of a row between the middles of its pixels; 0 where it has no data.
+fn between_columns(data: &[f32], columns: &[f64], last: usize) -> Vec<f64> {
+    let value = |x: usize| data.get(x).map_or(0.0, |&v| f64::from(v));
+    let between = |&x: &f64| {
+        let (left, u) = (x as usize, x.fract());
+        value(left) * (1.0 - u) + value((left + 1).min(last)) * u
+    };
+    columns.iter().map(between).collect()
 }
 
 #[cfg(test)]
@@ -184,6 +244,54 @@ mod tests {
             let ends = line.iter().map(|p| p[0]);
             let (least, most) = ends.fold((f32::MAX, f32::MIN), |(l, m), x| (l.min(x), m.max(x)));
             assert!(least <= 0.0 && most >= 128.0, "{least} {most}");
+        }
+    }
+
+    /// Value of the pixel at a place; 0 outside the raster.
+    fn nearest_at(raster: &Raster, nm: [f64; 2]) -> f64 {
+        let [x, y] = nm.map(|v| (v / raster.pixel_nm) as usize);
+        let is_inside = x < raster.width && y < raster.height;
+        if is_inside { f64::from(raster.data[y * raster.width + x]) } else { 0.0 }
+    }
+
+    /// Value at a place, between the middles of four pixels.
+    fn bilinear_at(raster: &Raster, nm: [f64; 2]) -> f64 {
+        let last = [raster.width - 1, raster.height - 1];
+        let at = [0, 1].map(|i| (nm[i] / raster.pixel_nm - 0.5).clamp(0.0, last[i] as f64));
+        let value = |dx: usize, dy: usize| {
+            let [x, y] = [(at[0] as usize + dx).min(last[0]), (at[1] as usize + dy).min(last[1])];
+            f64::from(raster.data[y * raster.width + x])
+        };
+        let [u, v] = at.map(f64::fract);
+        let row = |dy: usize| value(0, dy) * (1.0 - u) + value(1, dy) * u;
+        row(0) * (1.0 - v) + row(1) * v
+    }
+
+    /// Place by place is the second implementation: pixels finer and coarser than samples, windows within and beyond the raster.
+    #[test]
+    fn means_are_those_of_values_at_each_sample() {
+        let mut raster = Raster::new(50, 40, 4.0);
+        raster.data.iter_mut().enumerate().for_each(|(i, v)| *v = (i * i % 97) as f32 / 96.0);
+        for (min, scale, samples) in
+            [([0.0; 2], 4.0, 2), ([31.0, 17.5], 0.7, 3), ([60.0, 3.0], 2.9, 2), ([0.0; 2], 23.0, 3)]
+        {
+            let view = View { min, scale, size: [30, 20] };
+            let expected = |value: &dyn Fn([f64; 2]) -> f64| -> Vec<f32> {
+                let step = scale / samples as f64;
+                let at = |i: usize, axis: usize| min[axis] + (i as f64 + 0.5) * step;
+                let mean = |px: usize| {
+                    let [x, y] = [px % 30 * samples, px / 30 * samples];
+                    let row = |j: usize| {
+                        (x..x + samples).map(|i| value([at(i, 0), at(j, 1)])).sum::<f64>()
+                    };
+                    (y..y + samples).map(row).sum::<f64>() / (samples * samples) as f64
+                };
+                (0..30 * 20).map(|px| mean(px) as f32).collect()
+            };
+            let found = view.sampled(samples, view.nearest(&raster, samples));
+            assert_eq!(found, expected(&|nm| nearest_at(&raster, nm)), "{scale}");
+            let found = view.sampled(samples, view.bilinear(&raster, samples));
+            assert_eq!(found, expected(&|nm| bilinear_at(&raster, nm)), "{scale}");
         }
     }
 

@@ -7,7 +7,7 @@ use lithoburn_layout::Raster;
 use crate::PictureError;
 use crate::canvas::{Align, Canvas, INK, MUTED, Style};
 use crate::panel::{Key, MASK, Panel, Swatch, TARGET, VERMILLION};
-use crate::view::{View, nearest};
+use crate::view::View;
 
 /// The greater side of a panel, in px.
 const SIDE: usize = 760;
@@ -99,7 +99,7 @@ fn shares(view: &View, raster: &Raster) -> Vec<f32> {
         1 => Cow::Borrowed(raster),
         factor => Cow::Owned(raster.averaged(factor)),
     };
-    view.sampled(SAMPLES, |nm| nearest(&coarse, nm).clamp(0.0, 1.0))
+    view.sampled(SAMPLES, view.nearest(&coarse, SAMPLES))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::canvas::{Canvas, INK};
 use crate::panel::{
     BLUE, Key, MASK, OK, PRINT, PURPLE, Panel, Swatch, TARGET, TARGET_LIGHT, VERMILLION, WHITE,
 };
-use crate::view::{Lines, View, bilinear, nearest};
+use crate::view::{Lines, View};
 
 /// Side of a panel, in px.
 pub(super) const SIDE: usize = 500;
@@ -32,7 +32,7 @@ pub(super) fn all(scene: &Scene) -> Result<Vec<Panel>, PictureError> {
     let field = [scene.target.width, scene.target.height].map(|n| n as f64 * scene.target.pixel_nm);
     let within = scene.core_nm.unwrap_or([0.0, 0.0, field[0], field[1]]);
     let view = View::around(scene.target, scene.mask, within, SIDE);
-    let share = |raster| view.sampled(SHARP, move |nm| nearest(raster, nm).clamp(0.0, 1.0));
+    let share = |raster| view.sampled(SHARP, view.nearest(raster, SHARP));
     let [nominal, outer, inner] = scene.levels;
     let drawing = Drawing {
         scene,
@@ -100,7 +100,8 @@ impl Drawing<'_> {
             Key::new(Swatch::LineOnDark, PRINT, format!("prints at {level:.3}")),
         ];
         let mut panel = self.panel("Aerial image in focus", legend)?;
-        let intensity = self.view.sampled(SMOOTH, |nm| bilinear(self.scene.aerial, nm));
+        let image = self.view.bilinear(self.scene.aerial, SMOOTH);
+        let intensity = self.view.sampled(SMOOTH, image);
         panel.shade(&intensity, level);
         panel.plot.lines(&self.outline, 1.0, WHITE);
         panel.plot.lines(&self.nominal, 1.6, PRINT);
@@ -129,9 +130,15 @@ impl Drawing<'_> {
         ];
         let mut panel = self.panel("PV band", legend)?;
         let [_, outer, inner] = self.scene.levels;
-        let band = self.view.sampled(SHARP, |nm| {
-            let prints = bilinear(self.scene.aerial, nm) >= outer;
-            f64::from(prints != (bilinear(self.scene.defocus, nm) >= inner))
+        let mut aerial = self.view.bilinear(self.scene.aerial, SHARP);
+        let mut defocus = self.view.bilinear(self.scene.defocus, SHARP);
+        let mut dimmer = vec![0.0; self.view.size[0] * SHARP];
+        let band = self.view.sampled(SHARP, |y, row| {
+            aerial(y, row);
+            defocus(y, &mut dimmer);
+            for (value, dimmer) in row.iter_mut().zip(&dimmer) {
+                *value = f64::from((*value >= outer) != (*dimmer >= inner));
+            }
         });
         panel.plot.tint(&band, PURPLE);
         panel.plot.lines(&self.outline, 1.2, INK);
