@@ -77,7 +77,7 @@ mod tests {
             let expected = sigmoid(head.enlarged(on(&Device::flex())));
             let found = mask(on(&device), upsample);
             let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().expect("f32");
-            let off = largest_difference(&values(found), &values(expected));
+            let off = largest_difference(values(found), values(expected));
             assert!(off <= 2e-6, "{n} px, {upsample} times: {off}");
         }
     }

@@ -20,6 +20,7 @@ const WORD: usize = 32;
 pub struct BinaryImages(Place);
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a batch")]
 enum Place {
     /// Image after image, row by row.
     Memory {

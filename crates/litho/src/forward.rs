@@ -35,6 +35,11 @@ pub trait Imager {
     /// The images of masks `[batch, n, n]` in 0 to 1, differentiable by the mask.
     fn images(&self, mask: Tensor<3>) -> CornerImages;
 
+    /// The images of masks in f32, without a way back: what is looked at, not descended on.
+    fn seen(&self, mask: Tensor<3>) -> CornerImages {
+        self.images(mask)
+    }
+
     /// The images, and the way back from their gradient: Burn's autodiff, unless the model knows a shorter one.
     fn expose(&self, mask: Tensor<3>) -> Exposed<'_> {
         Exposed::tracked(mask, |mask| self.images(mask))
@@ -154,6 +159,11 @@ struct ThinImager<'a> {
 impl Imager for ThinImager<'_> {
     fn images(&self, mask: Tensor<3>) -> CornerImages {
         self.model.simulator.aerial(mask, &self.grid, &self.grid).at_corners(&self.model.window)
+    }
+
+    fn seen(&self, mask: Tensor<3>) -> CornerImages {
+        let ThinMask { simulator, window } = self.model;
+        simulator.aerial_in_f32(mask, &self.grid, &self.grid).at_corners(window)
     }
 
     fn expose(&self, mask: Tensor<3>) -> Exposed<'_> {

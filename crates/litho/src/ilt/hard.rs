@@ -106,10 +106,10 @@ impl Best {
                 *after = error;
             }
         }
-        // Written so that what is no number is refused.
-        let costly = |(after, best): (&f32, &f32)| !(*after <= best * MOST_COST);
-        let which: Vec<bool> = after.iter().zip(best).map(costly).collect();
-        kept.take(&which, &free)?;
+        // What is no number is refused: it is not cheap.
+        let cheap = |(after, best): (&f32, &f32)| *after <= best * MOST_COST;
+        let costly: Vec<bool> = after.iter().zip(best).map(|pair| !cheap(pair)).collect();
+        kept.take(&costly, &free)?;
         Ok(kept)
     }
 }

@@ -112,7 +112,7 @@ impl<'a> Models<'a> {
     /// The true nominal image of masks.
     pub(super) fn nominal(&self, masks: Tensor<3>, tally: &mut Tally) -> Tensor<3> {
         tally.true_calls += 1;
-        self.truth.images(masks).nominal
+        self.truth.seen(masks).nominal
     }
 
     /// What hard masks cost by the true model: [`PrintLoss::hard_error`].
