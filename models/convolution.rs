@@ -51,10 +51,12 @@ pub trait SameConvolution: Backend {
     }
 }
 
+#[cfg(feature = "gpu")]
 fn output_shape(x: &Shape, weight: &Shape) -> Shape {
     Shape::from([x[0], x[1], x[2], weight[0]])
 }
 
+#[cfg(feature = "gpu")]
 fn weight_shape(x: &Shape, gradient: &Shape, side: usize) -> Shape {
     Shape::from([gradient[3], side, side, x[3]])
 }

@@ -7,6 +7,10 @@
 //!
 //! Where the card, the network or the compiler is another, the layers run one by one, as they do on every other device: [`Hopper::new`]
 //! says why. Gradients are theirs, too.
+#![cfg_attr(
+    not(feature = "gpu"),
+    allow(unused_variables, reason = "a program without GPUs has no backend of these")
+)]
 
 #[cfg(feature = "gpu")]
 mod launch;
@@ -75,6 +79,7 @@ impl Extent {
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
     pub(crate) steps: Steps,
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone"))]
     pub(crate) places: Vec<Place>,
 }
 

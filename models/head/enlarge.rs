@@ -1,6 +1,10 @@
 //! Masks from logits on a GPU in one launch: enlarged, and through the sigmoid.
 //!
 //! As operations of Burn this is some twenty passes over images of the mask's size, which took longer than the network.
+#![cfg_attr(
+    not(feature = "gpu"),
+    allow(unused_variables, reason = "a program without GPUs has no backend of these")
+)]
 
 #[cfg(feature = "gpu")]
 mod kernel;

@@ -5,6 +5,10 @@
 //! arithmetic and keeps fields and images off the memory, where the field, the grid and the corners allow it; `kernels` are plain
 //! loops for all others. The numbers are those of [`crate::Simulator`], [`PrintLoss`] and `Descent` in Burn, which stay the
 //! reference and the way of the CPU.
+#![cfg_attr(
+    not(feature = "gpu"),
+    allow(unused_variables, reason = "a program without GPUs has no backend of these")
+)]
 
 #[cfg(feature = "gpu")]
 mod folded;
