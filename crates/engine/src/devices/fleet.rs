@@ -73,29 +73,42 @@ struct Tried {
     left_out: Vec<(String, String)>,
 }
 
-/// Tries each device once. One that fails is left out; if all do, the first one's error is the answer.
+/// Tries each device once, cards at the same time: their trials are mostly waiting. One that fails is left out; if all do, the first
+/// one's error is the answer.
 fn tried(
     devices: &[Chosen],
-    probe: &dyn Fn(&Chosen) -> Result<Probe, EngineError>,
+    probe: &(dyn Fn(&Chosen) -> Result<Probe, EngineError> + Sync),
 ) -> Result<Tried, EngineError> {
+    let mut distinct: Vec<&Chosen> = Vec::new();
+    for device in devices {
+        if distinct.iter().all(|known| known.name != device.name) {
+            distinct.push(device);
+        }
+    }
+    let (cards, others): (Vec<&Chosen>, Vec<&Chosen>) =
+        distinct.into_iter().partition(|device| device.name.starts_with("cuda"));
+    let mut trials: Vec<Result<Probe, EngineError>> = std::thread::scope(|scope| {
+        let trials: Vec<_> = cards.iter().map(|&card| scope.spawn(|| probe(card))).collect();
+        // A panic of a trial is a bug of ours, and goes on as one.
+        let ended = |trial: std::thread::ScopedJoinHandle<'_, _>| {
+            trial.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        trials.into_iter().map(ended).collect()
+    });
+    trials.extend(others.iter().map(|&device| probe(device)));
     let mut found = Tried { devices: Vec::new(), probes: Vec::new(), left_out: Vec::new() };
     let mut first = None;
-    for device in devices {
-        if found.left_out.iter().any(|(name, _)| *name == device.name) {
-            continue;
-        }
-        if !found.probes.iter().any(|p| p.device == device.name) {
-            match probe(device) {
-                Ok(probe) => found.probes.push(probe),
-                Err(error) => {
-                    found.left_out.push((device.name.clone(), error.to_string()));
-                    first = first.or(Some(error));
-                    continue;
-                }
+    for (device, trial) in cards.into_iter().chain(others).zip(trials) {
+        match trial {
+            Ok(probe) => found.probes.push(probe),
+            Err(error) => {
+                found.left_out.push((device.name.clone(), error.to_string()));
+                first = first.or(Some(error));
             }
         }
-        found.devices.push(device.clone());
     }
+    let works = |device: &&Chosen| found.left_out.iter().all(|(name, _)| *name != device.name);
+    found.devices = devices.iter().filter(works).cloned().collect();
     match first {
         Some(error) if found.devices.is_empty() => Err(error),
         _ => Ok(found),
