@@ -3,8 +3,10 @@
 //! To Burn's CUDA runtime a host thread is a stream and a memory pool, so that tiles which all processors measure are not simulated
 //! from all of their threads: they ask a few threads, two a device, and wait.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::{Bits, Raster};
@@ -16,6 +18,9 @@ use crate::EngineError;
 
 /// Threads of a device: while one's images come back, the other's are computed.
 const THREADS: usize = 2;
+
+/// Longest that an answer is waited for, the first one's compiling included: a driver that hangs must not hang the run.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A square part of a field's image: pixels of `pixel_nm`, the first of them and how many a side.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +35,10 @@ pub(super) struct Imager {
     /// Where no device's thread answers.
     own: Simulator,
     asked: Option<Sender<Question>>,
+    /// [`PATIENCE`], but in tests.
+    patience: Duration,
+    /// No answer came in time: nobody is asked any more.
+    silent: AtomicBool,
 }
 
 /// A mask of one field.
@@ -88,7 +97,7 @@ impl Imager {
     /// On one device, on the asking thread.
     pub(super) fn on(device: &Device, kernels: &KernelSet, process: &Process) -> Self {
         let own = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
-        Self { own, asked: None }
+        Self { own, asked: None, patience: PATIENCE, silent: AtomicBool::new(false) }
     }
 
     /// On these devices, two threads each; what they fail to answer is computed on the CPU.
@@ -108,7 +117,8 @@ impl Imager {
                 .spawn(move || answer(&questions, || Self::on(&device.device, &kernels, &process)))
                 .map_err(|e| EngineError::Pool(format!("no thread for images: {e}")))?;
         }
-        Ok(Self { own, asked: (!devices.is_empty()).then_some(asked) })
+        let asked = (!devices.is_empty()).then_some(asked);
+        Ok(Self { own, asked, patience: PATIENCE, silent: AtomicBool::new(false) })
     }
 
     /// Period of the field, in nm.
@@ -122,15 +132,19 @@ impl Imager {
     ///
     /// [`EngineError`] if the mask is not one field, or a pixel size does not fit it.
     pub(super) fn images(&self, mask: Exposed, part: Part) -> Result<[Raster; 2], EngineError> {
-        let Some(asked) = &self.asked else { return images(&self.own, &mask, part) };
+        let asked = self.asked.as_ref().filter(|_| !self.silent.load(Ordering::Relaxed));
+        let Some(asked) = asked else { return images(&self.own, &mask, part) };
         let (answer, answered) = sync_channel(1);
         let question = Question { mask: mask.clone(), part, answer };
         let _span = info_span!("wait for an image").entered();
-        match asked.send(question).ok().and_then(|()| answered.recv().ok()) {
-            Some(Ok(images)) => Ok(images),
-            // Of a mask that does not fit this says so, too.
-            Some(Err(_)) | None => images(&self.own, &mask, part),
+        let sent = asked.send(question).is_ok();
+        match sent.then(|| answered.recv_timeout(self.patience)) {
+            Some(Ok(Ok(images))) => return Ok(images),
+            Some(Err(RecvTimeoutError::Timeout)) => self.silent.store(true, Ordering::Relaxed),
+            // Of a mask that does not fit the CPU says so, too.
+            Some(Ok(Err(_)) | Err(RecvTimeoutError::Disconnected)) | None => (),
         }
+        images(&self.own, &mask, part)
     }
 }
 
@@ -207,6 +221,21 @@ mod tests {
         });
         let wide = among.images(Exposed::Grey(Raster::new(64, 64, 8.0)), part);
         assert!(wide.is_err_and(|e| e.to_string().contains("64 x 64")));
+        Ok(())
+    }
+
+    /// A thread that keeps its question for ever is asked once.
+    #[test]
+    fn a_device_that_does_not_answer_in_time_is_asked_no_more() -> Result<(), EngineError> {
+        let (kernels, process) = (crate::built_in::default_kernels()?, Process::default());
+        let mut imager = Imager::on(&Device::flex(), &kernels, &process);
+        let (asked, questions) = channel();
+        (imager.asked, imager.patience) = (Some(asked), Duration::from_millis(20));
+        let part = Part { pixel_nm: 8.0, first: 0, size: 256 };
+        for _ in 0..2 {
+            assert_eq!(imager.images(mask(), part)?, images(&imager.own, &mask(), part)?);
+        }
+        assert_eq!(questions.try_iter().count(), 1);
         Ok(())
     }
 

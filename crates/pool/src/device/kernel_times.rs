@@ -111,7 +111,7 @@ mod watched {
 }
 
 /// A kernel's name without its crates and types.
-#[cfg_attr(not(feature = "gpu"), allow(dead_code))]
+#[cfg(any(feature = "gpu", test))]
 fn short(kernel: &str) -> String {
     let path = kernel.split('<').next().unwrap_or(kernel);
     let parts: Vec<&str> = path.split("::").collect();
