@@ -1,0 +1,3 @@
+//! `lithoburn-farm`: a layout planned, worked and merged by several machines.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `lithoburn-server`: serves masks over HTTP and gRPC.
+
+fn main() {}
