@@ -1,1 +1,14 @@
 //! The server: sockets on one side, a scheduler of devices on the other; neither sees the other's values.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`tensor`] | numbers on the wire: datatypes, shapes, bytes that are never copied together |
+//! | [`model`] | what is served, as a trait: signatures, requests, executors, faults |
+//! | [`sleeping`] | a model that sleeps, for tests of everything else |
+//!
+//! The protocol is the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) v2 with Triton's extensions, so that
+//! clients written for Triton work unchanged.
+
+pub mod model;
+pub mod sleeping;
+pub mod tensor;
