@@ -4,11 +4,17 @@
 //! |---|---|
 //! | [`tensor`] | numbers on the wire: datatypes, shapes, bytes that are never copied together |
 //! | [`model`] | what is served, as a trait: signatures, requests, executors, faults |
+//! | [`protocol`] | the Open Inference Protocol without sockets |
+//! | [`http`] | over HTTP |
+//! | [`schedule`] | one queue for all devices, and a thread for each |
 //! | [`sleeping`] | a model that sleeps, for tests of everything else |
 //!
 //! The protocol is the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) v2 with Triton's extensions, so that
 //! clients written for Triton work unchanged.
 
+pub mod http;
 pub mod model;
+pub mod protocol;
+pub mod schedule;
 pub mod sleeping;
 pub mod tensor;

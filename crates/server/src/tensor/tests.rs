@@ -50,7 +50,10 @@ fn bits_lie_as_numpy_packs_them() {
 #[test]
 fn sizes_that_overflow_or_do_not_fit_are_refused() {
     let huge = vec![usize::MAX, 2];
-    assert!(matches!(Tensor::new(Datatype::Bool, huge, vec![]), Err(TensorError::Shape(_))));
+    assert!(matches!(
+        Tensor::new(Datatype::Bool, huge, Vec::<u8>::new()),
+        Err(TensorError::Shape(_))
+    ));
     assert_eq!(Datatype::Bytes.bytes_of(&[usize::MAX, 2]), None);
     let short = Tensor::new(Datatype::Fp32, vec![2, 2], vec![0; 15]).expect_err("short");
     assert_eq!(short.to_string(), "FP32 of shape [2, 2] is 16 bytes, got 15");

@@ -1,0 +1,127 @@
+//! Who takes what, by the rules alone: no threads, and a clock of our own.
+
+use std::time::Instant;
+
+use super::super::place::Condition;
+use super::super::queue::{Job, Kindred, Limit};
+use super::super::state::State;
+use super::*;
+
+#[derive(Clone)]
+struct Tile;
+
+impl Kindred for Tile {
+    fn kindred(&self, _other: &Self) -> bool {
+        true
+    }
+
+    fn model(&self) -> u64 {
+        1
+    }
+}
+
+const LIMIT: Limit = Limit { items: 8, pixels: usize::MAX, most: usize::MAX };
+
+/// Devices that are idle since `now`.
+fn idle(n: usize, now: Instant) -> State<Tile, ()> {
+    let mut state = State::new(vec![String::new(); n], usize::MAX);
+    for place in &mut state.places {
+        place.condition = Condition::Idle(now);
+        place.limits.insert(1, LIMIT);
+    }
+    state
+}
+
+fn come(state: &mut State<Tile, ()>, n: usize, now: Instant) {
+    for _ in 0..n {
+        let turn = (0, state.number());
+        state.queue.owed(1).came(now, 1);
+        let (deadline, avoid) = (None, None);
+        state.queue.push(Job {
+            turn,
+            since: now,
+            deadline,
+            items: 1,
+            pixels: 1,
+            tries: 0,
+            avoid,
+            what: Tile,
+        });
+    }
+}
+
+/// Items that each device gets, asked in order.
+fn handed(state: &mut State<Tile, ()>, now: Instant) -> Vec<usize> {
+    (0..state.places.len())
+        .map(|device| state.hand(device, now).map_or(0, |given| given.jobs.len()))
+        .collect()
+}
+
+#[test]
+fn what_waits_is_spread_over_idle_devices_and_batched_when_it_is_more() {
+    let now = Instant::now();
+    for (waits, devices, expected) in [
+        (8, 4, vec![2, 2, 2, 2]),
+        (8, 8, vec![1; 8]),
+        (3, 2, vec![2, 1]),
+        (1, 4, vec![1, 0, 0, 0]),
+        (40, 3, vec![8, 8, 8]),
+    ] {
+        let mut state = idle(devices, now);
+        come(&mut state, waits, now);
+        assert_eq!(handed(&mut state, now), expected, "{waits} for {devices}");
+    }
+}
+
+#[test]
+fn a_lone_request_is_not_held_back_and_those_that_come_back_are_waited_for_a_moment() {
+    let now = Instant::now();
+    let mut state = idle(1, now);
+    state.queue.owed(1).took(80 * MS);
+    come(&mut state, 1, now);
+    assert_eq!(handed(&mut state, now), [1], "nothing is owed");
+    // Eight were answered; one has come back.
+    let mut state = idle(1, now);
+    state.queue.owed(1).took(80 * MS);
+    state.queue.owed(1).answered(now, 8);
+    come(&mut state, 1, now + MS);
+    let until = state.hand(0, now + MS).err().expect("it lingers");
+    assert_eq!(until, Some(now + 2 * MS));
+    come(&mut state, 7, now + MS);
+    assert_eq!(handed(&mut state, now + MS), [8]);
+    // Nobody comes back: two milliseconds, and no more.
+    let mut state = idle(1, now);
+    state.queue.owed(1).took(80 * MS);
+    state.queue.owed(1).answered(now, 8);
+    come(&mut state, 1, now);
+    assert_eq!(handed(&mut state, now + 2 * MS), [1]);
+}
+
+#[test]
+fn a_batch_is_prepared_ahead_only_if_it_is_full_and_an_idle_device_takes_it_over() {
+    let now = Instant::now();
+    let mut state = idle(2, now);
+    come(&mut state, 16, now);
+    assert_eq!(handed(&mut state, now), [8, 8]);
+    come(&mut state, 7, now);
+    assert!(state.ahead(0, now).is_none(), "later ones could still join it");
+    come(&mut state, 1, now);
+    let ahead = state.ahead(0, now).expect("full");
+    assert_eq!(ahead.jobs.len(), 8);
+    // The other device is done first.
+    let second = state.places[1].held[0].id;
+    assert!(state.finished(1, second, now, MS).is_some());
+    state.places[1].condition = Condition::Idle(now);
+    assert_eq!(state.hand(1, now).map_or(0, |given| given.jobs.len()), 8);
+    assert!(!state.begin(0, ahead.id, now), "it is the other's now");
+}
+
+#[test]
+fn nothing_is_prepared_ahead_while_a_device_is_idle() {
+    let now = Instant::now();
+    let mut state = idle(2, now);
+    come(&mut state, 8, now);
+    assert_eq!(state.hand(0, now).map_or(0, |given| given.jobs.len()), 4);
+    come(&mut state, 12, now);
+    assert!(state.ahead(0, now).is_none());
+}
