@@ -12,10 +12,12 @@ mod run;
 mod shape_file;
 mod studies;
 mod study;
+mod sweep;
 mod terminal;
 mod unsteady;
 mod verify;
 mod vtk;
+mod warming;
 
 use std::process::ExitCode;
 
@@ -56,12 +58,12 @@ enum Job {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     terminal::finish(match &cli.job {
-        Job::Cavity(args) => run::run(&args.run, || args.study()),
-        Job::HeatedCavity(args) => run::run(&args.run, || args.study()),
-        Job::Channel(args) => run::run(&args.run, || args.study()),
+        Job::Cavity(args) => args.run(),
+        Job::HeatedCavity(args) => args.run(),
+        Job::Channel(args) => args.run(),
         Job::Cylinder(args) => args.run(),
-        Job::Airfoil(args) => run::run(&args.run, || args.study()),
-        Job::Exchanger(args) => run::run(&args.run, || args.study()),
+        Job::Airfoil(args) => args.run(),
+        Job::Exchanger(args) => args.run(),
         Job::Check(args) => check::check(args),
         Job::Verify(args) => verify::verify(args),
         Job::Optimize(args) => optimize::optimize(args),

@@ -1,6 +1,6 @@
 //! What a run found, as a value: printed, and written as JSON.
 
-use lithoburn_cfd::{Flow, Gradient, History};
+use lithoburn_cfd::{Flow, Gradient, History, TimeGradient};
 use serde::Serialize;
 
 use crate::study::{Quantity, Reference, Study};
@@ -71,17 +71,33 @@ pub(crate) struct GradientReport {
 
 impl GradientReport {
     pub(crate) fn new(of: &'static str, study: &Study, gradient: &Gradient, seconds: f64) -> Self {
-        let mut by: Vec<(String, f64)> = Vec::new();
-        let several = study.case.bodies.len() > 1;
-        for (k, (body, values)) in study.case.bodies.iter().zip(&gradient.bodies).enumerate() {
-            let own = |name| if several { format!("body {}: {name}", k + 1) } else { name };
-            by.extend(body.shape.names().into_iter().map(own).zip(values.iter().copied()));
-        }
+        let mut by = by_shapes(study, &gradient.bodies);
         by.push(("viscosity".into(), gradient.viscosity));
         by.push(("factor on all velocities".into(), gradient.speed));
         if study.case.heat.is_some() {
             by.push(("thermal diffusivity".into(), gradient.diffusivity));
         }
+        Self { of, value: gradient.value, by, seconds }
+    }
+
+    /// The same of a run in time.
+    pub(crate) fn in_time(
+        of: &'static str,
+        study: &Study,
+        gradient: &TimeGradient,
+        seconds: f64,
+    ) -> Self {
+        let mut by = by_shapes(study, &gradient.bodies);
+        for (k, body) in study.case.bodies.iter().enumerate() {
+            if body.temperature.is_some() {
+                by.push((format!("body {}: temperature", k + 1), gradient.temperature[k]));
+            }
+        }
+        by.push(("viscosity".into(), gradient.viscosity));
+        by.push(("factor on all velocities".into(), gradient.speed));
+        by.push(("thermal diffusivity".into(), gradient.diffusivity));
+        by.push(("buoyancy along x".into(), gradient.buoyancy[0]));
+        by.push(("buoyancy along y".into(), gradient.buoyancy[1]));
         Self { of, value: gradient.value, by, seconds }
     }
 
@@ -98,6 +114,17 @@ impl GradientReport {
         }
         table(&[&format!("d {} / d", self.of), "value"], &rows)
     }
+}
+
+/// Derivatives by the parameters of each body's outline.
+fn by_shapes(study: &Study, bodies: &[Vec<f64>]) -> Vec<(String, f64)> {
+    let mut by = Vec::new();
+    let several = study.case.bodies.len() > 1;
+    for (k, (body, values)) in study.case.bodies.iter().zip(bodies).enumerate() {
+        let own = |name| if several { format!("body {}: {name}", k + 1) } else { name };
+        by.extend(body.shape.names().into_iter().map(own).zip(values.iter().copied()));
+    }
+    by
 }
 
 /// Seconds of a run's parts.

@@ -22,12 +22,7 @@ use crate::vtk;
 pub(crate) fn run(options: &RunOptions, make: impl FnOnce() -> Result<Study>) -> Result<Verdict> {
     use_threads(options.threads)?;
     let mut study = make()?;
-    study.case.options.tolerance = positive("--tolerance", options.tolerance)?;
-    study.case.options.steps = options.steps;
-    if let Some(key) = &options.gradient {
-        study.objective(key)?;
-    }
-    study.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    prepare(&mut study, options)?;
     if options.dry_run {
         return plan(&study, options.json);
     }
@@ -43,9 +38,48 @@ pub(crate) fn run(options: &RunOptions, make: impl FnOnce() -> Result<Study>) ->
     }
 }
 
+/// Solves a prepared case of several and writes its files, without a word on the screen.
+///
+/// # Errors
+///
+/// As [`run`]; a flow that did not converge leaves its history.
+pub(crate) fn solve(study: &mut Study, options: &RunOptions, directory: &Path) -> Result<Vec<Row>> {
+    let started = Instant::now();
+    let flow = match study.case.solve() {
+        Ok(flow) => flow,
+        Err(Error::NotConverged(history)) if !options.no_files => {
+            write_history(study, directory, &history)?;
+            return Err(Error::NotConverged(history).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let forward = started.elapsed().as_secs_f64();
+    warn_of_details(study, &flow);
+    let report = report(study, options, &flow, forward)?;
+    if !options.no_files {
+        write(directory, study, &flow, &report)?;
+    }
+    Ok(report.quantities)
+}
+
+/// Takes over what the options say of the solution, and tells the warnings of a case.
+///
+/// # Errors
+///
+/// If an option makes no sense.
+pub(crate) fn prepare(study: &mut Study, options: &RunOptions) -> Result<()> {
+    study.case.options.tolerance = positive("--tolerance", options.tolerance)?;
+    study.case.options.steps = options.steps;
+    if let Some(key) = &options.gradient {
+        study.objective(key)?;
+    }
+    study.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    Ok(())
+}
+
 impl Study {
     /// The objective of a short name.
-    fn objective(&self, key: &str) -> Result<(&'static str, &lithoburn_cfd::Objective)> {
+    pub(crate) fn objective(&self, key: &str) -> Result<(&'static str, &lithoburn_cfd::Objective)> {
         let mut objectives = self.quantities.iter().filter_map(|q| match &q.measure {
             Measure::Objective(objective) => Some((q.key, objective)),
             Measure::Reading(_) => None,
@@ -63,7 +97,8 @@ impl Study {
     }
 }
 
-fn plan(study: &Study, json: bool) -> Result<Verdict> {
+/// Prints a case without solving it.
+pub(crate) fn plan(study: &Study, json: bool) -> Result<Verdict> {
     let empty = History::default();
     let report = Report::new(study, &empty);
     if json {
@@ -84,25 +119,10 @@ fn plan(study: &Study, json: bool) -> Result<Verdict> {
 }
 
 fn finish(study: &mut Study, options: &RunOptions, flow: &Flow, forward: f64) -> Result<Verdict> {
-    let hidden = flow.unresolved();
-    if hidden > 0 {
-        let warning = format!(
-            "{hidden} edges of the grid are cut twice: the outline has details finer than the cells; take a finer --grid"
-        );
+    if let Some(warning) = warn_of_details(study, flow) {
         note(&format!("warning: {warning}"));
-        study.warnings.push(warning);
     }
-    let rows: Vec<Row> = study.quantities.iter().map(|q| Row::of(q, flow)).collect();
-    let gradient = options.gradient.as_deref().map(|key| differentiate(study, flow, key));
-    let gradient = gradient.transpose()?;
-    let report = Report {
-        unknowns: Some(flow.unknowns()),
-        converged: true,
-        quantities: rows,
-        seconds: Seconds { forward, gradient: gradient.as_ref().map(|g| g.seconds) },
-        gradient,
-        ..Report::new(study, flow.history())
-    };
+    let report = report(study, options, flow, forward)?;
     if options.json {
         print_json(&report)?;
     } else {
@@ -115,6 +135,37 @@ fn finish(study: &mut Study, options: &RunOptions, flow: &Flow, forward: f64) ->
         say(options.json, &format!("wrote {}/{files}", directory.display()));
     }
     Ok(Verdict::Done)
+}
+
+/// Notes that the outline is finer than the grid, if it is.
+fn warn_of_details(study: &mut Study, flow: &Flow) -> Option<String> {
+    let hidden = flow.unresolved();
+    let warning = (hidden > 0).then(|| {
+        format!(
+            "{hidden} edges of the grid are cut twice: the outline has details finer than the cells; take a finer --grid"
+        )
+    })?;
+    study.warnings.push(warning.clone());
+    Some(warning)
+}
+
+/// What was found.
+fn report<'a>(
+    study: &'a Study,
+    options: &RunOptions,
+    flow: &'a Flow,
+    forward: f64,
+) -> Result<Report<'a>> {
+    let gradient = options.gradient.as_deref().map(|key| differentiate(study, flow, key));
+    let gradient = gradient.transpose()?;
+    Ok(Report {
+        unknowns: Some(flow.unknowns()),
+        converged: true,
+        quantities: study.quantities.iter().map(|q| Row::of(q, flow)).collect(),
+        seconds: Seconds { forward, gradient: gradient.as_ref().map(|g| g.seconds) },
+        gradient,
+        ..Report::new(study, flow.history())
+    })
 }
 
 fn differentiate(study: &Study, flow: &Flow, key: &str) -> Result<GradientReport> {
@@ -167,17 +218,21 @@ fn write(directory: &Path, study: &Study, flow: &Flow, report: &Report) -> Resul
 
 /// The history of a run that failed, and how to go on.
 fn not_converged(study: &Study, options: &RunOptions, history: &History) -> Result<()> {
-    let report = Report::new(study, history);
     if options.json {
-        print_json(&report)?;
+        print_json(&Report::new(study, history))?;
     }
     if !options.no_files {
         let directory = study.directory(options);
-        write_whole(&directory.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
-        write_whole(&directory.join("convergence.png"), &convergence(history)?)?;
+        write_history(study, &directory, history)?;
         note(&format!("the history is in {}", directory.display()));
     }
     Ok(())
+}
+
+fn write_history(study: &Study, directory: &Path, history: &History) -> Result<()> {
+    let report = serde_json::to_vec_pretty(&Report::new(study, history))?;
+    write_whole(&directory.join("report.json"), &report)?;
+    Ok(write_whole(&directory.join("convergence.png"), &convergence(history)?)?)
 }
 
 /// A chart of the residual over Newton steps, a line for each grid.

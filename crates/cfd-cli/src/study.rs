@@ -25,7 +25,7 @@ pub(crate) enum Measure {
     /// A number with a gradient.
     Objective(Objective),
     /// A number read off.
-    Reading(Box<dyn Fn(&Flow) -> f64>),
+    Reading(Box<dyn Fn(&Flow) -> f64 + Send + Sync>),
 }
 
 /// A number of the table.
@@ -101,7 +101,7 @@ impl Quantity {
     pub(crate) fn reading(
         key: &'static str,
         name: &'static str,
-        read: impl Fn(&Flow) -> f64 + 'static,
+        read: impl Fn(&Flow) -> f64 + Send + Sync + 'static,
     ) -> Self {
         Self { key, name, measure: Measure::Reading(Box::new(read)), reference: None }
     }

@@ -83,6 +83,72 @@ fn a_dry_run_prints_the_case_and_writes_nothing() {
     assert_eq!(value["case"], "cylinder");
 }
 
+/// The steady flow is what a run in time ends in: another solver of the same equations.
+#[test]
+fn a_cavity_that_warms_up_ends_in_its_steady_flow_and_has_its_gradient() {
+    let folder = folder();
+    let arguments = [
+        "heated-cavity",
+        "--ra",
+        "1e3",
+        "--grid",
+        "16x16",
+        "--unsteady",
+        "--time",
+        "1",
+        "--gradient",
+        "nu",
+        "--out",
+        "o",
+    ];
+    let output = run(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = |name: &str| std::fs::read(folder.path().join("o").join(name)).expect("the file");
+    for picture in ["overview.png", "warming.png"] {
+        assert!(file(picture).starts_with(b"\x89PNG"), "{picture}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&file("report.json")).expect("JSON");
+    let nusselt = &report["quantities"][0];
+    let off = nusselt["deviation"].as_f64().expect("a deviation");
+    assert!(nusselt["key"] == "nu" && off.abs() < 1e-4, "{nusselt}");
+    // What is given at the start is more than what is given in the end.
+    let history = &report["series"][0];
+    let first = history["values"][0].as_f64().expect("a number");
+    assert!(first > 2.0 && history["settled"].as_f64().is_some_and(|at| at > 0.01), "{first}");
+    let mean = report["gradient"]["value"].as_f64().expect("a mean");
+    let values: Vec<f64> =
+        history["values"].as_array().expect("values").iter().filter_map(|v| v.as_f64()).collect();
+    let plain = values.iter().sum::<f64>() / values.len() as f64;
+    assert!((mean - plain).abs() < 1e-9 * plain, "{mean} {plain}");
+}
+
+#[test]
+fn cases_beside_each_other_are_those_alone_and_one_that_fails_leaves_the_others() {
+    let folder = folder();
+    let arguments = ["cavity", "--re", "50,100,200", "--grid", "16x16", "--out", "o"];
+    let output = run(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let alone = run(folder.path(), &["cavity", "--re", "100", "--grid", "16x16", "--out", "p"]);
+    assert_eq!(alone.status.code(), Some(0));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).expect("the file");
+    let json =
+        |name: &str| -> serde_json::Value { serde_json::from_slice(&read(name)).expect("JSON") };
+    let (many, one) = (json("o/re-100/report.json"), json("p/report.json"));
+    assert_eq!(many["quantities"], one["quantities"]);
+    assert!(read("o/sweep.png").starts_with(b"\x89PNG"));
+    let table = String::from_utf8(read("o/sweep.csv")).expect("text");
+    let first: Vec<&str> = table.lines().map(|line| line.split(',').next().unwrap_or("")).collect();
+    assert_eq!(first, ["re", "50", "100", "200"]);
+    let some = ["cavity", "--re", "1,1000000", "--grid", "16x16", "--steps", "6", "--out", "q"];
+    let output = run(folder.path(), &some);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcomes = json("q/sweep.json");
+    assert_eq!(outcomes[0]["converged"], true);
+    assert_eq!(outcomes[1]["converged"], false);
+    assert!(outcomes[1]["error"].as_str().is_some_and(|e| e.contains("not converged")));
+    assert_eq!(json("q/re-1000000/report.json")["converged"], false);
+}
+
 #[test]
 fn a_steady_cylinder_beyond_shedding_is_warned_of() {
     let folder = folder();
@@ -107,6 +173,14 @@ fn numbers_that_make_no_sense_are_refused_by_name() {
     refused(&["heated-cavity", "--ra", "0"], &["--ra"]);
     refused(&["cavity", "--gradient", "drag"], &["dissipation"]);
     refused(&["verify", "--rows", "99"], &["--rows 99"]);
+    refused(&["cavity", "--re", "100,100"], &["re-100", "listed twice"]);
+    refused(&["airfoil", "--alpha", "0,90"], &["--alpha", "90"]);
+    refused(&["cylinder", "--re", "20,-1"], &["--re", "-1"]);
+    refused(&["heated-cavity", "--ra", "1e3,1e4", "--unsteady"], &["one --ra"]);
+    refused(&["heated-cavity", "--unsteady", "--step", "-1"], &["--step", "-1"]);
+    refused(&["heated-cavity", "--unsteady", "--time", "nan"], &["--time", "NaN"]);
+    refused(&["heated-cavity", "--unsteady", "--step", "9"], &["longer than --time"]);
+    refused(&["exchanger", "--unsteady", "--step", "0.5"], &["cells a step", "take"]);
 }
 
 #[test]

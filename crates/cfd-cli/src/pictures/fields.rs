@@ -73,6 +73,13 @@ impl<'a> Fields<'a> {
         Self { velocity, vorticity, pressure, ..self }
     }
 
+    /// The same with the temperatures of another instant, in the middle of cells.
+    pub(crate) fn warmed(self, temperature: &[f64]) -> Self {
+        let fluid: Vec<bool> = self.flow.fluid().iter().map(|&share| share > 0.0).collect();
+        let temperature = continue_into_solid(&self.flow.case().grid, &fluid, temperature);
+        Self { temperature: Some(temperature), ..self }
+    }
+
     pub(crate) fn grid(&self) -> &Grid {
         &self.flow.case().grid
     }

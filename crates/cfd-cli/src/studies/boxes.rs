@@ -8,13 +8,16 @@ use super::middle_lines::{self, Line, worst};
 use crate::options::{Cells, RunOptions, positive};
 use crate::pictures::Window;
 use crate::study::{Quantity, Reference, Study};
+use crate::sweep::{self, Point};
+use crate::terminal::Verdict;
+use crate::warming::{Start, WarmingOptions, warm};
 
 /// Options of the lid-driven cavity.
 #[derive(Args, Debug)]
 pub(crate) struct CavityArgs {
-    /// Reynolds number of the lid's speed and the box's side.
-    #[arg(long, value_name = "RE", default_value_t = 1000.0, allow_negative_numbers = true)]
-    re: f64,
+    /// Reynolds number of the lid's speed and the box's side; several run beside each other.
+    #[arg(long, value_name = "RE,…", value_delimiter = ',', num_args = 1, default_values_t = [1000.0], allow_negative_numbers = true)]
+    re: Vec<f64>,
     /// Cells along x and y.
     #[arg(long, value_name = "NXxNY", default_value = "128x128")]
     grid: Cells,
@@ -22,7 +25,7 @@ pub(crate) struct CavityArgs {
     #[arg(long, value_name = "S", default_value_t = 1.2, allow_negative_numbers = true)]
     clustering: f64,
     #[command(flatten)]
-    pub(crate) run: RunOptions,
+    run: RunOptions,
 }
 
 /// A unit square of cells, finer at the walls.
@@ -38,8 +41,13 @@ pub(crate) fn square(cells: Cells, clustering: f64) -> Result<Grid> {
 }
 
 impl CavityArgs {
-    pub(crate) fn study(&self) -> Result<Study> {
-        cavity(positive("--re", self.re)?, self.grid, self.clustering)
+    /// Runs it for each Reynolds number.
+    pub(crate) fn run(&self) -> Result<Verdict> {
+        let point = |&re: &f64| {
+            let study = cavity(positive("--re", re)?, self.grid, self.clustering)?;
+            Ok(Point::new(&[("re", re.to_string())], study))
+        };
+        sweep::run(&self.run, self.re.iter().map(point).collect::<Result<_>>()?)
     }
 }
 
@@ -80,9 +88,9 @@ pub(crate) fn cavity(re: f64, cells: Cells, clustering: f64) -> Result<Study> {
 /// Options of the heated cavity.
 #[derive(Args, Debug)]
 pub(crate) struct HeatedCavityArgs {
-    /// Rayleigh number.
-    #[arg(long, value_name = "RA", default_value_t = 1e5, allow_negative_numbers = true)]
-    ra: f64,
+    /// Rayleigh number; several run beside each other.
+    #[arg(long, value_name = "RA,…", value_delimiter = ',', num_args = 1, default_values_t = [1e5], allow_negative_numbers = true)]
+    ra: Vec<f64>,
     /// Cells along x and y.
     #[arg(long, value_name = "NXxNY", default_value = "64x64")]
     grid: Cells,
@@ -90,7 +98,9 @@ pub(crate) struct HeatedCavityArgs {
     #[arg(long, value_name = "S", default_value_t = 1.2, allow_negative_numbers = true)]
     clustering: f64,
     #[command(flatten)]
-    pub(crate) run: RunOptions,
+    warming: WarmingOptions,
+    #[command(flatten)]
+    run: RunOptions,
 }
 
 /// Rayleigh numbers with Nusselt numbers of the warm wall, and how far 64² cells may be off.
@@ -98,8 +108,17 @@ pub(crate) const NUSSELT: [(f64, f64, f64); 4] =
     [(1e3, 1.1178, 0.001), (1e4, 2.2448, 0.001), (1e5, 4.5216, 0.003), (1e6, 8.8253, 0.007)];
 
 impl HeatedCavityArgs {
-    pub(crate) fn study(&self) -> Result<Study> {
-        heated_cavity(positive("--ra", self.ra)?, self.grid, self.clustering)
+    /// Runs it for each Rayleigh number, or one in time.
+    pub(crate) fn run(&self) -> Result<Verdict> {
+        let study = |ra: f64| heated_cavity(positive("--ra", ra)?, self.grid, self.clustering);
+        if self.warming.unsteady {
+            let [ra] = self.ra[..] else { bail!("--unsteady goes with one --ra") };
+            // Fluid at rest, as cold as its cold wall: the warm one is switched on.
+            let start = Start { temperature: 0.0, flowing: false, time: 0.4 };
+            return warm(&self.run, &self.warming, start, &mut study(ra)?);
+        }
+        let point = |&ra: &f64| Ok(Point::new(&[("ra", ra.to_string())], study(ra)?));
+        sweep::run(&self.run, self.ra.iter().map(point).collect::<Result<_>>()?)
     }
 }
 
@@ -116,6 +135,7 @@ pub(crate) fn heated_cavity(ra: f64, cells: Cells, clustering: f64) -> Result<St
         parameters: vec![("ra", ra), ("prandtl", 0.71), ("clustering", clustering)],
         quantities: vec![
             Quantity::objective("nu", name, cases::cavity_nusselt()).against(reference),
+            Quantity::objective("t", "mean temperature", Objective::MeanTemperature),
         ],
         window: Window::all(&case.grid),
         warnings: Vec::new(),

@@ -1,21 +1,27 @@
 //! Channels: empty, with an outline of the user's, with heated fins.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use lithoburn_cfd::{Objective, cases};
 
-use super::outline::{ShapeOptions, check_body};
+use super::outline::{ShapeOptions, check_body, read_body};
 use crate::options::{Cells, RunOptions, positive};
 use crate::pictures::Window;
+use crate::run;
 use crate::shape_file::Placement;
 use crate::study::{Quantity, Reference, Study};
+use crate::sweep;
+use crate::terminal::Verdict;
+use crate::warming::{Start, WarmingOptions, warm};
 
 /// Options of the channel.
 #[derive(Args, Debug)]
 pub(crate) struct ChannelArgs {
-    /// Reynolds number of the mean velocity and the channel's height.
-    #[arg(long, value_name = "RE", default_value_t = 100.0, allow_negative_numbers = true)]
-    re: f64,
+    /// Reynolds number of the mean velocity and the channel's height; several run beside each other.
+    #[arg(long, value_name = "RE,…", value_delimiter = ',', num_args = 1, default_values_t = [100.0], allow_negative_numbers = true)]
+    re: Vec<f64>,
     /// Length of the channel in heights.
     #[arg(long, value_name = "L", default_value_t = 2.0, allow_negative_numbers = true)]
     length: f64,
@@ -31,16 +37,21 @@ pub(crate) struct ChannelArgs {
     #[arg(long, value_name = "X,Y", value_delimiter = ',', num_args = 1, default_values_t = [0.5013, 0.5007])]
     at: Vec<f64>,
     #[command(flatten)]
-    pub(crate) run: RunOptions,
+    run: RunOptions,
 }
 
 impl ChannelArgs {
-    pub(crate) fn study(&self) -> Result<Study> {
-        let (re, length) = (positive("--re", self.re)?, positive("--length", self.length)?);
+    /// Runs it for each outline and Reynolds number.
+    pub(crate) fn run(&self) -> Result<Verdict> {
+        sweep::run(&self.run, self.shape.with_each(&self.re, |shape, re| self.study(shape, re))?)
+    }
+
+    fn study(&self, shape: Option<&Path>, re: f64) -> Result<Study> {
+        let (re, length) = (positive("--re", re)?, positive("--length", self.length)?);
         let mut case = cases::channel(re, length, self.grid.x, self.grid.y)?;
         let [x, y] = self.at[..] else { bail!("--at expects two numbers, such as 0.5,0.5") };
         let placement = Placement { centre: [x, y], height: positive("--size", self.size)? };
-        let body = self.shape.read(placement)?;
+        let body = shape.map(|path| read_body(path, placement)).transpose()?;
         let developed = 12.0 / re * length;
         let drop =
             Quantity::objective("dp", "pressure drop", Objective::PressureDrop { from: 0, to: 1 });
@@ -86,12 +97,20 @@ pub(crate) struct ExchangerArgs {
     #[arg(long, value_name = "NXxNY", default_value = "64x64")]
     grid: Cells,
     #[command(flatten)]
-    pub(crate) run: RunOptions,
+    warming: WarmingOptions,
+    #[command(flatten)]
+    run: RunOptions,
 }
 
 impl ExchangerArgs {
-    pub(crate) fn study(&self) -> Result<Study> {
-        exchanger(self.grid)
+    /// Runs it, in time if that is asked for.
+    pub(crate) fn run(&self) -> Result<Verdict> {
+        if self.warming.unsteady {
+            // A cold stream whose fins are switched on.
+            let start = Start { temperature: 0.0, flowing: true, time: 8.0 };
+            return warm(&self.run, &self.warming, start, &mut exchanger(self.grid)?);
+        }
+        run::run(&self.run, || exchanger(self.grid))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Outlines of the user's, and what is asked of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -10,22 +10,42 @@ use lithoburn_cfd::{Body, Case};
 
 use crate::pictures::Window;
 use crate::shape_file::{self, Placement};
+use crate::study::Study;
+use crate::sweep::Point;
 
 /// An outline of the user's.
 #[derive(Args, Debug)]
 pub(super) struct ShapeOptions {
-    /// Outlines to put into the flow: closed paths of an .svg, polygons of a .gds or .oas.
-    #[arg(long, value_name = "FILE")]
-    pub(super) shape: Option<PathBuf>,
+    /// Outlines to put into the flow: closed paths of an .svg, polygons of a .gds or .oas; several files run beside each
+    /// other.
+    #[arg(long, value_name = "FILE,…", value_delimiter = ',', num_args = 1)]
+    pub(super) shape: Vec<PathBuf>,
 }
 
 impl ShapeOptions {
-    /// The body, if there is one.
-    pub(super) fn read(&self, placement: Placement) -> Result<Option<Body>> {
-        let Some(path) = &self.shape else { return Ok(None) };
-        let shape: Arc<dyn Shape> = shape_file::read(path, placement)?.into();
-        Ok(Some(Body { shape, spin: lithoburn_cfd::Spin::default(), temperature: None }))
+    /// A case for each file, or none, and each Reynolds number.
+    pub(super) fn with_each(
+        &self,
+        reynolds: &[f64],
+        study: impl Fn(Option<&Path>, f64) -> Result<Study>,
+    ) -> Result<Vec<Point>> {
+        let mut shapes: Vec<Option<&Path>> = self.shape.iter().map(|p| Some(p.as_path())).collect();
+        if shapes.is_empty() {
+            shapes.push(None);
+        }
+        let all = shapes.iter().flat_map(|shape| reynolds.iter().map(move |re| (*shape, *re)));
+        let point = |(shape, re): (Option<&Path>, f64)| {
+            let name = shape.map_or(String::new(), |path| path.to_string_lossy().into_owned());
+            Ok(Point::new(&[("shape", name), ("re", re.to_string())], study(shape, re)?))
+        };
+        all.map(point).collect()
     }
+}
+
+/// The body of a file.
+pub(super) fn read_body(path: &Path, placement: Placement) -> Result<Body> {
+    let shape: Arc<dyn Shape> = shape_file::read(path, placement)?.into();
+    Ok(Body { shape, spin: lithoburn_cfd::Spin::default(), temperature: None })
 }
 
 /// Refuses bodies that leave the grid, and those that it cannot resolve.

@@ -1,17 +1,19 @@
 //! Streams past a cylinder, an outline of the user's, or a section; the DFG benchmark.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use lithoburn_cfd::shape::Naca;
 use lithoburn_cfd::{Objective, cases};
 
-use super::outline::{ShapeOptions, check_body};
+use super::outline::{ShapeOptions, check_body, read_body};
 use super::read_off::wake;
 use crate::options::{Cells, RunOptions, positive};
 use crate::pictures::Window;
-use crate::run;
 use crate::shape_file::Placement;
 use crate::study::{Quantity, Reference, Study};
+use crate::sweep::{self, Point};
 use crate::terminal::Verdict;
 use crate::unsteady::{self, TimeOptions};
 
@@ -21,9 +23,9 @@ const SHEDDING: f64 = 47.0;
 /// Options of the cylinder.
 #[derive(Args, Debug)]
 pub(crate) struct CylinderArgs {
-    /// Reynolds number of the stream's speed and the diameter.
-    #[arg(long, value_name = "RE", default_value_t = 40.0, allow_negative_numbers = true)]
-    re: f64,
+    /// Reynolds number of the stream's speed and the diameter; several run beside each other.
+    #[arg(long, value_name = "RE,…", value_delimiter = ',', num_args = 1, default_values_t = [40.0], allow_negative_numbers = true)]
+    re: Vec<f64>,
     /// Cells along x and y: a multiple of 128x64.
     #[arg(long, value_name = "NXxNY", default_value = "128x64")]
     grid: Cells,
@@ -37,38 +39,43 @@ pub(crate) struct CylinderArgs {
     #[command(flatten)]
     shape: ShapeOptions,
     #[command(flatten)]
-    pub(crate) time: TimeOptions,
+    time: TimeOptions,
     #[command(flatten)]
-    pub(crate) run: RunOptions,
+    run: RunOptions,
 }
 
 const CYLINDER_GRID: Cells = Cells { x: 128, y: 64 };
 
 impl CylinderArgs {
-    /// Runs it, in time if that is asked for.
+    /// Runs it for each outline and Reynolds number, in time if that is asked for.
     pub(crate) fn run(&self) -> Result<Verdict> {
-        if !self.time.unsteady {
-            return run::run(&self.run, || self.study());
-        }
-        if self.dfg || self.run.gradient.is_some() {
+        if self.time.unsteady && (self.dfg || self.run.gradient.is_some()) {
             bail!("--unsteady goes with the cylinder in a stream, and without --gradient");
         }
-        unsteady::run(&self.run, &self.time, &self.study()?)
+        let mut points = self.shape.with_each(&self.re, |shape, re| self.study(shape, re))?;
+        if !self.time.unsteady {
+            return sweep::run(&self.run, points);
+        }
+        let (Some(point), true) = (points.pop(), points.is_empty()) else {
+            bail!("--unsteady goes with one --re and one --shape");
+        };
+        unsteady::run(&self.run, &self.time, &point.study)
     }
 
-    pub(crate) fn study(&self) -> Result<Study> {
+    fn study(&self, shape: Option<&Path>, re: f64) -> Result<Study> {
         let fineness = self.grid.fineness(CYLINDER_GRID, "cylinder")?;
         if self.dfg {
             return dfg(fineness);
         }
-        let (re, width) = (positive("--re", self.re)?, positive("--width", self.width)?);
+        let (re, width) = (positive("--re", re)?, positive("--width", self.width)?);
         if width < 4.0 {
             bail!(
                 "--width {width}: the body touches or nears the sides; expected 4 diameters or more"
             );
         }
         let mut study = stream(re, width, fineness)?;
-        if let Some(body) = self.shape.read(Placement { centre: cases::OFF_GRID, height: 1.0 })? {
+        if let Some(path) = shape {
+            let body = read_body(path, Placement { centre: cases::OFF_GRID, height: 1.0 })?;
             check_body(&study.case, &body, "--shape")?;
             study.case.bodies = vec![body];
             study.title = format!("Your outline in a stream at Re {re}");
@@ -154,15 +161,21 @@ pub(crate) fn dfg(fineness: usize) -> Result<Study> {
 /// Options of the airfoil.
 #[derive(Args, Debug)]
 pub(crate) struct AirfoilArgs {
-    /// Reynolds number of the stream's speed and the chord.
-    #[arg(long, value_name = "RE", default_value_t = 500.0, allow_negative_numbers = true)]
-    re: f64,
+    /// Reynolds number of the stream's speed and the chord; several run beside each other, as do sections and angles.
+    #[arg(long, value_name = "RE,…", value_delimiter = ',', num_args = 1, default_values_t = [500.0], allow_negative_numbers = true)]
+    re: Vec<f64>,
     /// The section's four digits.
-    #[arg(long, value_name = "DIGITS", default_value = "0012")]
-    naca: String,
+    #[arg(
+        long,
+        value_name = "DIGITS,…",
+        value_delimiter = ',',
+        num_args = 1,
+        default_value = "0012"
+    )]
+    naca: Vec<String>,
     /// Angle of attack, in degrees.
-    #[arg(long, value_name = "DEG", default_value_t = 0.0, allow_negative_numbers = true)]
-    alpha: f64,
+    #[arg(long, value_name = "DEG,…", value_delimiter = ',', num_args = 1, default_values_t = [0.0], allow_hyphen_values = true)]
+    alpha: Vec<f64>,
     /// Cells along x and y: a multiple of 128x64.
     #[arg(long, value_name = "NXxNY", default_value = "256x128")]
     grid: Cells,
@@ -170,23 +183,41 @@ pub(crate) struct AirfoilArgs {
     #[arg(long, value_name = "C", default_value_t = 20.0, allow_negative_numbers = true)]
     width: f64,
     #[command(flatten)]
-    pub(crate) run: RunOptions,
+    run: RunOptions,
 }
 
 impl AirfoilArgs {
-    pub(crate) fn study(&self) -> Result<Study> {
-        let (re, width) = (positive("--re", self.re)?, positive("--width", self.width)?);
+    /// Runs it for each section, Reynolds number and angle.
+    pub(crate) fn run(&self) -> Result<Verdict> {
+        let mut points = Vec::new();
+        for naca in &self.naca {
+            for &re in &self.re {
+                for &alpha in &self.alpha {
+                    let settings = [
+                        ("naca", naca.clone()),
+                        ("re", re.to_string()),
+                        ("alpha", alpha.to_string()),
+                    ];
+                    points.push(Point::new(&settings, self.study(naca, re, alpha)?));
+                }
+            }
+        }
+        sweep::run(&self.run, points)
+    }
+
+    fn study(&self, naca: &str, re: f64, alpha: f64) -> Result<Study> {
+        let (re, width) = (positive("--re", re)?, positive("--width", self.width)?);
         if width < 2.0 {
             bail!(
                 "--width {width}: the section touches or nears the sides; expected 2 chords or more"
             );
         }
-        if self.alpha.is_nan() || self.alpha.abs() > 30.0 {
-            bail!("--alpha must be −30 to 30 degrees, got {}", self.alpha);
+        if alpha.is_nan() || alpha.abs() > 30.0 {
+            bail!("--alpha must be −30 to 30 degrees, got {alpha}");
         }
         let fineness = self.grid.fineness(CYLINDER_GRID, "airfoil")?;
-        let foil = Naca::digits(&self.naca)?.at_angle(self.alpha.to_radians())?;
-        airfoil(re, &self.naca, foil, self.alpha, width, fineness)
+        let foil = Naca::digits(naca)?.at_angle(alpha.to_radians())?;
+        airfoil(re, naca, foil, alpha, width, fineness)
     }
 }
 

@@ -111,6 +111,67 @@ fn taylor_green(n: usize, step: f64) -> Result<f64> {
     Ok((sum / grid.cells() as f64).sqrt())
 }
 
+/// Root mean square distance of temperatures from a field.
+fn distance(temperature: &[f64], grid: &Grid, exact: impl Fn(f64, f64) -> f64) -> f64 {
+    let square = |(c, t): (usize, &f64)| {
+        let [x, y] = grid.centre(c);
+        (t - exact(x, y)).powi(2)
+    };
+    let sum: f64 = temperature.iter().enumerate().map(square).sum();
+    (sum / temperature.len() as f64).sqrt()
+}
+
+/// A warm spot that a uniform stream carries along and that spreads, σ² = σ₀² + 2 κ t: error after a time of 0.8.
+fn spot(n: usize, step: f64) -> Result<f64> {
+    const DIFFUSIVITY: f64 = 0.01;
+    const START: f64 = 0.04;
+    let grid = Grid::uniform([0.0, 3.2], [-1.2, 1.2], 4 * n, 3 * n)?;
+    let stream = Side::stream(Profile::Uniform(1.0));
+    let sides = Sides::new(stream, Side::Outlet, Side::Slip, Side::Slip);
+    let mut case = Case::new("spot", grid, sides, 0.1);
+    case.sides.heat[0] = vec![Heated { from: -2.0, to: 2.0, thermal: Thermal::Temperature(0.0) }];
+    case.heat = Some(Heat::forced(DIFFUSIVITY));
+    let march = March::new(&case, step)?;
+    let at = |time: f64| {
+        let square = START + 2.0 * DIFFUSIVITY * time;
+        move |x: f64, y: f64| {
+            let x = x - 1.1 - time;
+            START / square * (-(x * x + y * y) / (2.0 * square)).exp()
+        }
+    };
+    let along = |_: f64, _: f64| [1.0, 0.0];
+    let mut state = march.warmed(&march.start(&along, &along), &at(0.0), &at(-step));
+    for _ in 0..(0.8 / step).round() as usize {
+        state = march.advance(&state)?;
+    }
+    let temperature = march.temperature(&state).context("the case has no temperature")?;
+    Ok(distance(temperature, &case.grid, at(0.8)))
+}
+
+/// A slab at rest between cold walls, whose first mode dies as exp(−κ π² t): error at time one.
+fn slab(n: usize, step: f64) -> Result<f64> {
+    const DIFFUSIVITY: f64 = 0.1;
+    let grid = Grid::uniform([0.0, 1.0], [0.0, 1.0], n, n)?;
+    let sides = Sides::new(Side::Slip, Side::Slip, Side::wall(), Side::wall());
+    let mut case = Case::new("slab", grid, sides, 0.1);
+    for side in [2, 3] {
+        case.sides.heat[side] =
+            vec![Heated { from: 0.0, to: 1.0, thermal: Thermal::Temperature(0.0) }];
+    }
+    case.heat = Some(Heat::forced(DIFFUSIVITY));
+    let march = March::new(&case, step)?;
+    let at = |time: f64| {
+        let size = (-DIFFUSIVITY * PI * PI * time).exp();
+        move |_: f64, y: f64| size * (PI * y).sin()
+    };
+    let mut state = march.warmed(&march.rest(), &at(0.0), &at(-step));
+    for _ in 0..(1.0 / step).round() as usize {
+        state = march.advance(&state)?;
+    }
+    let temperature = march.temperature(&state).context("the case has no temperature")?;
+    Ok(distance(temperature, &case.grid, at(1.0)))
+}
+
 /// Row 1.
 pub(super) fn flows(sheet: &mut Sheet) -> Result<()> {
     let order = |coarse: f64, fine: f64| (coarse / fine).log2();
@@ -122,6 +183,12 @@ pub(super) fn flows(sheet: &mut Sheet) -> Result<()> {
     sheet.add("Kovasznay, order", "48x32, 96x64", value, &second("Kovasznay 1948"));
     let value = order(taylor_green(16, 0.05)?, taylor_green(32, 0.025)?);
     sheet.add("Taylor–Green, order in space and time", "16², 32²", value, &second("closed form"));
+    let value = order(slab(16, 0.05)?, slab(32, 0.025)?);
+    let name = "slab that cools, order in space and time";
+    sheet.add(name, "16², 32²", value, &second("closed form"));
+    let value = order(spot(16, 0.02)?, spot(32, 0.01)?);
+    let name = "warm spot that is carried and spreads, order in space and time";
+    sheet.add(name, "64x48, 128x96", value, &second("closed form"));
     let centre = |k: u32| {
         let k = f64::from(k);
         [0.0137 + 0.031 * k.sin(), 0.0071 + 0.031 * (2.0 * k).cos()]
