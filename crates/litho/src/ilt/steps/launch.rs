@@ -13,8 +13,10 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::kernels::{self, AdamLaunch, PrintLaunch, TILE};
-use super::{GoalImages, Optics, Plan, PrintWeights, State, Step};
+use super::Optics;
+use super::kernels::{self, TILE};
+
+mod descent;
 
 /// Units of a cube.
 const UNITS: u32 = 128;
@@ -272,33 +274,6 @@ impl Bench {
         }
     }
 
-    /// The gradient of the loss by the images, after [`Bench::expose`].
-    fn print_gradient(
-        &self,
-        goal: &GoalImages<CubeBackend>,
-        weights: &PrintWeights,
-        out: &CubeTensor,
-    ) {
-        let (count, dim) = cubes(self.n.div_ceil(TILE) * self.n, self.batch);
-        // SAFETY: as in `product`.
-        unsafe {
-            kernels::print_gradient::launch_unchecked(
-                self.client(),
-                count,
-                dim,
-                arg(&self.rows),
-                arg(&self.optics.interpolate),
-                arg(&goal.target),
-                arg(&goal.design),
-                arg(&goal.strips),
-                arg(out),
-                self.n,
-                self.coarse,
-                weights.launch(),
-            );
-        }
-    }
-
     /// From the images' gradient to the columns' real basis, `self.by_row`: the adjoint of [`Bench::expose`], but for
     /// its first product.
     fn pull_back(&self, gradient: &CubeTensor) {
@@ -360,173 +335,6 @@ impl Bench {
         let basis = Right { data: &self.basis, batch: 2 * side * side, copy: 0 };
         let sizes = Sizes { batch, rows: n, columns: side, depth: 2 * side, parts: 1, copies: 1 };
         self.product(rows, basis, &self.by_row, sizes);
-    }
-
-    fn row_sums(&self, image: &CubeTensor, out: &CubeTensor, reach: usize) {
-        let (count, dim) = cubes(self.n * self.n, self.batch);
-        // SAFETY: as in `product`.
-        unsafe {
-            kernels::row_sums::launch_unchecked(
-                self.client(),
-                count,
-                dim,
-                arg(image),
-                arg(out),
-                self.n,
-                reach,
-            );
-        }
-    }
-
-    /// Errors of a mask's prints, `[batch, n / TILE, n]`.
-    pub(super) fn errors(
-        &self,
-        mask: &CubeTensor,
-        goal: &GoalImages<CubeBackend>,
-        weights: &PrintWeights,
-        hard: bool,
-    ) -> CubeTensor {
-        self.expose(mask);
-        let groups = self.n.div_ceil(TILE);
-        let out = empty_like(&self.columns, [self.batch, groups, self.n]);
-        let (count, dim) = cubes(groups * self.n, self.batch);
-        // SAFETY: as in `product`.
-        unsafe {
-            kernels::print_error::launch_unchecked(
-                self.client(),
-                count,
-                dim,
-                arg(&self.rows),
-                arg(&self.optics.interpolate),
-                arg(&goal.target),
-                arg(&goal.design),
-                arg(&goal.strips),
-                arg(&out),
-                self.n,
-                self.coarse,
-                weights.launch(),
-                hard,
-            );
-        }
-        out
-    }
-
-    /// Steps of the descent; returns the last one's mask, too.
-    pub(super) fn descend(
-        &self,
-        state: State<CubeBackend>,
-        window: &CubeTensor,
-        goal: &GoalImages<CubeBackend>,
-        plan: &Plan,
-    ) -> (State<CubeBackend>, CubeTensor) {
-        let (parameters, mean) = (owned(state.parameters), owned(state.mean));
-        let square = owned(state.square);
-        let (mask, sums) = (self.image(), self.image());
-        let gradient = empty_like(&self.columns, [self.batch * 2, self.n, self.n]);
-        for step in &plan.steps {
-            self.row_sums(&parameters, &sums, plan.reach);
-            self.soft_mask(&sums, window, &mask, plan, step);
-            self.expose(&mask);
-            self.print_gradient(goal, &plan.weights, &gradient);
-            self.pull_back(&gradient);
-            // The images' gradient is done with: the mask's takes its place.
-            self.mask_gradient(&mask, &gradient, step);
-            self.row_sums(&gradient, &sums, plan.reach);
-            self.update(&sums, [&parameters, &mean, &square], plan, step);
-        }
-        (State { parameters, mean, square }, mask)
-    }
-
-    fn soft_mask(
-        &self,
-        sums: &CubeTensor,
-        window: &CubeTensor,
-        mask: &CubeTensor,
-        plan: &Plan,
-        step: &Step,
-    ) {
-        let (count, dim) = cubes(self.n * self.n, self.batch);
-        // SAFETY: as in `product`.
-        unsafe {
-            kernels::soft_mask::launch_unchecked(
-                self.client(),
-                count,
-                dim,
-                arg(sums),
-                arg(window),
-                arg(mask),
-                self.n,
-                plan.reach,
-                step.steepness,
-            );
-        }
-    }
-
-    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &Step) {
-        let (count, dim) = cubes(self.n.div_ceil(TILE) * self.n, self.batch);
-        // SAFETY: as in `product`.
-        unsafe {
-            kernels::mask_gradient::launch_unchecked(
-                self.client(),
-                count,
-                dim,
-                arg(&self.by_row),
-                arg(&self.columns),
-                arg(mask),
-                arg(out),
-                self.n,
-                self.side,
-                step.grey,
-                step.steepness,
-            );
-        }
-    }
-
-    fn update(
-        &self,
-        sums: &CubeTensor,
-        [parameters, mean, square]: [&CubeTensor; 3],
-        plan: &Plan,
-        step: &Step,
-    ) {
-        let (count, dim) = cubes(self.n * self.n, self.batch);
-        let [beta1, beta2] = plan.betas;
-        // SAFETY: as in `product`.
-        unsafe {
-            kernels::update::launch_unchecked(
-                self.client(),
-                count,
-                dim,
-                arg(sums),
-                arg(parameters),
-                arg(mean),
-                arg(square),
-                self.n,
-                plan.reach,
-                AdamLaunch::new(beta1, beta2, step.rate, step.unbias),
-            );
-        }
-    }
-}
-
-impl PrintWeights {
-    fn launch(&self) -> PrintLaunch {
-        let [nominal, outer, inner] = self.corners;
-        PrintLaunch::new(
-            self.threshold,
-            self.steepness,
-            nominal.dose,
-            outer.dose,
-            inner.dose,
-            u32::from(nominal.defocus),
-            u32::from(outer.defocus),
-            u32::from(inner.defocus),
-            nominal.weight,
-            outer.weight,
-            inner.weight,
-            self.band,
-            self.edge,
-        )
     }
 }
 
