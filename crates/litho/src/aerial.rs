@@ -308,7 +308,7 @@ impl Simulator {
     /// As [`Simulator::aerial`], in f32 products and sums on every device: a GPU's matrix products may be in TF32. For scores.
     pub fn aerial_in_f32(&self, mask: Tensor<3>, grid: &Sampling, image: &Sampling) -> Aerial {
         match has_kernels(&self.device) {
-            true => steps::aerial(mask, self, grid, image),
+            true => steps::aerial(&mask, self, grid, image),
             false => self.aerial(mask, grid, image),
         }
     }

@@ -19,7 +19,7 @@ impl FusedSteps<'_> {
     ) -> (Stand, Tensor<3>) {
         match self.host {
             Some(host) => host.descend(stand, window, goal, &plan),
-            None => steps::descend(stand, window, goal, (self.simulator, self.grid), plan),
+            None => steps::descend(stand, window, goal, (self.simulator, self.grid), &plan),
         }
     }
 
@@ -36,7 +36,7 @@ impl FusedSteps<'_> {
         let weights = if hard { weights.hard() } else { weights };
         match self.host {
             Some(host) => host.errors(masks, goal, &weights, hard),
-            None => steps::errors(masks, goal, (self.simulator, self.grid), weights, hard),
+            None => steps::errors(&masks, goal, (self.simulator, self.grid), weights, hard),
         }
     }
 }

@@ -16,8 +16,11 @@ mod folded;
 mod kernels;
 #[cfg(feature = "gpu")]
 mod launch;
+mod shares;
 #[cfg(all(test, feature = "wgpu", feature = "cuda"))]
 mod tests;
+
+use std::ops::Range;
 
 #[cfg(feature = "gpu")]
 use burn::backend::TensorMetadata;
@@ -33,6 +36,7 @@ use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 #[cfg(feature = "gpu")]
 use launch::Bench;
 
+use self::shares::{most, shares};
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
 use crate::{Aerial, Corner, Focus, ProcessWindow, Sampling, Simulator};
 
@@ -265,7 +269,43 @@ pub(super) fn descend(
     window: &Tensor<3>,
     goal: &Goal,
     optics: (&Simulator, &Sampling),
-    plan: Plan,
+    plan: &Plan,
+) -> (Stand, Tensor<3>) {
+    descend_in_shares(stand, window, goal, optics, plan, most_of(optics.0))
+}
+
+/// The same, so many masks at once.
+fn descend_in_shares(
+    stand: Stand,
+    window: &Tensor<3>,
+    goal: &Goal,
+    optics: (&Simulator, &Sampling),
+    plan: &Plan,
+    most: usize,
+) -> (Stand, Tensor<3>) {
+    let [batch, _, _] = window.dims();
+    if batch <= most {
+        return descend_at_once(stand, window, goal, optics, plan);
+    }
+    let share = |share: Range<usize>| {
+        let (stand, goal) = (stand.part(&share), goal.part(&share));
+        descend_at_once(stand, &part(window, &share), &goal, optics, plan)
+    };
+    let (stands, masks): (Vec<Stand>, Vec<_>) = shares(batch, most).map(share).unzip();
+    let joined = |take: fn(&Stand) -> &Tensor<3>| {
+        Tensor::cat(stands.iter().map(|stand| take(stand).clone()).collect(), 0)
+    };
+    let parameters = joined(|stand| &stand.parameters);
+    let (mean, square) = (joined(|stand| &stand.mean), joined(|stand| &stand.square));
+    (Stand { parameters, mean, square }, Tensor::cat(masks, 0))
+}
+
+fn descend_at_once(
+    stand: Stand,
+    window: &Tensor<3>,
+    goal: &Goal,
+    optics: (&Simulator, &Sampling),
+    plan: &Plan,
 ) -> (Stand, Tensor<3>) {
     let state = State {
         parameters: stand.parameters.into_dispatch(),
@@ -273,7 +313,7 @@ pub(super) fn descend(
         square: stand.square.into_dispatch(),
     };
     let (window, waves) = (window.clone().into_dispatch(), waves(optics));
-    let (goal, optics) = (images(goal), constants(optics));
+    let (goal, optics, plan) = (images(goal), constants(optics), plan.clone());
     let (state, mask) = <Dispatch as Steps>::descend(state, window, goal, optics, waves, plan);
     let after = Stand {
         parameters: Tensor::from_dispatch(state.parameters),
@@ -285,33 +325,82 @@ pub(super) fn descend(
 
 /// Errors of a batch of masks, in pixels, `[batch, 1, 1]`, hard or soft.
 pub(super) fn errors(
-    mask: Tensor<3>,
+    mask: &Tensor<3>,
     goal: &Goal,
     optics: (&Simulator, &Sampling),
     weights: PrintWeights,
     hard: bool,
 ) -> Tensor<3> {
-    let (mask, goal) = (mask.into_dispatch(), images(goal));
-    let (waves, optics) = (waves(optics), constants(optics));
-    let parts = <Dispatch as Steps>::print_errors(mask, goal, optics, waves, weights, hard);
-    Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
+    let [batch, _, _] = mask.dims();
+    let share = |share: Range<usize>| {
+        let (mask, goal) = (part(mask, &share).into_dispatch(), images(&goal.part(&share)));
+        let (waves, optics) = (waves(optics), constants(optics));
+        let parts = <Dispatch as Steps>::print_errors(mask, goal, optics, waves, weights, hard);
+        Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
+    };
+    joined(shares(batch, most_of(optics.0)).map(share))
 }
 
 /// Aerial images in f32, products and sums: a GPU's matrix products may be in TF32, which moves edges that lie at the threshold.
 pub(crate) fn aerial(
-    mask: Tensor<3>,
+    mask: &Tensor<3>,
     simulator: &Simulator,
     grid: &Sampling,
     image: &Sampling,
 ) -> Aerial {
-    let [batch, _, _] = mask.dims();
-    let interpolate = image.interpolate.clone().into_dispatch();
-    let optics = Optics { interpolate, ..constants((simulator, grid)) };
-    let images = <Dispatch as Steps>::images(mask.into_dispatch(), optics);
-    let m = image.size;
-    let images = Tensor::<3>::from_dispatch(images).reshape([batch, 2, m * m]);
+    let ([batch, _, _], m) = (mask.dims(), image.size);
+    let share = |share: Range<usize>| {
+        let interpolate = image.interpolate.clone().into_dispatch();
+        let optics = Optics { interpolate, ..constants((simulator, grid)) };
+        let images = <Dispatch as Steps>::images(part(mask, &share).into_dispatch(), optics);
+        Tensor::<3>::from_dispatch(images).reshape([share.len(), 2, m * m])
+    };
+    let images = joined(shares(batch, most_of(simulator)).map(share));
     let at = |focus: usize| images.clone().narrow(1, focus, 1).reshape([batch, m, m]);
     Aerial { best: at(0), defocus: at(1) }
+}
+
+/// Masks that a simulator's kernels take at once.
+fn most_of(simulator: &Simulator) -> usize {
+    let [foci, kernels, _, _] = simulator.kernels.re.dims();
+    most(foci * kernels)
+}
+
+/// A share of a batch.
+fn part(batch: &Tensor<3>, share: &Range<usize>) -> Tensor<3> {
+    if share.len() == batch.dims()[0] {
+        return batch.clone();
+    }
+    batch.clone().narrow(0, share.start, share.len())
+}
+
+/// Shares one after the other.
+fn joined(shares: impl Iterator<Item = Tensor<3>>) -> Tensor<3> {
+    let mut shares: Vec<Tensor<3>> = shares.collect();
+    match shares.pop() {
+        Some(only) if shares.is_empty() => only,
+        last => Tensor::cat(shares.into_iter().chain(last).collect(), 0),
+    }
+}
+
+impl Stand {
+    fn part(&self, share: &Range<usize>) -> Self {
+        Self {
+            parameters: part(&self.parameters, share),
+            mean: part(&self.mean, share),
+            square: part(&self.square, share),
+        }
+    }
+}
+
+impl Goal {
+    fn part(&self, share: &Range<usize>) -> Self {
+        Self {
+            target: part(&self.target, share),
+            design: part(&self.design, share),
+            strips: self.strips.as_ref().map(|strips| part(strips, share)),
+        }
+    }
 }
 
 /// The constants that the kernels need of the optics and of a grid of masks and images.

@@ -15,17 +15,15 @@ use cubecl::prelude::*;
 
 use super::Optics;
 use super::kernels::{self, TILE};
+use super::shares::FINE_PARTS;
 
 mod descent;
 
 /// Units of a cube.
 const UNITS: u32 = 128;
-/// Parts that a sum over an image's side is split into, so that a single clip keeps a card busy: in the first
-/// product of a pair …
+/// Parts that a sum over an image's side is split into, so that a single clip keeps a card busy: these in the first
+/// product of a pair, [`FINE_PARTS`] in the second, which has fewer outputs.
 const PARTS: usize = 4;
-/// … and in the second, which has fewer outputs.
-const FINE_PARTS: usize = 16;
-
 /// Cubes for `units` of each of `images`.
 fn cubes(units: usize, images: usize) -> (CubeCount, CubeDim) {
     let count = (units as u32).div_ceil(UNITS);

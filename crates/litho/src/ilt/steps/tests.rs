@@ -3,12 +3,8 @@
 //! They run on OpenGL, which Mesa computes without a card, or on what `LITHOBURN_TEST_DEVICE` names: `cuda` or
 //! `vulkan`. Without such a device they are skipped, and say so. Compiling takes most of their time, so they are one test.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use burn::backend::WgpuBackend;
-use burn::tensor::{Device, DeviceKind};
+use burn::tensor::Device;
 use lithoburn_compare::{largest, largest_difference};
-use lithoburn_testing::Need;
 
 use super::*;
 use crate::binary::BinaryImages;
@@ -20,18 +16,7 @@ use crate::images::from_bits;
 use crate::loss::probes;
 use crate::{KernelSet, Kernels, Simulator};
 
-fn device() -> Option<Device> {
-    let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
-        Ok("cuda") => Some(Device::cuda(0)),
-        Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
-        _ => Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok(),
-    };
-    let works = |device: Device| {
-        let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
-        (sum == [8.0]).then_some(device)
-    };
-    catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
-}
+lithoburn_testing::test_device!(device);
 
 /// A field and its corners.
 #[derive(Clone, Debug)]
@@ -199,6 +184,31 @@ fn is_the_slope_of_the_loss(case: &Case, device: &Device) {
     assert!(slope > 0.0 && (found / slope - 1.0).abs() < 1e-2, "{case:?}: {found} vs {slope}");
 }
 
+/// The whole batch at once is the second implementation: masks do not see each other.
+fn shares_of_a_batch_are_the_batch(case: &Case, device: &Device) {
+    let simulator = Simulator::new(&kernels(case), device);
+    let grid = simulator.sampling(2.0, 2).expect("fits");
+    let (goal, first) = (goal(case.side, device), pattern(23, case.side, device) * 0.4 + 0.1);
+    let plan = Plan {
+        steps: vec![Step { steepness: 4.0, grey: 0.1, rate: 0.1, unbias: 1.0 }; 2],
+        reach: 2,
+        betas: [0.9, 0.99],
+        weights: PrintWeights::new(&PrintLoss::default(), &case.window),
+    };
+    let after = |most: usize| {
+        let stand = Stand {
+            parameters: first.clone(),
+            mean: first.zeros_like(),
+            square: first.zeros_like(),
+        };
+        let open = first.ones_like();
+        let (stand, mask) =
+            descend_in_shares(stand, &open, &goal, (&simulator, &grid), &plan, most);
+        [stand.parameters, stand.mean, stand.square, mask].map(values)
+    };
+    assert!(after(1) == after(2), "{case:?}: a mask depends on its batch");
+}
+
 /// Burn's operations on the CPU are the second implementation: of a mask of 2 nm pixels a part of the images, on pixels of 1 nm.
 fn images_are_burns(case: &Case, device: &Device) {
     let part = |device: &Device| {
@@ -236,8 +246,7 @@ fn strips_are_those_in_memory(device: &Device) {
 
 #[test]
 fn the_kernels_take_burns_steps_down_the_slope() {
-    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
-    let Some(device) = Need::Gpu.met(device(), why) else { return };
+    let Some(device) = device() else { return };
     for case in cases() {
         the_gradient_is_burns(&case, &device);
         // Of a larger field the errors, summed in f32, drown the difference: 1 to 4 % at 256². Burn's gradient is its check.
@@ -245,6 +254,7 @@ fn the_kernels_take_burns_steps_down_the_slope() {
             is_the_slope_of_the_loss(&case, &device);
         }
         agrees_with_burn(&case, &device);
+        shares_of_a_batch_are_the_batch(&case, &device);
         images_are_burns(&case, &device);
     }
     strips_are_those_in_memory(&device);
