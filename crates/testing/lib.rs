@@ -115,6 +115,38 @@ pub fn reference(name: &str) -> Option<PathBuf> {
     Need::Reference.met(path.exists().then_some(path), why)
 }
 
+/// Defines `fn NAME() -> Option<Device>`: the device on which tests of kernels run, opened once a program. OpenGL, which Mesa
+/// computes without a card, or what `LITHOBURN_TEST_DEVICE` names, `cuda` or `vulkan`; a test without it says that it is skipped.
+///
+/// A macro, because Burn and its devices are those of the crate under test: this one is built without it.
+#[macro_export]
+macro_rules! test_device {
+    ($name:ident) => {
+        fn $name() -> Option<::burn::tensor::Device> {
+            use ::burn::tensor::{Device, DeviceKind, Tensor};
+            static DEVICE: ::std::sync::OnceLock<Option<Device>> = ::std::sync::OnceLock::new();
+            let open = || match ::std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
+                Ok("cuda") => Some(Device::cuda(0)),
+                Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
+                _ => Device::wgpu_options()
+                    .graphics_api(::burn::backend::WgpuBackend::Gl)
+                    .init()
+                    .ok(),
+            };
+            let works = |device: Device| {
+                let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
+                (sum == [8.0]).then_some(device)
+            };
+            let found = || {
+                let opened = ::std::panic::AssertUnwindSafe(|| open().and_then(works));
+                ::std::panic::catch_unwind(opened).ok().flatten()
+            };
+            let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
+            $crate::Need::Gpu.met(DEVICE.get_or_init(found).clone(), why)
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

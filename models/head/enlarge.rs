@@ -43,35 +43,19 @@ pub(crate) fn mask(logits: Tensor<3>, factor: usize) -> Tensor<3> {
 
 #[cfg(all(test, feature = "wgpu", feature = "cuda"))]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use burn::backend::WgpuBackend;
     use burn::tensor::activation::sigmoid;
-    use burn::tensor::{Device, DeviceKind, TensorData};
+    use burn::tensor::{Device, TensorData};
     use lithoburn_compare::largest_difference;
-    use lithoburn_testing::Need;
 
     use super::*;
     use crate::head::Head;
 
-    fn gpu() -> Option<Device> {
-        let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
-            Ok("cuda") => Some(Device::cuda(0)),
-            Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
-            _ => Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok(),
-        };
-        let works = |device: Device| {
-            let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
-            (sum == [8.0]).then_some(device)
-        };
-        catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
-    }
+    lithoburn_testing::test_device!(device);
 
     /// Burn's operations on the CPU are the second implementation.
     #[test]
     fn masks_are_those_of_burns_operations() {
-        let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
-        let Some(device) = Need::Gpu.met(gpu(), why) else { return };
+        let Some(device) = device() else { return };
         for (n, upsample) in [(16, 4), (9, 3), (8, 1), (1, 2)] {
             let values: Vec<f32> = (0..2 * n * n).map(|i| 9.0 * (i as f32 * 0.7).sin()).collect();
             let on = |device: &Device| {

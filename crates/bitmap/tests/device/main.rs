@@ -9,35 +9,12 @@ mod rules;
 mod strips;
 mod words;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
-
-use burn::backend::WgpuBackend;
-use burn::tensor::{Device, DeviceKind, Tensor};
+use burn::tensor::{Device, Tensor};
 use lithoburn_bitmap::Bitmaps;
-use lithoburn_testing::Need;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-fn open() -> Option<Device> {
-    let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
-        Ok("cuda") => Some(Device::cuda(0)),
-        Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
-        _ => Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok(),
-    };
-    let works = |device: Device| {
-        let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
-        (sum == [8.0]).then_some(device)
-    };
-    catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
-}
-
-/// The device of these tests, if there is one; else the test says that it is skipped.
-fn device() -> Option<Device> {
-    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
-    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
-    Need::Gpu.met(DEVICE.get_or_init(open).clone(), why)
-}
+lithoburn_testing::test_device!(device);
 
 /// Pixels of images of `side` × `side`, one after the other.
 struct Masks {
