@@ -6,6 +6,7 @@ pub mod bench;
 pub mod cfd;
 mod crew;
 pub mod devices;
+pub mod doctor;
 pub mod export;
 pub mod generate;
 pub mod import;

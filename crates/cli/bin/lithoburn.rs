@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lithoburn_cli::{
-    bench, cfd, devices, export, generate, import, infer, kernels, layout, scaling, score,
+    bench, cfd, devices, doctor, export, generate, import, infer, kernels, layout, scaling, score,
     simulate, train, window,
 };
 
@@ -49,6 +49,8 @@ enum Job {
     Cfd(cfd::CfdArgs),
     /// Show what computes here, what would be chosen, and what is missing.
     Devices,
+    /// Find out why there is no GPU, or what does not fit, and what to type.
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -70,5 +72,6 @@ fn main() -> ExitCode {
         Job::Scaling(args) => scaling::scaling(args),
         Job::Cfd(args) => cfd::cfd(args),
         Job::Devices => devices::devices(),
+        Job::Doctor(args) => doctor::doctor(args),
     })
 }
