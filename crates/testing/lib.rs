@@ -41,10 +41,12 @@ pub enum Need {
     Registry,
     /// Two CUDA cards that copy to each other by NCCL.
     Cards,
+    /// Programs of others: a C compiler, Prometheus, real clients of a server, a browser.
+    Tools,
 }
 
 impl Need {
-    const ALL: [Self; 4] = [Self::Reference, Self::Gpu, Self::Registry, Self::Cards];
+    const ALL: [Self; 5] = [Self::Reference, Self::Gpu, Self::Registry, Self::Cards, Self::Tools];
 
     /// Its name in [`REQUIRE`].
     fn name(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Need {
             Self::Gpu => "gpu",
             Self::Registry => "registry",
             Self::Cards => "cards",
+            Self::Tools => "tools",
         }
     }
 

@@ -15,5 +15,6 @@ pub mod axis;
 pub mod canvas;
 pub mod chart;
 mod error;
+pub mod panel;
 
 pub use error::PictureError;

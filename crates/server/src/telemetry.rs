@@ -1,0 +1,13 @@
+//! What devices and the process do, as metrics: written for Prometheus, and read from a server's page.
+
+mod cards;
+mod exposition;
+pub mod names;
+pub mod process;
+mod render;
+#[cfg(test)]
+mod tests;
+
+pub use cards::{Card, Cards};
+pub use exposition::{Page, Sample};
+pub use render::{DeviceWork, Work, render};
