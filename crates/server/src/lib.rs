@@ -10,15 +10,23 @@
 //! | [`telemetry`] | what devices, cards and the process do, as metrics |
 //! | [`load`] | the other side: loads a server, and measures it |
 //! | [`sleeping`] | a model that sleeps, for tests of everything else |
+//! | [`security`] | who may come in, by which door, and how much they may bring |
+//! | [`layouts`] | layouts that clients bring, and their masks while they wait |
+//! | [`jobs`] | work that outlives a request, and the server |
+//! | [`page`] | the page at `/` |
 //!
 //! The protocol is the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) v2 with Triton's extensions, so that
 //! clients written for Triton work unchanged.
 
 pub mod http;
+pub mod jobs;
+pub mod layouts;
 pub mod load;
 pub mod model;
+pub mod page;
 pub mod protocol;
 pub mod schedule;
+pub mod security;
 pub mod sleeping;
 pub mod telemetry;
 pub mod tensor;
