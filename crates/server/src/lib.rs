@@ -4,8 +4,11 @@
 //! |---|---|
 //! | [`tensor`] | numbers on the wire: datatypes, shapes, bytes that are never copied together |
 //! | [`model`] | what is served, as a trait: signatures, requests, executors, faults |
+//! | [`server`] | all of it, as a program assembles it |
+//! | [`listen`] | connections, with limits |
+//! | [`metrics`] | `/metrics`, as Triton has it |
 //! | [`protocol`] | the Open Inference Protocol without sockets |
-//! | [`http`] | over HTTP |
+//! | [`http`], [`grpc`] | over HTTP and gRPC |
 //! | [`schedule`] | one queue for all devices, and a thread for each |
 //! | [`telemetry`] | what devices, cards and the process do, as metrics |
 //! | [`load`] | the other side: loads a server, and measures it |
@@ -18,15 +21,21 @@
 //! The protocol is the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) v2 with Triton's extensions, so that
 //! clients written for Triton work unchanged.
 
+pub mod grpc;
 pub mod http;
 pub mod jobs;
 pub mod layouts;
+pub mod listen;
 pub mod load;
+pub mod metrics;
 pub mod model;
 pub mod page;
 pub mod protocol;
 pub mod schedule;
 pub mod security;
+pub mod server;
 pub mod sleeping;
 pub mod telemetry;
 pub mod tensor;
+
+pub use server::{Builder, Server};

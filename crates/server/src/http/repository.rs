@@ -263,7 +263,7 @@ pub(super) async fn index(State(service): Served, headers: HeaderMap, body: Body
 }
 
 fn indexed(model: &ModelSnapshot) -> Value {
-    let (state, reason) = state_word(&model.state);
+    let (state, reason) = model.state.words();
     let mut entry = json!({
         "name": model.signature.name,
         "version": model.signature.version.to_string(),
@@ -273,16 +273,6 @@ fn indexed(model: &ModelSnapshot) -> Value {
         entry["reason"] = reason.into();
     }
     entry
-}
-
-/// Triton's word for a version's state, and why it is not ready.
-pub(crate) fn state_word(state: &VersionState) -> (&'static str, &str) {
-    match state {
-        VersionState::Loading => ("LOADING", ""),
-        VersionState::Ready => ("READY", ""),
-        VersionState::Unloading => ("UNLOADING", ""),
-        VersionState::Unavailable(why) => ("UNAVAILABLE", why),
-    }
 }
 
 /// What clients may not do.

@@ -66,6 +66,19 @@ pub enum VersionState {
     Unavailable(String),
 }
 
+impl VersionState {
+    /// Triton's word for it, and why it is not ready.
+    #[must_use]
+    pub fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Loading => ("LOADING", ""),
+            Self::Ready => ("READY", ""),
+            Self::Unloading => ("UNLOADING", ""),
+            Self::Unavailable(why) => ("UNAVAILABLE", why),
+        }
+    }
+}
+
 /// A version of a model.
 pub(crate) struct Entry {
     /// Its number, never given twice.

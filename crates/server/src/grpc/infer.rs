@@ -1,0 +1,205 @@
+//! Requests and answers of gRPC, as the protocol's and back.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+
+use super::wire::inference::infer_parameter::ParameterChoice;
+use super::wire::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use super::wire::inference::model_infer_response::InferOutputTensor;
+use super::wire::inference::{
+    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
+};
+use crate::model::{Parameter, Parameters};
+use crate::protocol::{
+    Content, Delivered, Inference, InputTensor, Kind, Outcome, OutputTensor, Problem, Produced,
+    Span, version_of,
+};
+
+impl Kind {
+    /// Its code in gRPC.
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            Self::NotFound => Code::NotFound,
+            Self::Invalid | Self::TooLarge => Code::InvalidArgument,
+            Self::Unavailable => Code::Unavailable,
+            Self::Exhausted => Code::ResourceExhausted,
+            Self::Deadline => Code::DeadlineExceeded,
+            Self::Canceled => Code::Cancelled,
+            Self::Unsupported => Code::Unimplemented,
+            Self::Internal => Code::Internal,
+        }
+    }
+}
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.kind.code(), problem.text)
+    }
+}
+
+/// Named values of a message.
+type Named = HashMap<String, InferParameter>;
+
+fn parameter(named: &Named, name: &str) -> Option<Parameter> {
+    named.get(name).and_then(value)
+}
+
+fn value(parameter: &InferParameter) -> Option<Parameter> {
+    Some(match parameter.parameter_choice.as_ref()? {
+        ParameterChoice::BoolParam(value) => Parameter::Bool(*value),
+        ParameterChoice::Int64Param(value) => Parameter::Int(*value),
+        ParameterChoice::Uint64Param(value) => {
+            i64::try_from(*value).map_or(Parameter::Float(*value as f64), Parameter::Int)
+        }
+        ParameterChoice::DoubleParam(value) => Parameter::Float(*value),
+        ParameterChoice::StringParam(value) => Parameter::Text(value.clone()),
+    })
+}
+
+fn number(named: &Named, name: &str) -> Result<Option<u64>, Problem> {
+    match parameter(named, name) {
+        None => Ok(None),
+        Some(Parameter::Int(n)) if n >= 0 => Ok(Some(n.unsigned_abs())),
+        Some(other) => Err(Problem::invalid(format!(
+            "parameter '{name}' must be a whole number from 0 on, got {other:?}"
+        ))),
+    }
+}
+
+fn text(named: &Named, name: &str) -> Result<Option<String>, Problem> {
+    match parameter(named, name) {
+        None => Ok(None),
+        Some(Parameter::Text(text)) => Ok(Some(text)),
+        Some(other) => {
+            Err(Problem::invalid(format!("parameter '{name}' must be a text, got {other:?}")))
+        }
+    }
+}
+
+fn span(named: &Named) -> Result<Option<Span>, Problem> {
+    let Some(region) = text(named, "shared_memory_region")? else { return Ok(None) };
+    let byte_size = number(named, "shared_memory_byte_size")?.ok_or_else(|| {
+        Problem::invalid("'shared_memory_region' needs 'shared_memory_byte_size' beside it")
+    })?;
+    let offset = number(named, "shared_memory_offset")?.unwrap_or(0);
+    Ok(Some(Span { region, offset, byte_size }))
+}
+
+/// Parameters that are the protocol's, not the model's.
+const RESERVED: [&str; 4] = ["binary_data_output", "sequence_id", "sequence_start", "sequence_end"];
+
+/// The request of a message.
+pub(super) fn inference(message: ModelInferRequest) -> Result<Inference, Problem> {
+    let model = message.model_name;
+    let version = version_of(&message.model_version)?;
+    let mut raw = message.raw_input_contents.into_iter();
+    let from_raw = raw.len() > 0;
+    let inputs = message.inputs.into_iter().map(|mut input| {
+        let contents = input.contents.take();
+        let content = match span(&input.parameters)? {
+            Some(span) => Content::Shared(span),
+            None if from_raw && contents.is_some() => {
+                let name = &input.name;
+                let text = format!("contents field must not be specified when using raw_input_contents for '{name}' for model '{model}'");
+                return Err(Problem::invalid(text));
+            }
+            None if from_raw => Content::Raw(raw.next().map(Into::into).ok_or_else(|| {
+                let name = &input.name;
+                Problem::invalid(format!("raw_input_contents has nothing for input '{name}' for model '{model}'"))
+            })?),
+            None => Content::Numbers(listed(&input.name, &input.datatype, contents.unwrap_or_default())?),
+        };
+        input_tensor(input, content)
+    });
+    let inputs = inputs.collect::<Result<_, Problem>>()?;
+    if raw.next().is_some() {
+        let text = format!(
+            "raw_input_contents has more elements than there are inputs without shared memory, for model '{model}'"
+        );
+        return Err(Problem::invalid(text));
+    }
+    let outputs = message.outputs.into_iter().map(output_tensor).collect::<Result<_, _>>()?;
+    let own = message.parameters.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
+    let parameters: Parameters =
+        own.filter_map(|(name, parameter)| Some((name.clone(), value(parameter)?))).collect();
+    Ok(Inference { model, version, id: message.id, inputs, outputs, parameters })
+}
+
+fn input_tensor(input: InferInputTensor, content: Content) -> Result<InputTensor, Problem> {
+    let InferInputTensor { name, datatype, shape, .. } = input;
+    let axis = |axis: i64| {
+        let wrong =
+            || Problem::invalid(format!("input '{name}': an axis cannot have {axis} elements"));
+        usize::try_from(axis).map_err(|_| wrong())
+    };
+    let shape = shape.into_iter().map(axis).collect::<Result<_, _>>()?;
+    Ok(InputTensor { name, datatype, shape, content })
+}
+
+/// The numbers of a list; which list it has to be in, the datatype says.
+fn listed(name: &str, datatype: &str, contents: InferTensorContents) -> Result<Vec<f64>, Problem> {
+    let InferTensorContents { bool_contents, uint_contents, fp32_contents, .. } = contents;
+    Ok(match datatype {
+        "BOOL" => bool_contents.into_iter().map(|value| f64::from(u8::from(value))).collect(),
+        "UINT8" => uint_contents.into_iter().map(f64::from).collect(),
+        "FP32" => fp32_contents.into_iter().map(f64::from).collect(),
+        "BYTES" => {
+            let text = format!("input '{name}': BYTES must be sent in raw_input_contents");
+            return Err(Problem::invalid(text));
+        }
+        // What the model says of other types is said where they are checked.
+        _ => Vec::new(),
+    })
+}
+
+fn output_tensor(output: InferRequestedOutputTensor) -> Result<OutputTensor, Problem> {
+    let InferRequestedOutputTensor { name, parameters } = output;
+    if number(&parameters, "classification")?.is_some_and(|n| n > 0) {
+        let text = format!("output '{name}': classification is not supported: outputs are images");
+        return Err(Problem::invalid(text));
+    }
+    let (datatype, shared) = (text(&parameters, "datatype")?, span(&parameters)?);
+    Ok(OutputTensor { name, datatype, binary: None, shared })
+}
+
+/// The message of an answer.
+pub(super) fn response(outcome: Outcome) -> Result<ModelInferResponse, Problem> {
+    let mut raw = Vec::with_capacity(outcome.outputs.len());
+    let outputs = outcome.outputs.into_iter().map(|output| produced(output, &mut raw));
+    let outputs = outputs.collect::<Result<_, _>>()?;
+    Ok(ModelInferResponse {
+        model_name: outcome.model,
+        model_version: outcome.version.to_string(),
+        id: outcome.id,
+        parameters: HashMap::new(),
+        outputs,
+        raw_output_contents: raw,
+    })
+}
+
+fn produced(output: Produced, raw: &mut Vec<bytes::Bytes>) -> Result<InferOutputTensor, Problem> {
+    let Produced { name, datatype, shape, delivered, .. } = output;
+    let mut parameters = HashMap::new();
+    match delivered {
+        Delivered::Data(data) => raw.push(data.contiguous()?),
+        Delivered::Shared(Span { region, offset, byte_size }) => {
+            let choices = [
+                ("shared_memory_region", ParameterChoice::StringParam(region)),
+                ("shared_memory_offset", ParameterChoice::Int64Param(signed(offset))),
+                ("shared_memory_byte_size", ParameterChoice::Int64Param(signed(byte_size))),
+            ];
+            parameters.extend(choices.map(|(name, choice)| {
+                (name.to_string(), InferParameter { parameter_choice: Some(choice) })
+            }));
+        }
+    }
+    let shape = shape.into_iter().map(|axis| signed(axis as u64)).collect();
+    let datatype = datatype.name().to_string();
+    Ok(InferOutputTensor { name, datatype, shape, parameters, contents: None })
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
