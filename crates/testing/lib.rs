@@ -43,10 +43,25 @@ pub enum Need {
     Cards,
     /// Programs of others: a C compiler, Prometheus, real clients of a server, a browser.
     Tools,
+    /// The program nats-server, on the path or where NATS_SERVER says.
+    Nats,
+    /// Slurm's daemons, and the right to start them.
+    Slurm,
+    /// The right to make a network namespace.
+    Namespace,
 }
 
 impl Need {
-    const ALL: [Self; 5] = [Self::Reference, Self::Gpu, Self::Registry, Self::Cards, Self::Tools];
+    const ALL: [Self; 8] = [
+        Self::Reference,
+        Self::Gpu,
+        Self::Registry,
+        Self::Cards,
+        Self::Tools,
+        Self::Nats,
+        Self::Slurm,
+        Self::Namespace,
+    ];
 
     /// Its name in [`REQUIRE`].
     fn name(self) -> &'static str {
@@ -56,6 +71,9 @@ impl Need {
             Self::Registry => "registry",
             Self::Cards => "cards",
             Self::Tools => "tools",
+            Self::Nats => "nats",
+            Self::Slurm => "slurm",
+            Self::Namespace => "namespace",
         }
     }
 

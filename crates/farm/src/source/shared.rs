@@ -1,0 +1,278 @@
+//! Workers that share nothing but a ledger: the source without a daemon.
+//!
+//! * A worker claims the nearest block that it believes open; of two that claim one, one succeeds.
+//! * Workers watch each other's beats ([`watch`](super::watch)). Whoever finds one gone ends its tries in the ledger, and the next worker that asks
+//!   takes its blocks.
+//! * Clocks of two machines are never compared, nor with the file server's: a beat that does not change is measured by the watcher's own.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::board::Board;
+use super::watch::{State, Watch};
+use super::{Beat, BlockSource, Next};
+use crate::FarmError;
+use crate::clock::Clock;
+use crate::desk::{Committed, Desk, Ended, Fate, Lease, Progress, Receipt, json};
+use crate::ledger::{About, Entry, Kind, Ledger};
+
+/// So many blocks in a row that others have: the board is out of date.
+const COLLISIONS: usize = 4;
+/// At most this part of the time goes into listing the ledger.
+const LISTING: f64 = 0.02;
+/// Between two workers' first blocks, as a part of all: any number of them is spread evenly.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+/// Open tries whose workers are looked up by one that has nothing to do, each time.
+const LOOKED_UP: usize = 4;
+
+/// A worker's view of a ledger that others write into too.
+#[derive(Debug)]
+pub struct Shared<L, C> {
+    desk: Desk<L>,
+    clock: C,
+    total: u64,
+    lease: Duration,
+    seen: Mutex<Seen>,
+}
+
+/// What a worker has seen.
+#[derive(Debug)]
+struct Seen {
+    open: Board,
+    /// Blocks to try again, the last first.
+    again: Vec<u64>,
+    /// Tries without an end, at the last listing.
+    running: Vec<(u64, u32)>,
+    /// The next block of first choice.
+    near: u64,
+    watch: Watch,
+    watched: Option<Duration>,
+    listed: Option<Duration>,
+    /// How long listing took.
+    listing: Duration,
+    /// Until the next listing, if there is no news before.
+    pause: Duration,
+    /// What others did since the last listing is not on the board.
+    is_stale: bool,
+    drained: bool,
+    progress: Progress,
+}
+
+impl<L: Ledger, C: Clock> Shared<L, C> {
+    /// Joins a job of `total` blocks, whose leases are `lease` long.
+    ///
+    /// # Errors
+    ///
+    /// [`FarmError`] of the ledger.
+    pub fn join(desk: Desk<L>, clock: C, total: u64, lease: Duration) -> Result<Self, FarmError> {
+        let before = desk.ledger().list(Kind::Worker)?.len() as f64;
+        desk.ledger().put(&Entry::of_worker(desk.me()), &json(&Beat::default())?)?;
+        let seen = Seen {
+            open: Board::open(total),
+            again: Vec::new(),
+            running: Vec::new(),
+            near: ((before * GOLDEN).fract() * total as f64) as u64,
+            watch: Watch::default(),
+            watched: None,
+            listed: None,
+            listing: Duration::ZERO,
+            pause: Duration::ZERO,
+            is_stale: before > 0.0,
+            drained: false,
+            progress: Progress { total, ..Progress::default() },
+        };
+        Ok(Self { desk, clock, total, lease, seen: Mutex::new(seen) })
+    }
+
+    /// The worker's side of the ledger.
+    pub fn desk(&self) -> &Desk<L> {
+        &self.desk
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // A panic in between loses knowledge that the next listing brings back.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the neighbours' beats, three times in the time of a lease.
+    fn watch(&self, seen: &mut Seen) -> Result<(), FarmError> {
+        let now = self.clock.now();
+        if seen.watched.is_some_and(|last| now < last + self.lease / 3) {
+            return Ok(());
+        }
+        seen.watched = Some(now);
+        seen.drained = self.desk.ledger().read(&Entry::drain())?.is_some();
+        for about in self.desk.ledger().list(Kind::Worker)? {
+            match about {
+                About::Name(name) if name != self.desk.me() => seen.watch.add(name, now),
+                _ => {}
+            }
+        }
+        let ring = seen.watch.ring(self.desk.me());
+        ring.into_iter().try_for_each(|name| self.watch_one(seen, &name, now))
+    }
+
+    fn watch_one(&self, seen: &mut Seen, name: &str, now: Duration) -> Result<(), FarmError> {
+        let beat = self.desk.ledger().read(&Entry::of_worker(name))?.unwrap_or_default();
+        let has_left = serde_json::from_slice(&beat).is_ok_and(|beat: Beat| beat.left);
+        match seen.watch.saw(name, beat, has_left, now, self.lease) {
+            Some(State::Left) => self.end_tries(seen, name, "its worker left"),
+            Some(_) => {
+                let lease = self.lease.as_secs_f64();
+                self.end_tries(seen, name, &format!("{name} was not heard of for {lease} s"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the tries of a worker that will not.
+    fn end_tries(&self, seen: &mut Seen, name: &str, why: &str) -> Result<(), FarmError> {
+        self.list(seen)?;
+        for (block, attempt) in seen.running.clone() {
+            if self.desk.holder(block, attempt)?.as_deref() == Some(name) {
+                self.desk.end(&Lease { block, attempt }, &Ended::Failed(why.into()))?;
+                seen.is_stale = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what all others did.
+    fn list(&self, seen: &mut Seen) -> Result<(), FarmError> {
+        let start = self.clock.now();
+        let ledger = self.desk.ledger();
+        let mut last: HashMap<u64, u32> = HashMap::new();
+        let mut open = Board::open(self.total);
+        // First: what begins after this is found out by a collision.
+        for about in ledger.list(Kind::Lease)? {
+            if let About::Try(block, attempt) = about {
+                open.close(block);
+                let latest = last.entry(block).or_insert(attempt);
+                *latest = attempt.max(*latest);
+            }
+        }
+        for kind in [Kind::Failed, Kind::Released] {
+            for about in ledger.list(kind)? {
+                if let About::Try(block, attempt) = about
+                    && last.get(&block) == Some(&attempt)
+                {
+                    last.insert(block, 0);
+                }
+            }
+        }
+        let (progress, done) = self.desk.finished(self.total)?;
+        for block in done {
+            open.close(block);
+            last.remove(&block);
+        }
+        let is_again = |&(_, attempt): &(u64, u32)| attempt == 0;
+        let (again, mut running): (Vec<_>, Vec<_>) = last.into_iter().partition(is_again);
+        seen.again = again.into_iter().map(|(block, _)| block).collect();
+        seen.again.sort_unstable_by(|a, b| b.cmp(a));
+        running.sort_unstable();
+        (seen.open, seen.running, seen.progress) = (open, running, progress);
+        seen.is_stale = false;
+        seen.listed = Some(self.clock.now());
+        seen.listing = self.clock.now().saturating_sub(start);
+        Ok(())
+    }
+
+    /// Lists again, unless that was done a moment ago; the more seldom, the longer it brings nothing.
+    fn list_if_due(&self, seen: &mut Seen) -> Result<(), FarmError> {
+        if seen.listed.is_some_and(|last| self.clock.now() < last + seen.pause) {
+            return Ok(());
+        }
+        let longer = 2 * seen.pause.max(seen.listing.div_f64(LISTING));
+        seen.pause = longer.clamp(self.lease / 60, self.lease / 6);
+        self.list(seen)
+    }
+
+    /// Claims a block that nobody has.
+    fn claim(&self, seen: &mut Seen) -> Result<Option<Lease>, FarmError> {
+        while let Some(block) = seen.again.pop() {
+            if let Some(lease) = self.desk.try_again(block)? {
+                return Ok(Some(lease));
+            }
+        }
+        let mut collisions = 0;
+        while let Some(block) = seen.open.nearest(seen.near) {
+            seen.open.close(block);
+            if let Some(lease) = self.desk.claim(block, 1)? {
+                (seen.near, seen.pause) = (block + 1, Duration::ZERO);
+                return Ok(Some(lease));
+            }
+            collisions += 1;
+            if collisions % COLLISIONS == 0 {
+                self.list_if_due(seen)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks up some workers that have the last blocks: one whose beat was lost would never be watched.
+    fn look_up(&self, seen: &mut Seen) -> Result<(), FarmError> {
+        let (now, count) = (self.clock.now(), seen.running.len().min(LOOKED_UP));
+        for (block, attempt) in seen.running.drain(..count).collect::<Vec<_>>() {
+            match self.desk.holder(block, attempt)? {
+                Some(name) if name != self.desk.me() => seen.watch.add(name, now),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<L: Ledger, C: Clock> BlockSource for Shared<L, C> {
+    fn next(&self) -> Result<Next, FarmError> {
+        let seen = &mut *self.seen();
+        self.watch(seen)?;
+        if seen.drained {
+            return Ok(Next::Drained);
+        }
+        if seen.is_stale {
+            self.list(seen)?;
+        }
+        if let Some(lease) = self.claim(seen)? {
+            return Ok(Next::Block(lease));
+        }
+        self.list_if_due(seen)?;
+        if let Some(lease) = self.claim(seen)? {
+            return Ok(Next::Block(lease));
+        }
+        if seen.progress.is_finished() {
+            return Ok(Next::Finished);
+        }
+        self.look_up(seen)?;
+        Ok(Next::Wait)
+    }
+
+    fn renew(&self, leases: &[Lease], beat: &Beat) -> Result<Vec<Lease>, FarmError> {
+        self.desk.ledger().put(&Entry::of_worker(self.desk.me()), &json(beat)?)?;
+        self.watch(&mut self.seen())?;
+        let mut lost = Vec::new();
+        for lease in leases {
+            if self.desk.has_ended(lease.block, lease.attempt)? {
+                lost.push(lease.clone());
+            }
+        }
+        Ok(lost)
+    }
+
+    fn commit(&self, lease: &Lease, receipt: &Receipt) -> Result<Committed, FarmError> {
+        self.desk.commit(lease, receipt)
+    }
+
+    fn fail(&self, lease: &Lease, ended: &Ended) -> Result<Fate, FarmError> {
+        let fate = self.desk.end(lease, ended)?;
+        self.seen().is_stale = true;
+        Ok(fate)
+    }
+
+    fn progress(&self) -> Result<Progress, FarmError> {
+        self.desk.progress(self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::Digest;
+use crate::clock::Set;
+use crate::ledger::MemoryLedger;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+struct Farm {
+    ledger: Arc<MemoryLedger>,
+    clock: Set,
+    total: u64,
+}
+
+impl Farm {
+    fn new(total: u64) -> Self {
+        Self { ledger: Arc::default(), clock: Set::default(), total }
+    }
+
+    fn worker(&self, name: &str) -> Shared<Arc<MemoryLedger>, Set> {
+        let desk = Desk::new(self.ledger.clone(), name);
+        Shared::join(desk, self.clock.clone(), self.total, LEASE).expect("in memory")
+    }
+
+    fn at(&self, seconds: u64) {
+        self.clock.to(Duration::from_secs(seconds));
+    }
+}
+
+fn receipt(worker: &str) -> Receipt {
+    let digest = Digest::of(b"x");
+    Receipt {
+        digest,
+        bytes: 1,
+        attempt: 1,
+        worker: worker.into(),
+        device: "d".into(),
+        seconds: 1.0,
+    }
+}
+
+fn block(next: Next) -> Lease {
+    match next {
+        Next::Block(lease) => lease,
+        other => panic!("no block: {other:?}"),
+    }
+}
+
+fn beat(beat: u64) -> Beat {
+    Beat { beat, ..Beat::default() }
+}
+
+#[test]
+fn a_worker_gets_neighbouring_blocks_and_a_second_one_begins_elsewhere() -> Result<(), FarmError> {
+    let farm = Farm::new(100);
+    let (a, b) = (farm.worker("a"), farm.worker("b"));
+    let of = |w: &Shared<_, _>| (0..5).map(|_| block(w.next().expect("free")).block).collect();
+    let (ours, theirs): (Vec<u64>, Vec<u64>) = (of(&a), of(&b));
+    assert_eq!((ours, theirs), (vec![0, 1, 2, 3, 4], vec![61, 62, 63, 64, 65]));
+    Ok(())
+}
+
+#[test]
+fn every_block_is_handed_out_once_and_the_end_is_seen_by_all() -> Result<(), FarmError> {
+    let farm = Farm::new(200);
+    let workers = [farm.worker("a"), farm.worker("b"), farm.worker("c")];
+    let mut got = Vec::new();
+    'all: loop {
+        for worker in &workers {
+            match worker.next()? {
+                Next::Block(lease) => {
+                    got.push(lease.block);
+                    assert_eq!(worker.commit(&lease, &receipt("a"))?, Committed::First);
+                }
+                _ => break 'all,
+            }
+        }
+    }
+    got.sort_unstable();
+    assert_eq!(got, (0..200).collect::<Vec<_>>());
+    farm.at(60);
+    for worker in &workers {
+        assert_eq!(worker.next()?, Next::Finished);
+    }
+    Ok(())
+}
+
+/// The bar: twice the time of a lease.
+#[test]
+fn a_dead_workers_block_is_another_ones_within_two_leases_and_not_before_one()
+-> Result<(), FarmError> {
+    let farm = Farm::new(1);
+    let (dead, other) = (farm.worker("dead"), farm.worker("other"));
+    let lost = block(dead.next()?);
+    let mut taken = None;
+    for second in 1..=60 {
+        farm.at(second);
+        other.renew(&[], &beat(second))?;
+        if let Next::Block(lease) = other.next()? {
+            taken = Some((second, lease));
+            break;
+        }
+    }
+    let (second, lease) = taken.expect("taken over");
+    assert!((30..=60).contains(&second), "after {second} s");
+    assert_eq!(lease, Lease { block: 0, attempt: 2 });
+    assert_eq!(other.commit(&lease, &receipt("other"))?, Committed::First);
+    // The zombie.
+    assert_eq!(dead.renew(&[lost.clone()], &beat(2))?, [lost.clone()]);
+    assert!(matches!(dead.commit(&lost, &receipt("dead"))?, Committed::Same(_)));
+    Ok(())
+}
+
+/// Clocks that are hours apart change nothing, as nobody reads another's: one worker's clock stands for all here, so the entries'
+/// own words of time are what could be believed by mistake.
+#[test]
+fn a_worker_that_beats_keeps_its_block_whatever_it_says_of_time() -> Result<(), FarmError> {
+    let farm = Farm::new(1);
+    let (slow, other) = (farm.worker("slow"), farm.worker("other"));
+    let lease = block(slow.next()?);
+    for second in (0..100_000_u64).step_by(10) {
+        farm.at(second);
+        let says = Beat { up_s: if second % 20 == 0 { -7200.0 } else { 1e9 }, ..beat(second) };
+        assert!(slow.renew(&[lease.clone()], &says)?.is_empty());
+        assert_eq!(other.next()?, Next::Wait, "after {second} s");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_left_gives_its_blocks_back_without_a_lease_to_wait_for() -> Result<(), FarmError> {
+    let farm = Farm::new(2);
+    let (a, b) = (farm.worker("a"), farm.worker("b"));
+    let lease = block(a.next()?);
+    a.fail(&lease, &Ended::Released("leaves".into()))?;
+    a.renew(&[], &Beat { left: true, ..beat(9) })?;
+    farm.at(11);
+    let mut got = vec![block(b.next()?).block, block(b.next()?).block];
+    got.sort_unstable();
+    assert_eq!(got, [0, 1]);
+    Ok(())
+}
+
+#[test]
+fn a_block_that_kills_three_workers_is_parked_and_the_rest_goes_on() -> Result<(), FarmError> {
+    let farm = Farm::new(3);
+    let last = farm.worker("last");
+    let mut now = 0;
+    for name in ["a", "b", "c"] {
+        let worker = farm.worker(name);
+        // Whoever takes block 0 is not heard of again.
+        while block(worker.next()?).block != 0 {}
+        for _ in 0..7 {
+            now += 10;
+            farm.at(now);
+            last.renew(&[], &beat(now))?;
+        }
+        let lost = last.next()?;
+        if name != "c" {
+            // Given back by `last`, which does not count.
+            last.fail(&block(lost), &Ended::Released("not mine".into()))?;
+        }
+    }
+    let mut done = Vec::new();
+    while let Next::Block(lease) = last.next()? {
+        done.push(lease.block);
+        last.commit(&lease, &receipt("last"))?;
+    }
+    assert!(!done.contains(&0), "{done:?}");
+    assert_eq!(last.progress()?.parked, [0]);
+    let why = last.desk().why_parked(0)?.expect("parked");
+    assert_eq!(why.matches("not heard of").count(), 3, "{why}");
+    Ok(())
+}
+
+#[test]
+fn workers_that_are_asked_to_leave_get_no_more_blocks() -> Result<(), FarmError> {
+    let farm = Farm::new(9);
+    let worker = farm.worker("a");
+    block(worker.next()?);
+    farm.ledger.put(&Entry::drain(), b"")?;
+    farm.at(11);
+    assert_eq!(worker.next()?, Next::Drained);
+    Ok(())
+}
