@@ -3,7 +3,6 @@
 //! Exit status: 0 done, 1 ran but a requirement was not met, 2 failed.
 
 pub mod bench;
-pub mod cfd;
 mod crew;
 pub mod devices;
 pub mod doctor;
@@ -16,6 +15,7 @@ pub mod layout;
 mod optics;
 mod options;
 mod profile;
+pub mod programs;
 pub mod scaling;
 pub mod score;
 pub mod simulate;

@@ -4,8 +4,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lithoburn_cli::programs::{Program, Rest};
 use lithoburn_cli::{
-    bench, cfd, devices, doctor, export, generate, import, infer, kernels, layout, scaling, score,
+    bench, devices, doctor, export, generate, import, infer, kernels, layout, scaling, score,
     simulate, train, window,
 };
 
@@ -46,7 +47,17 @@ enum Job {
     /// Measure how a network scales over devices.
     Scaling(scaling::ScalingArgs),
     /// Solve a flow and differentiate it (the program lithoburn-cfd).
-    Cfd(cfd::CfdArgs),
+    Cfd(Rest),
+    /// Serve layouts and tensors over HTTP and gRPC (the program lithoburn-server).
+    Serve(Rest),
+    /// Load a server and measure what it does (the program lithoburn-server).
+    Load(Rest),
+    /// Study what each card brings to a server (the program lithoburn-server).
+    Study(Rest),
+    /// Watch a server on the terminal (the program lithoburn-server).
+    Top(Rest),
+    /// Share work among machines (the program lithoburn-farm).
+    Farm(Rest),
     /// Show what computes here, what would be chosen, and what is missing.
     Devices,
     /// Find out why there is no GPU, or what does not fit, and what to type.
@@ -70,7 +81,12 @@ fn main() -> ExitCode {
         Job::Export(args) => export::export(args),
         Job::Import(args) => import::import(args),
         Job::Scaling(args) => scaling::scaling(args),
-        Job::Cfd(args) => cfd::cfd(args),
+        Job::Cfd(rest) => Program::CFD.run(rest),
+        Job::Serve(rest) => Program::server("serve").run(rest),
+        Job::Load(rest) => Program::server("load").run(rest),
+        Job::Study(rest) => Program::server("study").run(rest),
+        Job::Top(rest) => Program::server("top").run(rest),
+        Job::Farm(rest) => Program::FARM.run(rest),
         Job::Devices => devices::devices(),
         Job::Doctor(args) => doctor::doctor(args),
     })

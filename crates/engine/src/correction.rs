@@ -12,6 +12,7 @@ use crate::EngineError;
 use crate::built_in::load_kernels;
 use crate::devices::fleet::Wish;
 use crate::event::Event;
+use crate::loaded::{self, Loaded, Part};
 use crate::mask::Mask;
 use crate::model::ModelSettings;
 use crate::report::Report;
@@ -324,6 +325,26 @@ impl<'a> Correction<'a> {
         let setup = self.setup()?;
         let devices = self.chosen()?;
         Planned::new(self, setup, devices)
+    }
+
+    /// Keeps a part of what is set on a device, for fields that come one after the other; the design does not matter.
+    ///
+    /// # Errors
+    ///
+    /// As [`Correction::run`].
+    pub fn load(&self, part: Part, device: &Chosen) -> Result<Loaded, EngineError> {
+        self.check()?;
+        Loaded::new(&self.setup()?, part, device)
+    }
+
+    /// Fields that a device's memory holds at once, by a trial of what is set. On the CPU it is one: its processors are busy as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Correction::run`].
+    pub fn room(&self, part: Part, device: &Chosen) -> Result<usize, EngineError> {
+        self.check()?;
+        loaded::room(&self.setup()?, part, device)
     }
 
     /// Settings that fit nothing, whatever the design.

@@ -13,7 +13,7 @@ use lithoburn_ranks::PipelineError;
 use crate::EngineError;
 
 /// What the pool makes of our errors: memory that is too small and cards that are lost are no fault of the tasks.
-pub(crate) fn failure(error: &EngineError) -> Failure {
+pub fn failure(error: &EngineError) -> Failure {
     match error {
         EngineError::Litho(LithoError::Device { problem, .. }) => Failure::of_message(problem),
         EngineError::Litho(LithoError::Interrupted) => Failure::Stopped,

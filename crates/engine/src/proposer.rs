@@ -163,10 +163,23 @@ impl Proposer {
 
     /// A few steps of every level: for a trial of time and memory. Of the last one so many that a mask is compared with a better one.
     pub(crate) fn short(mut self) -> Self {
+        self.shorten();
+        self
+    }
+
+    fn shorten(&mut self) {
         for (before_last, level) in self.descent.levels.iter_mut().rev().enumerate() {
             level.iterations = level.iterations.min(if before_last == 0 { TRIAL_STEPS } else { 1 });
         }
-        self
+    }
+
+    /// Does something with few steps of every level, and then has all of them again.
+    pub(crate) fn briefly<T>(&mut self, work: impl FnOnce(&Self) -> T) -> T {
+        let whole = self.descent.clone();
+        self.shorten();
+        let done = work(self);
+        self.descent = whole;
+        done
     }
 
     /// The optics on the proposer's device.
@@ -393,7 +406,7 @@ fn placed(
 }
 
 /// A method's network by the quickest way that a device has, and the SHA-256 of its weights.
-fn quickest(
+pub(crate) fn quickest(
     method: Method,
     weights: Option<&Path>,
     device: &Device,

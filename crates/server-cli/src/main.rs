@@ -1,6 +1,15 @@
+#![recursion_limit = "256"]
 //! `lithoburn-server`: serves masks over HTTP and gRPC, loads servers, and studies what each card brings.
+//!
+//! Exit status: 0 done, 1 ran but a requirement was not met, 2 failed.
 
+mod corrector;
+mod devices;
 mod load;
+mod models;
+mod serve;
+mod terminal;
+mod work;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,8 +26,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Job {
+    /// Serve layouts and tensors over HTTP and gRPC, with jobs, metrics and a page.
+    Serve(Box<serve::ServeArgs>),
     /// Load a server and measure what it does.
     Load(load::LoadArgs),
+    /// Work at a job of a server, in its folder.
+    #[command(hide = true)]
+    Work(work::WorkArgs),
 }
 
 /// What a job that ran says about its result.
@@ -36,15 +50,20 @@ pub(crate) fn say(text: &str) {
 }
 
 fn main() -> ExitCode {
+    // What looks for devices asks programs like this one whether a driver answers.
+    lithoburn_pool::quiet_graphics();
+    lithoburn_pool::answer_probes();
     let cli = Cli::parse();
     let result = match &cli.job {
+        Job::Serve(args) => serve::serve(args),
         Job::Load(args) => load::load(args),
+        Job::Work(args) => work::work(args),
     };
     match result {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::NotMet) => ExitCode::from(1),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            terminal::complain(&error);
             ExitCode::from(2)
         }
     }

@@ -71,6 +71,9 @@ pub struct DeviceStatus {
     pub busy_seconds: f64,
 }
 
+/// Paths and what answers them.
+pub type Routes = Router;
+
 /// Tells a server's state.
 pub type Source = Arc<dyn Fn() -> Status + Send + Sync>;
 
