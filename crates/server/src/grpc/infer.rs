@@ -1,6 +1,7 @@
 //! Requests and answers of gRPC, as the protocol's and back.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 
@@ -124,7 +125,7 @@ pub(super) fn inference(message: ModelInferRequest) -> Result<Inference, Problem
     let own = message.parameters.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
     let parameters: Parameters =
         own.filter_map(|(name, parameter)| Some((name.clone(), value(parameter)?))).collect();
-    Ok(Inference { model, version, id: message.id, inputs, outputs, parameters })
+    Ok(Inference { model, version, id: message.id, inputs, outputs, parameters, timeout: None })
 }
 
 fn input_tensor(input: InferInputTensor, content: Content) -> Result<InputTensor, Problem> {
@@ -162,6 +163,21 @@ fn output_tensor(output: InferRequestedOutputTensor) -> Result<OutputTensor, Pro
     }
     let (datatype, shared) = (text(&parameters, "datatype")?, span(&parameters)?);
     Ok(OutputTensor { name, datatype, binary: None, shared })
+}
+
+/// How long a client waits, as gRPC's header says: up to eight digits and a unit.
+pub(super) fn timeout(header: &str) -> Option<Duration> {
+    let (digits, unit) = header.split_at_checked(header.len().checked_sub(1)?)?;
+    let n = (digits.len() <= 8).then(|| digits.parse::<u64>().ok())??;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
 }
 
 /// The message of an answer.
@@ -202,4 +218,18 @@ fn produced(output: Produced, raw: &mut Vec<bytes::Bytes>) -> Result<InferOutput
 
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_patience_is_read_from_its_header() {
+        assert_eq!(timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for wrong in ["", "m", "1", "1x", "-1m", "123456789m", "1\u{b5}"] {
+            assert_eq!(timeout(wrong), None, "{wrong}");
+        }
+    }
 }

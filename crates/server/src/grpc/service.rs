@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
@@ -35,12 +36,13 @@ const NOT_BY_CLIENTS: &str =
 async fn infer(
     service: &Service,
     message: wire::ModelInferRequest,
+    timeout: Option<Duration>,
 ) -> Result<wire::ModelInferResponse, Problem> {
     let model = message.model_name.clone();
     let version = version_of(&message.model_version).unwrap_or_default();
     let inference =
         infer::inference(message).map_err(|problem| service.counted(&model, version, problem))?;
-    infer::response(service.infer(inference).await?)
+    infer::response(service.infer(crate::protocol::Inference { timeout, ..inference }).await?)
 }
 
 impl Inference {
@@ -114,7 +116,9 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<wire::ModelInferRequest>,
     ) -> Answer<wire::ModelInferResponse> {
-        answer(infer(&self.0, request.into_inner()).await?)
+        let timeout = request.metadata().get("grpc-timeout").and_then(|said| said.to_str().ok());
+        let timeout = timeout.and_then(infer::timeout);
+        answer(infer(&self.0, request.into_inner(), timeout).await?)
     }
 
     type ModelStreamInferStream =
@@ -131,7 +135,7 @@ impl GrpcInferenceService for Inference {
             async move {
                 let message = message?;
                 let (id, name) = (message.id.clone(), message.model_name.clone());
-                Ok(match infer(&service, message).await {
+                Ok(match infer(&service, message, None).await {
                     Ok(response) => wire::ModelStreamInferResponse {
                         error_message: String::new(),
                         infer_response: Some(response),

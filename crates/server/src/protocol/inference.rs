@@ -1,6 +1,7 @@
 //! A request and its answer, between the wire and the model.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bits;
 use super::numbers;
@@ -24,6 +25,8 @@ pub struct Inference {
     pub outputs: Vec<OutputTensor>,
     /// What else was said.
     pub parameters: Parameters,
+    /// How long the client waits, if the transport says so.
+    pub timeout: Option<Duration>,
 }
 
 /// A place in a registered region.

@@ -71,7 +71,8 @@ impl Service {
     }
 
     async fn answer(&self, mut inference: Inference) -> Result<Outcome, Problem> {
-        let urgency = self.urgency(&mut inference.parameters)?;
+        let mut urgency = self.urgency(&mut inference.parameters)?;
+        urgency.timeout = urgency.timeout.into_iter().chain(inference.timeout).min();
         let (name, id) = (inference.model.clone(), std::mem::take(&mut inference.id));
         let asked = inference.version;
         let model = self.scheduler.model(&name, asked).map_err(|refusal| {
