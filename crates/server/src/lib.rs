@@ -12,6 +12,7 @@
 //! | [`schedule`] | one queue for all devices, and a thread for each |
 //! | [`telemetry`] | what devices, cards and the process do, as metrics |
 //! | [`load`] | the other side: loads a server, and measures it |
+//! | [`study`] | what each device brings: servers started, loaded, and reported on |
 //! | [`sleeping`] | a model that sleeps, for tests of everything else |
 //! | [`security`] | who may come in, by which door, and how much they may bring |
 //! | [`layouts`] | layouts that clients bring, and their masks while they wait |
@@ -35,6 +36,7 @@ pub mod schedule;
 pub mod security;
 pub mod server;
 pub mod sleeping;
+pub mod study;
 pub mod telemetry;
 pub mod tensor;
 
