@@ -286,7 +286,7 @@ pub(crate) fn write(findings: &Findings, out: &Path) -> Result<(), LoadError> {
 }
 
 /// A level in one line.
-fn line(level: &Level) -> String {
+pub(crate) fn line(level: &Level) -> String {
     let cells = row(level);
     let state = if level.interrupted { ", interrupted" } else { "" };
     format!(

@@ -8,7 +8,10 @@ mod devices;
 mod load;
 mod models;
 mod serve;
+mod sleeping;
+mod study;
 mod terminal;
+mod top;
 mod work;
 
 use std::io::Write;
@@ -30,6 +33,13 @@ enum Job {
     Serve(Box<serve::ServeArgs>),
     /// Load a server and measure what it does.
     Load(load::LoadArgs),
+    /// Report what each device brings to a server, and what limits it.
+    Study(study::StudyArgs),
+    /// Show what a server's devices, models and jobs do, live.
+    Top(top::TopArgs),
+    /// Serve a model that sleeps, for studies.
+    #[command(hide = true)]
+    Sleeping(sleeping::SleepingArgs),
     /// Work at a job of a server, in its folder.
     #[command(hide = true)]
     Work(work::WorkArgs),
@@ -57,6 +67,9 @@ fn main() -> ExitCode {
     let result = match &cli.job {
         Job::Serve(args) => serve::serve(args),
         Job::Load(args) => load::load(args),
+        Job::Study(args) => study::study(args),
+        Job::Top(args) => top::top(args),
+        Job::Sleeping(args) => sleeping::sleeping(args),
         Job::Work(args) => work::work(args),
     };
     match result {

@@ -1,6 +1,6 @@
 //! `/metrics` as Triton has it: the same families, labels and units, so that its dashboards and clients read them.
 //!
-//! Other families are added by whoever has them, as text, through [`Source`]. They come after these: clients of Triton look for their
+//! Our own families follow, by device (`lithoburn_*`), and the process's. Others are added by whoever has them, as text, through [`Source`]. They come after these: clients of Triton look for their
 //! families by a pattern that begins with the end of a line.
 
 use std::fmt::Write as _;
@@ -13,6 +13,7 @@ use axum::routing::get;
 
 use crate::http::{error, wrong_method};
 use crate::schedule::{ModelSnapshot, Reason, Scheduler};
+use crate::telemetry::{self, Cards, Work};
 
 /// Adds families to the page.
 pub type Source = Arc<dyn Fn(&mut String) + Send + Sync>;
@@ -21,10 +22,14 @@ pub type Source = Arc<dyn Fn(&mut String) + Send + Sync>;
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers `/metrics`.
-pub fn router(scheduler: Scheduler, sources: Vec<Source>) -> Router {
+pub fn router(scheduler: Scheduler, cards: Option<Cards>, sources: Vec<Source>) -> Router {
     let page = move || {
         let mut text = String::new();
-        write(&mut text, &scheduler);
+        let snapshot = scheduler.snapshot();
+        let cards = cards.as_ref().map(Cards::now).unwrap_or_default();
+        write(&mut text, &snapshot.models);
+        telemetry::render_gpus(&mut text, &cards);
+        telemetry::render(&mut text, &Work::from(&snapshot), &cards);
         sources.iter().for_each(|source| source(&mut text));
         async move { ([(header::CONTENT_TYPE, TEXT)], text).into_response() }
     };
@@ -105,16 +110,15 @@ const FAMILIES: [Family; 9] = [
     },
 ];
 
-fn write(text: &mut String, scheduler: &Scheduler) {
-    let models = scheduler.snapshot().models;
+fn write(text: &mut String, models: &[ModelSnapshot]) {
     for family in FAMILIES {
         begin(text, family.name, family.help, family.kind);
-        for model in &models {
+        for model in models {
             let (labels, value) = (labels(model), (family.value)(model));
             line(text, format_args!("{}{{{labels}}} {value}", family.name));
         }
     }
-    write_failures(text, &models);
+    write_failures(text, models);
 }
 
 fn write_failures(text: &mut String, models: &[ModelSnapshot]) {

@@ -12,6 +12,7 @@ use crate::metrics::{self, Source};
 use crate::model::{Device, Model};
 use crate::protocol::{Service, Settings};
 use crate::schedule::{Readiness, Scheduler, Snapshot, Terms};
+use crate::telemetry::Cards;
 
 /// What a server is made of.
 #[derive(Default)]
@@ -20,6 +21,7 @@ pub struct Builder {
     devices: Vec<Device>,
     terms: Terms,
     settings: Settings,
+    cards: Option<Cards>,
     sources: Vec<Source>,
     routes: Router,
 }
@@ -58,6 +60,12 @@ impl Builder {
         Self { settings, ..self }
     }
 
+    /// With what NVIDIA's driver tells of its cards in `/metrics`.
+    #[must_use]
+    pub fn cards(self, cards: Option<Cards>) -> Self {
+        Self { cards, ..self }
+    }
+
     /// With this added to `/metrics`.
     #[must_use]
     pub fn metrics(mut self, source: Source) -> Self {
@@ -87,13 +95,15 @@ impl Builder {
             }
         }
         let service = Arc::new(Service::new(scheduler, self.settings));
-        Ok(Server { service, sources: self.sources, routes: self.routes })
+        let Self { cards, sources, routes, .. } = self;
+        Ok(Server { service, cards, sources, routes })
     }
 }
 
 /// A server whose devices run. Its routers are served by [`crate::listen::serve`], on as many listeners as are wanted.
 pub struct Server {
     service: Arc<Service>,
+    cards: Option<Cards>,
     sources: Vec<Source>,
     routes: Router,
 }
@@ -144,7 +154,7 @@ impl Server {
     /// `/metrics`.
     #[must_use]
     pub fn metrics(&self) -> Router {
-        metrics::router(self.scheduler().clone(), self.sources.clone())
+        metrics::router(self.scheduler().clone(), self.cards.clone(), self.sources.clone())
     }
 
     /// Takes no new work; returns whether what was taken was done within `grace`.

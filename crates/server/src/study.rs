@@ -102,7 +102,8 @@ impl Study {
                 break;
             }
             let price = self.prices.as_ref().map(|prices| prices[index]);
-            match self.configuration(devices, price, stop, &mut |level| told(&results, Some(level)))
+            match self
+                .configuration(devices, price, stop, &mut |level| told(&results, Some(level)))
                 .await
             {
                 Ok(found) => results.configurations.push(found),
@@ -148,7 +149,14 @@ impl Study {
             None => None,
         };
         running.stop().await;
-        Ok(Configuration { devices, closed: found, open, price_per_hour, most_batch, metrics: page })
+        Ok(Configuration {
+            devices,
+            closed: found,
+            open,
+            price_per_hour,
+            most_batch,
+            metrics: page,
+        })
     }
 
     fn check(&self) -> Result<(), LoadError> {
@@ -160,7 +168,8 @@ impl Study {
         }
         if let Some(prices) = &self.prices {
             if prices.len() != self.devices.len() {
-                let problem = format!("expected {} prices, one for each of --gpus", self.devices.len());
+                let problem =
+                    format!("expected {} prices, one for each of --gpus", self.devices.len());
                 return wrong("--price-per-hour", format!("{prices:?}"), &problem);
             }
             if prices.iter().any(|price| !(price.is_finite() && *price > 0.0)) {

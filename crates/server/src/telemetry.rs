@@ -10,4 +10,4 @@ mod tests;
 
 pub use cards::{Card, Cards};
 pub use exposition::{Page, Sample};
-pub use render::{DeviceWork, Work, render};
+pub use render::{DeviceWork, Work, render, render_gpus};

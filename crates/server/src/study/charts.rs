@@ -29,7 +29,13 @@ impl Results {
         let p50 = self.by_concurrency(&|l| l.latency.p50, 1e-3);
         let panels = [
             self.panel("Throughput", rate, "items a second", Scale::Log, self.concurrencies()),
-            self.panel("Half of the requests take no longer", p50, "p50, ms", Scale::Log, self.concurrencies()),
+            self.panel(
+                "Half of the requests take no longer",
+                p50,
+                "p50, ms",
+                Scale::Log,
+                self.concurrencies(),
+            ),
             self.trade(),
         ];
         Ok(draw(&panels, 3)?)
@@ -100,7 +106,13 @@ impl Results {
             Some(Estimate { value: cost, interval: spread.map(ends) })
         };
         let curves = vec![by_devices(self, "at best", KINDS[1], &cost)];
-        self.panel("Cost of 1000 items", curves, "in the price's unit", Scale::Linear, self.device_axis())
+        self.panel(
+            "Cost of 1000 items",
+            curves,
+            "in the price's unit",
+            Scale::Linear,
+            self.device_axis(),
+        )
     }
 
     /// Shares of the time that devices compute and copy.
@@ -141,7 +153,13 @@ impl Results {
             Curve {
                 name: named(c.devices),
                 points: c.closed.levels.iter().map(point).collect(),
-                intervals: c.closed.levels.iter().map(|l| l.latency.p99.and_then(|p| p.interval)).map(|i| i.map(|ends| ends.map(|end| 1e-3 * end))).collect(),
+                intervals: c
+                    .closed
+                    .levels
+                    .iter()
+                    .map(|l| l.latency.p99.and_then(|p| p.interval))
+                    .map(|i| i.map(|ends| ends.map(|end| 1e-3 * end)))
+                    .collect(),
                 colour: colour(index),
                 stroke: Stroke::Line,
             }

@@ -22,8 +22,10 @@ impl Results {
             ("scaling.png".into(), self.scaling_png()?),
             ("load.png".into(), self.load_png()?),
         ];
-        let pages = self.configurations.iter().filter_map(|c| Some((c.devices, c.metrics.as_ref()?)));
-        let page = |(n, page): (usize, &String)| (format!("metrics-{n}.txt"), page.clone().into_bytes());
+        let pages =
+            self.configurations.iter().filter_map(|c| Some((c.devices, c.metrics.as_ref()?)));
+        let page =
+            |(n, page): (usize, &String)| (format!("metrics-{n}.txt"), page.clone().into_bytes());
         files.extend(pages.map(page));
         Ok(files)
     }
@@ -52,7 +54,11 @@ impl Results {
         let version = first.map_or("", |findings| findings.lithoburn.as_str());
         // Writing to a string does not fail.
         let _ = writeln!(text, "# What each device brings: {model} on {}\n", self.what);
-        let _ = writeln!(text, "`{}`\n\nlithoburn {version}, {} cores for server and load.\n", self.command, self.cores);
+        let _ = writeln!(
+            text,
+            "`{}`\n\nlithoburn {version}, {} cores for server and load.\n",
+            self.command, self.cores
+        );
         text += &self.summary();
         text += &self.by_devices();
         text += "\n![throughput, efficiency, cost](scaling.png)\n\n![throughput and latency against requests in flight](load.png)\n";
@@ -74,14 +80,21 @@ impl Results {
                 found.devices, found.concurrency, found.reason
             );
         } else if let Some(limit) = self.limit_ms {
-            let _ = writeln!(text, "**No configuration keeps p99 within {limit} ms at its saturation.**\n");
+            let _ = writeln!(
+                text,
+                "**No configuration keeps p99 within {limit} ms at its saturation.**\n"
+            );
         }
         let widest = self.configurations.iter().max_by_key(|c| c.devices);
         if let Some((c, speedup)) = widest.and_then(|c| Some((c, self.speedup(c)?)))
             && self.configurations.len() > 1
         {
             let share = speedup / c.devices as f64;
-            let _ = writeln!(text, "{} devices do {speedup:.2} times as much as one: {share:.3} of ideal.\n", c.devices);
+            let _ = writeln!(
+                text,
+                "{} devices do {speedup:.2} times as much as one: {share:.3} of ideal.\n",
+                c.devices
+            );
         }
         text
     }
@@ -103,7 +116,9 @@ impl Results {
     fn row(&self, c: &Configuration) -> Vec<String> {
         let saturation = c.saturation(self.limit_ms);
         let level = c.at_saturation(self.limit_ms);
-        let of = |value: &dyn Fn(&Level) -> Option<f64>, digits: usize| number(level.and_then(value), digits);
+        let of = |value: &dyn Fn(&Level) -> Option<f64>, digits: usize| {
+            number(level.and_then(value), digits)
+        };
         let quantile = |index: usize| {
             let found = level.and_then(|level| level.latency.percentiles()[index].1);
             found.map_or_else(dash, |e| spread(&e, 1e-3, 1))
@@ -159,7 +174,9 @@ impl Results {
         }
         text += "\n## Requests that arrive at random\n\nPoisson arrivals; latencies count from when a request arrived, answered or not.\n\n\
                  | devices | arrive/s | items/s | p50 ms | p95 ms | p99 ms | p99 ÷ p50 | failed | unfinished |\n|---|---|---|---|---|---|---|---|---|\n";
-        for (c, level) in self.configurations.iter().flat_map(|c| c.open.levels.iter().map(move |l| (c, l))) {
+        for (c, level) in
+            self.configurations.iter().flat_map(|c| c.open.levels.iter().map(move |l| (c, l)))
+        {
             let quantile = |index: usize| {
                 level.latency.percentiles()[index].1.map_or_else(dash, |e| spread(&e, 1e-3, 1))
             };
@@ -219,7 +236,9 @@ impl Results {
                 let state = if level.interrupted { "was stopped" } else { "did not settle" };
                 let what = match level.offered {
                     crate::load::Offered::Concurrency(n) => format!("{n} in flight"),
-                    crate::load::Offered::Rate { per_second, .. } => format!("{per_second:.1} arriving a second"),
+                    crate::load::Offered::Rate { per_second, .. } => {
+                        format!("{per_second:.1} arriving a second")
+                    }
                 };
                 format!("- {devices} devices, {what}: {state} in {} windows", level.windows.len())
             })

@@ -115,7 +115,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_says_where_it_is_and_ends_when_its_input_does() {
-        let script = r#"echo loading; echo '{"http": "127.0.0.1:700{devices}", "metrics": null}'; cat"#;
+        let script =
+            r#"echo loading; echo '{"http": "127.0.0.1:700{devices}", "metrics": null}'; cat"#;
         let running = starter(script).start(4).await.expect("it is ready");
         assert_eq!(running.address.authority, "127.0.0.1:7004");
         running.stop().await;

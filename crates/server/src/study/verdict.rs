@@ -91,9 +91,8 @@ impl Configuration {
         let least = SATURATED * most.min(measured);
         let mut levels: Vec<&Level> = self.closed.levels.iter().collect();
         levels.sort_by(|a, b| a.offered.number().total_cmp(&b.offered.number()));
-        let enough = |level: &&&Level| {
-            level.items_per_second.value >= least && within(level, limit_ms)
-        };
+        let enough =
+            |level: &&&Level| level.items_per_second.value >= least && within(level, limit_ms);
         let level = levels.iter().find(enough)?;
         let rate = level.items_per_second.value;
         Some(Saturation { concurrency: level.offered.number(), rate, most })
@@ -181,7 +180,11 @@ fn devices(level: &Level) -> Evidence {
         Some(share) => Evidence {
             cause: Cause::Devices,
             holds: Some(share >= DEVICES),
-            told: format!("devices compute for {} of the time (bound {})", percent(share), percent(DEVICES)),
+            told: format!(
+                "devices compute for {} of the time (bound {})",
+                percent(share),
+                percent(DEVICES)
+            ),
         },
         None => unknown(Cause::Devices, "the server tells nothing of its devices"),
     }
@@ -195,7 +198,11 @@ fn copies(level: &Level) -> Evidence {
     Evidence {
         cause: Cause::Copies,
         holds: Some(share > COPIES),
-        told: format!("inputs and outputs take {} of the server's time (bound {})", percent(share), percent(COPIES)),
+        told: format!(
+            "inputs and outputs take {} of the server's time (bound {})",
+            percent(share),
+            percent(COPIES)
+        ),
     }
 }
 
@@ -208,7 +215,11 @@ fn processor(level: &Level, cores: usize) -> Evidence {
     Evidence {
         cause: Cause::Processor,
         holds: Some(busy > CORES && idle),
-        told: format!("server and load took {} of {cores} cores (bound {})", percent(busy), percent(CORES)),
+        told: format!(
+            "server and load took {} of {cores} cores (bound {})",
+            percent(busy),
+            percent(CORES)
+        ),
     }
 }
 
@@ -239,17 +250,20 @@ impl Results {
             .filter_map(|c| Some((c, c.saturation(self.limit_ms)?)))
             .collect();
         let limit = self.limit_ms.map_or(String::new(), |ms| format!(" with p99 within {ms} ms"));
-        let priced = candidates.iter().filter_map(|(c, at)| {
-            Some((c, at, c.cost_per_1000(c.at_saturation(self.limit_ms)?)?))
-        });
+        let priced = candidates
+            .iter()
+            .filter_map(|(c, at)| Some((c, at, c.cost_per_1000(c.at_saturation(self.limit_ms)?)?)));
         if let Some((c, at, cost)) = priced.min_by(|a, b| a.2.total_cmp(&b.2)) {
             let reason = format!("cheapest{limit}: {cost:.5} for 1000 items");
             return Some(Recommended { devices: c.devices, concurrency: at.concurrency, reason });
         }
         let worth = |c: &Configuration| self.efficiency(c).is_some_and(|share| share >= WORTH);
-        let (c, at) = candidates.into_iter().filter(|(c, _)| worth(c)).max_by_key(|(c, _)| c.devices)?;
+        let (c, at) =
+            candidates.into_iter().filter(|(c, _)| worth(c)).max_by_key(|(c, _)| c.devices)?;
         let share = self.efficiency(c)?;
-        let reason = format!("the most devices that each bring {WORTH} of the first ones' throughput or more{limit}: {share:.3}");
+        let reason = format!(
+            "the most devices that each bring {WORTH} of the first ones' throughput or more{limit}: {share:.3}"
+        );
         Some(Recommended { devices: c.devices, concurrency: at.concurrency, reason })
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::cards::{Card, Cards};
+use super::cards::Card;
 use super::{names, process};
+use crate::schedule::{DeviceSnapshot, DeviceState, Snapshot};
 
 /// A device of the server, as its scheduler tells of it. Counters are since the server's start.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +34,32 @@ pub struct Work {
     pub devices: Vec<DeviceWork>,
     /// Requests that wait, by model.
     pub queue: Vec<(String, u64)>,
+}
+
+impl From<&Snapshot> for Work {
+    fn from(snapshot: &Snapshot) -> Self {
+        let device = |d: &DeviceSnapshot| DeviceWork {
+            name: d.device.name.clone(),
+            uuid: d.device.uuid.clone(),
+            up: !matches!(d.state, DeviceState::Lost(_)),
+            in_flight: d.running as u64,
+            batches: d.counts.batches,
+            items: d.counts.items,
+            seconds: [d.counts.input_ns, d.counts.infer_ns, d.counts.output_ns]
+                .map(|ns| 1e-9 * ns as f64),
+            faults: d.counts.faults,
+        };
+        let mut queue: Vec<(String, u64)> = Vec::new();
+        for model in &snapshot.models {
+            let name = &model.signature.name;
+            match queue.iter_mut().find(|(other, _)| other == name) {
+                // Versions of a model are one line.
+                Some((_, waiting)) => *waiting += model.waiting as u64,
+                None => queue.push((name.clone(), model.waiting as u64)),
+            }
+        }
+        Self { devices: snapshot.devices.iter().map(device).collect(), queue }
+    }
 }
 
 /// Names of the stages, in the order of [`DeviceWork::seconds`].
@@ -71,12 +98,32 @@ fn escaped(value: &str) -> String {
 }
 
 /// Appends the page of `lithoburn_*` and `process_*`. What is not known has no line.
-pub fn render(page: &mut String, work: &Work, cards: Option<&Cards>) {
-    let cards = cards.map(Cards::now).unwrap_or_default();
+pub fn render(page: &mut String, work: &Work, cards: &[Card]) {
     let mut sheet = Sheet(page);
     scheduler(&mut sheet, work);
-    hardware(&mut sheet, work, &cards);
+    hardware(&mut sheet, work, cards);
     own(&mut sheet);
+}
+
+/// Appends what Triton tells of cards, by its names: one label, and numbers without exponents, as its clients' patterns want them.
+pub fn render_gpus(page: &mut String, cards: &[Card]) {
+    let mut sheet = Sheet(page);
+    let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Card) -> Option<f64>| {
+        let row = |card: &Card| Some((vec![("gpu_uuid", card.uuid.clone())], value(card)?));
+        sheet.family(name, kind, help, cards.iter().filter_map(row).collect());
+    };
+    let (gauge, bytes) = ("gauge", |bytes: Option<u64>| bytes.map(|bytes| bytes as f64));
+    family("nv_gpu_utilization", gauge, "GPU utilization rate [0.0 - 1.0)", &|c| c.utilization);
+    family("nv_gpu_memory_total_bytes", gauge, "GPU total memory, in bytes", &|c| {
+        bytes(c.memory_size)
+    });
+    family("nv_gpu_memory_used_bytes", gauge, "GPU used memory, in bytes", &|c| {
+        bytes(c.memory_used)
+    });
+    family("nv_gpu_power_usage", gauge, "GPU power usage in watts", &|c| c.power);
+    family("nv_gpu_power_limit", gauge, "GPU power management limit in watts", &|c| c.power_limit);
+    let help = "GPU energy consumption in joules since the driver was loaded";
+    family("nv_energy_consumption", "counter", help, &|c| c.energy);
 }
 
 fn device(work: &DeviceWork) -> Vec<(&'static str, String)> {

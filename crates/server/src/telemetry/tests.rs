@@ -78,7 +78,7 @@ fn a_machine_without_the_drivers_library_has_no_cards_and_says_nothing() {
     let missing = Cards::open_library(std::ffi::OsStr::new("/nowhere/libnvidia-ml.so.1"));
     assert!(missing.is_err());
     let mut page = String::new();
-    render(&mut page, &work(), None);
+    render(&mut page, &work(), &[]);
     assert!(!page.contains(names::POWER) && page.contains(names::BATCHES), "{page}");
 }
 
@@ -88,7 +88,7 @@ fn a_page_says_what_the_scheduler_and_the_driver_told() {
     let Some(library) = library(folder.path()) else { return };
     let cards = Cards::open_library(library.as_os_str()).expect("the library has two cards");
     let mut text = String::new();
-    render(&mut text, &work(), Some(&cards));
+    render(&mut text, &work(), &cards.now());
     let page = Page::parse(&text);
     assert_eq!(page.with(names::ITEMS, ("device", "cuda:1")), Some(80.0));
     assert_eq!(page.with(names::STAGE_SECONDS, ("stage", "infer")), Some(7.25));
@@ -97,6 +97,31 @@ fn a_page_says_what_the_scheduler_and_the_driver_told() {
     assert_eq!(page.with(names::MEMORY_USED, ("device", "cpu")), None);
     assert_eq!(page.with(names::UP, ("device", "cpu")), Some(0.0));
     assert_eq!(page.with(names::INFO, ("uuid", "GPU-0")), Some(1.0));
+}
+
+/// perf_analyzer's pattern: the name, one label, a plain decimal.
+#[test]
+fn tritons_names_of_a_cards_numbers_are_as_its_clients_read_them() {
+    let card = Card {
+        uuid: "GPU-7".into(),
+        utilization: Some(1.0),
+        memory_size: Some(141 << 30),
+        memory_used: Some(123_456_789_012),
+        energy: Some(98_765_432_109.5),
+        ..Card::default()
+    };
+    let mut page = String::from("# first\n");
+    render_gpus(&mut page, &[card]);
+    for line in [
+        "nv_gpu_utilization{gpu_uuid=\"GPU-7\"} 1",
+        "nv_gpu_memory_total_bytes{gpu_uuid=\"GPU-7\"} 151397597184",
+        "nv_gpu_memory_used_bytes{gpu_uuid=\"GPU-7\"} 123456789012",
+        "nv_energy_consumption{gpu_uuid=\"GPU-7\"} 98765432109.5",
+    ] {
+        assert!(page.contains(&format!("\n{line}\n")), "{line}: {page}");
+    }
+    // What the card does not tell has no line.
+    assert!(!page.contains("nv_gpu_power_usage"), "{page}");
 }
 
 /// The linter of Prometheus itself: names, units, help, types.
@@ -109,7 +134,7 @@ fn prometheus_own_linter_finds_nothing_in_our_page() {
     let Some(library) = library(folder.path()) else { return };
     let cards = Cards::open_library(library.as_os_str()).expect("the library has two cards");
     let mut text = String::new();
-    render(&mut text, &work(), Some(&cards));
+    render(&mut text, &work(), &cards.now());
     let (code, said) = lint(&text);
     assert_eq!(code, Some(0), "{said}\n{text}");
     // It does find what is wrong.
