@@ -224,13 +224,19 @@ pub(crate) fn stop_on_ctrl_c() -> Stop {
     stop
 }
 
-async fn prepare(args: &LoadArgs) -> Result<Load> {
-    let mut address = Address::parse(&args.url)?;
-    if let Some(file) = &args.token_file {
+/// Where a server is, with the token in a file's first line.
+pub(crate) fn address(url: &str, token_file: Option<&Path>) -> Result<Address> {
+    let mut address = Address::parse(url)?;
+    if let Some(file) = token_file {
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| format!("cannot read {}", file.display()))?;
         address.token = text.lines().next().map(|line| line.trim().to_string());
     }
+    Ok(address)
+}
+
+async fn prepare(args: &LoadArgs) -> Result<Load> {
+    let address = address(&args.url, args.token_file.as_deref())?;
     let model = match &args.model {
         Some(model) => model.clone(),
         None => only_model(&address).await?,

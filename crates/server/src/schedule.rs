@@ -10,6 +10,7 @@
 
 mod call;
 mod catalog;
+mod durations;
 mod hub;
 mod owed;
 mod place;
@@ -24,6 +25,7 @@ mod worker;
 
 pub use call::{Answered, Stages, Ticket, Urgency};
 pub use catalog::{Readiness, VersionState};
+pub use durations::Durations;
 pub use refusal::{Reason, Refusal};
 pub use scheduler::{Scheduler, Terms};
 pub use snapshot::{DeviceSnapshot, DeviceState, ModelSnapshot, Snapshot};

@@ -21,6 +21,9 @@ use crate::load::{
 /// Shares of the greatest throughput at which requests arrive by a schedule.
 const OPEN: [f64; 2] = [0.5, 0.8];
 
+/// Hears what is known when a level or a configuration is over; an error of its own ends the study.
+pub type Told<'a> = dyn FnMut(&Results, Option<&Level>) -> Result<(), LoadError> + Send + 'a;
+
 /// A study that is to be made.
 #[derive(Clone, Debug)]
 pub struct Study {
@@ -84,11 +87,7 @@ impl Study {
     /// # Errors
     ///
     /// [`LoadError`] if an option cannot be meant, a server does not start, or nothing was measured.
-    pub async fn run(
-        &self,
-        stop: &Stop,
-        told: &mut (dyn FnMut(&Results, Option<&Level>) -> Result<(), LoadError> + Send),
-    ) -> Result<Results, LoadError> {
+    pub async fn run(&self, stop: &Stop, told: &mut Told<'_>) -> Result<Results, LoadError> {
         self.check()?;
         let mut results = Results {
             what: self.starter.what.clone(),

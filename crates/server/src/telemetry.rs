@@ -2,6 +2,7 @@
 
 mod cards;
 mod exposition;
+pub mod live;
 pub mod names;
 pub mod process;
 mod render;
@@ -10,4 +11,4 @@ mod tests;
 
 pub use cards::{Card, Cards};
 pub use exposition::{Page, Sample};
-pub use render::{DeviceWork, Work, render, render_gpus};
+pub use render::{DeviceWork, ModelWork, Work, render, render_gpus};

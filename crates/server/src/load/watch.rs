@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::Address;
-use super::connection::{Message, ask};
+use super::connection::{Message, ask, ask_json};
 use crate::telemetry::{Page, Sample, names, process};
 
 /// Port of the metrics, by custom.
@@ -95,6 +95,15 @@ pub async fn page(metrics: &Address) -> Result<(Page, String), super::LoadError>
     let body = ask(metrics, &Message::get(PATH)).await?;
     let text = String::from_utf8_lossy(&body).into_owned();
     Ok((Page::parse(&text), text))
+}
+
+/// Reads a page of JSON.
+///
+/// # Errors
+///
+/// [`super::LoadError`] if there is none.
+pub async fn json(server: &Address, path: &str) -> Result<serde_json::Value, super::LoadError> {
+    ask_json(server, &Message::get(path)).await
 }
 
 impl Watched {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::call::Stages;
+use super::durations::Durations;
 use super::refusal::Reason;
 
 /// How often, and how long together.
@@ -34,7 +35,7 @@ pub struct BatchCounts {
 }
 
 /// Requests of one version of a model. As in Triton, each request is charged the whole time of its batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelCounts {
     /// When the last one was answered, in milliseconds since 1970; 0 if none was.
     pub last_inference_ms: u64,
@@ -58,12 +59,15 @@ pub struct ModelCounts {
     pub batches: BTreeMap<usize, BatchCounts>,
     /// Refused requests by reason.
     pub refused: BTreeMap<Reason, u64>,
+    /// Requests that were answered, by how long they took.
+    pub durations: Durations,
 }
 
 impl ModelCounts {
     /// A request was answered.
     pub(crate) fn answered(&mut self, stages: &Stages) {
         self.success.add(stages.total());
+        self.durations.add(stages.total());
         self.queue.add(stages.queue);
         self.input.add(stages.input);
         self.infer.add(stages.infer);

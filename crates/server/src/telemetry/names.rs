@@ -38,3 +38,7 @@ pub const PCIE: &str = "lithoburn_device_pcie_bytes_per_second";
 pub const NVLINK: &str = "lithoburn_device_nvlink_bytes_per_second";
 /// What a device is: always 1.
 pub const INFO: &str = "lithoburn_device_info";
+/// Times of requests, from their coming to their answer.
+pub const REQUEST_SECONDS: &str = "lithoburn_request_seconds";
+/// Requests that were not answered, by reason.
+pub const REFUSALS: &str = "lithoburn_refusals_total";

@@ -1,10 +1,11 @@
 //! The page of our own metrics, in Prometheus' text format 0.0.4.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::cards::Card;
 use super::{names, process};
-use crate::schedule::{DeviceSnapshot, DeviceState, Snapshot};
+use crate::schedule::{DeviceSnapshot, DeviceState, Durations, ModelSnapshot, Reason, Snapshot};
 
 /// A device of the server, as its scheduler tells of it. Counters are since the server's start.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,13 +28,30 @@ pub struct DeviceWork {
     pub faults: u64,
 }
 
+/// A version of a model, as the scheduler tells of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelWork {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Requests that wait for a device.
+    pub waiting: u64,
+    /// Requests that were answered, by how long they took.
+    pub durations: Durations,
+    /// Requests that were not, by reason.
+    pub refused: Vec<(&'static str, u64)>,
+}
+
 /// What the server does, as its scheduler tells.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Work {
     /// Its devices.
     pub devices: Vec<DeviceWork>,
-    /// Requests that wait, by model.
-    pub queue: Vec<(String, u64)>,
+    /// Its models.
+    pub models: Vec<ModelWork>,
+    /// Requests that were refused before a model was known, by reason.
+    pub refused: Vec<(&'static str, u64)>,
 }
 
 impl From<&Snapshot> for Work {
@@ -49,17 +67,25 @@ impl From<&Snapshot> for Work {
                 .map(|ns| 1e-9 * ns as f64),
             faults: d.counts.faults,
         };
-        let mut queue: Vec<(String, u64)> = Vec::new();
-        for model in &snapshot.models {
-            let name = &model.signature.name;
-            match queue.iter_mut().find(|(other, _)| other == name) {
-                // Versions of a model are one line.
-                Some((_, waiting)) => *waiting += model.waiting as u64,
-                None => queue.push((name.clone(), model.waiting as u64)),
-            }
+        let model = |m: &ModelSnapshot| ModelWork {
+            name: m.signature.name.clone(),
+            version: m.signature.version,
+            waiting: m.waiting as u64,
+            durations: m.counts.durations,
+            refused: by_reason(&m.counts.refused),
+        };
+        Self {
+            refused: by_reason(&snapshot.refused),
+            devices: snapshot.devices.iter().map(device).collect(),
+            models: snapshot.models.iter().map(model).collect(),
         }
-        Self { devices: snapshot.devices.iter().map(device).collect(), queue }
     }
+}
+
+/// All reasons, so that a counter is there before it counts.
+fn by_reason(counts: &BTreeMap<Reason, u64>) -> Vec<(&'static str, u64)> {
+    let count = |reason: &Reason| counts.get(reason).copied().unwrap_or(0);
+    Reason::ALL.iter().map(|reason| (reason.name(), count(reason))).collect()
 }
 
 /// Names of the stages, in the order of [`DeviceWork::seconds`].
@@ -69,8 +95,11 @@ const DIRECTIONS: [&str; 2] = ["receive", "transmit"];
 /// A page that is being written.
 struct Sheet<'a>(&'a mut String);
 
+/// Names of labels and their values.
+type Labels = Vec<(&'static str, String)>;
+
 /// Labels and the value of a sample.
-type Row = (Vec<(&'static str, String)>, f64);
+type Row = (Labels, f64);
 
 impl Sheet<'_> {
     /// Writes a metric, unless it has no samples.
@@ -80,14 +109,38 @@ impl Sheet<'_> {
         }
         // Writing to a string does not fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in rows {
-            let labels: Vec<String> = labels
-                .iter()
-                .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
-                .collect();
-            let labels =
-                if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-            let _ = writeln!(self.0, "{name}{labels} {value}");
+        rows.into_iter().for_each(|(labels, value)| self.line(name, &labels, value));
+    }
+
+    fn line(&mut self, name: &str, labels: &Labels, value: f64) {
+        let labels: Vec<String> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels =
+            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    /// Writes how long things took.
+    fn histogram<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl Iterator<Item = (Labels, &'a Durations)>,
+    ) {
+        let mut rows = rows.peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (labels, durations) in rows {
+            let mut bucket = |bound: String, count: u64| {
+                let labels = [labels.clone(), vec![("le", bound)]].concat();
+                self.line(&format!("{name}_bucket"), &labels, count as f64);
+            };
+            durations.cumulative().for_each(|(bound, count)| bucket(format!("{bound:.4}"), count));
+            bucket("+Inf".into(), durations.count());
+            self.line(&format!("{name}_sum"), &labels, durations.seconds());
+            self.line(&format!("{name}_count"), &labels, durations.count() as f64);
         }
     }
 }
@@ -101,6 +154,7 @@ fn escaped(value: &str) -> String {
 pub fn render(page: &mut String, work: &Work, cards: &[Card]) {
     let mut sheet = Sheet(page);
     scheduler(&mut sheet, work);
+    models(&mut sheet, work);
     hardware(&mut sheet, work, cards);
     own(&mut sheet);
 }
@@ -126,7 +180,7 @@ pub fn render_gpus(page: &mut String, cards: &[Card]) {
     family("nv_energy_consumption", "counter", help, &|c| c.energy);
 }
 
-fn device(work: &DeviceWork) -> Vec<(&'static str, String)> {
+fn device(work: &DeviceWork) -> Labels {
     vec![("device", work.name.clone())]
 }
 
@@ -173,9 +227,29 @@ fn scheduler(sheet: &mut Sheet<'_>, work: &Work) {
     });
     let help = "Seconds that the device took inputs, computed, and gave outputs.";
     sheet.family(names::STAGE_SECONDS, "counter", help, stages.collect());
-    let queue = work.queue.iter();
-    let queue = queue.map(|(model, waiting)| (vec![("model", model.clone())], *waiting as f64));
-    sheet.family(names::QUEUE, "gauge", "Requests that wait for a device.", queue.collect());
+}
+
+fn model(work: &ModelWork) -> Labels {
+    vec![("model", work.name.clone()), ("version", work.version.to_string())]
+}
+
+fn models(sheet: &mut Sheet<'_>, work: &Work) {
+    let waiting = work.models.iter().map(|m| (model(m), m.waiting as f64));
+    sheet.family(names::QUEUE, "gauge", "Requests that wait for a device.", waiting.collect());
+    let nobody = vec![("model", String::new()), ("version", String::new())];
+    let all = work.models.iter().map(|m| (model(m), &m.refused));
+    let refused = all.chain([(nobody, &work.refused)]).flat_map(|(labels, refused)| {
+        refused.iter().map(move |(reason, count)| {
+            ([labels.clone(), vec![("reason", (*reason).to_string())]].concat(), *count as f64)
+        })
+    });
+    let help = "Requests that were not answered, by reason.";
+    sheet.family(names::REFUSALS, "counter", help, refused.collect());
+    sheet.histogram(
+        names::REQUEST_SECONDS,
+        "Times of requests, from their coming to their answer.",
+        work.models.iter().map(|m| (model(m), &m.durations)),
+    );
 }
 
 /// Cards have the names of the server's devices; those that it does not use are left out.

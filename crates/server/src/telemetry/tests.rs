@@ -9,6 +9,8 @@ use lithoburn_testing::Need;
 
 use super::*;
 
+mod dashboard;
+
 /// Compiles the driver's library of `tests/nvml.c`, if there is a C compiler.
 fn library(folder: &Path) -> Option<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry/tests/nvml.c");
@@ -30,14 +32,18 @@ fn work() -> Work {
         seconds: [0.5, 7.25, 0.25],
         faults: 0,
     };
-    let queue = vec![("a \"b\"\\c\nd".to_string(), 5)];
+    let model = ModelWork {
+        name: "a \"b\"\\c\nd".to_string(),
+        version: 3,
+        waiting: 5,
+        refused: vec![("queue_full", 7)],
+        ..ModelWork::default()
+    };
+    let cpu = DeviceWork { name: "cpu".into(), ..Default::default() };
     Work {
-        devices: vec![
-            device(0),
-            device(1),
-            DeviceWork { name: "cpu".into(), ..Default::default() },
-        ],
-        queue,
+        devices: vec![device(0), device(1), cpu],
+        models: vec![model],
+        refused: vec![("invalid", 2)],
     }
 }
 
@@ -93,6 +99,9 @@ fn a_page_says_what_the_scheduler_and_the_driver_told() {
     assert_eq!(page.with(names::ITEMS, ("device", "cuda:1")), Some(80.0));
     assert_eq!(page.with(names::STAGE_SECONDS, ("stage", "infer")), Some(7.25));
     assert_eq!(page.with(names::QUEUE, ("model", "a \"b\"\\c\nd")), Some(5.0));
+    assert_eq!(page.with(names::REFUSALS, ("reason", "queue_full")), Some(7.0));
+    assert_eq!(page.with(names::REFUSALS, ("model", "")), Some(2.0));
+    assert_eq!(page.with("lithoburn_request_seconds_bucket", ("le", "+Inf")), Some(0.0));
     assert_eq!(page.with(names::POWER, ("device", "cuda:1")), Some(251.5));
     assert_eq!(page.with(names::MEMORY_USED, ("device", "cpu")), None);
     assert_eq!(page.with(names::UP, ("device", "cpu")), Some(0.0));
