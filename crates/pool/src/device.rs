@@ -8,6 +8,7 @@ use burn::tensor::Device;
 
 pub use self::apart::{answer_probes, quiet_graphics};
 use self::guard::guarded;
+pub use self::identity::identity;
 pub use self::name::{DeviceName, Kind};
 pub use self::survey::{Candidate, survey};
 use self::survey::{cpu, named};
@@ -15,6 +16,7 @@ use self::survey::{cpu, named};
 mod apart;
 pub mod cache;
 mod guard;
+mod identity;
 pub mod kernel_times;
 pub mod memory;
 mod name;

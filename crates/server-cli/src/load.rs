@@ -21,6 +21,9 @@ pub(crate) struct LoadArgs {
     /// The server's HTTP port.
     #[arg(long, value_name = "URL", default_value = "http://localhost:8000")]
     url: String,
+    /// The server's gRPC port: requests go there, and not over HTTP.
+    #[arg(long, value_name = "URL")]
+    grpc_url: Option<String>,
     /// Model that is asked; may be left out if the server has one only.
     #[arg(long, short)]
     model: Option<String>,
@@ -255,7 +258,16 @@ async fn prepare(args: &LoadArgs) -> Result<Load> {
         true => args.concurrency.0.iter().map(|&count| Offered::Concurrency(count)).collect(),
         false => args.rate.iter().map(|&r| Offered::Rate { per_second: r, arrivals }).collect(),
     };
-    Ok(Load { target, metrics, cargo: args.cargo.cargo()?, levels, terms: args.terms.terms()? })
+    let grpc = args.grpc_url.as_deref().map(Address::parse).transpose()?;
+    let grpc = grpc.map(|grpc| Address { token: address.token.clone(), ..grpc });
+    Ok(Load {
+        target,
+        metrics,
+        grpc,
+        cargo: args.cargo.cargo()?,
+        levels,
+        terms: args.terms.terms()?,
+    })
 }
 
 async fn only_model(address: &Address) -> Result<String> {

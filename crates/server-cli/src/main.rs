@@ -8,7 +8,6 @@ mod devices;
 mod load;
 mod models;
 mod serve;
-mod sleeping;
 mod study;
 mod terminal;
 mod top;
@@ -37,9 +36,6 @@ enum Job {
     Study(study::StudyArgs),
     /// Show what a server's devices, models and jobs do, live.
     Top(top::TopArgs),
-    /// Serve a model that sleeps, for studies.
-    #[command(hide = true)]
-    Sleeping(sleeping::SleepingArgs),
     /// Work at a job of a server, in its folder.
     #[command(hide = true)]
     Work(work::WorkArgs),
@@ -69,7 +65,6 @@ fn main() -> ExitCode {
         Job::Load(args) => load::load(args),
         Job::Study(args) => study::study(args),
         Job::Top(args) => top::top(args),
-        Job::Sleeping(args) => sleeping::sleeping(args),
         Job::Work(args) => work::work(args),
     };
     match result {

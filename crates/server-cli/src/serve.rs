@@ -23,6 +23,7 @@ use lithoburn_server::schedule::{self, Readiness};
 use lithoburn_server::security::may_bind;
 use lithoburn_server::server::{Builder, Server};
 use lithoburn_server::sleeping::Sleeping;
+use lithoburn_server::telemetry::Cards;
 use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +112,7 @@ impl Planned {
             timeout: settings.queue.timeout_ms.map(Duration::from_millis),
             ..protocol::Settings::default()
         };
-        let server = Server::builder().terms(terms).settings(protocol);
+        let server = Server::builder().terms(terms).settings(protocol).cards(Cards::open());
         if let Some(count) = self.sleepers {
             let [base, item] = settings.sleeping;
             let model = Sleeping::new("sleeping", base, item, settings.queue.sleeping_batch);
@@ -121,7 +122,10 @@ impl Planned {
         let models = self.described.iter().map(|described| {
             Arc::new(Served::new(described.clone(), self.devices.clone())) as Arc<dyn Model>
         });
-        let devices = self.devices.iter().map(|device| Device::new(&device.name));
+        let devices = self.devices.iter().map(|chosen| Device {
+            name: chosen.name.clone(),
+            uuid: lithoburn_pool::identity(&chosen.name),
+        });
         models.fold(server.devices(devices), Builder::model)
     }
 

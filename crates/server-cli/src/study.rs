@@ -11,7 +11,9 @@ use lithoburn_server::study::{Results, Starter, Study};
 
 use crate::Verdict;
 use crate::load::{CargoArgs, Levels, TermArgs, levels, line, stop_on_ctrl_c};
-use crate::sleeping;
+
+/// What is asked if no model is named.
+const MODEL: &str = "neural-ilt-fast";
 
 /// Start a server with so many devices, load it at every concurrency, and report what each device brings, what limits it, what
 /// it costs, and which configuration to take.
@@ -29,7 +31,10 @@ pub(crate) struct StudyArgs {
     /// Most items in a batch of devices that sleep.
     #[arg(long, value_name = "N", default_value_t = 8)]
     most_batch: usize,
-    /// Model that is asked.
+    /// Devices, of which the first ones are used, if not cuda:0,cuda:1,….
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    devices: Vec<String>,
+    /// Model that is asked [default: neural-ilt-fast].
     #[arg(long, short)]
     model: Option<String>,
     /// Price of an hour with each number of devices, or one price for each device.
@@ -38,8 +43,8 @@ pub(crate) struct StudyArgs {
     /// Longest latency that 99 of 100 requests may have at saturation, in ms.
     #[arg(long, value_name = "MS")]
     p99_limit: Option<f64>,
-    /// Command that starts a server, instead of this program's own: {devices} becomes their number. When ready it prints
-    /// {"http": "HOST:PORT", "metrics": "HOST:PORT"}; it ends when its standard input does.
+    /// Command that starts a server, instead of lithoburn serve: {devices} becomes their number, {names} their names. When ready it
+    /// prints {"http": "HOST:PORT", "metrics": "HOST:PORT"}; it ends when its standard input does, or at SIGTERM.
     #[arg(long, value_name = "COMMAND")]
     server: Option<String>,
     /// What requests carry.
@@ -62,13 +67,33 @@ pub(crate) struct StudyArgs {
 ///
 /// One that says what was wrong and what to do.
 pub(crate) fn study(args: &StudyArgs) -> Result<Verdict> {
-    let study = prepare(args)?;
+    let scratch = Scratch::new(&args.out)?;
+    let study = prepare(args, &scratch.0)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let stop = stop_on_ctrl_c();
     let told = &mut |results: &Results, level: Option<&Level>| told(results, level, &args.out);
     let results = runtime.block_on(study.run(&stop, told))?;
     crate::say(&format!("\n{}\nwrote {}/report.md", results.markdown(), args.out.display()));
     Ok(if stop.asked() { Verdict::NotMet } else { Verdict::Done })
+}
+
+/// A folder for what servers keep while a study runs.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(out: &Path) -> Result<Self> {
+        let folder = out.join(format!(".servers-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder.canonicalize()?))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left is of no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Says what a level found; what is known when a configuration is over is on disk.
@@ -90,14 +115,22 @@ fn told(results: &Results, level: Option<&Level>, out: &Path) -> Result<(), Load
     files.try_for_each(|(name, bytes)| write_whole(&out.join(name), bytes).map_err(|e| failed(&e)))
 }
 
-fn prepare(args: &StudyArgs) -> Result<Study> {
+fn prepare(args: &StudyArgs, scratch: &Path) -> Result<Study> {
     let patience = Duration::try_from_secs_f64(args.patience);
     let patience =
         patience.with_context(|| format!("--patience {}: expected seconds", args.patience))?;
-    let (command, what, model) = server(args)?;
+    let (command, what, model) = server(args, scratch)?;
+    let most = args.gpus.0.iter().copied().max().unwrap_or(0);
+    let names = match args.devices.is_empty() {
+        true => (0..most).map(|index| format!("cuda:{index}")).collect(),
+        false => args.devices.clone(),
+    };
+    if names.len() < most {
+        bail!("--gpus asks for {most} devices, --devices names {}", names.len());
+    }
     let shown = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     Ok(Study {
-        starter: Starter { command, what, shown: format!("lithoburn {shown}"), patience },
+        starter: Starter { command, names, what, shown: format!("lithoburn {shown}"), patience },
         devices: args.gpus.0.clone(),
         model: args.model.clone().unwrap_or(model),
         cargo: args.cargo.cargo()?,
@@ -118,7 +151,7 @@ fn prices(given: &[f64], devices: &[usize]) -> Option<Vec<f64>> {
 }
 
 /// The command that starts a server, what its devices are, and the model that is asked if none is named.
-fn server(args: &StudyArgs) -> Result<(Vec<String>, String, String)> {
+fn server(args: &StudyArgs, scratch: &Path) -> Result<(Vec<String>, String, String)> {
     if let Some(command) = &args.server {
         let command: Vec<String> = command.split_whitespace().map(String::from).collect();
         if command.is_empty() {
@@ -132,11 +165,16 @@ fn server(args: &StudyArgs) -> Result<(Vec<String>, String, String)> {
         return Ok((command, what, model));
     }
     let own = std::env::current_exe().context("this program's own path is not known")?;
-    let own = own.display().to_string();
+    let data = scratch.display().to_string();
+    let mut command = vec![own.display().to_string(), "serve".into(), "--data".into(), data];
+    for port in ["--http-port", "--grpc-port", "--metrics-port"] {
+        command.extend([port.to_string(), "0".into()]);
+    }
+    let mut more = |arguments: &[&str]| command.extend(arguments.iter().map(ToString::to_string));
     let Some(times) = &args.sleeping else {
-        bail!(
-            "name the server by --server COMMAND, or measure the server's own share by --sleeping"
-        );
+        let model = args.model.clone().unwrap_or_else(|| MODEL.into());
+        more(&["--devices", "{names}", "--models", &model]);
+        return Ok((command, "cards".into(), model));
     };
     let (base, item) = times.split_once(',').unwrap_or((times, "0"));
     for part in [base, item] {
@@ -145,16 +183,13 @@ fn server(args: &StudyArgs) -> Result<(Vec<String>, String, String)> {
             format!("--sleeping {times}: {part:?} is no time; expected ms, such as 80,4")
         })?;
     }
+    let file = scratch.join("serve.toml");
+    write_whole(&file, format!("[queue]\nsleeping_batch = {}\n", args.most_batch).as_bytes())?;
+    let (config, times) = (file.display().to_string(), format!("{},{}", base.trim(), item.trim()));
+    more(&["--config", &config, "--devices", "sleeping:{devices}", "--sleeping", &times]);
     let batch = args.most_batch;
-    let command = format!(
-        "sleeping --devices {{devices}} --base {} --item {} --batch {batch}",
-        base.trim(),
-        item.trim()
-    );
-    let command = std::iter::once(own).chain(command.split(' ').map(String::from));
-    let what =
-        format!("devices that sleep {base} ms + {item} ms an item, {batch} in a batch at most");
-    Ok((command.collect(), what, sleeping::MODEL.into()))
+    let what = format!("devices that sleep {base} ms and {item} ms an item, {batch} in a batch");
+    Ok((command, what, "sleeping".into()))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod error;
 mod estimate;
 mod law;
 mod level;
+mod link;
 mod report;
 mod request;
 mod stages;
@@ -130,6 +131,8 @@ pub struct Load {
     pub target: Target,
     /// The page of metrics, if there is one.
     pub metrics: Option<Address>,
+    /// The port of gRPC, if requests go there and not over HTTP.
+    pub grpc: Option<Address>,
     /// What requests carry.
     pub cargo: Cargo,
     /// Levels, one after the other.
@@ -152,9 +155,9 @@ impl Load {
         told: &mut (dyn FnMut(&Findings) -> Result<(), LoadError> + Send),
     ) -> Result<Findings, LoadError> {
         self.check()?;
-        let messages = self.cargo.messages(&self.target)?;
-        let address = self.target.address.clone();
-        let sender = Arc::new(Sender::new(address, messages, self.terms.timeout));
+        let asks = self.cargo.asks(&self.target, self.grpc.is_some())?;
+        let address = self.grpc.as_ref().unwrap_or(&self.target.address).clone();
+        let sender = Arc::new(Sender::new(address, asks, self.terms.timeout));
         sender.try_one().await?;
         let watched = Watched::start(self.metrics.clone());
         let mut findings = Findings::new(self);

@@ -127,7 +127,7 @@ impl Study {
         let most_batch = target.max_batch;
         let levels = self.concurrency.iter().map(|&count| Offered::Concurrency(count)).collect();
         let cargo = self.cargo.clone();
-        let closed = Load { target, metrics, cargo, levels, terms: self.terms };
+        let closed = Load { target, metrics, grpc: None, cargo, levels, terms: self.terms };
         let mut each = |findings: &Findings| findings.levels.last().map_or(Ok(()), &mut *told);
         let found = closed.run(stop, &mut each).await?;
         let rate = verdict::best(&found).map_or(0.0, |level| level.items_per_second.value);

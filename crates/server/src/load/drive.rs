@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::connection::{Connection, Message, reason};
+use super::link::{Ask, Link, Trouble};
 use super::tally::{Parts, Recorder, Recorders};
 use super::{Address, Arrivals, LoadError};
 
@@ -20,80 +20,68 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(crate) address: Address,
-    pub(crate) messages: Vec<Message>,
+    pub(crate) asks: Vec<Ask>,
     pub(crate) timeout: Duration,
     next: AtomicUsize,
 }
 
 /// A connection that is opened when it is needed, and its recorder.
 struct Lane {
-    connection: Option<Connection>,
+    link: Option<Link>,
     recorder: Arc<Recorder>,
 }
 
 impl Sender {
-    pub(crate) fn new(address: Address, messages: Vec<Message>, timeout: Duration) -> Self {
-        Self { address, messages, timeout, next: AtomicUsize::new(0) }
+    pub(crate) fn new(address: Address, asks: Vec<Ask>, timeout: Duration) -> Self {
+        Self { address, asks, timeout, next: AtomicUsize::new(0) }
     }
 
-    /// Sends one message, so that what no request can do right is an error and not a level of failures.
+    /// Sends one request, so that what no request can do right is an error and not a level of failures.
     pub(crate) async fn try_one(&self) -> Result<(), LoadError> {
         /// Answers of a server that is busy or not ready yet; that is what levels are to find out.
-        const BUSY: [&str; 2] = ["503", "429"];
-        let mut lane = Lane { connection: None, recorder: Arc::default() };
-        let path = self.messages.first().map_or("", |message| &*message.path);
-        let url = format!("{}{path}", self.address);
-        let sent = tokio::time::timeout(self.timeout, self.exchange(&mut lane, &self.messages[0]));
-        let outcome = match sent.await {
-            Ok(outcome) => outcome.map(|_| ()),
-            Err(_) => Err(format!("no answer in {:?}", self.timeout)),
-        };
-        match outcome {
-            Err(problem) if !BUSY.iter().any(|code| problem.starts_with(code)) => {
-                Err(match lane.connection {
-                    None => LoadError::Unreachable { url, problem },
-                    Some(_) => LoadError::Answer { url, problem },
-                })
+        const BUSY: [&str; 4] = ["503", "429", "Unavailable", "ResourceExhausted"];
+        let url = self.address.to_string();
+        let mut lane = Lane { link: None, recorder: Arc::default() };
+        match self.timed(&mut lane, &self.asks[0]).await {
+            Err(Trouble::Broken(problem)) => Err(LoadError::Unreachable { url, problem }),
+            Err(Trouble::Refused(problem)) if !BUSY.iter().any(|b| problem.starts_with(b)) => {
+                Err(LoadError::Answer { url, problem })
             }
             _ => Ok(()),
         }
     }
 
-    /// Sends the next message, which should have begun at `intended`, and notes what came of it.
+    /// Sends the next request, which should have begun at `intended`, and notes what came of it.
     async fn send(&self, lane: &mut Lane, intended: Instant) {
         let begun = Instant::now();
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.messages.len();
-        let message = &self.messages[index];
-        let sent = tokio::time::timeout(self.timeout, self.exchange(lane, message)).await;
-        let outcome = match sent {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer in {:?}", self.timeout)),
-        };
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.asks.len();
+        let outcome = self.timed(lane, &self.asks[index]).await;
         let whole = intended.elapsed();
         let late = begun.saturating_duration_since(intended);
-        let gone = outcome.is_err() && lane.connection.is_none();
-        lane.recorder.note(outcome.map(|parts| Parts { whole, late, ..parts }));
-        if gone {
+        let broken = matches!(outcome, Err(Trouble::Broken(_)));
+        let outcome = outcome.map(|parts| Parts { whole, late, ..parts });
+        lane.recorder.note(outcome.map_err(Trouble::told));
+        if broken {
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn exchange(&self, lane: &mut Lane, message: &Message) -> Result<Parts, String> {
-        // Taken, so that a connection on which something went wrong, or that was left half-way, is not used again.
-        let mut connection = match lane.connection.take() {
+    async fn timed(&self, lane: &mut Lane, ask: &Ask) -> Result<Parts, Trouble> {
+        let sent = tokio::time::timeout(self.timeout, self.exchange(lane, ask)).await;
+        sent.unwrap_or_else(|_| Err(Trouble::Broken(format!("no answer in {:?}", self.timeout))))
+    }
+
+    async fn exchange(&self, lane: &mut Lane, ask: &Ask) -> Result<Parts, Trouble> {
+        // Taken, so that a connection that broke, or was left half-way, is not used again.
+        let mut link = match lane.link.take() {
             Some(open) => open,
-            None => Connection::open(&self.address).await?,
+            None => Link::open(&self.address, ask).await?,
         };
-        let answer = connection.exchange(message).await?;
-        lane.connection = Some(connection);
-        if answer.status != hyper::StatusCode::OK {
-            return Err(format!("{}: {}", answer.status.as_u16(), reason(&answer.body)));
+        let answer = link.send(&self.address, ask).await;
+        if !matches!(answer, Err(Trouble::Broken(_))) {
+            lane.link = Some(link);
         }
-        let tensors = answer.header_length.is_some_and(|head| head < answer.body.len());
-        match tensors || message.header_length.is_none() {
-            true => Ok(Parts { send: answer.send, receive: answer.receive, ..Parts::default() }),
-            false => Err("200 without a tensor".into()),
-        }
+        answer
     }
 }
 
@@ -123,7 +111,7 @@ impl Drive {
     pub(crate) fn closed(sender: &Arc<Sender>, recorders: &Recorders, concurrency: usize) -> Self {
         let mut tasks = JoinSet::new();
         for _ in 0..concurrency {
-            let mut lane = Lane { connection: None, recorder: recorders.add() };
+            let mut lane = Lane { link: None, recorder: recorders.add() };
             let sender = sender.clone();
             tasks.spawn(async move {
                 loop {
@@ -224,7 +212,7 @@ async fn dispatch(
     while let Some(intended) = arrivals.recv().await {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let lane = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut lane = lane.unwrap_or_else(|| Lane { connection: None, recorder: recorders.add() });
+        let mut lane = lane.unwrap_or_else(|| Lane { link: None, recorder: recorders.add() });
         let (sender, idle) = (sender.clone(), idle.clone());
         flying.spawn(async move {
             sender.send(&mut lane, intended).await;

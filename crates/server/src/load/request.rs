@@ -8,8 +8,13 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::connection::Message;
+use super::link::Ask;
 use super::target::Port;
 use super::{LoadError, Target};
+use crate::grpc::wire::inference::ModelInferRequest;
+use crate::grpc::wire::inference::model_infer_request::{
+    InferInputTensor, InferRequestedOutputTensor,
+};
 
 /// What requests carry.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,8 +59,8 @@ struct Input<'a> {
 }
 
 impl Cargo {
-    /// The messages that are sent in turn.
-    pub(crate) fn messages(&self, target: &Target) -> Result<Vec<Message>, LoadError> {
+    /// The requests that are sent in turn, over gRPC or HTTP.
+    pub(crate) fn asks(&self, target: &Target, grpc: bool) -> Result<Vec<Ask>, LoadError> {
         if self.batch == 0 || self.batch > target.max_batch.max(1) {
             return Err(LoadError::Option {
                 option: "--batch",
@@ -65,7 +70,14 @@ impl Cargo {
         }
         let inputs: Vec<Input<'_>> =
             target.inputs.iter().map(|port| self.input(port, target)).collect();
-        (0..self.different()).map(|index| self.message(target, &inputs, index)).collect()
+        let ask = |index| {
+            let raw = self.tensors(&inputs, index)?;
+            Ok(match grpc {
+                true => Ask::Grpc(Box::new(call(target, &inputs, raw))),
+                false => Ask::Http(message(target, &inputs, &raw)),
+            })
+        };
+        (0..self.different()).map(ask).collect()
     }
 
     fn different(&self) -> usize {
@@ -92,43 +104,12 @@ impl Cargo {
         }
     }
 
-    fn message(
-        &self,
-        target: &Target,
-        inputs: &[Input<'_>],
-        index: usize,
-    ) -> Result<Message, LoadError> {
-        let raw: Vec<Bytes> = inputs
-            .iter()
-            .enumerate()
-            .map(|(slot, input)| {
-                let pixels = self.pixels(&input.shape, index, slot)?;
-                encode(input.datatype, &input.shape, &pixels)
-            })
-            .collect::<Result<_, _>>()?;
-        let output = |name: &String| json!({"name": name, "parameters": {"binary_data": true}});
-        let input = |(input, raw): (&Input<'_>, &Bytes)| {
-            json!({
-                "name": input.name, "datatype": input.datatype, "shape": wire_shape(input),
-                "parameters": {"binary_data_size": raw.len()},
-            })
+    /// The tensors of a request, one for each input.
+    fn tensors(&self, inputs: &[Input<'_>], index: usize) -> Result<Vec<Bytes>, LoadError> {
+        let tensor = |(slot, input): (usize, &Input<'_>)| {
+            encode(input.datatype, &input.shape, &self.pixels(&input.shape, index, slot)?)
         };
-        let head: Value = json!({
-            "inputs": inputs.iter().zip(&raw).map(input).collect::<Vec<_>>(),
-            "outputs": target.outputs.iter().map(output).collect::<Vec<_>>(),
-        });
-        let head = head.to_string();
-        let mut body =
-            BytesMut::with_capacity(head.len() + raw.iter().map(Bytes::len).sum::<usize>());
-        body.put_slice(head.as_bytes());
-        raw.iter().for_each(|tensor| body.put_slice(tensor));
-        let path = format!("{}/infer", target.path());
-        Ok(Message {
-            method: Method::POST,
-            path,
-            header_length: Some(head.len()),
-            body: body.freeze(),
-        })
+        inputs.iter().enumerate().map(tensor).collect()
     }
 
     /// Pixels of an input of a request, between 0 and 1.
@@ -151,6 +132,49 @@ impl Cargo {
             });
         }
         Ok(turn.flatten().copied().collect())
+    }
+}
+
+/// A request over HTTP: JSON, and then the tensors.
+fn message(target: &Target, inputs: &[Input<'_>], raw: &[Bytes]) -> Message {
+    let output = |name: &String| json!({"name": name, "parameters": {"binary_data": true}});
+    let input = |(input, raw): (&Input<'_>, &Bytes)| {
+        json!({
+            "name": input.name, "datatype": input.datatype, "shape": wire_shape(input),
+            "parameters": {"binary_data_size": raw.len()},
+        })
+    };
+    let head: Value = json!({
+        "inputs": inputs.iter().zip(raw).map(input).collect::<Vec<_>>(),
+        "outputs": target.outputs.iter().map(output).collect::<Vec<_>>(),
+    });
+    let head = head.to_string();
+    let mut body = BytesMut::with_capacity(head.len() + raw.iter().map(Bytes::len).sum::<usize>());
+    body.put_slice(head.as_bytes());
+    raw.iter().for_each(|tensor| body.put_slice(tensor));
+    let path = format!("{}/infer", target.path());
+    Message { method: Method::POST, path, header_length: Some(head.len()), body: body.freeze() }
+}
+
+/// A request over gRPC.
+fn call(target: &Target, inputs: &[Input<'_>], raw: Vec<Bytes>) -> ModelInferRequest {
+    let input = |input: &Input<'_>| InferInputTensor {
+        name: input.name.into(),
+        datatype: input.datatype.into(),
+        shape: wire_shape(input).iter().map(|&side| side as i64).collect(),
+        ..InferInputTensor::default()
+    };
+    let output = |name: &String| InferRequestedOutputTensor {
+        name: name.clone(),
+        ..InferRequestedOutputTensor::default()
+    };
+    ModelInferRequest {
+        model_name: target.model.clone(),
+        model_version: target.version.clone().unwrap_or_default(),
+        inputs: inputs.iter().map(input).collect(),
+        outputs: target.outputs.iter().map(output).collect(),
+        raw_input_contents: raw,
+        ..ModelInferRequest::default()
     }
 }
 
@@ -233,6 +257,30 @@ mod tests {
         }
     }
 
+    fn messages(cargo: &Cargo) -> Result<Vec<Message>, LoadError> {
+        let http = |ask| match ask {
+            Ask::Http(message) => message,
+            Ask::Grpc(_) => panic!("HTTP was asked for"),
+        };
+        Ok(cargo.asks(&target(), false)?.into_iter().map(http).collect())
+    }
+
+    #[test]
+    fn a_call_carries_the_tensors_of_the_message() -> Result<(), LoadError> {
+        let cargo = Cargo { datatype: Some("BYTES".into()), batch: 2, ..Cargo::default() };
+        let message = &messages(&cargo)?[3];
+        let Ask::Grpc(call) = &cargo.asks(&target(), true)?[3] else {
+            panic!("gRPC was asked for")
+        };
+        let (_, raw) = message.body.split_at(message.header_length.expect("a length"));
+        assert_eq!(&call.raw_input_contents[0][..], raw);
+        assert_eq!(
+            (call.inputs[0].shape.as_slice(), call.model_name.as_str()),
+            (&[2, 1, 256][..], "tile")
+        );
+        Ok(())
+    }
+
     #[test]
     fn a_message_is_json_and_then_the_pixels() -> Result<(), LoadError> {
         let image: Vec<f32> = (0..12).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
@@ -243,7 +291,7 @@ mod tests {
                 source: Source::Images(vec![image.clone()]),
                 ..Cargo::default()
             };
-            let messages = cargo.messages(&target())?;
+            let messages = messages(&cargo)?;
             let length = messages[0].header_length.expect("a length");
             let (head, raw) = messages[0].body.split_at(length);
             let head: Value = serde_json::from_slice(head).expect("JSON");
@@ -265,7 +313,7 @@ mod tests {
     #[test]
     fn random_targets_differ_and_come_again_with_their_seed() -> Result<(), LoadError> {
         let cargo = Cargo { batch: 2, ..Cargo::default() };
-        let (a, b) = (cargo.messages(&target())?, cargo.messages(&target())?);
+        let (a, b) = (messages(&cargo)?, messages(&cargo)?);
         assert!(a.iter().zip(&b).all(|(a, b)| a.body == b.body));
         assert!((1..16).all(|i| a[i].body != a[0].body));
         Ok(())
@@ -273,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_model_names_the_option() {
-        let text = |cargo: Cargo| cargo.messages(&target()).expect_err("wrong").to_string();
+        let text = |cargo: Cargo| cargo.asks(&target(), true).expect_err("wrong").to_string();
         let large = text(Cargo { batch: 9, ..Cargo::default() });
         assert!(large.contains("--batch 9") && large.contains("1 to 8"), "{large}");
         let strange = text(Cargo { datatype: Some("INT3".into()), ..Cargo::default() });

@@ -22,7 +22,7 @@ fn terms() -> Terms {
 async fn load(stub: &Stub, levels: Vec<Offered>) -> Load {
     let target = Target::find(&stub.address, MODEL, None).await.expect("the stub has the model");
     let cargo = Cargo { sides: [16, 16], ..Cargo::default() };
-    Load { target, metrics: None, cargo, levels, terms: terms() }
+    Load { target, metrics: None, grpc: None, cargo, levels, terms: terms() }
 }
 
 async fn run(load: &Load) -> Findings {
@@ -141,6 +141,44 @@ async fn the_servers_stages_are_those_of_the_level() {
     let mean = level.latency.mean.expect("requests");
     let parts = 4000.0 + level.client.send_us + level.client.receive_us + level.client.late_us;
     assert!((level.network_us().expect("told") + parts - mean).abs() < 1.0);
+}
+
+/// The whole server, asked over both protocols; a sleeping device of 5 ms a batch answers no sooner.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_loaded_over_http_and_over_grpc() {
+    let (base, item) = (Duration::from_millis(5), Duration::ZERO);
+    let server = crate::Server::builder()
+        .devices([crate::model::Device::new("sleeping:0")])
+        .model(Arc::new(crate::sleeping::Sleeping::new(MODEL, base, item, 4)))
+        .start()
+        .expect("it starts");
+    server.settled().await;
+    let mut addresses = Vec::new();
+    for routes in [server.http(), server.grpc(), server.metrics()] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("a port").to_string();
+        addresses.push(Address::parse(&address).expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+    }
+    let [http, grpc, metrics] = &addresses[..] else { panic!("three ports") };
+    let target = Target::find(http, MODEL, None).await.expect("the model is there");
+    let cargo = Cargo { sides: [16, 16], datatype: Some("UINT8".into()), ..Cargo::default() };
+    let levels = vec![Offered::Concurrency(4)];
+    let terms = Terms { window: Duration::from_millis(1500), ..terms() };
+    let metrics = Some(metrics.clone());
+    let load = Load { target, metrics, grpc: None, cargo, levels, terms };
+    for grpc in [None, Some(grpc.clone())] {
+        let level = run(&Load { grpc, ..load.clone() }).await.levels.remove(0);
+        assert!(level.failures.is_empty() && level.requests > 0, "{:?}", level.failures);
+        assert!(level.latency.p50.expect("enough").value >= 5e3);
+        let server = level.server.expect("told");
+        assert!(
+            server.compute_infer_us >= 5e3 && server.batch.expect("batches") <= 4.0,
+            "{server:?}"
+        );
+        let device = level.machine.devices["sleeping:0"];
+        assert!((0.1..=1.1).contains(&device.computing.expect("told")), "{device:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,17 +9,21 @@ use tokio::process::{Child, Command};
 
 use crate::load::{Address, LoadError};
 
-/// Where a program says that the number of devices goes, and their names.
+/// Stands for the number of devices in a command.
 const COUNT: &str = "{devices}";
+/// Stands for the names of so many devices.
+const NAMES: &str = "{names}";
 
 /// How servers of a study are started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Starter {
-    /// Program and arguments. `{devices}` in an argument becomes their number.
+    /// Program and arguments. `{devices}` in an argument becomes their number, `{names}` their names.
     ///
     /// When it is ready, the program prints a line of JSON with its addresses: `{"http": "127.0.0.1:8000", "metrics":
     /// "127.0.0.1:8002"}`. It ends when its standard input is closed, or at SIGTERM.
     pub command: Vec<String>,
+    /// Names of devices, of which the first ones are used.
+    pub names: Vec<String>,
     /// What the devices are, in a few words.
     pub what: String,
     /// The study's own command line.
@@ -56,15 +60,17 @@ impl Starter {
             configuration: format!("{devices} devices"),
             problem,
         };
-        let filled = self.command.iter().map(|part| part.replace(COUNT, &devices.to_string()));
+        let names =
+            self.names.iter().take(devices).map(String::as_str).collect::<Vec<_>>().join(",");
+        let fill = |part: &String| part.replace(COUNT, &devices.to_string()).replace(NAMES, &names);
+        let filled = self.command.iter().map(fill);
         let command: Vec<String> = filled.collect();
         let [program, arguments @ ..] = &command[..] else {
             return Err(failed("no program is named".into()));
         };
         let mut process = Command::new(program);
         process.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let child = process.spawn().map_err(|e| failed(format!("{program}: {e}")))?;
-        let mut child = child;
+        let mut child = process.spawn().map_err(|e| failed(format!("{program}: {e}")))?;
         let found = tokio::time::timeout(self.patience, ready(&mut child)).await;
         let found = found.unwrap_or_else(|_| Err(format!("not ready within {:?}", self.patience)));
         let ready = found.map_err(failed)?;
@@ -93,6 +99,10 @@ impl Running {
     pub async fn stop(mut self) {
         const PATIENCE: Duration = Duration::from_secs(10);
         drop(self.child.stdin.take());
+        if let Some(id) = self.child.id().filter(|_| cfg!(unix)) {
+            // It may be ending already, for want of input.
+            let _ = Command::new("kill").arg(id.to_string()).stderr(Stdio::null()).status().await;
+        }
         if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
             // Nothing is lost if it is gone by now.
             let _ = self.child.kill().await;
@@ -107,6 +117,7 @@ mod tests {
     fn starter(script: &str) -> Starter {
         Starter {
             command: ["sh", "-c", script].map(String::from).into(),
+            names: ["a", "b", "c", "d"].map(String::from).into(),
             what: "a script".into(),
             shown: String::new(),
             patience: Duration::from_secs(30),
@@ -115,10 +126,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_says_where_it_is_and_ends_when_its_input_does() {
-        let script =
-            r#"echo loading; echo '{"http": "127.0.0.1:700{devices}", "metrics": null}'; cat"#;
-        let running = starter(script).start(4).await.expect("it is ready");
-        assert_eq!(running.address.authority, "127.0.0.1:7004");
+        let script = r#"test {names} = a,b,c && echo '{"http": "127.0.0.1:700{devices}", "metrics": null}'; cat"#;
+        let running = starter(script).start(3).await.expect("it is ready");
+        assert_eq!(running.address.authority, "127.0.0.1:7003");
         running.stop().await;
     }
 

@@ -203,6 +203,7 @@ fn a_study_is_files_that_can_be_read_again() -> Result<(), LoadError> {
 async fn options_that_cannot_be_meant_are_said_before_a_server_is_started() {
     let starter = Starter {
         command: vec!["/no/such/program".into()],
+        names: Vec::new(),
         what: String::new(),
         shown: String::new(),
         patience: std::time::Duration::from_secs(1),

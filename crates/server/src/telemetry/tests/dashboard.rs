@@ -121,7 +121,7 @@ async fn load(port: u16) {
     let terms = Terms { window: Duration::from_secs(300), ..Terms::default() };
     let levels = vec![Offered::Concurrency(8)];
     let cargo = Cargo { sides: [16, 16], ..Cargo::default() };
-    let load = Load { target, metrics: None, cargo, levels, terms };
+    let load = Load { target, metrics: None, grpc: None, cargo, levels, terms };
     // It ends with the test.
     let _ = load.run(&Stop::default(), &mut |_| Ok(())).await;
 }
