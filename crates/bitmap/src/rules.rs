@@ -18,7 +18,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData};
 #[cfg(feature = "gpu")]
 use {
     burn::backend::fusion::custom::TensorSpec, burn::tensor::Shape, burn_cubecl::CubeBackend,
-    launch::Bench,
+    launch::RuleKernels,
 };
 
 use crate::{Bitmaps, Error, error};
@@ -60,7 +60,7 @@ fn an_image_each(mask: &TensorSpec) -> TensorSpec {
 #[cfg(feature = "gpu")]
 impl Mending for CubeBackend {
     fn forbidden(mask: IntTensor<Self>, plan: Plan) -> IntTensor<Self> {
-        let bench = Bench::new(mask, &plan);
+        let bench = RuleKernels::new(mask, &plan);
         bench.forbidden()
     }
 
@@ -70,11 +70,11 @@ impl Mending for CubeBackend {
         taking: bool,
         plan: Plan,
     ) -> (IntTensor<Self>, IntTensor<Self>) {
-        Bench::new(mask, &plan).mended(phases, taking)
+        RuleKernels::new(mask, &plan).mended(phases, taking)
     }
 
     fn broken(mask: IntTensor<Self>, plan: Plan) -> IntTensor<Self> {
-        Bench::new(mask, &plan).broken()
+        RuleKernels::new(mask, &plan).broken()
     }
 }
 

@@ -8,9 +8,9 @@ use crate::{
     Error,
     flow::Flow,
     objective::{Evaluation, Objective},
-    solve::dot,
     system::System,
     term::Sensitivity,
+    vector::dot,
 };
 
 /// Derivatives of an objective by everything that a case is made of.
@@ -39,8 +39,19 @@ pub struct Gradient {
     pub buoyancy: [f64; 2],
 }
 
+impl Flow {
+    /// An objective's value and its derivatives by everything that the case is made of: one transposed solve.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Singular`] if the transposed system cannot be solved.
+    pub fn gradient(&self, objective: &Objective) -> Result<Gradient, Error> {
+        gradient(self, objective)
+    }
+}
+
 /// Value and gradient of `objective`.
-pub(crate) fn gradient(flow: &Flow, objective: &Objective) -> Result<Gradient, Error> {
+fn gradient(flow: &Flow, objective: &Objective) -> Result<Gradient, Error> {
     let system = &flow.system;
     let Evaluation { value, by_w, mut by } = objective.evaluate(system, &flow.w);
     let adjoint = flow.factor.solve_transposed(&by_w)?;

@@ -2,7 +2,6 @@
 
 use crate::{
     Error, Grid,
-    adjoint::{self, Gradient},
     case::Case,
     newton::{History, Newton},
     objective::Objective,
@@ -178,15 +177,6 @@ impl Flow {
     #[must_use]
     pub fn value(&self, objective: &Objective) -> f64 {
         objective.evaluate(&self.system, &self.w).value
-    }
-
-    /// An objective's value and its derivatives by everything that the case is made of: one transposed solve.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Singular`] if the transposed system cannot be solved.
-    pub fn gradient(&self, objective: &Objective) -> Result<Gradient, Error> {
-        adjoint::gradient(self, objective)
     }
 
     /// Velocities in the middle of cells, row by row.

@@ -6,7 +6,7 @@
 
 use crate::{
     Error,
-    solve::{dot, norm},
+    vector::{dot, norm},
 };
 
 /// When to restart and when to stop.

@@ -40,6 +40,7 @@ pub mod tangent;
 mod term;
 mod transport;
 pub mod unsteady;
+mod vector;
 
 pub use adjoint::Gradient;
 pub use boundary::{Body, Heated, Profile, Side, Sides, Thermal};
@@ -50,7 +51,7 @@ pub use error::Error;
 pub use flow::Flow;
 pub use gmres::Gmres;
 pub use grid::Grid;
-pub use newton::{History, Step};
+pub use newton::{History, NewtonStep};
 pub use objective::{Objective, Target};
 pub use shape::Shape;
 pub use stages::Stages;

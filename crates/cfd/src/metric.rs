@@ -3,7 +3,7 @@
 use crate::{
     aperture::Target,
     grid::{Grid, Layout},
-    solve::dot,
+    vector::dot,
 };
 
 /// All that the equations know of geometry; also the shape of a derivative with respect to it.

@@ -7,17 +7,11 @@
 
 use serde::Serialize;
 
-use crate::{
-    Error,
-    assemble::Matrix,
-    solve::{Factor, norm},
-    stages::Stages,
-    system::System,
-};
+use crate::{Error, assemble::Matrix, solve::Factor, stages::Stages, system::System, vector::norm};
 
 /// One Newton step.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Step {
+pub struct NewtonStep {
     /// Cells of the grid, x and y.
     pub grid: [usize; 2],
     /// Viscosity of the stage: larger than the case's while it is approached.
@@ -34,7 +28,7 @@ pub struct Step {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct History {
     /// Residuals and steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<NewtonStep>,
     /// What was asked for.
     pub tolerance: f64,
     /// Residual at the end, relative to fluid at rest.
@@ -150,7 +144,7 @@ impl Newton<'_> {
     fn note(&mut self, residual: f64, damping: f64, rate: f64) {
         let grid = [self.system.grid().nx(), self.system.grid().ny()];
         let viscosity = self.system.physics.viscosity;
-        self.history.steps.push(Step { grid, viscosity, residual, damping, rate });
+        self.history.steps.push(NewtonStep { grid, viscosity, residual, damping, rate });
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     assemble::Matrix,
     gmres::Gmres,
     stages::{Watch, Work},
+    vector::norm,
 };
 
 /// Below this size more than one thread makes faer slower.
@@ -209,16 +210,6 @@ fn pattern(matrix: &Matrix) -> SymbolicSparseColMatRef<'_, u32> {
 
 fn singular(matrix: &Matrix, reason: String) -> Error {
     Error::Singular { unknowns: matrix.size(), reason }
-}
-
-/// Euclidean length; NaN if any element is.
-pub(crate) fn norm(v: &[f64]) -> f64 {
-    v.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-/// Scalar product.
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]

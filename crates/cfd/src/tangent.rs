@@ -10,9 +10,9 @@ use crate::{
     flow::Flow,
     metric::Metric,
     objective::Objective,
-    solve::dot,
     system::System,
     term::{At, Physics, Sensitivity},
+    vector::dot,
 };
 
 /// A small change of a case.

@@ -26,7 +26,7 @@ use crate::devices::team::Team;
 use crate::model::{Method, Model};
 use crate::setup::Setup;
 use crate::surrogate::TrueModel;
-use crate::tiles::scan::on_pixels;
+use crate::tiles::pixels::on_pixels;
 
 /// Steps of a trial's last level, of which two are tried as hard masks.
 const TRIAL_STEPS: usize = 6;

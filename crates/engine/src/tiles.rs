@@ -18,6 +18,7 @@ pub(crate) mod journal;
 mod ledger;
 pub(crate) mod occupied;
 pub(crate) mod packed;
+pub(crate) mod pixels;
 pub(crate) mod scan;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

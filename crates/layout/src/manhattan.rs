@@ -58,7 +58,7 @@ struct Chain {
 fn pieces(mask: &Raster) -> Vec<Piece> {
     let found = shapes(&mask.binary(), mask.width);
     let width = mask.width;
-    let mut runs: Vec<[Vec<Run>; 2]> = vec![[Vec::new(), Vec::new()]; found.sizes.len()];
+    let mut runs: Vec<[Vec<Stretch>; 2]> = vec![[Vec::new(), Vec::new()]; found.sizes.len()];
     let height = found.labels.len() / width.max(1);
     collect(
         width,
@@ -76,14 +76,16 @@ fn pieces(mask: &Raster) -> Vec<Piece> {
             runs[label as usize - 1][1].push(run);
         },
     );
-    let piece =
-        |[rows, columns]: [Vec<Run>; 2]| Piece { rows: chains(&rows), columns: chains(&columns) };
+    let piece = |[rows, columns]: [Vec<Stretch>; 2]| Piece {
+        rows: chains(&rows),
+        columns: chains(&columns),
+    };
     runs.into_iter().map(piece).collect()
 }
 
 /// Pixels of one shape side by side in a row.
 #[derive(Clone, Copy)]
-struct Run {
+struct Stretch {
     row: usize,
     from: usize,
     to: usize,
@@ -93,7 +95,7 @@ fn collect(
     length: usize,
     rows: usize,
     label: impl Fn(usize, usize) -> u32,
-    mut add: impl FnMut(u32, Run),
+    mut add: impl FnMut(u32, Stretch),
 ) {
     for row in 0..rows {
         let mut from = 0;
@@ -104,7 +106,7 @@ fn collect(
                 to += 1;
             }
             if own != 0 {
-                add(own, Run { row, from, to });
+                add(own, Stretch { row, from, to });
             }
             from = to;
         }
@@ -112,7 +114,7 @@ fn collect(
 }
 
 /// Links runs that overlap one in the row before, where neither has another partner.
-fn chains(runs: &[Run]) -> Vec<Chain> {
+fn chains(runs: &[Stretch]) -> Vec<Chain> {
     let mut above: Vec<usize> = Vec::new(); // runs of the row before
     let mut start = 0;
     let mut parent = vec![None; runs.len()];

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use tracing::info_span;
 
 use crate::LithoError;
-use crate::ilt::MaskConstraint;
+use crate::constraint::MaskConstraint;
 use crate::images::{from_bits, read_back, read_bits};
 use crate::metrics::Bitmap;
 

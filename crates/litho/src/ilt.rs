@@ -31,13 +31,13 @@ use tracing::info_span;
 
 use crate::LithoError;
 use crate::binary::BinaryImages;
+pub use crate::constraint::{BitConstraint, MaskConstraint};
 use crate::forward::ForwardModel;
 use crate::images::{free_square, resized};
 use crate::loss::Goal;
 pub use config::{IltConfig, Level};
 use descent::Descent;
 use hard::{Best, is_candidate};
-pub use hard::{BitConstraint, MaskConstraint};
 pub use host::sigmoid;
 use lost::Lost;
 pub use models::Usage;
@@ -128,7 +128,8 @@ impl<'a> Ilt<'a> {
             info_span!("goal").in_scope(|| self.config.goal(target, self.truth.period_nm()))?;
         let progress = Progress { done: 0, total: self.config.iterations(), loss_nm2: None };
         let tally = Tally::default();
-        let mut run = Run { ilt: self, start, goal, design, best: None, tally, progress, watch };
+        let mut run =
+            Optimization { ilt: self, start, goal, design, best: None, tally, progress, watch };
         let mut parameters: Option<Tensor<3>> = None;
         let mut last = None;
         for (index, (level, models)) in levels.iter().zip(models?).enumerate() {
@@ -157,7 +158,7 @@ impl<'a> Ilt<'a> {
 }
 
 /// A descent under way.
-struct Run<'a> {
+struct Optimization<'a> {
     ilt: &'a Ilt<'a>,
     start: &'a Start,
     /// On the last level's grid.
@@ -170,7 +171,7 @@ struct Run<'a> {
     watch: &'a mut dyn FnMut(Progress) -> bool,
 }
 
-impl Run<'_> {
+impl Optimization<'_> {
     /// Pixels on a level's side.
     fn size(&self, level: &Level) -> usize {
         (self.ilt.truth.period_nm() / level.pixel_nm).round() as usize

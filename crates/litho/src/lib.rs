@@ -29,6 +29,7 @@
 pub mod aerial;
 pub mod bake;
 mod binary;
+mod constraint;
 mod error;
 pub mod forward;
 pub mod ilt;

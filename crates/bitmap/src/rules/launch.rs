@@ -43,7 +43,7 @@ impl Margin {
 }
 
 /// Masks with the rules that they are looked at by.
-pub(super) struct Bench<'a> {
+pub(super) struct RuleKernels<'a> {
     mask: CubeTensor,
     plan: &'a Plan,
     table: CubeTensor,
@@ -57,7 +57,7 @@ struct Shapes {
     parents: CubeTensor,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> RuleKernels<'a> {
     pub(super) fn new(mask: CubeTensor, plan: &'a Plan) -> Self {
         let mask = into_contiguous(mask);
         let [batch, side, _] = mask.shape().dims::<3>();

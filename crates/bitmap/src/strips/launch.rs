@@ -17,7 +17,7 @@ use crate::words::{Flips, joined};
 pub(super) fn strips(target: CubeTensor, marks: Marks) -> CubeTensor {
     let target = into_contiguous(target);
     let [batch, side, _] = target.shape().dims::<3>();
-    let bench = Bench { batch, side };
+    let bench = StripKernels { batch, side };
     let edge = bench.edge(&target);
     let along_rows = bench.marked(&target, &edge, marks);
     let (target, edge) = (bench.transposed(&target), bench.transposed(&edge));
@@ -26,12 +26,12 @@ pub(super) fn strips(target: CubeTensor, marks: Marks) -> CubeTensor {
 }
 
 /// Sizes of a batch of targets.
-struct Bench {
+struct StripKernels {
     batch: usize,
     side: usize,
 }
 
-impl Bench {
+impl StripKernels {
     fn words(&self) -> usize {
         self.side * self.side / WORD
     }

@@ -1,16 +1,16 @@
 //! Tiles as tasks: read, cut off, hashed; each different target once.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use lithoburn_layout::{Bits, Coverage, Frame, Layout, Library, Raster, TileGrid};
+use lithoburn_layout::{Bits, Coverage, Layout, Library, Raster, TileGrid};
 use rayon::prelude::*;
 use tracing::info_span;
 
 use super::Flow;
 use super::drawing::Drawing;
 use super::journal::Key;
+use super::pixels::{on_pixels, with_pixels};
 use crate::EngineError;
 use crate::threads::{Threads, threads};
 
@@ -133,30 +133,5 @@ impl Iterator for Scan<'_> {
             }
         }
         self.made.pop_front().map(Ok)
-    }
-}
-
-/// The frame on larger pixels, if they are whole numbers of its own and divide it.
-fn with_pixels(frame: &Frame, pixel_nm: f64) -> Option<Frame> {
-    let factor = pixel_nm / frame.pixel_nm;
-    let count = factor.round().max(1.0) as usize;
-    let divides = (factor - factor.round()).abs() < 1e-6
-        && frame.width.is_multiple_of(count)
-        && frame.height.is_multiple_of(count);
-    (count > 1 && divides).then(|| Frame {
-        pixel_nm: frame.pixel_nm * count as f64,
-        width: frame.width / count,
-        height: frame.height / count,
-        ..*frame
-    })
-}
-
-/// The target on pixels of a size that its own divide; else as it is.
-pub(crate) fn on_pixels(target: &Raster, pixel_nm: f64) -> Cow<'_, Raster> {
-    let Raster { width, height, pixel_nm: own, .. } = *target;
-    let frame = Frame { origin_nm: [0.0; 2], pixel_nm: own, width, height };
-    match with_pixels(&frame, pixel_nm) {
-        Some(small) => Cow::Owned(target.averaged(width / small.width)),
-        None => Cow::Borrowed(target),
     }
 }

@@ -4,10 +4,11 @@ use std::f64::consts::PI;
 
 use burn::tensor::{Int, Tensor, TensorData, activation::sigmoid};
 
+use super::MaskConstraint;
 use super::config::{IltConfig, Level};
-use super::hard::{MaskConstraint, still_open};
+use super::hard::still_open;
 use super::models::{Models, Tally};
-use super::steps::{Plan, PrintWeights, Stand, Step};
+use super::steps::{DescentStep, Plan, PrintWeights, Stand};
 use crate::LithoError;
 use crate::binary::BinaryImages;
 use crate::forward::FusedSteps;
@@ -127,10 +128,10 @@ impl<'a> Descent<'a> {
     }
 
     /// A step's numbers.
-    fn planned(&self, step: usize) -> Step {
+    fn planned(&self, step: usize) -> DescentStep {
         let share = self.share(step);
         let [b1, b2] = self.config.betas;
-        Step {
+        DescentStep {
             steepness: self.steepness(share) as f32,
             grey: (self.config.grey * share) as f32,
             rate: (self.rate(share) * unbias(b1, step)) as f32,

@@ -1,47 +1,16 @@
 //! Hard masks: which is best, and what they must be like to be made.
 
 use burn::tensor::Tensor;
-use lithoburn_bitmap::Bitmaps;
 
 use crate::LithoError;
 use crate::binary::BinaryImages;
+use crate::constraint::MaskConstraint;
 use crate::images::read_back;
 
 /// A constraint is not enforced where it multiplies the print's error by more than this.
 const MOST_COST: f32 = 1.5;
 /// Iterates of the last level that are tried as hard masks.
 const CANDIDATES: usize = 8;
-
-/// What a mask must be like to be made. The simulator knows no geometry; `lithoburn-layout` has rules.
-pub trait MaskConstraint: Sync {
-    /// Pixels that must stay dark so that the mask can be made. `mask` has `width` pixels a row.
-    fn forbidden(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool>;
-
-    /// A mask near this one that can be made.
-    fn enforced(&self, mask: &[bool], width: usize, pixel_nm: f64) -> Vec<bool>;
-
-    /// The same for masks that are bits on a device, if it can be had there: equal pixel for pixel.
-    fn on_bits(&self, _pixel_nm: f64) -> Option<Box<dyn BitConstraint>> {
-        None
-    }
-}
-
-/// A [`MaskConstraint`] on a device.
-pub trait BitConstraint {
-    /// As [`MaskConstraint::forbidden`].
-    ///
-    /// # Errors
-    ///
-    /// [`LithoError::Device`] if the device fails.
-    fn forbidden(&self, masks: &Bitmaps) -> Result<Bitmaps, LithoError>;
-
-    /// As [`MaskConstraint::enforced`].
-    ///
-    /// # Errors
-    ///
-    /// [`LithoError::Device`] if the device fails.
-    fn enforced(&self, masks: &Bitmaps) -> Result<Bitmaps, LithoError>;
-}
 
 /// The best hard masks so far, one a clip, with their errors and those that they started from, `[batch, 1, 1]`.
 pub(super) struct Best {

@@ -16,7 +16,7 @@ mod waves;
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::steps::{Plan, PrintWeights, Stand, Step};
+use super::steps::{DescentStep, Plan, PrintWeights, Stand};
 use crate::images::values;
 use crate::loss::Goal;
 use crate::{Sampling, Simulator, pixel_average};
@@ -170,7 +170,7 @@ impl Host {
         window: &[f32],
         mask: &mut [f32],
         goal: impl IndexedParallelIterator<Item = [GoalRow<'a>; 4]>,
-        (plan, step): (&Plan, &Step),
+        (plan, step): (&Plan, &DescentStep),
         scratch: &mut Scratch,
     ) {
         let (n, reach) = (self.n, plan.reach);

@@ -34,7 +34,7 @@ use burn::tensor::Tensor;
 #[cfg(feature = "gpu")]
 use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 #[cfg(feature = "gpu")]
-use launch::Bench;
+use launch::PlainKernels;
 
 use self::shares::{most, shares};
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
@@ -43,7 +43,7 @@ use crate::{Aerial, Corner, Focus, ProcessWindow, Sampling, Simulator};
 /// What steps change: `[batch, n, n]` each.
 #[derive(ExtensionType)]
 #[extension_type(fusion: cfg(feature = "gpu"))]
-pub(crate) struct State<B: Backend> {
+pub(crate) struct DescentState<B: Backend> {
     pub(crate) parameters: FloatTensor<B>,
     /// Adam's means of the gradient and of its square.
     pub(crate) mean: FloatTensor<B>,
@@ -132,7 +132,7 @@ impl PrintWeights {
 
 /// What differs from step to step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
+pub(crate) struct DescentStep {
     /// Slope of the mask's sigmoid.
     pub(crate) steepness: f32,
     /// Price of the mask's grey pixels.
@@ -146,7 +146,7 @@ pub(crate) struct Step {
 /// Steps to take.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<DescentStep>,
     /// Pixels on either side in the smoothing box.
     pub(crate) reach: usize,
     pub(crate) betas: [f32; 2],
@@ -160,13 +160,13 @@ pub(crate) trait Steps: Backend {
     /// mask of the last step.
     #[fusion(meta = |state, window, _, _, _, _| (state.clone(), window.clone()))]
     fn descend(
-        #[extension_type] state: State<Self>,
+        #[extension_type] state: DescentState<Self>,
         window: FloatTensor<Self>,
         #[extension_type] goal: GoalImages<Self>,
         #[extension_type] optics: Optics<Self>,
         #[extension_type] waves: Waves<Self>,
         plan: Plan,
-    ) -> (State<Self>, FloatTensor<Self>);
+    ) -> (DescentState<Self>, FloatTensor<Self>);
 
     /// Images of masks in focus and out of it, `[batch * 2, m, m]`; `m` is that of the optics' interpolation.
     #[fusion(meta = image_spec)]
@@ -207,24 +207,26 @@ fn error_spec(
 #[cfg(feature = "gpu")]
 impl Steps for CubeBackend {
     fn descend(
-        state: State<Self>,
+        state: DescentState<Self>,
         window: FloatTensor<Self>,
         goal: GoalImages<Self>,
         optics: Optics<Self>,
         waves: Waves<Self>,
         plan: Plan,
-    ) -> (State<Self>, FloatTensor<Self>) {
+    ) -> (DescentState<Self>, FloatTensor<Self>) {
         let [batch, _, _] = state.parameters.shape().dims::<3>();
         let (window, goal) = (into_contiguous(window), goal.contiguous());
-        match folded::Bench::new(waves, batch, &plan.weights).filter(|_| folded::has(plan.reach)) {
+        match folded::FoldedKernels::new(waves, batch, &plan.weights)
+            .filter(|_| folded::has(plan.reach))
+        {
             Some(bench) => bench.descend(state, &window, &goal, &plan),
-            None => Bench::new(optics, batch).descend(state, &window, &goal, &plan),
+            None => PlainKernels::new(optics, batch).descend(state, &window, &goal, &plan),
         }
     }
 
     fn images(mask: FloatTensor<Self>, optics: Optics<Self>) -> FloatTensor<Self> {
         let [batch, _, _] = mask.shape().dims::<3>();
-        Bench::new(optics, batch).images(&into_contiguous(mask))
+        PlainKernels::new(optics, batch).images(&into_contiguous(mask))
     }
 
     fn print_errors(
@@ -237,9 +239,9 @@ impl Steps for CubeBackend {
     ) -> FloatTensor<Self> {
         let [batch, _, _] = mask.shape().dims::<3>();
         let (mask, goal) = (into_contiguous(mask), goal.contiguous());
-        match folded::Bench::new(waves, batch, &weights) {
+        match folded::FoldedKernels::new(waves, batch, &weights) {
             Some(bench) => bench.errors(&mask, &goal, &weights, hard),
-            None => Bench::new(optics, batch).errors(&mask, &goal, &weights, hard),
+            None => PlainKernels::new(optics, batch).errors(&mask, &goal, &weights, hard),
         }
     }
 }
@@ -307,7 +309,7 @@ fn descend_at_once(
     optics: (&Simulator, &Sampling),
     plan: &Plan,
 ) -> (Stand, Tensor<3>) {
-    let state = State {
+    let state = DescentState {
         parameters: stand.parameters.into_dispatch(),
         mean: stand.mean.into_dispatch(),
         square: stand.square.into_dispatch(),

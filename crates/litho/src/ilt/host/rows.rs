@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::ilt::steps::{CornerWeight, PrintWeights, Step};
+use crate::ilt::steps::{CornerWeight, DescentStep, PrintWeights};
 
 /// Rows that are done together, with those that their sums along columns need.
 const ROWS: usize = 32;
@@ -117,7 +117,7 @@ pub(super) fn adam(
     along_rows: &[f32],
     (n, reach): (usize, usize),
     betas: [f32; 2],
-    step: &Step,
+    step: &DescentStep,
     changed: Changed,
 ) {
     let share = 1.0 / ((2 * reach + 1) * (2 * reach + 1)) as f32;

@@ -27,4 +27,4 @@ mod launch;
 mod mask;
 mod print;
 
-pub(super) use launch::{Bench, has};
+pub(super) use launch::{FoldedKernels, has};

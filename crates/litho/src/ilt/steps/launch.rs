@@ -60,7 +60,7 @@ struct Sizes {
 }
 
 /// Buffers and constants of a level.
-pub(super) struct Bench {
+pub(super) struct PlainKernels {
     optics: Optics<CubeBackend>,
     /// Transposes of `columns`, `interpolate` and `spread`.
     columns: CubeTensor,
@@ -84,7 +84,7 @@ pub(super) struct Bench {
     rows: CubeTensor,
 }
 
-impl Bench {
+impl PlainKernels {
     pub(super) fn new(optics: Optics<CubeBackend>, batch: usize) -> Self {
         let turned =
             |x: &CubeTensor| into_contiguous(CubeBackend::float_swap_dims(x.clone(), 0, 1));
@@ -272,7 +272,7 @@ impl Bench {
         }
     }
 
-    /// From the images' gradient to the columns' real basis, `self.by_row`: the adjoint of [`Bench::expose`], but for
+    /// From the images' gradient to the columns' real basis, `self.by_row`: the adjoint of [`PlainKernels::expose`], but for
     /// its first product.
     fn pull_back(&self, gradient: &CubeTensor) {
         let (n, side, coarse, batch) = (self.n, self.side, self.coarse, self.batch);

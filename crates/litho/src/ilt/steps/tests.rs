@@ -154,7 +154,7 @@ fn is_the_slope_of_the_loss(case: &Case, device: &Device) {
     let fused = imager.fused().expect("kernels of our own");
     let goal = Goal { strips: None, ..goal(case.side, device) };
     let loss = PrintLoss::default();
-    let step = |rate: f32| Step { steepness: 4.0, grey: 0.0, rate, unbias: 1.0 };
+    let step = |rate: f32| DescentStep { steepness: 4.0, grey: 0.0, rate, unbias: 1.0 };
     let plan = |rate: f32| Plan {
         steps: vec![step(rate)],
         reach: 2,
@@ -190,7 +190,7 @@ fn shares_of_a_batch_are_the_batch(case: &Case, device: &Device) {
     let grid = simulator.sampling(2.0, 2).expect("fits");
     let (goal, first) = (goal(case.side, device), pattern(23, case.side, device) * 0.4 + 0.1);
     let plan = Plan {
-        steps: vec![Step { steepness: 4.0, grey: 0.1, rate: 0.1, unbias: 1.0 }; 2],
+        steps: vec![DescentStep { steepness: 4.0, grey: 0.1, rate: 0.1, unbias: 1.0 }; 2],
         reach: 2,
         betas: [0.9, 0.99],
         weights: PrintWeights::new(&PrintLoss::default(), &case.window),

@@ -12,7 +12,7 @@ use cubecl::features::Plane;
 use cubecl::prelude::*;
 
 use super::super::launch::{arg, empty_like, owned};
-use super::super::{GoalImages, Plan, PrintWeights, State, Step, Waves};
+use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintWeights, Waves};
 use super::boxes::{self, AHEAD, AdamLaunch};
 use super::print::{self, ProcessLaunch, Wanted};
 use super::{fields, image, mask};
@@ -51,7 +51,7 @@ fn parts(cubes: usize, wanted: usize, of: usize) -> usize {
 }
 
 /// Buffers and constants of a level.
-pub(in super::super) struct Bench {
+pub(in super::super) struct FoldedKernels {
     waves: Waves<CubeBackend>,
     batch: usize,
     n: usize,
@@ -101,7 +101,7 @@ impl Chunks {
     }
 }
 
-impl Bench {
+impl FoldedKernels {
     /// None where the tables are none, the corners are others than two in focus and one out of it, or the device's cubes are too
     /// small.
     pub(in super::super) fn new(
@@ -165,11 +165,11 @@ impl Bench {
     /// Steps of the descent; returns the last one's mask, too.
     pub(in super::super) fn descend(
         &self,
-        state: State<CubeBackend>,
+        state: DescentState<CubeBackend>,
         window: &CubeTensor,
         goal: &GoalImages<CubeBackend>,
         plan: &Plan,
-    ) -> (State<CubeBackend>, CubeTensor) {
+    ) -> (DescentState<CubeBackend>, CubeTensor) {
         let (parameters, mean) = (owned(state.parameters), owned(state.mean));
         let square = owned(state.square);
         let image = || empty_like(&self.waves.mask, [self.batch, self.n, self.n]);
@@ -182,7 +182,7 @@ impl Bench {
             self.pull_back(&mask, &gradient, step);
             self.update(&gradient, [&parameters, &mean, &square], plan, step);
         }
-        (State { parameters, mean, square }, mask)
+        (DescentState { parameters, mean, square }, mask)
     }
 
     /// Errors of a mask's prints, `[batch, n / 4, n]`.
@@ -251,7 +251,7 @@ impl Bench {
         open: &CubeTensor,
         mask: &CubeTensor,
         plan: &Plan,
-        step: &Step,
+        step: &DescentStep,
     ) {
         let (count, dim) = self.bands();
         // SAFETY: bands and a cube's units cover the images exactly.
@@ -278,7 +278,7 @@ impl Bench {
         gradient: &CubeTensor,
         [parameters, mean, square]: [&CubeTensor; 3],
         plan: &Plan,
-        step: &Step,
+        step: &DescentStep,
     ) {
         let (count, dim) = self.bands();
         let [beta1, beta2] = plan.betas;
@@ -387,7 +387,7 @@ impl Bench {
     }
 
     /// From the rows' gradients to that of the smoothed parameters.
-    fn pull_back(&self, mask: &CubeTensor, out: &CubeTensor, step: &Step) {
+    fn pull_back(&self, mask: &CubeTensor, out: &CubeTensor, step: &DescentStep) {
         let area = CLASSES * CLASSES * self.places * self.places;
         // SAFETY: as in `expose`.
         unsafe {
@@ -429,7 +429,7 @@ impl Bench {
         self.mask_gradient(mask, out, step);
     }
 
-    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &Step) {
+    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &DescentStep) {
         let (n, chunks) = (self.n, self.chunks.gradient);
         // SAFETY: as in `expose`.
         unsafe {

@@ -9,11 +9,11 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::super::kernels::print::{self, PrintLaunch};
 use super::super::kernels::{self, AdamLaunch, TILE};
-use super::super::{GoalImages, Plan, PrintWeights, State, Step};
-use super::{Bench, arg, cubes, empty_like, owned};
+use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintWeights};
+use super::{PlainKernels, arg, cubes, empty_like, owned};
 
-impl Bench {
-    /// The gradient of the loss by the images, after [`Bench::expose`].
+impl PlainKernels {
+    /// The gradient of the loss by the images, after [`PlainKernels::expose`].
     fn print_gradient(
         &self,
         goal: &GoalImages<CubeBackend>,
@@ -92,11 +92,11 @@ impl Bench {
     /// Steps of the descent; returns the last one's mask, too.
     pub(in crate::ilt::steps) fn descend(
         &self,
-        state: State<CubeBackend>,
+        state: DescentState<CubeBackend>,
         window: &CubeTensor,
         goal: &GoalImages<CubeBackend>,
         plan: &Plan,
-    ) -> (State<CubeBackend>, CubeTensor) {
+    ) -> (DescentState<CubeBackend>, CubeTensor) {
         let (parameters, mean) = (owned(state.parameters), owned(state.mean));
         let square = owned(state.square);
         let (mask, sums) = (self.image(), self.image());
@@ -112,7 +112,7 @@ impl Bench {
             self.row_sums(&gradient, &sums, plan.reach);
             self.update(&sums, [&parameters, &mean, &square], plan, step);
         }
-        (State { parameters, mean, square }, mask)
+        (DescentState { parameters, mean, square }, mask)
     }
 
     fn soft_mask(
@@ -121,7 +121,7 @@ impl Bench {
         window: &CubeTensor,
         mask: &CubeTensor,
         plan: &Plan,
-        step: &Step,
+        step: &DescentStep,
     ) {
         let (count, dim) = cubes(self.n * self.n, self.batch);
         // SAFETY: as in `product`.
@@ -140,7 +140,7 @@ impl Bench {
         }
     }
 
-    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &Step) {
+    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &DescentStep) {
         let (count, dim) = cubes(self.n.div_ceil(TILE) * self.n, self.batch);
         // SAFETY: as in `product`.
         unsafe {
@@ -165,7 +165,7 @@ impl Bench {
         sums: &CubeTensor,
         [parameters, mean, square]: [&CubeTensor; 3],
         plan: &Plan,
-        step: &Step,
+        step: &DescentStep,
     ) {
         let (count, dim) = cubes(self.n * self.n, self.batch);
         let [beta1, beta2] = plan.betas;
