@@ -136,15 +136,6 @@ fn a_mask_that_does_not_print_its_design_is_not_met_and_says_what_is_missing() {
     assert!(infer(&small, &[]).contains('–'));
 }
 
-#[test]
-fn devices_that_one_field_does_not_use_are_named() {
-    let out = folder("unused");
-    let run = ["infer", EXAMPLE, "--devices", "cpu,cpu", "--correct", "0", "--pixel", "8"];
-    let run = lithoburn(&[&run[..], &["--out", path(&out)]].concat());
-    let said = text(&run.stdout);
-    assert!(said.contains("one field is computed on one device, cpu; not used: cpu"), "{said}");
-}
-
 /// All masks of runs are called mask.gds: what is made of one is called after its folder.
 #[test]
 fn simulations_of_two_runs_masks_do_not_overwrite_each_other() {
@@ -467,21 +458,6 @@ fn a_mask_is_scored_against_a_target_of_another_layer_in_a_window() {
     let scored = lithoburn(&[&pair[..], &window[..]].concat());
     let report: serde_json::Value = serde_json::from_slice(&scored.stdout).expect("JSON");
     assert_eq!(report["shots"], 2, "{report}");
-}
-
-#[test]
-fn options_that_mean_nothing_to_a_model_are_refused() {
-    for options in [
-        &["--model", "ilt", "--weights", "x"][..],
-        &["--model", "ilt", "--correct", "5"],
-        &["--model", "surrogate-ilt", "--correct", "5"],
-        &["--model", "gan-opc", "--correct-every", "5"],
-    ] {
-        let run = lithoburn(&[&["infer", EXAMPLE][..], options].concat());
-        let error = String::from_utf8_lossy(&run.stderr).into_owned();
-        assert_eq!(run.status.code(), Some(2), "{error}");
-        assert!(error.contains(options[2]) && error.contains(options[1]), "{error}");
-    }
 }
 
 /// A layout on standard input is known by its first bytes; what is none is refused.

@@ -49,10 +49,12 @@ pub enum Need {
     Slurm,
     /// The right to make a network namespace.
     Namespace,
+    /// A folder and a quarter of an hour in which to build a crate that depends on the library.
+    Build,
 }
 
 impl Need {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Reference,
         Self::Gpu,
         Self::Registry,
@@ -61,6 +63,7 @@ impl Need {
         Self::Nats,
         Self::Slurm,
         Self::Namespace,
+        Self::Build,
     ];
 
     /// Its name in [`REQUIRE`].
@@ -74,6 +77,7 @@ impl Need {
             Self::Nats => "nats",
             Self::Slurm => "slurm",
             Self::Namespace => "namespace",
+            Self::Build => "build",
         }
     }
 

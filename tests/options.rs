@@ -1,0 +1,75 @@
+//! Options that mean nothing, or another thing than one may think, are told of.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use lithoburn::layout::{Coverage, Frame, Layout, ReadOptions, png};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
+
+/// A folder of this test's own.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("options").join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("temporary folder");
+    folder
+}
+
+fn lithoburn(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lithoburn")).args(arguments).output().expect("starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn options_that_mean_nothing_to_a_model_are_refused() {
+    for options in [
+        &["--model", "ilt", "--weights", "x"][..],
+        &["--model", "ilt", "--correct", "5"],
+        &["--model", "surrogate-ilt", "--correct", "5"],
+        &["--model", "gan-opc", "--correct-every", "5"],
+    ] {
+        let run = lithoburn(&[&["infer", EXAMPLE][..], options].concat());
+        let error = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(2), "{error}");
+        assert!(error.contains(options[2]) && error.contains(options[1]), "{error}");
+    }
+}
+
+#[test]
+fn devices_that_one_field_does_not_use_are_named() {
+    let out = folder("unused");
+    let run = ["infer", EXAMPLE, "--devices", "cpu,cpu", "--correct", "0", "--pixel", "8"];
+    let run = lithoburn(&[&run[..], &["--out", path(&out)]].concat());
+    let said = text(&run.stdout);
+    assert!(said.contains("one field is computed on one device, cpu; not used: cpu"), "{said}");
+}
+
+/// The design as an image of a quarter of the field's pixels has the scores of the design as polygons: its pixels are larger, and the
+/// program says so.
+#[test]
+fn a_mask_of_fewer_pixels_covers_the_field_and_is_said_to() {
+    let out = folder("image");
+    let clip = Layout::read(Path::new(EXAMPLE), &ReadOptions::default()).expect("ours");
+    let frame = Frame::centred(&clip, 2048.0, 4.0).expect("it fits");
+    let file = out.join("mask.png");
+    let image = png::encode(&clip.rasterize(&frame, Coverage::Exact)).expect("an image");
+    std::fs::write(&file, image).expect("written");
+    let score = |mask: &str| {
+        let run = ["score", "--mask", mask, "--target", EXAMPLE, "--pixel", "2", "--json"];
+        let run = lithoburn(&run);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        let found: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
+        (found, text(&run.stderr))
+    };
+    let ((image, said), (polygons, quiet)) = (score(path(&file)), score(EXAMPLE));
+    assert!(said.contains("512 pixels") && said.contains("4 nm each"), "{said}");
+    assert!(!quiet.contains("pixels"), "{quiet}");
+    assert_eq!(image["l2_nm2"], polygons["l2_nm2"]);
+}
