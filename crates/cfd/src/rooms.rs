@@ -89,3 +89,31 @@ impl System {
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{Case, Grid, Profile, Side, Sides};
+
+    fn said(west: Profile, east: Profile) -> String {
+        let Ok(grid) = Grid::uniform([0.0, 1.0], [0.0, 1.0], 8, 8) else { return String::new() };
+        let sides = Sides::new(Side::stream(west), Side::stream(east), Side::Slip, Side::Slip);
+        let solved = Case::new("box", grid, sides, 0.1).solve();
+        solved.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_enters_a_closed_box_has_to_leave_it() {
+        let error = said(Profile::Uniform(1.0), Profile::Uniform(0.5));
+        assert!(error.contains("enters") && error.contains("no outlet"), "{error}");
+        assert_eq!(said(Profile::Uniform(1.0), Profile::Uniform(1.0)), "");
+    }
+
+    #[test]
+    fn a_profile_that_is_no_number_somewhere_is_named_with_its_side() {
+        let hole = Profile::Function(Arc::new(|y| if y > 0.9 { f64::NAN } else { 1.0 }));
+        let error = said(hole, Profile::Uniform(1.0));
+        assert!(error.contains("west side") && error.contains("NaN"), "{error}");
+    }
+}
