@@ -5,6 +5,8 @@
 
 mod options;
 mod ports;
+#[cfg(unix)]
+mod reload;
 mod status;
 mod text;
 
@@ -162,6 +164,11 @@ async fn run(planned: Planned) -> Result<Verdict> {
     let routes = routes(&planned, &server, &jobs, &stop);
     let serving = ports.serve(&planned.settings, &server, routes, &stop);
     let working = (!planned.methods.is_empty()).then(|| tokio::spawn(jobs.clone().work()));
+    #[cfg(unix)]
+    if let Some(folder) = planned.settings.repository.clone() {
+        let (scheduler, devices) = (server.scheduler().clone(), planned.devices.clone());
+        tokio::spawn(reload::Follower::new(folder, scheduler, devices).follow());
+    }
     tokio::spawn(announce(server.clone(), ports.addresses(&planned.settings), start));
     until_told().await;
     say(

@@ -3,6 +3,8 @@
 //! It reads `job.json`, corrects the layout beside it, and says its progress in lines of JSON. When its standard input ends, so does it: whoever started
 //! it is gone, or wants it to stop. What it did is in the folder's journal, from which the next one goes on.
 
+mod training;
+
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,15 +53,21 @@ pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
     let lock = std::fs::File::create(folder.join("work.lock")).context("cannot lock the job")?;
     lock.lock().context("cannot lock the job")?;
     std::thread::spawn(listen);
-    let engine =
-        Engine::new(chosen(&args.devices)?, methods_of(&args.models, args.repository.as_deref())?);
+    let stop = || STOP.load(Ordering::SeqCst);
+    let devices = chosen(&args.devices)?;
+    if let Some(training) = &told.training {
+        return match training::train(training, &devices, &folder.join("out"), &stop, &mut say)? {
+            Some(_) => Ok(Verdict::Done),
+            None => std::process::exit(ASKED),
+        };
+    }
+    let engine = Engine::new(devices, methods_of(&args.models, args.repository.as_deref())?);
     let order = Order {
         layout: folder.join(&told.layout),
         name: told.name,
         ask: told.ask,
         folder: folder.join("out"),
     };
-    let stop = || STOP.load(Ordering::SeqCst);
     match engine.correct(&order, &stop, &mut say) {
         Ok(()) => Ok(Verdict::Done),
         Err(Wrong::Stopped) => std::process::exit(ASKED),

@@ -16,6 +16,7 @@ mod job;
 mod process;
 mod routes;
 mod store;
+mod training;
 
 use std::collections::BTreeMap;
 use std::fs::DirEntry;
@@ -35,6 +36,7 @@ use process::{Ended, Process};
 pub use routes::routes;
 pub(crate) use routes::{counts, known_model, stream};
 use store::Store;
+pub use training::{PUPILS, Training};
 
 /// News that a slow watcher may fall behind; then it is told the state anew.
 const NEWS: usize = 256;
@@ -168,11 +170,29 @@ impl Jobs {
         layout: &Path,
         ask: Ask,
     ) -> Result<Job, JobsError> {
+        let file = layout.file_name().map(|name| name.to_string_lossy().into_owned());
+        let told =
+            Told { layout: file.unwrap_or_default(), name: name.into(), ask, training: None };
+        self.take(id, owner, &told)
+    }
+
+    /// Takes a training run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Jobs::submit`].
+    pub fn train(&self, owner: &str, training: Training) -> Result<Job, JobsError> {
+        let (id, _) = self.incoming()?;
+        let name = training.model.clone().unwrap_or_else(|| PUPILS[0].into());
+        let name = format!("training of {name}");
+        let told =
+            Told { layout: String::new(), name, ask: Ask::default(), training: Some(training) };
+        self.take(id, owner, &told)
+    }
+
+    fn take(&self, id: String, owner: &str, told: &Told) -> Result<Job, JobsError> {
         let (came, folder) = (self.0.terms.data.join("uploads").join(&id), self.folder(&id));
         let kept = self.has_room().and_then(|()| {
-            let file = layout.file_name().map(|name| name.to_string_lossy().into_owned());
-            let told =
-                job::Told { layout: file.unwrap_or_default(), name: name.into(), ask: ask.clone() };
             told.write(&came)?;
             std::fs::rename(&came, &folder).map_err(|e| JobsError::Write(folder.clone(), e))
         });
@@ -180,7 +200,7 @@ impl Jobs {
             let _ = std::fs::remove_dir_all(&came);
             return Err(error);
         }
-        let job = Job::new(id, owner, name, ask);
+        let job = Job::new(id, owner, told);
         self.set(&job)?;
         info!(job = job.id, "taken");
         self.0.wake.notify_one();

@@ -187,3 +187,6 @@ impl Fields {
         request.outputs.iter().map(tensor).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use serde::{Deserialize, Serialize};
 
-use super::JobsError;
+use super::{JobsError, Training};
 use crate::layouts::{Ask, Progress};
 
 /// What becomes of a job.
@@ -45,6 +45,9 @@ pub struct Job {
     pub layout: String,
     /// What was asked.
     pub ask: Ask,
+    /// What was asked of a training run, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub training: Option<Training>,
     /// What becomes of it.
     pub state: State,
     /// How far it is, if it was begun.
@@ -66,25 +69,23 @@ pub struct Job {
 }
 
 impl Job {
-    pub(super) fn new(id: String, owner: &str, layout: &str, ask: Ask) -> Self {
-        let (owner, layout) = (owner.into(), layout.into());
-        let (state, submitted) = (State::Queued, now_ms());
-        let (progress, started, ended, error) = (None, None, None, None);
-        let (spent_ms, attempts, faults) = (0, 0, 0);
+    pub(super) fn new(id: String, owner: &str, told: &Told) -> Self {
+        let Told { name, ask, training, .. } = told.clone();
         Self {
             id,
-            owner,
-            layout,
+            owner: owner.into(),
+            layout: name,
             ask,
-            state,
-            progress,
-            submitted,
-            started,
-            ended,
-            spent_ms,
-            attempts,
-            faults,
-            error,
+            training,
+            state: State::Queued,
+            progress: None,
+            submitted: now_ms(),
+            started: None,
+            ended: None,
+            spent_ms: 0,
+            attempts: 0,
+            faults: 0,
+            error: None,
         }
     }
 
@@ -129,6 +130,9 @@ pub struct Told {
     pub name: String,
     /// What was asked.
     pub ask: Ask,
+    /// A training run instead of a layout.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub training: Option<Training>,
 }
 
 impl Told {

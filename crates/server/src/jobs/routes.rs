@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 
+use axum::body::Bytes;
 use axum::extract::multipart::Multipart;
 use axum::extract::{Extension, Path as InPath, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
@@ -19,13 +20,13 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::{Job, Jobs, JobsError};
+use super::{Job, Jobs, JobsError, Training};
 use crate::layouts::upload::upload;
 use crate::layouts::{Ask, Format, Refused};
 use crate::security::Client;
 
 /// Files of a job beside its mask, by their name in the address, with their kind.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("report", "out/report.json", "application/json"),
     ("log", "log.txt", "text/plain; charset=utf-8"),
     ("mask.png", "out/mask.png", "image/png"),
@@ -33,7 +34,9 @@ const FILES: [(&str, &str, &str); 8] = [
     ("print.png", "out/print.png", "image/png"),
     ("overview.png", "out/overview.png", "image/png"),
     ("whole.png", "out/whole.png", "image/png"),
-    ("mask.json", "out/report.json", "application/json"),
+    ("model.safetensors", "out/model.safetensors", "application/octet-stream"),
+    ("config.json", "out/config.json", "application/json"),
+    ("training.json", "out/training.json", "application/json"),
 ];
 
 /// What the routes share.
@@ -51,6 +54,7 @@ struct Door {
 pub fn routes(jobs: Jobs, models: Vec<String>, most: u64, stop: CancellationToken) -> Router {
     Router::new()
         .route("/v1/jobs", post(submit).get(list))
+        .route("/v1/trainings", post(train))
         .route("/v1/jobs/{id}", get(show).delete(cancel))
         .route("/v1/jobs/{id}/events", get(events))
         .route("/v1/jobs/{id}/mask", get(mask))
@@ -80,6 +84,17 @@ async fn submit(
         }
     };
     let job = door.jobs.submit(id, client.name(), &layout.name, &layout.path, ask)?;
+    let location = [(LOCATION, format!("/v1/jobs/{}", job.id))];
+    Ok((StatusCode::ACCEPTED, location, Json(job.shown())).into_response())
+}
+
+async fn train(
+    State(door): State<Door>,
+    Extension(client): Extension<Client>,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let training = Training::of(&body).map_err(Refused::bad)?;
+    let job = door.jobs.train(client.name(), training)?;
     let location = [(LOCATION, format!("/v1/jobs/{}", job.id))];
     Ok((StatusCode::ACCEPTED, location, Json(job.shown())).into_response())
 }

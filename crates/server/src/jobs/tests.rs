@@ -24,7 +24,7 @@ step=$(wc -l < "$journal")
 while [ "$step" -lt "$STEPS" ]; do
     step=$((step + 1))
     sleep "$PAUSE"
-    echo "step $step of $(cat "$folder"/layout.gds)" >> "$journal"
+    echo "step $step of $(cat "$folder"/layout.gds 2>/dev/null)" >> "$journal"
     echo "{\"phase\":\"optimize\",\"done\":$step,\"total\":$STEPS}"
     [ "$step" = "$REFUSE_AT" ] && { echo "error: layout.gds: no GDSII" >&2; exit 2; }
     [ "$step" = "$DIE_AT" ] && { sed -i '$d' "$journal"; kill -KILL $$; }
@@ -156,6 +156,25 @@ async fn a_job_is_taken_worked_at_and_handed_out() {
     assert_eq!(server.ask("DELETE", &format!("/v1/jobs/{id}"), "").await.0, 204);
     assert_eq!(server.ask("GET", &format!("/v1/jobs/{id}"), "").await.0, 404);
     assert!(!server.jobs.folder(&id).exists());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_training_run_is_a_job_without_a_layout() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(terms(data.path(), QUICK), None);
+    let train =
+        |body: &'static str| server.send(Request::post("/v1/trainings"), "", Body::from(body));
+    let (status, text) = train("{\"steps\": 3, \"seed\": 7}").await;
+    assert_eq!(status, 202, "{text}");
+    let job: Value = serde_json::from_str(&text).expect("JSON");
+    let id = job["id"].as_str().expect("a number");
+    assert_eq!(job["layout"], "training of neural-ilt-fast");
+    server.until(id, |job| job.state == State::Done).await;
+    let told = super::Told::read(&server.jobs.folder(id)).expect("what it was told");
+    assert_eq!(told.training.and_then(|training| training.seed), Some(7));
+    let (status, text) = train("{\"steps\": 0}").await;
+    assert_eq!((status, text.contains("steps")), (400, true), "{text}");
     server.stop().await;
 }
 

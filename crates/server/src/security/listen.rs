@@ -28,8 +28,9 @@ const AGAIN: Duration = Duration::from_millis(50);
 const ASK_EVERY: Duration = Duration::from_secs(30);
 /// Most bytes that a connection of HTTP/1 reads ahead; of larger bodies less is copied.
 const READ_AHEAD: usize = 400 << 10;
-/// A window that a body of a field fits in: fewer are slower than the network.
-const WINDOW: u32 = 4 << 20;
+/// HTTP/2's window and frame, in bytes: a tensor of some MiB should not wait for its receipts.
+const WINDOW: u32 = 16 << 20;
+const FRAME: u32 = 1 << 20;
 /// What a connection too many is told.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\
     Content-Type: application/json\r\nContent-Length: 43\r\n\r\n{\"error\":\"too many connections at a time\"}\n";
@@ -133,7 +134,8 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(ASK_EVERY)
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(2 * WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(FRAME)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
     builder
