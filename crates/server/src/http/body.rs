@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
@@ -58,13 +59,16 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(Kind::TooLarge, text)
 }
 
+/// How long the next piece of a body is waited for: who sends a byte a minute keeps a connection for nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Reads a body, up to `limit` bytes of it, unpacked as its headers say.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Pieces, Problem> {
     let said = headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
     if said.and_then(|said| said.parse::<usize>().ok()).is_some_and(|said| said > limit) {
         return Err(too_large(limit));
     }
-    let pieces = read_raw(body, limit).await?;
+    let pieces = read_raw(body, limit, PATIENCE).await?;
     let encoding = headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
     match encoding {
         None | Some(b"" | b"identity") => Ok(pieces),
@@ -82,9 +86,15 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     }
 }
 
-async fn read_raw(mut body: Body, limit: usize) -> Result<Pieces, Problem> {
+fn too_slow(_: tokio::time::error::Elapsed) -> Problem {
+    let seconds = PATIENCE.as_secs();
+    let text = format!("nothing more of the request's body came for {seconds} s");
+    Problem::new(Kind::Canceled, text)
+}
+
+async fn read_raw(mut body: Body, limit: usize, patience: Duration) -> Result<Pieces, Problem> {
     let mut pieces = Pieces::default();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = tokio::time::timeout(patience, body.frame()).await.map_err(too_slow)? {
         let frame = frame.map_err(|error| {
             Problem::invalid(format!("the request's body ended early or is malformed: {error}"))
         })?;
@@ -226,6 +236,14 @@ mod tests {
             assert_eq!(take(8), None);
             assert_eq!(take(7).as_deref(), Some(&b"3456789"[..]));
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_coming_is_given_up() {
+        let first = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"abc"))]);
+        let never = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+        let read = read_raw(Body::from_stream(never), 10, Duration::from_millis(10)).await;
+        assert_eq!(read.expect_err("too slow").kind, Kind::Canceled);
     }
 
     #[tokio::test]

@@ -64,7 +64,8 @@ async fn every_call_of_tritonclient_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_open_inference_clients_are_answered() {
-    passes("open_inference", &["open-inference-openapi", "open-inference-grpc", "numpy"]).await;
+    passes("open_inference_clients", &["open-inference-openapi", "open-inference-grpc", "numpy"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 """The clients of the Open Inference Protocol, against a server of sleeping devices.
 
-    python3 open_inference.py HTTP_ADDRESS GRPC_ADDRESS
+    python3 open_inference_clients.py HTTP_ADDRESS GRPC_ADDRESS
 
 Needs open-inference-openapi and open-inference-grpc.
 """

@@ -1,0 +1,289 @@
+"""Our server beside the real Triton, on devices that sleep: scheduler, tails, refusals, transport.
+
+    cargo build --release -p lithoburn-server --example sleeping
+    python3 -m venv clients && clients/bin/pip install 'tritonclient[http,grpc]' numpy
+    /usr/bin/python3 -m venv triton && triton/bin/pip install nvidia-pytriton==0.7.0
+    clients/bin/python benches/peers/serve.py --sleeping target/release/examples/sleeping --triton triton [scheduler|tail|transport ...]
+
+Both serve one model that sleeps a while for a batch and a while for each item, and answers with its input. Triton's runs in its Python backend, one instance for
+a device. Runs alternate, because other work on the machine slows both. Clients are threads of this process over gRPC, but for the transport, where they are
+tritonclient over HTTP, gRPC and shared memory. Without --triton only ours is measured. Traffic stays on 127.0.0.1.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import uuid
+
+import numpy as np
+import tritonclient.grpc as grpc
+import tritonclient.http as http
+import tritonclient.utils.shared_memory as memory
+
+PORTS = {"ours": (8100, 8101, 8102), "triton": (8200, 8201, 8202)}
+
+CONFIG = """
+name: "tile"
+backend: "python"
+max_batch_size: {batch}
+input [ {{ name: "target" data_type: TYPE_FP32 dims: [ 1, -1, -1 ] }} ]
+output [ {{ name: "mask" data_type: TYPE_FP32 dims: [ 1, -1, -1 ] }} ]
+instance_group [ {{ kind: KIND_CPU count: {devices} }} ]
+dynamic_batching {{ max_queue_delay_microseconds: 500 {policy} }}
+"""
+
+MODEL = """
+import time
+import triton_python_backend_utils as utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        inputs = [utils.get_input_tensor_by_name(r, "target").as_numpy() for r in requests]
+        time.sleep(({base} + {item} * sum(len(x) for x in inputs)) / 1e6)
+        return [utils.InferenceResponse([utils.Tensor("mask", x)]) for x in inputs]
+"""
+
+
+def wait_for(port, process):
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=1)
+            return
+        if process.poll() is not None:
+            raise SystemExit(f"the server on port {port} ended with {process.returncode}")
+        time.sleep(0.1)
+    raise SystemExit(f"the server on port {port} is not ready after a minute")
+
+
+@contextlib.contextmanager
+def started(command, port, environment=None):
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(port, process)
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def ours(args, devices, base, item, batch, waits=None, timeout=0):
+    ports = [f"{name}=127.0.0.1:{port}" for name, port in zip(("http", "grpc", "metrics"), PORTS["ours"])]
+    model = [f"devices={devices}", f"base-us={base}", f"item-us={item}", f"batch={batch}"]
+    limits = [f"queue={waits or 1024}", f"timeout-us={timeout}"]
+    return started([args.sleeping, *model, *limits, *ports], PORTS["ours"][0])
+
+
+@contextlib.contextmanager
+def triton(args, devices, base, item, batch, waits=None, timeout=0):
+    home = next(pathlib.Path(args.triton).glob("lib/python3.*/site-packages/pytriton"))
+    server = home / "tritonserver"
+    limits = (f"max_queue_size: {waits} " if waits else "") + (f"default_timeout_microseconds: {timeout} " if timeout else "")
+    policy = f"default_queue_policy {{ {limits} }}" if limits else ""
+    with tempfile.TemporaryDirectory() as folder:
+        version = pathlib.Path(folder, "models", "tile", "1")
+        version.mkdir(parents=True)
+        (version / "model.py").write_text(MODEL.format(base=base, item=item))
+        (version.parent / "config.pbtxt").write_text(CONFIG.format(devices=devices, batch=batch, policy=policy))
+        backends = pathlib.Path(folder, "backends")
+        subprocess.run(["cp", "-r", server / "backends", backends], check=True)
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        subprocess.run(["cp", server / "python_backend_stubs" / python / "triton_python_backend_stub", backends / "python"], check=True)
+        libraries = ":".join(str(path) for path in (*home.glob("**/external_libs"), *home.parent.glob("*.libs")))
+        environment = dict(
+            os.environ,
+            LD_LIBRARY_PATH=libraries,
+            PYTHONPATH=str(home.parent),
+            VIRTUAL_ENV=str(args.triton),
+            PATH=f"{pathlib.Path(args.triton) / 'bin'}:{os.environ['PATH']}",
+        )
+        ports = dict(zip(("http", "grpc", "metrics"), PORTS["triton"]))
+        options = [f"--{name}-port={port}" for name, port in ports.items()]
+        command = [server / "bin" / "tritonserver", f"--model-repository={folder}/models", f"--backend-directory={backends}", *options]
+        with started(command, PORTS["triton"][0], environment) as process:
+            yield process
+
+
+def closed_loop(port, clients, side, seconds=None, requests=None):
+    """So many requests in flight; returns latencies in ms, throughput, and refusals."""
+    client = grpc.InferenceServerClient(f"127.0.0.1:{port}")
+    values = np.zeros((1, 1, side, side), np.float32)
+    tensor = grpc.InferInput("target", values.shape, "FP32")
+    tensor.set_data_from_numpy(values)
+    done, latencies, refused = queue.Queue(), [], 0
+    send = lambda: client.async_infer("tile", [tensor], lambda result, error, sent=time.perf_counter(): done.put((sent, time.perf_counter(), error)))
+    for _ in range(clients):
+        send()
+    warm, start, count = time.perf_counter() + 1.0, None, 0
+    while True:
+        sent, now, error = done.get(timeout=60)
+        if start is None and now >= warm:
+            start = now
+        elif start is not None and now > start:
+            refused += error is not None
+            latencies += [] if error else [(now - sent) * 1e3]
+            count += 1
+        if start is not None and ((seconds and now - start >= seconds) or (requests and count >= requests)):
+            break
+        send()
+    wall = now - start
+    for _ in range(clients - 1):
+        done.get(timeout=60)
+    client.close()
+    return np.array(latencies), len(latencies) / wall, refused
+
+
+def servers(args):
+    return [("ours", ours)] + ([("triton", triton)] if args.triton else [])
+
+
+def scheduler(args):
+    print("scheduler: a batch sleeps 80 ms + 4 ms an item, at most 8 items; ideal 71.4 requests/s a device")
+    for devices in (1, 2, 4, 8):
+        for name, start in servers(args):
+            with start(args, devices, 80_000, 4_000, 8):
+                for clients in sorted({8, 8 * devices}):
+                    rounds = [closed_loop(PORTS[name][1], clients, 64, args.seconds) for _ in range(args.rounds)]
+                    p50 = statistics.median(np.percentile(latencies, 50) for latencies, _, _ in rounds)
+                    p99 = statistics.median(np.percentile(latencies, 99) for latencies, _, _ in rounds)
+                    rate = statistics.median(rate for _, rate, _ in rounds)
+                    ideal = f"{rate / (devices * 8 / 0.112):.3f} of ideal" if clients == 8 * devices else ""
+                    print(f"  {name:7} devices {devices} in flight {clients:3}  {rate:6.1f}/s  p50 {p50:6.1f}  p99 {p99:6.1f} ms  {ideal}", flush=True)
+
+
+def tail(args):
+    print("tail: a batch sleeps 2 ms + 0.5 ms an item, at most 32; queue of 64, deadline 2 s; 6,000 requests")
+    for clients in (8, 16, 32, 64):
+        for name, start in servers(args):
+            with start(args, 1, 2_000, 500, 32, 64, 2_000_000):
+                latencies, rate, refused = closed_loop(PORTS[name][1], clients, 64, requests=6_000)
+            p50, p99, most = (np.percentile(latencies, q) for q in (50, 99, 100))
+            late = int((latencies > 400).sum())
+            print(f"  {name:7} in flight {clients:3}  {rate:6.0f}/s  p50 {p50:6.1f}  p99 {p99:6.1f} ms  p99/p50 {p99 / p50:5.2f}  most {most:6.1f}  over 400 ms {late}  refused {refused}", flush=True)
+
+
+def refusals(args):
+    print("refusals: 128 in flight, a queue of 16, 8 s; those that clients saw and those that /metrics has")
+    for name, start in servers(args):
+        with start(args, 1, 80_000, 4_000, 8, 16):
+            _, _, refused = closed_loop(PORTS[name][1], 128, 64, 8)
+            page = urllib.request.urlopen(f"http://127.0.0.1:{PORTS[name][2]}/metrics").read().decode()
+        lines = [line for line in page.splitlines() if line.startswith("nv_inference_request_failure") and 'model="tile"' in line]
+        counted = sum(float(line.split()[-1]) for line in lines)
+        print(f"  {name:7} seen after warm-up {refused}, counted in all {counted:.0f}", flush=True)
+
+
+def timed(call, seconds):
+    """Milliseconds of each call, one after the other."""
+    for _ in range(20):
+        call()
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - start) * 1e3)
+    return times
+
+
+def server_ms(port):
+    """Mean milliseconds of a request inside the server, and how many."""
+    page = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/tile/stats").read())
+    success = page["model_stats"][0]["inference_stats"]["success"]
+    return success["ns"] / 1e6, success["count"]
+
+
+def transports(name, side, kind):
+    """A call for each way to send an image, and how to end."""
+    values = (np.random.default_rng(3).random((1, 1, side, side)) > 0.5).astype(kind)
+    ends = []
+
+    def way(api, port):
+        client = api.InferenceServerClient(f"127.0.0.1:{port}")
+        ends.append(client.close)
+        datatype = "FP32" if kind is np.float32 else "UINT8"
+        tensor = api.InferInput("target", values.shape, datatype)
+        tensor.set_data_from_numpy(values)
+        return client, tensor, datatype
+
+    def shared(api, port):
+        client, tensor, datatype = way(api, port)
+        key, size = f"/serve_{uuid.uuid4().hex}", values.nbytes
+        region = memory.create_shared_memory_region("both", key, 2 * size)
+        memory.set_shared_memory_region(region, [values])
+        client.unregister_system_shared_memory()
+        client.register_system_shared_memory("both", key, 2 * size)
+        ends.append(lambda: memory.destroy_shared_memory_region(region))
+        tensor = api.InferInput("target", values.shape, datatype)
+        tensor.set_shared_memory("both", size)
+        output = api.InferRequestedOutput("mask")
+        output.set_shared_memory("both", size, offset=size)
+        return lambda: client.infer("tile", [tensor], outputs=[output])
+
+    def plain(api, port):
+        client, tensor, _ = way(api, port)
+        return lambda: client.infer("tile", [tensor])
+
+    ports = PORTS[name]
+    calls = {"HTTP": plain(http, ports[0]), "gRPC": plain(grpc, ports[1]), "HTTP+shm": shared(http, ports[0])}
+    return calls, ends
+
+
+def transport(args):
+    print("transport: one request at a time; client's time less the server's, ms, medians over rounds (the client is tritonclient, which copies too)")
+    with contextlib.ExitStack() as stack:
+        for name, start in servers(args):
+            stack.enter_context(start(args, 1, 1_000, 0, 8))
+        for side, kind in ((64, np.float32), (256, np.float32), (1024, np.float32), (1024, np.uint8)):
+            rows = {}
+            names = [name for name, _ in servers(args) if name == "ours" or kind is np.float32]
+            ways = {name: transports(name, side, kind) for name in names}
+            for _ in range(args.rounds):
+                for way in ("HTTP", "gRPC", "HTTP+shm"):
+                    for name in names:
+                        before = server_ms(PORTS[name][0])
+                        times = timed(ways[name][0][way], args.seconds / 4)
+                        after = server_ms(PORTS[name][0])
+                        inside = (after[0] - before[0]) / max(after[1] - before[1], 1)
+                        rows.setdefault((way, name), []).append(statistics.median(times) - inside)
+            for _, ends in ways.values():
+                for end in reversed(ends):
+                    end()
+            for way in ("HTTP", "gRPC", "HTTP+shm"):
+                mine = statistics.median(rows[way, "ours"])
+                text = f"  {side}² {np.dtype(kind).name:8} {way:9} ours {mine:6.2f}"
+                if (way, "triton") in rows:
+                    theirs = statistics.median(rows[way, "triton"])
+                    text += f"  triton {theirs:6.2f}  {mine / theirs:.2f} x"
+                print(text, flush=True)
+
+
+MEASURES = {"scheduler": scheduler, "tail": tail, "refusals": refusals, "transport": transport}
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--sleeping", required=True, help="the example program")
+    options.add_argument("--triton", help="a virtual environment with nvidia-pytriton")
+    options.add_argument("--seconds", type=float, default=8)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("measures", nargs="*", metavar="|".join(MEASURES))
+    args = options.parse_args()
+    for name in args.measures or MEASURES:
+        MEASURES[name](args)
+
+
+if __name__ == "__main__":
+    main()
