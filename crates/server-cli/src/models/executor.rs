@@ -9,7 +9,7 @@ use lithoburn_pool::{Chosen, Failure};
 use lithoburn_server::model::{
     Answer, Batch, Device, Executor, Fault, Model, Port, Request, Signature, Stop, Work,
 };
-use lithoburn_server::tensor::Tensor;
+use lithoburn_server::tensor::{Datatype, Tensor};
 
 use super::Described;
 
@@ -33,14 +33,22 @@ impl Served {
 
 /// Fields are `[items, height, width]`: square, with as many pixels as are computed with, or a whole multiple or part of them.
 fn signature(described: &Described) -> Signature {
-    let port = |name: &&str| Port::pixels(*name, vec![None, None]);
     Signature {
         name: described.name.clone(),
         version: described.version,
         platform: "lithoburn".into(),
         max_batch: MOST_ITEMS,
-        inputs: vec![port(&described.part.input())],
-        outputs: described.part.outputs().iter().map(port).collect(),
+        inputs: vec![port(described.part.input())],
+        outputs: described.part.outputs().iter().copied().map(port).collect(),
+    }
+}
+
+/// A field of pixels has every datatype; of intensities and logits, which are no pixels, nothing is left in whole numbers.
+fn port(name: &str) -> Port {
+    let port = Port::pixels(name, vec![None, None]);
+    match name.starts_with("aerial") || name == "logits" {
+        true => Port { also: vec![Datatype::Fp16, Datatype::Bf16], ..port },
+        false => port,
     }
 }
 

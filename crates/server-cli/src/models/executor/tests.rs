@@ -2,7 +2,6 @@ use lithoburn_engine::{Model as Method, ModelSettings};
 use lithoburn_layout::{Layout, Polygon};
 use lithoburn_pool::{DeviceName, choose};
 use lithoburn_server::model::Wanted;
-use lithoburn_server::tensor::Datatype;
 
 use super::super::catalogue::described;
 use super::*;
@@ -111,4 +110,26 @@ fn a_batch_that_nobody_waits_for_is_left() {
     let mut work =
         executor.prepare(&Batch { requests, stop: Stop::when_all(vec![gone]) }).expect("it fits");
     assert_eq!(work.finish(), Err(Fault::Stopped));
+}
+
+/// Without being asked, a server answers in the datatype that came, where that holds what is answered.
+#[test]
+fn images_and_logits_are_no_whole_numbers() {
+    let of = |part| {
+        described("a", 1, part, Method::NeuralIltFast.into(), Some(FIELD_NM)).expect("a model")
+    };
+    for part in [lithoburn_engine::Part::Simulator, lithoburn_engine::Part::Network] {
+        let signature = signature(&of(part));
+        assert!(signature.inputs.iter().all(|port| port.has(Datatype::Bytes)));
+        for port in &signature.outputs {
+            let is_pixels = port.name == "mask" || port.name.starts_with("print");
+            assert_eq!(
+                (port.has(Datatype::Uint8), port.has(Datatype::Bytes)),
+                (is_pixels, is_pixels),
+                "{}",
+                port.name
+            );
+            assert!(port.has(Datatype::Fp32) && port.has(Datatype::Fp16));
+        }
+    }
 }
