@@ -98,6 +98,8 @@ struct Table {
     l2_nm2: f64,
     pvb_nm2: f64,
     epe_violations: f64,
+    /// With probes at 3 nm.
+    epe_violations_3nm: Option<f64>,
     shots: f64,
     shots_adabox: f64,
     min_shape_area_nm2: f64,
@@ -237,6 +239,11 @@ fn averages(args: &Iccad13Args, clips: Vec<Row>) -> Result<Table> {
         l2_nm2: mean(&|r| r.after().l2_nm2),
         pvb_nm2: mean(&|r| r.after().pvb_nm2),
         epe_violations: mean(&|r| r.after().epe_violations as f64),
+        epe_violations_3nm: clips
+            .iter()
+            .map(|r| r.after().epe_violations_3nm)
+            .sum::<Option<usize>>()
+            .map(|sum| sum as f64 / clips.len() as f64),
         shots: mean(&|r| r.after().shots as f64),
         shots_adabox: mean(&|r| r.after().shots_adabox.unwrap_or(0) as f64),
         min_shape_area_nm2: mean(&|r| r.after().min_shape_area_nm2.unwrap_or(0.0)),
@@ -283,8 +290,18 @@ fn write(t: &Table, out: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn header() -> [&'static str; 8] {
-    ["clip", "L2 nm²", "PVB nm²", "EPE", "shots", "min area nm²", "min gap nm", "mask s"]
+fn header() -> [&'static str; 9] {
+    [
+        "clip",
+        "L2 nm²",
+        "PVB nm²",
+        "EPE",
+        "EPE 3 nm",
+        "shots",
+        "min area nm²",
+        "min gap nm",
+        "mask s",
+    ]
 }
 
 fn render(t: &Table) -> String {
@@ -301,6 +318,7 @@ fn rows(t: &Table) -> Vec<Vec<String>> {
             format!("{:.0}", m.l2_nm2),
             format!("{:.0}", m.pvb_nm2),
             m.epe_violations.to_string(),
+            m.epe_violations_3nm.map_or("–".into(), |count| count.to_string()),
             m.shots.to_string(),
             some(m.min_shape_area_nm2),
             some(m.min_shape_distance_nm),
@@ -313,6 +331,7 @@ fn rows(t: &Table) -> Vec<Vec<String>> {
         format!("{:.1}", t.l2_nm2),
         format!("{:.1}", t.pvb_nm2),
         format!("{:.1}", t.epe_violations),
+        t.epe_violations_3nm.map_or("–".into(), |mean| format!("{mean:.1}")),
         format!("{:.1}", t.shots),
         format!("{:.1}", t.min_shape_area_nm2),
         format!("{:.1}", t.min_shape_distance_nm),

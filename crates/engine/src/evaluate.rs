@@ -9,7 +9,9 @@ mod unprinted;
 
 use burn::tensor::Device;
 use lithoburn_layout::{Bits, Bounds, Frame, Raster};
-use lithoburn_litho::metrics::{EpeFinding, EpeSite, Prints, check_epe, epe_sites};
+use lithoburn_litho::metrics::{
+    EPE_REACH_NM, EpeFinding, EpeSite, Prints, check_epe, epe_sites, tight_violations,
+};
 use lithoburn_litho::window::{EDGE_SEARCH_NM, EdgeErrors, Image};
 use lithoburn_litho::{KernelSet, PackedImages, Process, ProcessWindow, Resist};
 use lithoburn_pool::Chosen;
@@ -171,12 +173,16 @@ impl Evaluator {
             .in_scope(|| Prints::develop(&best.data, &defocus.data, best.width, window, resist));
         let _span = info_span!("numbers").entered();
         let seen: Vec<EpeSite> = design.sites.iter().map(|site| design.seen(site)).collect();
-        let findings = check_epe(prints.nominal.bitmap(0), &seen, pixel_nm);
+        let findings = check_epe(prints.nominal.bitmap(0), &seen, EPE_REACH_NM, pixel_nm);
+        let tight = tight_violations(prints.nominal.bitmap(0), &seen, pixel_nm);
         let (area, margin) = (pixel_nm * pixel_nm, design.halo - first);
         let metrics = Metrics {
             l2_nm2: prints.l2(design.seen.bitmap(0), margin) as f64 * area,
             pvb_nm2: prints.pv_band(margin) as f64 * area,
             epe_violations: findings.iter().map(|f| f.violations()).sum(),
+            epe_violations_1nm: tight[0],
+            epe_violations_3nm: tight[1],
+            epe_violations_5nm: tight[2],
             epe_sites: design.sites.len(),
             ..Metrics::default()
         };

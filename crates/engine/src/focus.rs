@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use lithoburn_layout::Raster;
-use lithoburn_litho::metrics::{check_epe, epe_sites};
+use lithoburn_litho::metrics::{EPE_REACH_NM, check_epe, epe_sites};
 use lithoburn_litho::window::{DoseRange, EdgeErrors, Image, depth_at, latitude_by_depth};
 use lithoburn_litho::{KernelSet, Kernels, LithoError, PackedImages, Process, Simulator};
 use serde::Serialize;
@@ -165,7 +165,7 @@ pub fn process_window(
             let printed = resist.print(&raster.data, raster.width, dose);
             let printed = printed.bitmap(0);
             let off = printed.differing(inside.bitmap(0), 0);
-            let found = check_epe(printed, &sites, pixel_nm);
+            let found = check_epe(printed, &sites, EPE_REACH_NM, pixel_nm);
             matrix.push(Exposed {
                 focus_nm,
                 dose,

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use crate::{PackedImages, ProcessWindow, Resist};
 
-/// Distance of the EPE probes from the edge.
+/// Distance of the EPE probes from the edge, in nm.
 pub const EPE_REACH_NM: f64 = 15.0;
+/// Distances at which tighter tolerances are checked, in nm.
+pub const TIGHT_REACHES_NM: [f64; 3] = [1.0, 3.0, 5.0];
 /// Distance between sites on a long edge, and of the first from its end.
 pub(crate) const EPE_STEP_NM: f64 = 40.0;
 /// Edges up to this length have one site in their middle.
@@ -161,9 +163,14 @@ fn sample_points(start: isize, end: isize, pixel_nm: f64) -> Vec<isize> {
     }
 }
 
-/// Checks a print at every site.
-pub fn check_epe(printed: Bitmap, sites: &[EpeSite], pixel_nm: f64) -> Vec<EpeFinding> {
-    let reach = (EPE_REACH_NM / pixel_nm).round() as isize;
+/// Checks a print at every site, `reach_nm` inside and outside of the edge.
+pub fn check_epe(
+    printed: Bitmap,
+    sites: &[EpeSite],
+    reach_nm: f64,
+    pixel_nm: f64,
+) -> Vec<EpeFinding> {
+    let reach = (reach_nm / pixel_nm).round() as isize;
     let probe = |site: &EpeSite, by: isize| {
         printed.at(site.at[0] + by * site.inwards[0], site.at[1] + by * site.inwards[1])
     };
@@ -174,6 +181,18 @@ pub fn check_epe(printed: Bitmap, sites: &[EpeSite], pixel_nm: f64) -> Vec<EpeFi
         (true, true) => EpeFinding::Both,
     };
     sites.iter().map(finding).collect()
+}
+
+/// Violations at each of [`TIGHT_REACHES_NM`], counted as those at [`EPE_REACH_NM`] are; none where pixels are larger than that.
+pub fn tight_violations(
+    printed: Bitmap,
+    sites: &[EpeSite],
+    pixel_nm: f64,
+) -> [Option<usize>; TIGHT_REACHES_NM.len()] {
+    TIGHT_REACHES_NM.map(|reach_nm| {
+        let findings = || check_epe(printed, sites, reach_nm, pixel_nm);
+        (reach_nm >= pixel_nm).then(|| findings().into_iter().map(EpeFinding::violations).sum())
+    })
 }
 
 /// A shape of a target: pixels that hang together by their sides.

@@ -20,6 +20,12 @@ pub struct Metrics {
     pub pvb_nm2: f64,
     /// EPE violations; a site can count twice.
     pub epe_violations: usize,
+    /// The same with probes at 1 nm instead of 15; none where pixels are larger.
+    pub epe_violations_1nm: Option<usize>,
+    /// With probes at 3 nm.
+    pub epe_violations_3nm: Option<usize>,
+    /// With probes at 5 nm.
+    pub epe_violations_5nm: Option<usize>,
     /// EPE sites.
     pub epe_sites: usize,
     /// Sites near which no edge prints.
@@ -59,6 +65,8 @@ impl Metrics {
     pub(crate) fn add(&mut self, other: &Self) {
         self.l2_nm2 += other.l2_nm2;
         self.pvb_nm2 += other.pvb_nm2;
+        let tight = self.tight_with(other);
+        [self.epe_violations_1nm, self.epe_violations_3nm, self.epe_violations_5nm] = tight;
         self.epe_violations += other.epe_violations;
         let edges = [&*self, other].map(Self::moments);
         let [count, sum, squares] = [0, 1, 2].map(|i| edges[0][i] + edges[1][i]);
@@ -73,6 +81,23 @@ impl Metrics {
         };
         self.epe_sites += other.epe_sites;
         self.epe_missing += other.epe_missing;
+    }
+
+    /// Violations at 1, 3 and 5 nm.
+    fn tight(&self) -> [Option<usize>; 3] {
+        [self.epe_violations_1nm, self.epe_violations_3nm, self.epe_violations_5nm]
+    }
+
+    /// Those of two fields; one without sites has none to add.
+    fn tight_with(&self, other: &Self) -> [Option<usize>; 3] {
+        match [self.epe_sites, other.epe_sites] {
+            [0, _] => other.tight(),
+            [_, 0] => self.tight(),
+            _ => {
+                let both = |i: usize| Some(self.tight()[i]? + other.tight()[i]?);
+                std::array::from_fn(both)
+            }
+        }
     }
 
     /// Edges that were found, the sum of their errors and of the errors' squares.
@@ -104,6 +129,7 @@ impl Metrics {
             row("L2", &|m| area(m.l2_nm2)),
             row("PV band", &|m| area(m.pvb_nm2)),
             row("EPE violations", &violations),
+            row("EPE at 5, 3, 1 nm", &tight_violations),
             row("EPE mean ± 3σ", &|m| match (m.epe_mean_nm, m.epe_three_sigma_nm) {
                 (Some(mean), Some(three_sigma)) => format!("{mean:.1} ± {three_sigma:.1} nm"),
                 _ => "–".into(),
@@ -132,6 +158,13 @@ fn violations(m: &Metrics) -> String {
     format!("{} ({share:.digits$} %)", m.epe_violations)
 }
 
+/// Violations where the print must be nearer to the design's edge, the widest tolerance first.
+fn tight_violations(m: &Metrics) -> String {
+    let count = |count: Option<usize>| count.map_or("–".into(), |count| count.to_string());
+    let [nm1, nm3, nm5] = m.tight().map(count);
+    format!("{nm5}, {nm3}, {nm1}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,12 +191,31 @@ mod tests {
         assert!(near(sum.epe_three_sigma_nm, 3.0 * 5.0_f64.sqrt()), "{sum:?}");
     }
 
+    #[test]
+    fn tight_violations_add_up_and_are_none_where_one_field_has_none() {
+        let field = |epe_sites, nm3: Option<usize>| Metrics {
+            epe_sites,
+            epe_violations_1nm: Some(9),
+            epe_violations_3nm: nm3,
+            ..Metrics::default()
+        };
+        let mut sum = Metrics::default();
+        sum.add(&field(5, Some(2)));
+        sum.add(&field(7, Some(3)));
+        assert_eq!(sum.tight(), [Some(18), Some(5), None]);
+        sum.add(&field(7, None));
+        assert_eq!(sum.tight(), [Some(27), None, None]);
+        sum.add(&Metrics::default());
+        assert_eq!(sum.tight(), [Some(27), None, None]);
+        assert_eq!(sum.table(&sum)[3][2], "–, –, 27");
+    }
+
     /// `0.0 ± 0.0 nm` is what a perfect mask has.
     #[test]
     fn a_print_without_edges_has_a_dash_and_null_instead_of_no_error() {
         let mut nothing = Metrics::default();
         nothing.add(&Metrics { epe_sites: 96, epe_missing: 96, ..Metrics::default() });
-        assert_eq!(nothing.table(&nothing)[3][2], "–");
+        assert_eq!(nothing.table(&nothing)[4][2], "–");
         let json = serde_json::to_value(nothing).expect("numbers");
         assert!(json["epe_mean_nm"].is_null() && json["epe_max_nm"].is_null(), "{json}");
     }

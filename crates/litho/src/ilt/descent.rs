@@ -230,6 +230,14 @@ impl<'a> Descent<'a> {
         self.models.nominal(self.mask.clone(), tally)
     }
 
+    /// Pixels between a field's border and what is at least so far from where the mask must be dark.
+    pub(super) fn frame_px(&self, inside_nm: f64) -> usize {
+        let [_, _, n] = self.parameters.dims();
+        let period_nm = n as f64 * self.level.pixel_nm;
+        let frame_nm = (period_nm - self.config.free_nm) / 2.0 + inside_nm;
+        (frame_nm / self.level.pixel_nm).round().max(0.0) as usize
+    }
+
     /// The image that prints.
     pub(super) fn threshold(&self) -> f64 {
         self.config.loss.resist.threshold

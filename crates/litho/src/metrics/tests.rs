@@ -8,7 +8,7 @@ fn bar(x: std::ops::Range<usize>, y: std::ops::Range<usize>) -> PackedImages {
 }
 
 fn findings(target: &PackedImages, print: &PackedImages) -> Vec<EpeFinding> {
-    check_epe(print.bitmap(0), &epe_sites(target.bitmap(0), 1.0), 1.0)
+    check_epe(print.bitmap(0), &epe_sites(target.bitmap(0), 1.0), EPE_REACH_NM, 1.0)
 }
 
 #[test]
@@ -147,4 +147,14 @@ fn sites_are_those_found_pixel_by_pixel() {
         found += sites.len();
     }
     assert!(found > 500, "{found}");
+}
+
+/// A print whose edges are 4 pixels inside of the design's is within 5 nm, and out of 3 and 1 nm at all six sites.
+#[test]
+fn tighter_probes_see_smaller_errors_and_there_are_none_on_larger_pixels() {
+    let (design, print) = (bar(60..131, 40..161), bar(64..127, 44..157));
+    let found = tight_violations(print.bitmap(0), &epe_sites(design.bitmap(0), 1.0), 1.0);
+    assert_eq!(found, [Some(6), Some(6), Some(0)]);
+    let found = tight_violations(print.bitmap(0), &epe_sites(design.bitmap(0), 2.0), 2.0);
+    assert!(found[0].is_none() && found[1..].iter().all(Option::is_some), "{found:?}");
 }
