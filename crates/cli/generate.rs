@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use clap::builder::ArgPredicate;
 use lithoburn_layout::generate::{Chip, ClipRules};
 use lithoburn_layout::{Layer, PolygonWriter, glp, write_whole};
 
 use crate::Verdict;
 use crate::terminal::say;
 
+/// Least width and space of a chip's wires, in nm. Its tracks are dense everywhere: closer ones have a pitch that the built-in optics
+/// (131 nm at the least) cannot print, whatever the mask.
+const CHIP_RULES: [&str; 2] = ["64", "70"];
 /// Layer of a chip's wires.
 const CHIP_LAYER: Layer = Layer { layer: 1, datatype: 0 };
 
@@ -19,7 +23,7 @@ pub struct GenerateArgs {
     /// Directory for clip_SEED.glp; with --chip, a file that ends in .gds or .oas.
     #[arg(long, short, value_name = "PATH")]
     out: PathBuf,
-    /// Side of a chip, in µm; 1000 has about 1.3 million wires, on layer 1/0.
+    /// Side of a chip, in µm; 1000 has about a million wires, on layer 1/0.
     #[arg(long, value_name = "UM", conflicts_with = "count")]
     chip: Option<f64>,
     /// Make the chip of repeated cells instead of different wires everywhere.
@@ -31,11 +35,13 @@ pub struct GenerateArgs {
     /// Number of clips.
     #[arg(long, short = 'n', default_value_t = 1)]
     count: u64,
-    /// Least width of a wire, in nm.
+    /// Least width of a wire, in nm; 64 for a chip if nothing else is said.
     #[arg(long, value_name = "NM", default_value_t = 54)]
+    #[arg(default_value_if("chip", ArgPredicate::IsPresent, CHIP_RULES[0]))]
     width: u32,
-    /// Least space, in nm.
+    /// Least space, in nm; 70 for a chip if nothing else is said.
     #[arg(long, value_name = "NM", default_value_t = 50)]
+    #[arg(default_value_if("chip", ArgPredicate::IsPresent, CHIP_RULES[1]))]
     space: u32,
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use lithoburn_engine::{Correction, Place, Report, default_directory};
 use lithoburn_layout::Violation;
 use lithoburn_pool::Chosen;
+use tracing::info_span;
 
 use crate::Verdict;
 use crate::crew::{CrewOptions, PlanOptions, TileOptions, say_plan};
@@ -61,15 +62,15 @@ pub struct InferArgs {
 pub fn infer(args: &InferArgs) -> Result<Verdict> {
     let start = Instant::now();
     let profile = args.profile.start()?;
-    let library = args.drawing.library(&args.layout)?;
-    let devices = args.crew.choose(&args.device)?;
+    let library = info_span!("read").in_scope(|| args.drawing.library(&args.layout))?;
+    let InferArgs { model, kernels, drawing, rules, style, .. } = args;
+    let asked = Asked { model, kernels, drawing, rules, style };
+    let correction = asked.correction(Correction::of(&library))?;
+    let devices = info_span!("devices").in_scope(|| args.crew.choose(&args.device))?;
     devices.iter().for_each(|device| announce(args.json, device));
     if args.kernels.kernels.is_none() && args.model.weights.is_none() {
         say(args.json, "optics   built-in kernels and weights");
     }
-    let InferArgs { model, kernels, drawing, rules, style, .. } = args;
-    let asked = Asked { model, kernels, drawing, rules, style };
-    let correction = asked.correction(Correction::of(&library))?;
     let correction = args.plan.correction(&args.crew, correction);
     let planned = correction
         .on(devices)

@@ -13,6 +13,7 @@ mod solve;
 use lithoburn_layout::{Bounds, Library, TileGrid, png, write_whole};
 use lithoburn_pictures::whole::{self, Whole};
 use lithoburn_pool::{Plan, memory};
+use tracing::info_span;
 
 use crate::EngineError;
 use crate::devices::lane::Lane;
@@ -169,16 +170,29 @@ impl Chip<'_> {
         let mut ran = flow.run(crew, || assembler.all(), phases, stop, watch)?;
         let Some(built) = ran.built.take() else { return Err(flow.interrupted(folder)) };
         let report = self.report(&built, &flow, ran)?;
-        if let Some(picture) = &built.picture {
-            write_whole(&folder.file("mask.png"), &png::encode(picture.raster())?)?;
-        }
-        self.show_whole(&report, &built, folder)?;
-        if let Some(worst) = &built.worst {
-            write_whole(&folder.file("overview.png"), &files::picture(&report, worst)?)?;
-        }
+        self.show(&report, &built, folder)?;
         files::report(&report, folder)?;
         flow.finish()?;
         Ok(report)
+    }
+
+    /// Leaves the pictures, of which each takes as long as a hundred tiles do: together.
+    fn show(&self, report: &Report, built: &Built, folder: &Folder) -> Result<(), EngineError> {
+        let _span = info_span!("pictures").entered();
+        let mask = || match &built.picture {
+            Some(mask) => Ok(write_whole(&folder.file("mask.png"), &png::encode(mask.raster())?)?),
+            None => Ok(()),
+        };
+        let worst = || match &built.worst {
+            Some(worst) => {
+                Ok(write_whole(&folder.file("overview.png"), &files::picture(report, worst)?)?)
+            }
+            None => Ok(()),
+        };
+        let whole = || self.show_whole(report, built, folder);
+        let (first, (second, third)): (Result<(), EngineError>, (Result<(), EngineError>, _)) =
+            rayon::join(mask, || rayon::join(worst, whole));
+        first.and(second).and(third)
     }
 
     /// Leaves the picture of the whole: design and mask, and where the worst tile lies.

@@ -124,8 +124,13 @@ enum Kernels {
 impl<'a> Correction<'a> {
     /// The correction of a [`Layout`], of several, or of a [`Library`].
     pub fn of(design: impl Into<Design<'a>>) -> Self {
+        let design = design.into();
+        if let Design::Library(_) = design {
+            // Tiles need it, and devices are tried meanwhile.
+            crate::setup::hash_program_ahead();
+        }
         Self {
-            design: design.into(),
+            design,
             model: ModelSettings::default(),
             kernels: Kernels::File(None),
             pixel_nm: PIXEL_NM,

@@ -1,6 +1,6 @@
 //! Everything that determines a mask, besides the design.
 
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use lithoburn_layout::{Coverage, MaskRules, TileGrid};
 use lithoburn_litho::loss::PrintLoss;
@@ -114,6 +114,15 @@ impl Setup {
         });
         Ok(Sha256::digest(settings.to_string()).into())
     }
+}
+
+/// Begins to hash the program's file, on a thread of its own.
+pub(crate) fn hash_program_ahead() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Without the thread it is hashed when it is asked for.
+        let _ = std::thread::Builder::new().name("hash".into()).spawn(program);
+    });
 }
 
 /// What distinguishes this build of the program from another: the SHA-256 of its file, or its version where the system does not give

@@ -6,7 +6,8 @@
 //! The goal is the target with its corners rounded, since no lens prints them; edges that are out of
 //! tolerance at the EPE sites cost extra. Twice in the last level the mask is held against its
 //! [`MaskConstraint`], and what could not be made is taken out of the descent, which goes on without it.
-//! Of the start and the last iterates, the one is kept whose *hard* mask has the least error.
+//! Of the start and the last iterate, the one is kept whose *hard* mask has the least error. (Iterates before the last one are no
+//! better: with the last eighth of them tried, too, masks of the contest's clips cost 0.1 % more at the finer pixels of their measure.)
 //!
 //! A step is written in Burn's operations (`descent`): ninety of them, which on a GPU take longer to launch than to do, and on
 //! the processor go ninety times through memory. So many steps of the thin mask are one operation (`fused`): with kernels of our
@@ -37,7 +38,7 @@ use crate::images::{free_square, resized};
 use crate::loss::Goal;
 pub use config::{IltConfig, Level};
 use descent::Descent;
-use hard::{Best, is_candidate};
+use hard::Best;
 pub use host::sigmoid;
 use lost::Lost;
 pub use models::Usage;
@@ -186,7 +187,7 @@ impl Optimization<'_> {
     ) -> Result<(), LithoError> {
         let level = descent.level;
         let mends = |step: usize| last && self.ilt.config.mends(step, level);
-        let tries = |step: usize| last && is_candidate(step, level.iterations);
+        let tries = |step: usize| last && step + 1 == level.iterations;
         if last {
             let _span = info_span!("start").entered();
             let masks = self.hard_start(level);
@@ -226,6 +227,7 @@ impl Optimization<'_> {
             if clips.is_empty() {
                 break;
             }
+            let _span = info_span!("again", wider_nm, clips = clips.len() as u64).entered();
             let level = descent.level;
             let reach = (wider_nm / level.pixel_nm).round() as usize;
             let theirs: Vec<Lost> = clips.iter().map(|&clip| lost[clip].clone()).collect();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use lithoburn_layout::{Layout, Library, TileGrid};
 use lithoburn_pool::Chosen;
+use tracing::info_span;
 
 use super::{Correction, Design};
 use crate::EngineError;
@@ -57,7 +58,7 @@ impl<'a> Planned<'a> {
         let (lanes, fleet) = match is_field && !wish.is_joint() && !wish.probe {
             true => (vec![alone(&devices, &wish, &mut notes)], None),
             false => {
-                let fleet = fleet(&setup, &devices, &wish)?;
+                let fleet = info_span!("trials").in_scope(|| fleet(&setup, &devices, &wish))?;
                 (fleet.lanes.clone(), Some(fleet))
             }
         };
@@ -217,7 +218,7 @@ fn course<'a>(
             grid.columns, grid.rows
         ));
     }
-    let occupied = Occupied::of(library, &grid)?;
+    let occupied = info_span!("occupied").in_scope(|| Occupied::of(library, &grid))?;
     Ok(Course::Tiles(library, grid, occupied))
 }
 

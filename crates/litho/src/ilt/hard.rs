@@ -9,8 +9,6 @@ use crate::images::read_back;
 
 /// A constraint is not enforced where it multiplies the print's error by more than this.
 const MOST_COST: f32 = 1.5;
-/// Iterates of the last level that are tried as hard masks.
-const CANDIDATES: usize = 8;
 
 /// The best hard masks so far, one a clip, with their errors and those that they started from, `[batch, 1, 1]`.
 pub(super) struct Best {
@@ -98,29 +96,4 @@ pub(super) fn still_open(
 ) -> Result<Tensor<3>, LithoError> {
     let forbidden = hard(mask.clone())?.forbidden(constraint, pixel_nm)?;
     Ok(forbidden.without(design)?.to_tensor(&mask.device()) * -1.0 + 1.0)
-}
-
-/// Whether an iterate of the last level is tried: the last one, and some before.
-pub(super) fn is_candidate(step: usize, iterations: usize) -> bool {
-    let left = iterations - 1 - step;
-    let apart = (iterations * 2 / 5 / CANDIDATES).max(1);
-    // Of a short level, no more than a third: an exposure costs half a step.
-    let count = CANDIDATES.min(iterations / 3).max(1);
-    left.is_multiple_of(apart) && left / apart < count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_iterate_is_always_a_candidate() {
-        for iterations in [1, 2, 7, 40, 100] {
-            let tried = (0..iterations).filter(|&s| is_candidate(s, iterations)).count();
-            assert!(
-                is_candidate(iterations - 1, iterations) && tried <= CANDIDATES,
-                "{iterations}"
-            );
-        }
-    }
 }

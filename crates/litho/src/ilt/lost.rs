@@ -16,6 +16,9 @@ use crate::binary::{BinaryImages, PackedImages};
 /// How much wider than drawn the openings are on each side, attempt by attempt, in nm.
 pub(super) const WIDER_NM: [f64; 2] = [24.0, 32.0];
 
+/// How far from where the mask must be dark a feature must reach to be looked for, in nm.
+const INSIDE_NM: f64 = 32.0;
+
 /// The features of a clip of which nothing prints. Pixels of a feature touch at their sides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost {
@@ -32,7 +35,7 @@ pub(super) fn features(descent: &Descent, tally: &mut Tally) -> Result<Vec<Lost>
     let design = BinaryImages::of(descent.goal.design.clone(), 0.5, "read the target")?;
     let (design, printed) = (design.into_packed(0)?, printed.into_packed(0)?);
     let width = design.row_words();
-    let within = square(design.side, descent.frame_px(WIDER_NM[WIDER_NM.len() - 1]));
+    let within = square(design.side, descent.frame_px(INSIDE_NM));
     let clips = design.images().zip(printed.images());
     Ok(clips.map(|(design, printed)| Lost::of(design, printed, &within, width)).collect())
 }
