@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{Correction, Fleet, MaskFormat};
 use lithoburn_pool::memory::{Limit, readable};
-use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose, choose_all};
+use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose_all, choose_each};
 
 use crate::options::DeviceOptions;
 use crate::terminal::{say, table};
@@ -37,7 +37,10 @@ impl CrewOptions {
 pub(crate) fn devices(names: &[String]) -> Result<Vec<Chosen>> {
     match names {
         [all] if all == "all" => Ok(choose_all()),
-        names => names.iter().map(|name| named(name)).collect(),
+        names => {
+            let names: Result<Vec<DeviceName>> = names.iter().map(|name| named(name)).collect();
+            Ok(choose_each(&names?)?)
+        }
     }
 }
 
@@ -146,10 +149,8 @@ pub(crate) fn say_pool(pool: &lithoburn_pool::Report) {
     }
 }
 
-fn named(name: &str) -> Result<Chosen> {
-    let wanted: DeviceName =
-        name.parse().map_err(anyhow::Error::msg).context("--devices lists names, or is all")?;
-    Ok(choose(wanted)?)
+fn named(name: &str) -> Result<DeviceName> {
+    name.parse().map_err(anyhow::Error::msg).context("--devices lists names, or is all")
 }
 
 /// Format of polygons that are written.

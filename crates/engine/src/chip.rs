@@ -5,6 +5,7 @@
 //! * Memory holds some rows of packed cores and the tiles in flight, whatever the layout's size.
 
 mod assemble;
+mod behind;
 mod cores;
 mod measure;
 mod picture;

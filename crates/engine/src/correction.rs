@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lithoburn_layout::{Coverage, Layout, Library, MaskRules};
 use lithoburn_litho::{KernelSet, Process};
-use lithoburn_pool::{Chosen, DeviceName, Strategy, choose, choose_all};
+use lithoburn_pool::{Chosen, DeviceName, Strategy, choose_all, choose_each};
 
 use crate::EngineError;
 use crate::built_in::load_kernels;
@@ -411,14 +411,15 @@ impl<'a> Correction<'a> {
             Devices::Tested(devices) => return Ok(devices.clone()),
             Devices::Named(names) => names,
         };
-        let named = |name: &String| -> Result<Chosen, EngineError> {
-            let name: DeviceName =
-                name.parse().map_err(|e| EngineError::Setting(format!("device: {e}")))?;
-            choose(name).map_err(|e| EngineError::Pool(e.to_string()))
+        let named = |name: &String| -> Result<DeviceName, EngineError> {
+            name.parse().map_err(|e| EngineError::Setting(format!("device: {e}")))
         };
         match names.as_slice() {
             [all] if all == "all" => Ok(choose_all()),
-            names => names.iter().map(named).collect(),
+            names => {
+                let names: Result<Vec<DeviceName>, EngineError> = names.iter().map(named).collect();
+                choose_each(&names?).map_err(|e| EngineError::Pool(e.to_string()))
+            }
         }
     }
 }

@@ -7,13 +7,15 @@
 use burn::tensor::Device;
 
 pub use self::apart::{answer_probes, quiet_graphics};
+use self::at_once::at_once;
 use self::guard::guarded;
 pub use self::identity::identity;
 pub use self::name::{DeviceName, Kind};
 pub use self::survey::{Candidate, survey};
-use self::survey::{cpu, named};
+use self::survey::{cpu, cuda, named};
 
 mod apart;
+mod at_once;
 pub mod cache;
 mod guard;
 mod identity;
@@ -78,16 +80,35 @@ pub fn choose(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     }
 }
 
+/// Chooses devices by name and tests them, CUDA's cards at the same time.
+///
+/// # Errors
+///
+/// As [`choose`], of the first that fails.
+pub fn choose_each(wanted: &[DeviceName]) -> Result<Vec<Chosen>, DeviceError> {
+    match wanted.iter().all(|name| matches!(name, DeviceName::Cuda(_))) {
+        true => {
+            cache::prepare();
+            at_once(wanted.iter().copied(), choose).into_iter().collect()
+        }
+        false => wanted.iter().copied().map(choose).collect(),
+    }
+}
+
 /// Every GPU that works, of the best family that has one; the CPU where there is none.
 pub fn choose_all() -> Vec<Chosen> {
     cache::prepare();
-    let found: Vec<Candidate> =
-        survey().into_iter().filter(|c| !matches!(c.kind, Kind::Cpu | Kind::Software)).collect();
     // One card is seen by CUDA and by Vulkan; it shall not be used twice.
-    let cuda = found.iter().any(|c| c.kind == Kind::Cuda);
-    let ours = found.into_iter().filter(|c| !cuda || c.kind == Kind::Cuda);
-    let works = |c: Candidate| check(&c).is_ok().then(|| chosen(c, "one of all GPUs".into()));
-    let working: Vec<Chosen> = ours.filter_map(works).collect();
+    let cards = cuda(None);
+    let tested = |c: Candidate| check(&c).is_ok().then(|| chosen(c, "one of all GPUs".into()));
+    let working: Vec<Option<Chosen>> = match cards.is_empty() {
+        true => {
+            let gpu = |c: &Candidate| !matches!(c.kind, Kind::Cpu | Kind::Software);
+            survey().into_iter().filter(gpu).map(tested).collect()
+        }
+        false => at_once(cards.into_iter(), tested),
+    };
+    let working: Vec<Chosen> = working.into_iter().flatten().collect();
     match working.is_empty() {
         true => vec![chosen(cpu(), "no GPU works".into())],
         false => working,

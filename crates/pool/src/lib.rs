@@ -26,6 +26,6 @@ pub use crew::{
 };
 pub use device::{
     Candidate, Chosen, DeviceError, DeviceName, Kind, answer_probes, cache, choose, choose_all,
-    identity, kernel_times::KernelTimes, memory, quiet_graphics, survey,
+    choose_each, identity, kernel_times::KernelTimes, memory, quiet_graphics, survey,
 };
 pub use plan::{Demand, DeviceState, Plan, PlanError, Rank, Strategy, plan};

@@ -5,7 +5,7 @@
 //! its numbers are read off windows of kept cores, so that neighbours see the same pixels on both sides of their border. Tiles that
 //! hold nothing have no cores, and are dark.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use lithoburn_layout::{Polygon, PolygonWriter, Raster, contour, trace};
@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use tracing::info_span;
 
 use super::Chip;
+use super::behind::Behind;
 use super::cores::{Core, Row, around};
 use super::measure::{Measured, Measurer};
 use super::picture::{Picture, Scale};
@@ -56,7 +57,7 @@ pub(super) struct Assembler<'a> {
     chip: &'a Chip<'a>,
     flow: &'a Flow<'a>,
     measurer: Measurer<'a>,
-    writer: PolygonWriter,
+    writer: Behind,
     raw: BTreeMap<usize, Row>,
     kept: BTreeMap<usize, Row>,
     built: Built,
@@ -84,6 +85,7 @@ impl<'a> Assembler<'a> {
         let unit_nm = chip.setup.style.unit_nm(&chip.grid.whole());
         let path = folder.file(chip.format.file());
         let writer = PolygonWriter::create(&path, chip.library.name(), MASK_LAYER, unit_nm)?;
+        let writer = Behind::new(writer)?;
         let devices: Vec<_> = chip.lanes.iter().map(|lane| lane.device.clone()).collect();
         let devices = if chip.measure { &devices[..] } else { &[] };
         let evaluator = Evaluator::among(devices, &chip.setup.kernels, &chip.setup.process)?;
@@ -143,17 +145,13 @@ impl<'a> Assembler<'a> {
         }
         let tiles = self.flow.occupied.row(row);
         let Some(keys) = self.flow.take(tiles) else { return Ok(false) };
-        let mut seen: HashMap<Key, Arc<Core>> = HashMap::new();
-        let mut cores = Row::new();
-        for (tile, key) in tiles.iter().zip(keys) {
-            let core = match seen.get(&key) {
-                Some(core) => core.clone(),
-                None => Arc::new(self.read(&key)?),
-            };
-            seen.insert(key, core.clone());
-            cores.insert(tile % self.chip.grid.columns, core);
-        }
-        self.raw.insert(row, cores);
+        let distinct: HashSet<Key> = keys.iter().copied().collect();
+        let read = |key: Key| Ok((key, Arc::new(self.read(&key)?)));
+        let read: Result<HashMap<Key, Arc<Core>>, EngineError> =
+            self.threads.install(|| distinct.into_par_iter().map(read).collect());
+        let (read, columns) = (read?, self.chip.grid.columns);
+        let cores = tiles.iter().zip(keys).map(|(tile, key)| (tile % columns, read[&key].clone()));
+        self.raw.insert(row, cores.collect());
         Ok(true)
     }
 
@@ -199,11 +197,13 @@ impl<'a> Assembler<'a> {
         let columns: Vec<usize> = self.kept[&row].keys().copied().collect();
         let tiles = || columns.par_iter().map(|&column| self.assembled([row, column])).collect();
         let tiles: Result<Vec<Assembled>, EngineError> = self.threads.install(tiles);
-        for (column, tile) in columns.into_iter().zip(tiles?) {
-            self.writer.add(&tile.polygons)?;
+        let mut polygons = Vec::new();
+        for (column, mut tile) in columns.into_iter().zip(tiles?) {
+            self.built.polygons += tile.polygons.len() as u64;
+            polygons.push(std::mem::take(&mut tile.polygons));
             self.add([column, row], tile)?;
         }
-        Ok(())
+        Ok(self.writer.add(polygons)?)
     }
 
     /// A tile's polygons and numbers.
@@ -242,7 +242,6 @@ impl<'a> Assembler<'a> {
     /// Adds a tile's numbers.
     fn add(&mut self, place: [usize; 2], tile: Assembled) -> Result<(), EngineError> {
         let (grid, built) = (&self.chip.grid, &mut self.built);
-        built.polygons += tile.polygons.len() as u64;
         built.open |= tile.open;
         if built.picture.is_none() {
             let pixel_nm = self.kept[&place[1]][&place[0]].pixel_nm;

@@ -1,5 +1,7 @@
 //! From devices to lanes: probes, a plan, and who computes with whom.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{DType, Device};
 use lithoburn_models::parallel::ways::{Act, ways};
 use lithoburn_models::parallel::{Speeds, costs};
@@ -73,12 +75,10 @@ struct Tried {
     left_out: Vec<(String, String)>,
 }
 
-/// Tries each device once, cards at the same time: their trials are mostly waiting. One that fails is left out; if all do, the first
-/// one's error is the answer.
-fn tried(
-    devices: &[Chosen],
-    probe: &(dyn Fn(&Chosen) -> Result<Probe, EngineError> + Sync),
-) -> Result<Tried, EngineError> {
+/// Tries the model: on one card of each kind, kinds at the same time, and on every device of another family. What one card takes, its
+/// equals take: their clocks differ by less than trials do. One that fails is left out; if all do, the first one's error is the
+/// answer.
+fn tried(devices: &[Chosen], probe: Trial) -> Result<Tried, EngineError> {
     let mut distinct: Vec<&Chosen> = Vec::new();
     for device in devices {
         if distinct.iter().all(|known| known.name != device.name) {
@@ -87,14 +87,7 @@ fn tried(
     }
     let (cards, others): (Vec<&Chosen>, Vec<&Chosen>) =
         distinct.into_iter().partition(|device| device.name.starts_with("cuda"));
-    let mut trials: Vec<Result<Probe, EngineError>> = std::thread::scope(|scope| {
-        let trials: Vec<_> = cards.iter().map(|&card| scope.spawn(|| probe(card))).collect();
-        // A panic of a trial is a bug of ours, and goes on as one.
-        let ended = |trial: std::thread::ScopedJoinHandle<'_, _>| {
-            trial.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        trials.into_iter().map(ended).collect()
-    });
+    let mut trials = of_cards(&cards, probe);
     trials.extend(others.iter().map(|&device| probe(device)));
     let mut found = Tried { devices: Vec::new(), probes: Vec::new(), left_out: Vec::new() };
     let mut first = None;
@@ -113,6 +106,43 @@ fn tried(
         Some(error) if found.devices.is_empty() => Err(error),
         _ => Ok(found),
     }
+}
+
+/// A trial of the model on a device.
+type Trial<'a> = &'a (dyn Fn(&Chosen) -> Result<Probe, EngineError> + Sync);
+
+/// Trials of cards: those of the first of each kind, which stand for its equals, unless it fails.
+fn of_cards(cards: &[&Chosen], probe: Trial) -> Vec<Result<Probe, EngineError>> {
+    let kind = |card: &Chosen| cards.iter().position(|other| other.card == card.card);
+    let is_first = |at: usize| kind(cards[at]) == Some(at);
+    let firsts: Vec<usize> = (0..cards.len()).filter(|&at| is_first(at)).collect();
+    let mut trials: BTreeMap<usize, Result<Probe, EngineError>> =
+        firsts.iter().copied().zip(at_once(cards, &firsts, probe)).collect();
+    let equal = |at: usize| match trials.get(&kind(cards[at])?) {
+        Some(Ok(probe)) => Some(Probe { device: cards[at].name.clone(), ..probe.clone() }),
+        _ => None,
+    };
+    let known: Vec<(usize, Option<Probe>)> =
+        (0..cards.len()).filter(|&at| !is_first(at)).map(|at| (at, equal(at))).collect();
+    let unknown: Vec<usize> =
+        known.iter().filter(|(_, probe)| probe.is_none()).map(|(at, _)| *at).collect();
+    let own = at_once(cards, &unknown, probe);
+    trials.extend(known.into_iter().filter_map(|(at, probe)| Some((at, Ok(probe?)))));
+    trials.extend(unknown.into_iter().zip(own));
+    trials.into_values().collect()
+}
+
+/// Trials at the same time: they are mostly waiting.
+fn at_once(cards: &[&Chosen], which: &[usize], probe: Trial) -> Vec<Result<Probe, EngineError>> {
+    std::thread::scope(|scope| {
+        let trials: Vec<_> =
+            which.iter().map(|&at| scope.spawn(move || probe(cards[at]))).collect();
+        // A panic of a trial is a bug of ours, and goes on as one.
+        let ended = |trial: std::thread::ScopedJoinHandle<'_, _>| {
+            trial.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        trials.into_iter().map(ended).collect()
+    })
 }
 
 /// Plans a correction on devices.
@@ -308,7 +338,7 @@ mod tests {
     use super::*;
 
     fn device(name: &str) -> Chosen {
-        let (name, card, reason) = (name.to_string(), String::new(), String::new());
+        let (name, card, reason) = (name.to_string(), name.to_string(), String::new());
         Chosen { name, card, reason, device: Device::flex() }
     }
 
@@ -318,6 +348,28 @@ mod tests {
         }
         let device = device.name.clone();
         Ok(Probe { device, fixed_bytes: None, bytes_per_pixel: None, seconds: 1.0 })
+    }
+
+    #[test]
+    fn equal_cards_share_a_trial_and_each_is_tried_where_the_first_fails() {
+        let card = |name: &str, card: &str| Chosen { card: card.into(), ..device(name) };
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        let counted = |device: &Chosen| {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            found(device)
+        };
+        let cards = ["cuda:0", "cuda:2", "cuda:3"].map(|name| card(name, "H200"));
+        let cards = [&cards[..], &[card("cuda:4", "L40")]].concat();
+        let all = tried(&cards, &counted).expect("all work");
+        let names: Vec<&str> = all.probes.iter().map(|probe| probe.device.as_str()).collect();
+        assert_eq!(names, ["cuda:0", "cuda:2", "cuda:3", "cuda:4"]);
+        assert_eq!(count.swap(0, std::sync::atomic::Ordering::SeqCst), 2);
+
+        let cards = ["cuda:1", "cuda:2", "cuda:3"].map(|name| card(name, "H200"));
+        let some = tried(&cards, &counted).expect("two work");
+        let names: Vec<&str> = some.probes.iter().map(|probe| probe.device.as_str()).collect();
+        assert_eq!((names.as_slice(), some.left_out.len()), (["cuda:2", "cuda:3"].as_slice(), 1));
+        assert_eq!(count.into_inner(), 3);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use lithoburn_models::Parallel;
+use lithoburn_models::MaskNetwork;
 use lithoburn_pool::{Crew, Failure, Member, Report, Terms, Worker, memory};
 
 use super::{Growth, Kind, Measurement, Study};
 use crate::EngineError;
-use crate::proposer::load_network;
+use crate::proposer::quickest;
 
 /// Different tiles; more would only be more memory.
 const DIFFERENT: usize = 32;
@@ -21,9 +21,9 @@ const BUSY: f64 = 0.97;
 /// A tile's target in host memory.
 type Tile = Arc<Vec<f32>>;
 
-/// A network on a device.
+/// A network on a device, by the quickest way that it has.
 struct Replica {
-    network: Box<dyn Parallel>,
+    network: Box<dyn MaskNetwork>,
     device: Device,
     precision: DType,
     size: usize,
@@ -118,7 +118,7 @@ fn crew(study: &Study, devices: usize) -> Result<Crew<Tile, f32>, EngineError> {
         let (method, precision) = (study.method, study.precision);
         let (size, batch) = (study.size, study.batch);
         let make = move || {
-            let network = load_network(method, None, &device);
+            let network = quickest(method, None, &device);
             let (network, _) = network.map_err(|e| Failure::Task(e.to_string()))?;
             let device = device.clone();
             let replica = Replica { network, device, precision, size, batch };

@@ -6,6 +6,8 @@ use burn::tensor::Device;
 #[cfg(feature = "gpu")]
 use burn::tensor::DeviceType;
 
+#[cfg(feature = "gpu")]
+use super::at_once::at_once;
 use super::cache;
 #[cfg(feature = "gpu")]
 use super::guard::guarded;
@@ -27,7 +29,7 @@ pub struct Candidate {
 /// Every device that this machine offers, best first. Nothing is tested.
 pub fn survey() -> Vec<Candidate> {
     cache::prepare();
-    let mut found = cuda();
+    let mut found = cuda(None);
     found.extend(vulkan());
     // Where Vulkan is missing (macOS, a GL-only machine) wgpu may know another API.
     if found.is_empty() {
@@ -45,25 +47,25 @@ pub(super) fn cpu() -> Candidate {
     Candidate { name: DeviceName::Cpu, kind: Kind::Cpu, card, device: Device::flex() }
 }
 
-/// What the families offer that this program was built with.
+/// What the families offer that this program was built with; of CUDA's cards all, or one by its number.
 #[cfg(feature = "cuda")]
-fn cuda() -> Vec<Candidate> {
-    family(DeviceType::Cuda, DeviceName::Cuda)
+pub(super) fn cuda(only: Option<usize>) -> Vec<Candidate> {
+    family(DeviceType::Cuda, DeviceName::Cuda, only)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda() -> Vec<Candidate> {
+pub(super) fn cuda(_only: Option<usize>) -> Vec<Candidate> {
     Vec::new()
 }
 
 #[cfg(feature = "wgpu")]
 fn vulkan() -> Vec<Candidate> {
-    family(DeviceType::Vulkan, DeviceName::Vulkan)
+    family(DeviceType::Vulkan, DeviceName::Vulkan, None)
 }
 
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Vec<Candidate> {
-    family(DeviceType::Wgpu, DeviceName::Wgpu)
+    family(DeviceType::Wgpu, DeviceName::Wgpu, None)
 }
 
 /// OpenGL's device, if there is one.
@@ -94,12 +96,22 @@ mod no_graphics {
     }
 }
 
-/// The devices of one family. A driver that fails to load offers none.
+/// The devices of one family, or one of them. A driver that fails to load offers none.
 #[cfg(feature = "gpu")]
-fn family(device_type: DeviceType, name: fn(Option<usize>) -> DeviceName) -> Vec<Candidate> {
+fn family(
+    device_type: DeviceType,
+    name: fn(Option<usize>) -> DeviceName,
+    only: Option<usize>,
+) -> Vec<Candidate> {
+    let cuda = matches!(device_type, DeviceType::Cuda);
     let list = guarded(move || Device::enumerate(device_type).into_vec()).unwrap_or_default();
-    let numbered = |(index, device)| candidate(name(Some(index)), device);
-    list.into_iter().enumerate().map(numbered).collect()
+    let list = list.into_iter().enumerate().filter(|(index, _)| only.is_none_or(|i| i == *index));
+    let opened = |(index, device)| candidate(name(Some(index)), device);
+    match cuda {
+        true => at_once(list, opened),
+        // Graphics drivers are not asked for two devices at a time.
+        false => list.map(opened).collect(),
+    }
 }
 
 #[cfg(feature = "gpu")]
@@ -127,7 +139,7 @@ fn kind_of(name: &DeviceName, device: &Device, physical: bool) -> Kind {
 /// The candidates that a name could mean, and which of them it does.
 pub(super) fn named(wanted: DeviceName) -> Option<Candidate> {
     let (list, index) = match wanted {
-        DeviceName::Cuda(index) => (cuda(), index),
+        DeviceName::Cuda(index) => (cuda(Some(index.unwrap_or(0))), None),
         DeviceName::Vulkan(index) => (vulkan(), index),
         DeviceName::Wgpu(index) => (wgpu(), index),
         DeviceName::Gl => (gl(), None),
