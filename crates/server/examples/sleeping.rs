@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lithoburn_server::Server;
-use lithoburn_server::listen::{self, Limits, Tcp};
 use lithoburn_server::model::Device;
 use lithoburn_server::protocol::Settings;
 use lithoburn_server::schedule::Terms;
+use lithoburn_server::security::{self, Doors};
 use lithoburn_server::sleeping::Sleeping;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 const USAGE: &str = "sleeping [devices=1] [base-us=80000] [item-us=4000] [batch=8] [queue=1024] \
 [timeout-us=0, none] [http=127.0.0.1:8000] [grpc=127.0.0.1:8001] [metrics=127.0.0.1:8002]";
@@ -76,20 +78,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Serves until it is interrupted.
 async fn serve(server: &Server, ports: [SocketAddr; 3]) -> Result<(), Box<dyn Error>> {
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let mut tasks = Vec::new();
+    let (stop, mut tasks) = (CancellationToken::new(), Vec::new());
     for (port, router) in ports.into_iter().zip([server.http(), server.grpc(), server.metrics()]) {
-        let (listener, mut stopped) = (Tcp::bind(port).await?, stopped.clone());
-        println!("{}", listener.address()?);
-        let stop = async move {
-            // An error means that nobody can say so any more.
-            let _ = stopped.wait_for(|&stop| stop).await;
-        };
-        tasks.push(tokio::spawn(listen::serve(listener, router, Limits::default(), stop)));
+        let listener = TcpListener::bind(port).await?;
+        println!("{}", listener.local_addr()?);
+        let serving = security::serve(listener, router, Doors::default(), stop.clone());
+        tasks.push(tokio::spawn(serving));
     }
     tokio::signal::ctrl_c().await?;
     server.stop(Duration::from_secs(30)).await;
-    stop.send_replace(true);
+    stop.cancel();
     for task in tasks {
         task.await?;
     }

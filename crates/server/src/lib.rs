@@ -5,7 +5,6 @@
 //! | [`tensor`] | numbers on the wire: datatypes, shapes, bytes that are never copied together |
 //! | [`model`] | what is served, as a trait: signatures, requests, executors, faults |
 //! | [`server`] | all of it, as a program assembles it |
-//! | [`listen`] | connections, with limits |
 //! | [`metrics`] | `/metrics`, as Triton has it |
 //! | [`protocol`] | the Open Inference Protocol without sockets |
 //! | [`http`], [`grpc`] | over HTTP and gRPC |
@@ -26,7 +25,6 @@ pub mod grpc;
 pub mod http;
 pub mod jobs;
 pub mod layouts;
-pub mod listen;
 pub mod load;
 pub mod metrics;
 pub mod model;

@@ -100,7 +100,7 @@ impl Builder {
     }
 }
 
-/// A server whose devices run. Its routers are served by [`crate::listen::serve`], on as many listeners as are wanted.
+/// A server whose devices run. Its routers are served by [`crate::security::serve`], on as many listeners as are wanted.
 pub struct Server {
     service: Arc<Service>,
     cards: Option<Cards>,

@@ -29,7 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
-            streams: 256,
+            streams: 1024,
             header_bytes: 64 << 10,
             header_time: Duration::from_secs(30),
             handshake_time: Duration::from_secs(10),

@@ -14,11 +14,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use lithoburn_server::listen::{self, Limits, Tcp};
 use lithoburn_server::model::Device;
 use lithoburn_server::protocol::Settings;
+use lithoburn_server::security::{self, Doors};
 use lithoburn_server::sleeping::Sleeping;
 use lithoburn_server::{Builder, Server};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// The models of the recordings: `tile` takes up to `batch` images of any size, `tile_nobatch` one of 64² pixels; both answer with
@@ -56,8 +58,9 @@ async fn ask(router: &Router, request: Request<Body>) -> Got {
 
 /// Serves on a port of the system's choice until the runtime ends.
 async fn listening(router: Router) -> SocketAddr {
-    let listener = Tcp::bind(([127, 0, 0, 1], 0).into()).await.expect("binds");
-    let address = listener.address().expect("an address");
-    tokio::spawn(listen::serve(listener, router, Limits::default(), std::future::pending()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = listener.local_addr().expect("an address");
+    let serving = security::serve(listener, router, Doors::default(), CancellationToken::new());
+    tokio::spawn(serving);
     address
 }
