@@ -30,6 +30,7 @@ mod results;
 pub mod simulate;
 pub mod source;
 pub mod tally;
+pub mod timeline;
 pub mod worker;
 
 pub use digest::Digest;

@@ -1,12 +1,14 @@
 //! Where blocks come from: one trait, whoever hands them out.
 
 mod board;
+mod chunk;
 #[cfg(test)]
 mod interleavings;
 mod nats;
 mod shared;
 mod watch;
 
+pub use chunk::{Chunk, Part};
 pub use nats::Nats;
 pub use shared::Shared;
 

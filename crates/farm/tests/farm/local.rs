@@ -1,14 +1,14 @@
 //! The source without a daemon: files on a shared folder.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lithoburn_farm::FarmError;
 use lithoburn_farm::clock::Wall;
 use lithoburn_farm::desk::Desk;
 use lithoburn_farm::events::{What, read_all};
 use lithoburn_farm::job::Opened;
-use lithoburn_farm::ledger::{Entry, FileLedger, Ledger};
+use lithoburn_farm::ledger::{Entry, FileLedger, Kind, Ledger};
 use lithoburn_farm::source::Shared;
 use lithoburn_farm::worker::Outcome;
 
@@ -24,6 +24,13 @@ fn worked(job: &Opened, name: &str, toy: &mut Toy, lease: Duration) -> Result<Ou
     let desk = Desk::new(ledger(job), name);
     let source = Shared::join(desk, Wall::default(), job.job.blocks, lease)?;
     toy::work(job, &source, name, toy, lease)
+}
+
+/// Waits for something that comes soon.
+fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Not a test: the other half of those below, which start this program again.
@@ -62,17 +69,15 @@ fn workers_that_are_threads_find_what_one_process_finds() {
 
 /// Two of four processes are killed in the middle of their blocks, and one is started late.
 #[test]
-fn killed_processes_lose_nothing_and_their_blocks_are_done_within_two_leases() {
+fn killed_processes_lose_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let job = toy::plan(folder.path(), 400);
     let start = || Process::start(&job, "local", Duration::from_millis(10), LEASE);
     let mut workers: Vec<Process> = (0..4).map(|_| start()).collect();
-    std::thread::sleep(Duration::from_millis(500));
+    until(|| ledger(&job).list(Kind::Receipt).expect("listed").len() > 20);
     workers.drain(..2).for_each(|mut worker| worker.kill());
-    let killed = Instant::now();
     workers.push(start());
     let whole = toy::merge(&job, ledger(&job)).expect("whole");
-    assert!(killed.elapsed() < Duration::from_secs(120));
     assert_eq!(whole, toy::whole(&job));
     assert!(workers.into_iter().all(Process::ends_well));
     let committed = committed(&job);
@@ -111,10 +116,11 @@ fn two_machines_that_disagree_are_both_named() {
             let desk = Desk::new(ledger(&job), "late");
             let source = Shared::join(desk, Wall::default(), 1, lease).expect("joined");
             let silent = Silent(source);
-            let mut toy = Toy { wrong, ..Toy::taking(4 * lease) };
+            let mut toy = Toy { wrong, ..Toy::taking(20 * lease) };
             toy::work(&job, &silent, "late", &mut toy, lease)
         });
-        std::thread::sleep(lease / 3);
+        let begun = Entry::of_try(Kind::Lease, 0, 1);
+        until(|| ledger(&job).read(&begun).expect("readable").is_some());
         let mut toy = Toy { wrong: right, ..Toy::taking(Duration::ZERO) };
         worked(&job, "quick", &mut toy, lease).expect("works");
         late.join().expect("no panic").expect("works");
@@ -190,7 +196,8 @@ fn clocks_that_are_hours_apart_change_nothing() {
         for name in ["a", "b"] {
             let job = &job;
             let mut toy = Toy::taking(Duration::from_millis(10));
-            scope.spawn(move || worked(job, name, &mut toy, LEASE).expect("works"));
+            // Long enough for a machine with much to do: leases must not run out by themselves here.
+            scope.spawn(move || worked(job, name, &mut toy, 20 * LEASE).expect("works"));
         }
         for round in 0..20 {
             std::thread::sleep(Duration::from_millis(20));
@@ -220,20 +227,20 @@ fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn a_worker_that_is_asked_to_leave_finishes_what_it_has() {
     let folder = tempfile::tempdir().expect("a folder");
-    let job = toy::plan(folder.path(), 300);
+    let job = toy::plan(folder.path(), 3000);
     let lease = Duration::from_millis(300);
     std::thread::scope(|scope| {
         let worker =
             scope.spawn(|| worked(&job, "a", &mut Toy::taking(Duration::from_millis(20)), lease));
-        std::thread::sleep(lease);
+        until(|| !ledger(&job).list(Kind::Receipt).expect("listed").is_empty());
         ledger(&job).put(&Entry::drain(), b"").expect("written");
         let outcome = worker.join().expect("no panic").expect("works");
         assert_eq!(outcome, Outcome::Drained);
     });
     let done: BTreeSet<u64> = committed(&job).into_iter().collect();
-    assert!(!done.is_empty() && done.len() < 300, "{}", done.len());
-    let progress = Desk::new(ledger(&job), "b").progress(300).expect("there");
+    assert!(!done.is_empty() && done.len() < 3000, "{}", done.len());
+    let progress = Desk::new(ledger(&job), "b").progress(3000).expect("there");
     assert_eq!(progress.done as usize, done.len(), "nothing is half done");
     let stopped = toy::merge_while(&job, ledger(&job), &mut |_| false).expect_err("not whole");
-    assert!(stopped.to_string().contains("of 300 blocks are done and kept"), "{stopped}");
+    assert!(stopped.to_string().contains("of 3000 blocks are done and kept"), "{stopped}");
 }

@@ -3,4 +3,5 @@
 mod contract;
 mod local;
 mod nats;
+mod slurm;
 mod toy;

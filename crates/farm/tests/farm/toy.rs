@@ -143,19 +143,23 @@ pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
     pub(crate) fn start(job: &Opened, role: &str, takes: Duration, lease: Duration) -> Self {
-        Self::with(job, role, takes, lease, &[])
+        Self::with(job, role, takes, lease, &[], &[])
     }
 
-    /// With more in its environment.
+    /// With more in its environment, started by another program.
     pub(crate) fn with(
         job: &Opened,
         role: &str,
         takes: Duration,
         lease: Duration,
         more: &[(&str, String)],
+        by: &[&str],
     ) -> Self {
         let program = std::env::current_exe().expect("this program");
-        let mut command = Command::new(program);
+        let program = program.to_str().expect("UTF-8");
+        let words: Vec<&str> = by.iter().copied().chain([program]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.args(["--exact", &format!("{role}::is_a_worker"), "--nocapture"]);
         command.env(ROLE, role).env(FOLDER, job.folder());
         command.env(TAKES, takes.as_millis().to_string());
