@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 const OPTIONS: [&str; 2] = ["-Wl,--icf=all", "-Wl,-z,pack-relative-relocs"];
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    // Two other programs have this script, too; a change of the script itself is seen without being told.
+    println!("cargo::rerun-if-env-changed=CARGO_ENCODED_RUSTFLAGS");
     for option in OPTIONS.into_iter().filter(|option| works(option).unwrap_or(false)) {
         println!("cargo::rustc-link-arg-bins={option}");
     }
