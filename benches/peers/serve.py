@@ -1,13 +1,13 @@
 """Our server beside the real Triton, on devices that sleep: scheduler, tails, refusals, transport.
 
-    cargo build --release -p lithoburn-server --example sleeping
+    cargo build --release -p lithoburn-server --example sleeping --example closed_loop
     python3 -m venv clients && clients/bin/pip install 'tritonclient[http,grpc]' numpy
     /usr/bin/python3 -m venv triton && triton/bin/pip install nvidia-pytriton==0.7.0
-    clients/bin/python benches/peers/serve.py --sleeping target/release/examples/sleeping --triton triton [scheduler|tail|transport ...]
+    clients/bin/python benches/peers/serve.py --examples target/release/examples --triton triton [scheduler|tail|refusals|transport ...]
 
 Both serve one model that sleeps a while for a batch and a while for each item, and answers with its input. Triton's runs in its Python backend, one instance for
-a device. Runs alternate, because other work on the machine slows both. Clients are threads of this process over gRPC, but for the transport, where they are
-tritonclient over HTTP, gRPC and shared memory. Without --triton only ours is measured. Traffic stays on 127.0.0.1.
+a device. Runs alternate, because other work on the machine slows both. Scheduler and tail are loaded by the example `closed_loop` over HTTP, which takes no
+Python's time; refusals and transport by tritonclient. Without --triton only ours is measured. Traffic stays on 127.0.0.1.
 """
 
 import argparse
@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 import uuid
@@ -84,7 +83,7 @@ def ours(args, devices, base, item, batch, waits=None, timeout=0):
     ports = [f"{name}=127.0.0.1:{port}" for name, port in zip(("http", "grpc", "metrics"), PORTS["ours"])]
     model = [f"devices={devices}", f"base-us={base}", f"item-us={item}", f"batch={batch}"]
     limits = [f"queue={waits or 1024}", f"timeout-us={timeout}"]
-    return started([args.sleeping, *model, *limits, *ports], PORTS["ours"][0])
+    return started([args.examples / "sleeping", *model, *limits, *ports], PORTS["ours"][0])
 
 
 @contextlib.contextmanager
@@ -117,33 +116,30 @@ def triton(args, devices, base, item, batch, waits=None, timeout=0):
             yield process
 
 
-def closed_loop(port, clients, side, seconds=None, requests=None):
-    """So many requests in flight; returns latencies in ms, throughput, and refusals."""
+def flood(port, clients, seconds):
+    """So many requests in flight; returns how many were refused."""
     client = grpc.InferenceServerClient(f"127.0.0.1:{port}")
-    values = np.zeros((1, 1, side, side), np.float32)
+    values = np.zeros((1, 1, 64, 64), np.float32)
     tensor = grpc.InferInput("target", values.shape, "FP32")
     tensor.set_data_from_numpy(values)
-    done, latencies, refused = queue.Queue(), [], 0
-    send = lambda: client.async_infer("tile", [tensor], lambda result, error, sent=time.perf_counter(): done.put((sent, time.perf_counter(), error)))
+    done = queue.Queue()
+    send = lambda: client.async_infer("tile", [tensor], lambda result, error: done.put(error))
     for _ in range(clients):
         send()
-    warm, start, count = time.perf_counter() + 1.0, None, 0
-    while True:
-        sent, now, error = done.get(timeout=60)
-        if start is None and now >= warm:
-            start = now
-        elif start is not None and now > start:
-            refused += error is not None
-            latencies += [] if error else [(now - sent) * 1e3]
-            count += 1
-        if start is not None and ((seconds and now - start >= seconds) or (requests and count >= requests)):
-            break
+    refused, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        refused += done.get(timeout=60) is not None
         send()
-    wall = now - start
-    for _ in range(clients - 1):
-        done.get(timeout=60)
+    refused += sum(done.get(timeout=60) is not None for _ in range(clients))
     client.close()
-    return np.array(latencies), len(latencies) / wall, refused
+    return refused
+
+
+def loaded(args, port, levels, seconds):
+    """The example's numbers for each number of requests in flight."""
+    program = [args.examples / "closed_loop", f"http://127.0.0.1:{port}", "tile", "64", str(seconds)]
+    lines = subprocess.run([*program, ",".join(map(str, levels))], check=True, capture_output=True, text=True).stdout
+    return [json.loads(line) for line in lines.splitlines()]
 
 
 def servers(args):
@@ -155,35 +151,31 @@ def scheduler(args):
     for devices in (1, 2, 4, 8):
         for name, start in servers(args):
             with start(args, devices, 80_000, 4_000, 8):
-                for clients in sorted({8, 8 * devices}):
-                    rounds = [closed_loop(PORTS[name][1], clients, 64, args.seconds) for _ in range(args.rounds)]
-                    p50 = statistics.median(np.percentile(latencies, 50) for latencies, _, _ in rounds)
-                    p99 = statistics.median(np.percentile(latencies, 99) for latencies, _, _ in rounds)
-                    rate = statistics.median(rate for _, rate, _ in rounds)
-                    ideal = f"{rate / (devices * 8 / 0.112):.3f} of ideal" if clients == 8 * devices else ""
-                    print(f"  {name:7} devices {devices} in flight {clients:3}  {rate:6.1f}/s  p50 {p50:6.1f}  p99 {p99:6.1f} ms  {ideal}", flush=True)
+                levels = sorted({8, 8 * devices})
+                for clients, row in zip(levels, loaded(args, PORTS[name][0], levels, args.seconds)):
+                    ideal = f"{row['rate'] / (devices * 8 / 0.112):.3f} of ideal" if clients == 8 * devices else ""
+                    print(f"  {name:7} devices {devices} in flight {clients:3}  {row['rate']:6.1f}/s  p50 {row['p50_ms']:6.1f}  most {row['most_ms']:6.1f} ms  {ideal}", flush=True)
 
 
 def tail(args):
-    print("tail: a batch sleeps 2 ms + 0.5 ms an item, at most 32; queue of 64, deadline 2 s; 6,000 requests")
-    for clients in (8, 16, 32, 64):
-        for name, start in servers(args):
-            with start(args, 1, 2_000, 500, 32, 64, 2_000_000):
-                latencies, rate, refused = closed_loop(PORTS[name][1], clients, 64, requests=6_000)
-            p50, p99, most = (np.percentile(latencies, q) for q in (50, 99, 100))
-            late = int((latencies > 400).sum())
-            print(f"  {name:7} in flight {clients:3}  {rate:6.0f}/s  p50 {p50:6.1f}  p99 {p99:6.1f} ms  p99/p50 {p99 / p50:5.2f}  most {most:6.1f}  over 400 ms {late}  refused {refused}", flush=True)
+    print("tail: a batch sleeps 2 ms + 0.5 ms an item, at most 32; queue of 64, deadline 2 s")
+    levels = (8, 16, 32, 64)
+    for name, start in servers(args):
+        with start(args, 1, 2_000, 500, 32, 64, 2_000_000):
+            for clients, row in zip(levels, loaded(args, PORTS[name][0], levels, args.seconds)):
+                p50, p99, most = row["p50_ms"], row["p99_ms"], row["most_ms"]
+                print(f"  {name:7} in flight {clients:3}  {row['rate']:6.0f}/s of {row['requests']}  p50 {p50:6.1f}  p99 {p99:6.1f} ms  p99/p50 {p99 / p50:5.2f}  most {most:6.1f}  failures {row['failures']}", flush=True)
 
 
 def refusals(args):
-    print("refusals: 128 in flight, a queue of 16, 8 s; those that clients saw and those that /metrics has")
+    print("refusals: 128 in flight, a queue of 16, for a while; those that clients saw and those that /metrics has")
     for name, start in servers(args):
         with start(args, 1, 80_000, 4_000, 8, 16):
-            _, _, refused = closed_loop(PORTS[name][1], 128, 64, 8)
+            refused = flood(PORTS[name][1], 128, args.seconds)
             page = urllib.request.urlopen(f"http://127.0.0.1:{PORTS[name][2]}/metrics").read().decode()
         lines = [line for line in page.splitlines() if line.startswith("nv_inference_request_failure") and 'model="tile"' in line]
         counted = sum(float(line.split()[-1]) for line in lines)
-        print(f"  {name:7} seen after warm-up {refused}, counted in all {counted:.0f}", flush=True)
+        print(f"  {name:7} seen {refused}, counted {counted:.0f}", flush=True)
 
 
 def timed(call, seconds):
@@ -275,7 +267,7 @@ MEASURES = {"scheduler": scheduler, "tail": tail, "refusals": refusals, "transpo
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--sleeping", required=True, help="the example program")
+    options.add_argument("--examples", required=True, type=pathlib.Path, help="the folder of the built examples")
     options.add_argument("--triton", help="a virtual environment with nvidia-pytriton")
     options.add_argument("--seconds", type=float, default=8)
     options.add_argument("--rounds", type=int, default=3)

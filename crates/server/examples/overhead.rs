@@ -14,9 +14,9 @@ use lithoburn_server::model::Device;
 use lithoburn_server::protocol::{Content, Inference, InputTensor};
 use lithoburn_server::sleeping::Sleeping;
 
-/// Requests of a sample; the kernel's count of a thread's time is read between samples.
-const SAMPLE: usize = 10;
-const SAMPLES: usize = 3_000;
+/// Rounds of a sample; the kernel's count of threads' time is read between samples, which costs as much as some requests.
+const ROUNDS: usize = 50;
+const SAMPLES: usize = 500;
 
 /// Nanoseconds that this process's threads ran.
 fn cpu() -> Result<u64, Box<dyn Error>> {
@@ -44,19 +44,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::builder().device(Device::new("instant")).model(Arc::new(model)).start()?;
     server.settled().await;
     let pixels = bytes::Bytes::from(vec![0; 4 * 64 * 64]);
-    let (mut cpu_us, mut wall_us) = (Vec::new(), Vec::new());
-    for _ in 0..SAMPLES {
-        let (before, start) = (cpu()?, Instant::now());
-        for _ in 0..SAMPLE {
-            server.service().infer(request(&pixels)).await?;
+    for in_flight in [1, 8, 32] {
+        let each = 1.0 / (in_flight * ROUNDS) as f64;
+        let (mut cpu_us, mut wall_us) = (Vec::new(), Vec::new());
+        for _ in 0..SAMPLES {
+            let (before, start) = (cpu()?, Instant::now());
+            for _ in 0..ROUNDS {
+                let together = (0..in_flight).map(|_| server.service().infer(request(&pixels)));
+                futures_util::future::try_join_all(together).await?;
+            }
+            wall_us.push(start.elapsed().as_secs_f64() * 1e6 * each);
+            cpu_us.push((cpu()? - before) as f64 * 1e-3 * each);
         }
-        wall_us.push(start.elapsed().as_secs_f64() * 1e6 / SAMPLE as f64);
-        cpu_us.push((cpu()? - before) as f64 * 1e-3 / SAMPLE as f64);
-    }
-    for (name, mut times) in [("CPU", cpu_us), ("wall", wall_us)] {
-        times.sort_by(f64::total_cmp);
-        let at = |part: f64| times[(part * (times.len() - 1) as f64) as usize];
-        println!("{name}: p50 {:.1}, p99 {:.1} µs a request", at(0.5), at(0.99));
+        println!("{in_flight:2} in flight: CPU {}, wall {} a request", said(cpu_us), said(wall_us));
     }
     Ok(())
+}
+
+/// Quantiles of these times.
+fn said(mut us: Vec<f64>) -> String {
+    us.sort_by(f64::total_cmp);
+    let at = |part: f64| us[(part * (us.len() - 1) as f64) as usize];
+    format!("p50 {:.1}, p99 {:.1} µs", at(0.5), at(0.99))
 }

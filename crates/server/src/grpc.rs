@@ -48,8 +48,9 @@ pub fn router(service: Arc<Service>) -> Router {
     let mut inference = GrpcInferenceServiceServer::new(service::Inference(service))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(usize::MAX);
+    // Answers are not packed: every client says that it can unpack, and to pack an image takes longer than to send it.
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate] {
-        inference = inference.accept_compressed(encoding).send_compressed(encoding);
+        inference = inference.accept_compressed(encoding);
     }
     Routes::new(inference).add_service(health).prepare().into_axum_router()
 }
