@@ -2,7 +2,8 @@
 //!
 //! Most clients ask again as soon as they are answered. A device that starts with the first of eight who come back within some milliseconds
 //! computes one, then seven, where it could have computed eight at once. So what was answered a moment ago and was not followed by a request yet
-//! is *owed*, and an idle device waits for it: half as long again as clients took lately to come back, and at most an eighth of what a batch takes. Clients who do
+//! is *owed*, and an idle device waits for it: half as long again as clients took lately to come back, and at most a quarter of what a batch takes: a batch in two
+//! costs more. Clients who do
 //! not come back in that time (half of the last answers were not followed) are not waited for; nor is anybody for a client who is alone,
 //! whose request pays what was owed.
 
@@ -10,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The longest wait, as a part of what a batch takes.
-const PART: u32 = 8;
+const PART: u32 = 4;
 /// The longest wait.
 const LONGEST: Duration = Duration::from_millis(50);
 /// How much the last answer weighs in the share of those that were followed.
@@ -121,23 +122,23 @@ mod tests {
     #[test]
     fn what_was_answered_is_owed_for_a_moment_and_a_request_pays_for_it() {
         let (mut owed, now) = after(80 * MS, 2);
-        assert_eq!(owed.expected(now), Some((2, now + 10 * MS)));
+        assert_eq!(owed.expected(now), Some((2, now + 20 * MS)));
         owed.came(now + MS, 1);
-        assert_eq!(owed.expected(now + MS), Some((1, now + 10 * MS)));
+        assert_eq!(owed.expected(now + MS), Some((1, now + 20 * MS)));
         owed.came(now + 2 * MS, 3);
         assert_eq!(owed.expected(now + 2 * MS), None);
     }
 
     #[test]
-    fn the_wait_is_half_as_long_again_as_clients_take_and_an_eighth_of_a_batch_at_most() {
+    fn the_wait_is_half_as_long_again_as_clients_take_and_a_quarter_of_a_batch_at_most() {
         let (mut owed, now) = after(80 * MS, 1);
-        assert_eq!(owed.window(), 10 * MS, "nobody came back yet");
+        assert_eq!(owed.window(), 20 * MS, "nobody came back yet");
         owed.came(now + 2 * MS, 1);
         assert_eq!(owed.window(), 3 * MS);
         owed.answered(now, 1);
-        owed.came(now + 9 * MS, 1);
-        assert_eq!(owed.window(), 10 * MS);
-        assert_eq!(after(4 * MS, 1).0.window(), MS / 2);
+        owed.came(now + 18 * MS, 1);
+        assert_eq!(owed.window(), 20 * MS);
+        assert_eq!(after(4 * MS, 1).0.window(), MS);
     }
 
     #[test]

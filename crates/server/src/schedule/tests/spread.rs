@@ -86,15 +86,15 @@ fn a_lone_request_is_not_held_back_and_those_that_come_back_are_waited_for_a_mom
     state.queue.owed(1).answered(now, 8);
     come(&mut state, 1, now + MS);
     let until = state.hand(0, now + MS).err().expect("it lingers");
-    assert_eq!(until, Some(now + 10 * MS));
+    assert_eq!(until, Some(now + 20 * MS));
     come(&mut state, 7, now + MS);
     assert_eq!(handed(&mut state, now + MS), [8]);
-    // Nobody comes back: an eighth of a batch, and no more.
+    // Nobody comes back: a quarter of a batch, and no more.
     let mut state = idle(1, now);
     state.queue.owed(1).took(80 * MS);
     state.queue.owed(1).answered(now, 8);
     come(&mut state, 1, now);
-    assert_eq!(handed(&mut state, now + 10 * MS), [1]);
+    assert_eq!(handed(&mut state, now + 20 * MS), [1]);
 }
 
 #[test]
