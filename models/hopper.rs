@@ -6,18 +6,23 @@
 //! out and padded once ([`weights`]); images between steps are bf16, sums f32.
 //!
 //! Where the card, the network or the compiler is another, the layers run one by one, as they do on every other device: [`Hopper::new`]
-//! says why. Gradients are theirs, too.
+//! says why. Gradients are made likewise ([`training`]).
 #![cfg_attr(
     not(feature = "gpu"),
     allow(unused_variables, reason = "a program without GPUs has no backend of these")
 )]
 
 #[cfg(feature = "gpu")]
+mod backward;
+#[cfg(feature = "gpu")]
+mod forward;
+#[cfg(feature = "gpu")]
 mod launch;
 #[cfg(test)]
 mod tests;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
 mod tiles;
+pub mod training;
 pub mod weights;
 
 use std::sync::Arc;
@@ -111,7 +116,7 @@ impl FusedPass for CubeBackend {
         compiled: Arc<Compiled>,
         tiled_for: Option<Extent>,
     ) -> FloatTensor<Self> {
-        launch::run(x, [weights, numbers], &compiled, tiled_for)
+        forward::run(x, [weights, numbers], &compiled, tiled_for)
     }
 }
 

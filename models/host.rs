@@ -132,7 +132,9 @@ impl Pass {
             Work::Convolve(work) => {
                 let from: Vec<_> = work.from.iter().map(own).collect();
                 let to = match work.then {
-                    Then::Store(view) | Then::Pool(view, _) => own(&view),
+                    Then::Store(view) | Then::Pool(view, _) | Then::StoreLast(view, _) => {
+                        own(&view)
+                    }
                     Then::Last(_) => {
                         self.pictures.push([work.channels, work.shrink]);
                         (self.pictures.len() - 1, false)
@@ -149,7 +151,7 @@ impl Pass {
         match then {
             Then::Store(_) => {}
             Then::Pool(_, pooled) => self.actions.push(Action::Pool { from, to: pooled + 1 }),
-            Then::Last(layer) => {
+            Then::Last(layer) | Then::StoreLast(_, layer) => {
                 self.pictures.push([1, 1]);
                 let to = self.pictures.len() - 1;
                 if let LayerKind::Convolve { kernel, .. } = &program.layers[layer].kind {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::nn::conv::Conv2d;
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use lithoburn_ranks::transfer::moved;
 
 use crate::convolution::{biased, same_convolution};
@@ -49,7 +49,8 @@ impl Kernel {
         Self::on_device(conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val()))
     }
 
-    fn on_device(weight: Tensor<4>, bias: Option<Tensor<1>>) -> Self {
+    /// Weights `[to, from, side, side]` and a bias `[to]` as they are.
+    pub(crate) fn on_device(weight: Tensor<4>, bias: Option<Tensor<1>>) -> Self {
         let [to, from, side, _] = weight.dims();
         let has_bias = bias.is_some();
         let weights = Weights::Placed(Arc::new((weight, bias)));
@@ -178,6 +179,20 @@ impl Kernel {
             Weights::Placed(both) => both.1.clone(),
             _ => None,
         }
+    }
+
+    /// The same, whose gradients are wanted.
+    pub(crate) fn tracked(&self, device: &Device) -> Self {
+        let (weight, bias) = self.tensors(device);
+        Self::on_device(weight.require_grad(), bias.map(Tensor::require_grad))
+    }
+
+    /// The gradients of its weights in host memory; zero where nothing depends on them.
+    pub(crate) fn gradients(&self, all: &Gradients, home: &Device) -> Result<Values, String> {
+        let (weight, bias) = self.tensors(home);
+        let weight = weight.grad(all).unwrap_or_else(|| weight.clone().inner().zeros_like());
+        let bias = bias.map(|bias| bias.grad(all).unwrap_or_else(|| bias.inner().zeros_like()));
+        Self::on_device(weight, bias).values()
     }
 
     /// The same without its bias.

@@ -13,7 +13,8 @@
 //! | [`surrogate`] | Surrogate-ILT's forward model, learned from masks and images | after Nitho and DOINN |
 //! | [`parallel`] | a network over several devices, or on one that is too small for it | – |
 //! | [`convolution`] | the convolution they are made of | – |
-//! | [`steps`] | a program as fused steps | – |
+//! | [`flat`] | all weights as one run of numbers | – |
+//! | [`steps`] | a program as fused steps, there and back | – |
 //! | [`hopper`] | the steps as one operation of an NVIDIA Hopper card | – |
 //! | [`host`] | the steps on the CPU | – |
 //! | [`config`] | what `config.json` must hold | – |
@@ -21,9 +22,12 @@
 //!
 //! Files of other programs, ONNX and PyTorch's, are read and written by `lithoburn-exchange`, from a [`Program`].
 
+#[cfg(feature = "gpu")]
+mod adjoints;
 pub mod config;
 pub mod convolution;
 pub mod encoder_decoder;
+pub mod flat;
 pub mod gan_opc;
 pub mod head;
 pub mod hopper;
@@ -44,6 +48,7 @@ pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig};
 pub use gan_opc::{Discriminator, GanOpc, GanOpcConfig};
 pub use head::{Head, MaskNetwork};
 pub use hopper::Hopper;
+pub use hopper::training::Training;
 pub use host::Host;
 pub use kernel::Kernel;
 pub use neural_ilt::{NeuralIlt, NeuralIltConfig};

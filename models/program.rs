@@ -132,6 +132,17 @@ impl Layer {
         }
     }
 
+    /// The same, of whose weights gradients are wanted.
+    pub fn tracked(&self, device: &Device) -> Self {
+        let kind = match &self.kind {
+            LayerKind::Convolve { kernel, relu } => {
+                LayerKind::Convolve { kernel: kernel.tracked(device), relu: *relu }
+            }
+            other => other.clone(),
+        };
+        Self { name: self.name.clone(), kind }
+    }
+
     /// The same with its weights on a device.
     pub fn placed(&self, device: &Device, precision: DType) -> Self {
         let kind = match &self.kind {

@@ -4,6 +4,7 @@ mod front;
 mod models;
 mod networks;
 mod surrogate;
+mod training;
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,8 @@ pub enum BenchJob {
     Surrogate(surrogate::SurrogateArgs),
     /// Networks alone: tiles a second by each way that the device has, and how far their logits are from the CPU's.
     Networks(networks::NetworksArgs),
+    /// Training of networks alone: milliseconds of a forward pass, of its gradients and of a step of Adam.
+    Training(training::TrainingArgs),
 }
 
 /// Clips and settings.
@@ -121,6 +124,7 @@ pub fn bench(job: &BenchJob) -> Result<Verdict> {
         BenchJob::Models(args) => models::models(args),
         BenchJob::Surrogate(args) => surrogate::surrogate(args),
         BenchJob::Networks(args) => networks::networks(args),
+        BenchJob::Training(args) => training::training(args),
     }
 }
 

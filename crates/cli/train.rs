@@ -224,6 +224,10 @@ impl Diary {
                 say(false, &format!("resumed after {steps} steps"));
                 records.iter().try_for_each(|record| self.add(record))
             }
+            News::LayerByLayer(why) => {
+                say(false, &format!("trained layer by layer: {why}"));
+                Ok(())
+            }
             News::Labels(done, total) => {
                 // A line for each of some hundred would be too many.
                 if done % LABELS_A_LINE == 0 || done == total {

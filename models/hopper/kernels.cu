@@ -3,7 +3,7 @@
 // This is the only CUDA text of the project: CubeCL 0.11 knows neither `wgmma` nor a kernel that shares its threads out among roles. Rust
 // (`models/hopper/launch.rs`) appends one line that instantiates one kernel with its constants, and NVRTC compiles it on first use.
 //
-//   CONVOLVE  same-size 3x3 convolution, bias, ReLU, and one of: store, store and 2x2 maximum, last 1x1 convolution
+//   CONVOLVE  same-size 3x3 convolution, bias, ReLU, and one of: store, store and 2x2 maximum, last 1x1 convolution, store and that
 //   NARROW    3x3 convolution to at most 8 channels of f32, which may be unfolded into pixels
 //   FOLDED_STEM, STEM  first convolution of an image with one channel, in f32
 //   DOUBLED   twice the size, bilinear with aligned corners
@@ -158,7 +158,7 @@ __device__ constexpr int aligned(int bytes) { return (bytes + ALIGN - 1) / ALIGN
 constexpr int TURN = 1, OWN = 3;
 
 // What happens to a convolution's output.
-constexpr int STORE = 0, POOL = 1, LAST = 2;
+constexpr int STORE = 0, POOL = 1, LAST = 2, STORE_LAST = 3;
 
 // Descriptor of a matrix in shared memory whose rows are `row` bytes (a pixel's or an output channel's block of channels: 128 or 64),
 // swizzled with that period; groups of eight rows are `stride` bytes apart. The address is added later, in units of 16 bytes. The
@@ -183,7 +183,7 @@ struct Sizes {
   int batch, height, width;       // of the output, as it is convolved
   int channels;                   // of the output
   int relu;
-  int unused;                     // two numbers a word
+  int splits;                     // of the pixels, in a weight's gradient
 };
 
 // A tile of the output: what one warpgroup computes at a time.
@@ -259,6 +259,8 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
   static constexpr int SHARED = BARRIERS_AT + 16 * (X_STAGES + W_STAGES);
   // 16-byte chunks of a pixel of the output.
   static constexpr int CHUNKS = OUT / 8;
+  // Whether the output becomes an image.
+  static constexpr bool STORES = THEN != LAST;
 
   u32 base;
   Ring<X_STAGES> xs;
@@ -408,20 +410,20 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
       const Tile tile(t, sizes, TALL);
       named_sync(TURN + group, GROUPS * GROUP);
       products(sums, turn);
-      if (THEN != LAST && elected) stores_have_read();
+      if (STORES && elected) stores_have_read();
       named_sync(OWN + group, GROUP);
       finish(sums, bias + tile.part * OUT, y);
-      if (THEN != LAST) fence_async();
+      if (STORES) fence_async();
       named_sync(OWN + group, GROUP);
-      if (THEN != LAST && elected) {
+      if (STORES && elected) {
         const int channel = tile.part * OUT;
         store_box(out, y, channel % sizes.run, tile.x, channel / sizes.run, tile.y, tile.image);
         stores_commit();
       }
       if (THEN == POOL) pool(tile, y, (u16*)other);
-      if (THEN == LAST) project(tile, y, last, (float*)other);
+      if (THEN == LAST || THEN == STORE_LAST) project(tile, y, last, (float*)other);
     }
-    if (THEN != LAST && elected) stores_done();
+    if (STORES && elected) stores_done();
   }
 
   static __device__ __forceinline__ void run(char* shared, const TensorMap* one, const TensorMap* two, const TensorMap* out,

@@ -1,10 +1,8 @@
-//! The steps on a card: one launch each, through CubeCL, on Burn's own stream and memory.
+//! The kernels of the text on a card: how they are named, given their arguments and launched through CubeCL, on Burn's own stream and memory.
 
 use std::sync::LazyLock;
 
-use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::attributes::BufferIOAttr;
@@ -17,31 +15,27 @@ use cubecl::server::{
 use cubecl::zspace::{metadata::Metadata, strides};
 use cubecl::{CubeKernel, PrecompiledSource};
 
-use super::tiles::{NARROW_ROWS, SEEN, Sizes, THREADS, Tiling, WIDE};
+use super::Extent;
+use super::tiles::{GradientTiling, SEEN, Sizes, THREADS, Tiling, WIDE};
 use super::weights::Place;
-use super::{Compiled, Extent};
-use crate::steps::{Convolution, Image, Step, Steps, Then, View, Work};
+use crate::steps::{Convolution, Image, Steps, View};
 
-/// The kernels' text.
+/// The kernels' text, and that of weights' gradients, which follows it.
 const TEXT: &str = include_str!("kernels.cu");
+const GRADIENT_TEXT: &str = include_str!("gradient.cu");
 /// What identifies it: CubeCL's caches know a kernel by its id alone.
 static TEXT_HASH: LazyLock<u64> = LazyLock::new(|| {
     // FNV-1a.
-    TEXT.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    TEXT.bytes().chain(GRADIENT_TEXT.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     })
 });
 
 /// Threads of a stem's cube and of a doubling's.
-const STEM_THREADS: u32 = 256;
-const DOUBLED_THREADS: u32 = 128;
-/// Outputs of a cube of a folded stem.
-const STEM_WIDE: usize = 128;
-const STEM_LINES: usize = 8;
-/// Pixels of a thread of a plain stem.
-const STEM_RUN: usize = 4;
-/// Channels of a thread of both and of a doubling.
-const VECTOR: usize = 8;
+pub(super) const STEM_THREADS: u32 = 256;
+pub(super) const DOUBLED_THREADS: u32 = 128;
+/// Threads of a weight gradient's cube: three warpgroups and a warp that loads.
+const GRADIENT_THREADS: u32 = 3 * 128 + 32;
 /// Processors of a card that does not say how many it has: an H100's.
 const PROCESSORS: u32 = 132;
 /// The kernels' name in their text.
@@ -49,12 +43,13 @@ const ENTRY: &str = "network_step";
 
 /// A kernel of the text with its constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kernel {
+pub(super) enum Kernel {
     Convolve(Tiling),
     Narrow { block: usize, blocks: usize, unfold: bool },
     FoldedStem,
     Stem,
     Doubled,
+    WeightGradient(GradientTiling),
 }
 
 impl Kernel {
@@ -74,6 +69,9 @@ impl Kernel {
             Self::FoldedStem => format!("FOLDED_STEM({ENTRY})"),
             Self::Stem => format!("STEM({ENTRY})"),
             Self::Doubled => format!("DOUBLED({ENTRY})"),
+            Self::WeightGradient(GradientTiling { rows, stages }) => {
+                format!("WEIGHT_GRADIENT({ENTRY}, {rows}, {stages})")
+            }
         }
     }
 
@@ -82,6 +80,7 @@ impl Kernel {
             Self::Convolve(_) | Self::Narrow { .. } => THREADS,
             Self::FoldedStem | Self::Stem => STEM_THREADS,
             Self::Doubled => DOUBLED_THREADS,
+            Self::WeightGradient(_) => GRADIENT_THREADS,
         }
     }
 
@@ -110,171 +109,108 @@ impl CubeKernel for Kernel {
     }
 
     fn source(&self) -> Option<PrecompiledSource> {
+        let more = if let Self::WeightGradient(_) = self { GRADIENT_TEXT } else { "" };
         Some(PrecompiledSource {
-            source: format!("{TEXT}\n{}\n", self.line()),
+            source: format!("{TEXT}\n{more}\n{}\n", self.line()),
             entrypoint_name: ENTRY.into(),
             lang: "cuda",
         })
     }
 }
 
-/// A forward pass under way.
-struct Pass<'a> {
-    steps: &'a Steps,
-    weights: CubeTensor,
-    numbers: CubeTensor,
-    input: CubeTensor,
-    extent: Extent,
-    /// What tilings are chosen for.
-    tiled_for: Extent,
-    images: Vec<Option<CubeTensor>>,
-    logits: CubeTensor,
-    processors: usize,
-}
-
 /// What a kernel is given, in its order.
-struct Arguments {
-    maps: Vec<TensorMapBinding>,
-    read: Vec<Handle>,
-    written: Vec<Handle>,
-    sizes: Sizes,
+pub(super) struct Arguments {
+    pub(super) maps: Vec<TensorMapBinding>,
+    pub(super) read: Vec<Handle>,
+    pub(super) written: Vec<Handle>,
+    pub(super) sizes: Sizes,
 }
 
-/// Logits `[batch, 1, height, width]` of such an input, both f32.
-pub(super) fn run(
-    input: CubeTensor,
-    [weights, numbers]: [CubeTensor; 2],
-    compiled: &Compiled,
-    tiled_for: Option<Extent>,
-) -> CubeTensor {
-    let [batch, _, height, width] = input.shape().dims::<4>();
-    let extent = Extent { batch, height, width };
-    let processors = input.client.properties().hardware.num_streaming_multiprocessors;
-    let logits = empty(&input, input.shape(), DType::F32);
-    let mut pass = Pass {
-        steps: &compiled.steps,
-        weights: into_contiguous(weights),
-        numbers: into_contiguous(numbers),
-        input: into_contiguous(input),
-        extent,
-        tiled_for: tiled_for.unwrap_or(extent),
-        images: vec![None; compiled.steps.images.len()],
-        logits,
-        processors: processors.unwrap_or(PROCESSORS) as usize,
-    };
-    let last_uses = compiled.steps.last_uses();
-    for (number, (step, place)) in compiled.steps.steps.iter().zip(&compiled.places).enumerate() {
-        pass.launch(step, *place);
-        // Memory of an image that nobody reads any more is the next one's.
-        for (image, last) in pass.images.iter_mut().zip(&last_uses) {
-            if *last == number {
-                *image = None;
-            }
-        }
-    }
-    pass.logits
+/// A card at work on images of one extent, with a network's weights.
+pub(super) struct Card<'a> {
+    pub(super) steps: &'a Steps,
+    /// Weights of products, and numbers in f32.
+    pub(super) weights: CubeTensor,
+    pub(super) numbers: CubeTensor,
+    pub(super) extent: Extent,
+    /// What tilings are chosen for.
+    pub(super) tiled_for: Extent,
+    pub(super) processors: usize,
 }
 
-fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+/// What a convolution reads, by its views, where its output is stored, and its other output.
+pub(super) struct Ends<'a> {
+    pub(super) read: &'a [Handle],
+    pub(super) stored: Option<(View, Handle)>,
+    pub(super) other: Handle,
+}
+
+pub(super) fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
 }
 
-impl Pass<'_> {
-    fn launch(&mut self, step: &Step, place: Place) {
-        match &step.work {
-            Work::Stem { folded, to } => self.stem(place, *folded, *to),
-            Work::Convolve(work) => self.convolve(place, work),
-            Work::Double { from, to } => self.double(*from, *to),
-            Work::Narrow { from, block, unfold } => self.narrow(place, *from, *block, *unfold),
-        }
-    }
+/// Processors of a tensor's card.
+pub(super) fn processors_of(tensor: &CubeTensor) -> usize {
+    let hardware = &tensor.client.properties().hardware;
+    hardware.num_streaming_multiprocessors.unwrap_or(PROCESSORS) as usize
+}
 
-    fn stem(&mut self, place: Place, folded: bool, to: usize) {
-        let sizes = Sizes::of(self.steps.images[to], self.extent);
-        let Sizes { batch, height, width, channels, .. } = sizes;
-        let (kernel, weights, count) = if folded {
-            let (across, down) = (width.div_ceil(STEM_WIDE), height.div_ceil(STEM_LINES));
-            let count = CubeCount::Static(across as u32, down as u32, batch as u32);
-            (Kernel::FoldedStem, self.half(place.weights), count)
-        } else {
-            let threads = batch * height * width.div_ceil(STEM_RUN) * (channels / VECTOR);
-            (Kernel::Stem, self.number(place.weights), cubes_of(threads, STEM_THREADS))
-        };
-        let read = vec![self.input.handle.clone(), weights, self.number(place.bias)];
-        let written = vec![self.image(to).handle];
-        self.enqueue(kernel, count, Arguments { maps: Vec::new(), read, written, sizes });
-    }
-
-    fn double(&mut self, from: usize, to: usize) {
-        let sizes = Sizes::of(self.steps.images[from], self.extent);
-        let threads = sizes.batch * sizes.height * sizes.width * (sizes.channels / VECTOR);
-        let (read, written) = (vec![self.image(from).handle], vec![self.image(to).handle]);
-        let arguments = Arguments { maps: Vec::new(), read, written, sizes };
-        self.enqueue(Kernel::Doubled, cubes_of(threads, DOUBLED_THREADS), arguments);
-    }
-
-    fn narrow(&mut self, place: Place, from: usize, block: usize, unfold: bool) {
-        let sizes = Sizes::narrow(self.steps.images[from], block, unfold, self.extent);
-        let kernel = Kernel::Narrow { block, blocks: sizes.blocks, unfold };
-        let map = self.map(View { image: from, folded: false }, [block, SEEN, NARROW_ROWS + 2]);
-        let maps = vec![map.clone(), map];
-        let read = vec![self.half(place.weights), self.number(place.bias)];
-        let written = vec![self.logits.handle.clone()];
-        let count = self.persistent(&sizes);
-        self.enqueue(kernel, count, Arguments { maps, read, written, sizes });
-    }
-
-    fn convolve(&mut self, place: Place, work: &Convolution) {
+impl Card<'_> {
+    pub(super) fn convolve(&self, place: Place, work: &Convolution, ends: Ends) {
         let tiling = Tiling::of(work, self.tiled_for, self.processors);
         let sizes = Sizes::convolution(work, self.steps, &tiling, self.extent);
         let seen = [tiling.block, SEEN, tiling.tall() + 2];
-        let mut maps: Vec<_> = work.from.iter().map(|&view| self.map(view, seen)).collect();
+        let read = work.from.iter().zip(ends.read);
+        let mut maps: Vec<_> = read.map(|(&view, handle)| self.map(handle, view, seen)).collect();
         // What is not there is never looked at.
         maps.resize(2, maps[0].clone());
         let made = [tiling.channels(), WIDE, tiling.tall()];
-        let (stored, other) = match work.then {
-            Then::Store(view) => (self.map(view, made), self.numbers.handle.clone()),
-            Then::Pool(view, pooled) => (self.map(view, made), self.image(pooled).handle),
-            Then::Last(_) => (maps[0].clone(), self.logits.handle.clone()),
-        };
-        maps.push(stored);
+        let stored = ends.stored.map(|(view, handle)| self.map(&handle, view, made));
+        maps.push(stored.unwrap_or_else(|| maps[0].clone()));
         let read = vec![self.half(place.weights), self.number(place.bias), self.number(place.last)];
         let count = self.persistent(&sizes);
-        let arguments = Arguments { maps, read, written: vec![other], sizes };
+        let arguments = Arguments { maps, read, written: vec![ends.other], sizes };
         self.enqueue(Kernel::Convolve(tiling), count, arguments);
     }
 
     /// One cube a processor takes tile after tile.
-    fn persistent(&self, sizes: &Sizes) -> CubeCount {
+    pub(super) fn persistent(&self, sizes: &Sizes) -> CubeCount {
         CubeCount::Static(sizes.tiles().min(self.processors) as u32, 1, 1)
     }
 
     /// Weights of products, from a place on.
-    fn half(&self, place: usize) -> Handle {
+    pub(super) fn half(&self, place: usize) -> Handle {
         self.weights.handle.clone().offset_start(2 * place as u64)
     }
 
     /// Numbers in f32, from a place on.
-    fn number(&self, place: usize) -> Handle {
+    pub(super) fn number(&self, place: usize) -> Handle {
         self.numbers.handle.clone().offset_start(4 * place as u64)
     }
 
-    /// An image; its memory is taken on first use.
-    fn image(&mut self, number: usize) -> CubeTensor {
-        let Extent { batch, .. } = self.extent;
+    /// `[batch, height, width, channels]` of an image.
+    pub(super) fn shape(&self, number: usize) -> [usize; 4] {
         let Image { channels, shrink } = self.steps.images[number];
         let [height, width] = self.extent.shrunk(shrink);
-        let shape = Shape::from([batch, height, width, channels]);
-        let like = &self.input;
-        self.images[number].get_or_insert_with(|| empty(like, shape, DType::BF16)).clone()
+        [self.extent.batch, height, width, channels]
+    }
+
+    /// An image that is not yet written.
+    pub(super) fn new_image(&self, number: usize) -> CubeTensor {
+        empty(&self.numbers, Shape::from(self.shape(number)), DType::BF16)
     }
 
     /// A view of an image as the copy engine walks it, `[batch, rows, dy, columns, run]`, in boxes of so many channels, columns and rows.
-    fn map(&mut self, view: View, [channels, columns, rows]: [usize; 3]) -> TensorMapBinding {
-        let Image { channels: all, shrink } = self.steps.images[view.image];
-        let ([height, width], fold) = (self.extent.shrunk(shrink), if view.folded { 2 } else { 1 });
+    pub(super) fn map(
+        &self,
+        image: &Handle,
+        view: View,
+        [channels, columns, rows]: [usize; 3],
+    ) -> TensorMapBinding {
+        let [batch, height, width, all] = self.shape(view.image);
+        let fold = if view.folded { 2 } else { 1 };
         let (run, line) = (all * fold, all * width);
-        let shape = [self.extent.batch, height / fold, fold, width / fold, run];
+        let shape = [batch, height / fold, fold, width / fold, run];
         let swizzle = if channels == 64 { TensorMapSwizzle::B128 } else { TensorMapSwizzle::B64 };
         let map = TensorMapMeta {
             format: TensorMapFormat::Tiled(TiledArgs::new(Shape::from([
@@ -288,10 +224,10 @@ impl Pass<'_> {
             oob_fill: OobFill::Zero,
             elem_ty: ElemType::Float(FloatKind::BF16),
         };
-        TensorMapBinding::new(self.image(view.image).handle.binding(), map)
+        TensorMapBinding::new(image.clone().binding(), map)
     }
 
-    fn enqueue(&self, kernel: Kernel, count: CubeCount, arguments: Arguments) {
+    pub(super) fn enqueue(&self, kernel: Kernel, count: CubeCount, arguments: Arguments) {
         let Arguments { maps, read, written, sizes } = arguments;
         let all = KernelArguments::new().with_tensor_maps(maps);
         let all = read
@@ -304,10 +240,11 @@ impl Pass<'_> {
         let words = sizes.words();
         let length = words.len();
         let all = all.with_info(MetadataBindingInfo::new(words, length));
-        self.input.client.launch(Box::new(kernel), count, all);
+        self.numbers.client.launch(Box::new(kernel), count, all);
     }
 }
 
-fn cubes_of(threads: usize, cube: u32) -> CubeCount {
+/// Cubes of so many threads for all of these.
+pub(super) fn cubes_of(threads: usize, cube: u32) -> CubeCount {
     CubeCount::Static(threads.div_ceil(cube as usize) as u32, 1, 1)
 }

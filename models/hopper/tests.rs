@@ -5,13 +5,16 @@ mod emulation;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_testing::Need;
 
-use super::tiles::{Finish, Sizes, Tiling};
-use super::weights::Packed;
+use super::tiles::{Finish, GradientTiling, Sizes, Tiling};
+use super::training::{AdamStep, Rounding, Training, reference};
+use super::weights::{NOWHERE, Packed, WeightLayout};
 use super::*;
 use crate::encoder_decoder::EncoderDecoderConfig;
+use crate::flat::Flat;
 use crate::gan_opc::GanOpcConfig;
 use crate::neural_ilt::NeuralIltConfig;
-use crate::steps::{Steps, Work};
+use crate::steps::back::Back;
+use crate::steps::{Steps, Then, Work};
 
 fn unet(width: usize, last_side: usize) -> Program {
     NeuralIltConfig { width, last_side, ..NeuralIltConfig::default() }.random_program(7)
@@ -76,6 +79,81 @@ fn every_known_network_has_steps_and_each_image_is_made_before_it_is_read() {
             written.iter().for_each(|&image| made[image] = true);
         }
         assert!(made.iter().all(|&made| made), "{name}");
+    }
+}
+
+const BACK: &str = "\
+weights of the last 3 x 3 on #3
+sums of #3 from logits through 3 x 3, relu
+weights of fast.join.0.first
+fast.join.0.first asks @0 of #2 by 32, rows in pairs
+fast.join.0.first asks @1 of #0 by 32, rows in pairs
+sums of #2 from @0, relu
+weights of fast.up.1
+fast.up.1 asks @2 of #1 by 64
+sums of #1 from @2, relu
+weights of fast.down.1.first
+fast.down.1.first asks @3 of #0 by 64
+sums of #0 from @1 + @3, relu
+weights of the stem fast.down.0.first
+";
+
+#[test]
+fn the_way_back_is_a_list_too() {
+    let shown = |program: &Program| {
+        let steps = Steps::of(program, Grain::HOPPER_TRAINING).expect("known");
+        Back::of(&steps).expect("known").shown(&steps)
+    };
+    assert_eq!(shown(&fast(&[32, 64], 0)), BACK);
+    let text = shown(&unet(64, 1));
+    for line in
+        ["sums of #0 from @", " at the maxima, relu", " halved, relu", "logits through 1 x 1"]
+    {
+        assert!(text.contains(line), "{line}:\n{text}");
+    }
+    assert_eq!(text.lines().count(), 1 + 14 + 14 + 16);
+}
+
+/// Where each number comes from is data as well: no weight is missing on the way back, and none is there twice.
+#[test]
+fn the_turned_weights_are_all_weights_of_the_convolutions() {
+    for (name, program) in known() {
+        let steps = Steps::of(&program, Grain::HOPPER_TRAINING).expect(name);
+        let (back, flat) = (Back::of(&steps).expect(name), Flat::of(&program));
+        let [there, both] = [None, Some(&back)].map(|back| WeightLayout::of(&flat, &steps, back));
+        let mut seen = vec![0_u8; flat.count];
+        let own = both.halves[there.halves.len()..].iter().filter(|&&at| at != NOWHERE);
+        // Rows in pairs have each weight twice, for either row.
+        own.for_each(|&at| seen[at as usize] = 1);
+        for step in &steps.steps {
+            let Some(kernel) = flat.layers[step.layer] else { continue };
+            let asked = u8::from(matches!(step.work, Work::Convolve(_)));
+            let places = kernel.weight..kernel.weight + kernel.to * 9 * kernel.from;
+            assert!(seen[places].iter().all(|&seen| seen == asked), "{name}: {step:?}");
+        }
+    }
+}
+
+/// An H100's processors: no rest of a wave is left over that is worth a split, and small layers are split until the card is full.
+#[test]
+fn the_pixels_of_a_weights_gradient_are_split_until_the_card_is_full() {
+    let steps = Steps::of(&NeuralIltConfig::fast().random_program(7), Grain::HOPPER_TRAINING)
+        .expect("known");
+    let extent = Extent { batch: 16, height: 256, width: 256 };
+    let gradient = |number: usize| {
+        let Work::Convolve(work) = &steps.steps[number].work else { panic!("a convolution") };
+        let Then::Store(made) = work.then else { panic!("stored") };
+        GradientTiling::of(work, made, &steps, extent, 132)
+    };
+    // 128 folded channels to 64, and 256 to 512 unfolded ones at a sixteenth of the size.
+    let (tiling, sizes) = gradient(1);
+    assert_eq!((tiling.rows, sizes.parts, sizes.blocks, sizes.runs), (32, 1, 2, [1, 1]));
+    let (tiling, sizes) = gradient(7);
+    assert_eq!((tiling.rows, sizes.parts, sizes.blocks, sizes.run), (16, 8, 4, 4));
+    for number in [1, 2, 3, 4, 5, 6, 7, 8, 14] {
+        let (_, sizes) = gradient(number);
+        let cubes = sizes.parts * sizes.blocks * sizes.splits;
+        assert!((60..=4 * 132).contains(&cubes), "{number}: {cubes}");
     }
 }
 
@@ -163,7 +241,8 @@ fn values(x: Tensor<4>) -> Vec<f32> {
     x.try_into_vec_as::<f32>().expect("f32")
 }
 
-/// The f32 network on the CPU is the second implementation; 1.2e-2 is what rounding seventeen images to 8 bits leaves.
+/// The f32 network on the CPU is the second implementation; 2e-2 is what rounding seventeen images to 8 bits leaves with random weights. Those that
+/// are shipped are at half of 1.2e-2 (`bench networks`).
 #[test]
 fn on_a_hopper_card_logits_are_the_cpus_and_do_not_depend_on_the_batch() {
     let why = "LITHOBURN_TEST_DEVICE=cuda does not name a Hopper card";
@@ -176,11 +255,60 @@ fn on_a_hopper_card_logits_are_the_cpus_and_do_not_depend_on_the_batch() {
             let expected = values(run(&layers, x.clone()));
             let found = values(fused.logits(input(shape, &device)));
             let off = distance(&found, &expected);
-            assert!(off <= 1.2e-2, "{name}, {shape:?}: {off}");
+            assert!(off <= 2e-2, "{name}, {shape:?}: {off}");
             let [_, height, width] = shape;
             let first = Tensor::from_data(x.narrow(0, 0, 1).into_data(), &device);
             let alone = values(fused.logits(first));
             assert_eq!(alone, found[..height * width], "{name}, {shape:?}: other bits in a batch");
         }
+    }
+}
+
+/// The network on the CPU, layer by layer with images rounded as the card's are, is the second implementation. Gradients have the same bits in a
+/// second run, and steps along them make the loss smaller.
+#[test]
+fn on_a_hopper_card_gradients_are_the_cpus_and_steps_descend() {
+    let why = "LITHOBURN_TEST_DEVICE=cuda does not name a Hopper card";
+    let Some(device) = Need::Gpu.met(card(), why) else { return };
+    for (name, program) in known() {
+        let mut training =
+            Training::new(&program, &device).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for shape in [[2, 64, 96], [3, 128, 64]] {
+            let (x, goal) =
+                (input(shape, &Device::flex()), input(shape, &Device::flex()) * 2.0 - 1.0);
+            let on_card = |x: &Tensor<4>| Tensor::<4>::from_data(x.clone().into_data(), &device);
+            let gradient = || {
+                let found = training.gradient(training.pass(on_card(&x)), on_card(&goal));
+                found.try_into_vec_as::<f32>().expect("f32")
+            };
+            let found = gradient();
+            let off = |rounding: Rounding| {
+                let expected = reference(&program, x.clone(), goal.clone(), rounding);
+                distance(&found, &expected.expect("on the CPU"))
+            };
+            let (card, none) = (off(Rounding::Card), off(Rounding::None));
+            println!("{name}, {shape:?}: off by {card:.2e}, from f32 by {none:.2e}");
+            assert!(card <= 3e-2, "{name}, {shape:?}: {card}");
+            assert!(found == gradient(), "{name}, {shape:?}: other bits in a second run");
+        }
+        let (x, goal) = (input([4, 64, 64], &device), input([4, 64, 64], &device) * 4.0);
+        let mut losses = Vec::new();
+        for count in 1..=20 {
+            let pass = training.pass(x.clone());
+            let off = pass.logits.clone() - goal.clone();
+            losses.push(values(off.clone() * off.clone()).iter().sum::<f32>());
+            let gradient = training.gradient(pass, off * 2.0);
+            let step = AdamStep {
+                betas: [0.9, 0.999],
+                epsilon: 1e-5,
+                most_norm: 1.0,
+                scale: 1.0,
+                rate: 1e-3,
+                count,
+            };
+            training.step(gradient, step);
+        }
+        println!("{name}: losses {} to {}", losses[0], losses[19]);
+        assert!(losses[19] < 0.7 * losses[0], "{name}: {losses:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! How a convolution is shared out: tiles of its output, and the rings of stages in shared memory that feed them.
 
 use super::Extent;
-use crate::steps::{Convolution, Image, Steps, Then};
+use crate::steps::{Convolution, Image, Steps, Then, View};
 
 /// Columns of a tile of outputs.
 pub(super) const WIDE: usize = 8;
@@ -20,6 +20,7 @@ pub(super) enum Finish {
     Store,
     Pool,
     Last,
+    StoreLast,
 }
 
 impl Finish {
@@ -29,6 +30,7 @@ impl Finish {
             Self::Store => "STORE",
             Self::Pool => "POOL",
             Self::Last => "LAST",
+            Self::StoreLast => "STORE_LAST",
         }
     }
 }
@@ -68,6 +70,7 @@ impl Tiling {
             Then::Store(_) => Finish::Store,
             Then::Pool(..) => Finish::Pool,
             Then::Last(_) => Finish::Last,
+            Then::StoreLast(..) => Finish::StoreLast,
         };
         let Convolution { block, pair, .. } = *work;
         let choices = rings(block, pair).iter().map(|&[rows, x_stages, w_stages]| Self {
@@ -104,6 +107,71 @@ impl Tiling {
     }
 }
 
+/// Channels of a block of a weight's gradient, both of output and of input.
+pub(super) const GRADIENT_BLOCK: usize = 64;
+/// Rows of a tile of a weight's gradient, and stages for it.
+const GRADIENT_RINGS: [[usize; 2]; 3] = [[32, 2], [16, 4], [8, 6]];
+/// Cubes for each processor that splits of the pixels may make, and splits that cost as much as a tile: each is written and read once.
+const MOST_WAVES: usize = 4;
+const SPLITS_A_TILE: usize = 16;
+
+/// The constants of a weight gradient's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct GradientTiling {
+    /// Rows of a tile.
+    pub(super) rows: usize,
+    /// Stages.
+    pub(super) stages: usize,
+}
+
+impl GradientTiling {
+    /// The largest tiles that the images fill, and the splits of the pixels that a card is done with first.
+    pub(super) fn of(
+        work: &Convolution,
+        made: View,
+        steps: &Steps,
+        extent: Extent,
+        processors: usize,
+    ) -> (Self, Sizes) {
+        let [height, width] = extent.shrunk(work.shrink);
+        let [rows, stages] = GRADIENT_RINGS
+            .into_iter()
+            .find(|&[rows, _]| rows <= height)
+            .unwrap_or(GRADIENT_RINGS[2]);
+        let run = |view: View| steps.run(view).div_ceil(GRADIENT_BLOCK);
+        let blocks = |view: View| steps.channels(view) / steps.run(view) * run(view);
+        let (one, two) = (work.from[0], work.from.get(1));
+        let (across, down) = (width.div_ceil(WIDE), height.div_ceil(rows));
+        let (parts, all) = (blocks(made), work.from.iter().map(|&view| blocks(view)).sum());
+        let sizes = Sizes {
+            across,
+            down,
+            parts,
+            blocks: all,
+            first: blocks(one),
+            runs: [run(one), two.map_or(1, |&view| run(view))],
+            run: run(made),
+            batch: extent.batch,
+            height,
+            width,
+            channels: work.channels,
+            relu: false,
+            splits: splits(parts * all, across * down * extent.batch, processors),
+        };
+        (Self { rows, stages }, sizes)
+    }
+}
+
+/// Splits of the tiles of so many products: what is done first, in tiles one after another.
+fn splits(products: usize, tiles: usize, processors: usize) -> usize {
+    let cost = |splits: usize| {
+        let waves = (products * splits).div_ceil(processors);
+        SPLITS_A_TILE * waves * tiles.div_ceil(splits) + splits
+    };
+    let most = (MOST_WAVES * processors / products).clamp(1, tiles);
+    (1..=most).min_by_key(|&splits| cost(splits)).unwrap_or(1)
+}
+
 /// What differs from launch to launch of a kernel. The order is that of `Sizes` in the kernels' text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -119,6 +187,8 @@ pub(super) struct Sizes {
     pub(super) width: usize,
     pub(super) channels: usize,
     pub(super) relu: bool,
+    /// Of the pixels, in a weight's gradient.
+    pub(super) splits: usize,
 }
 
 impl Sizes {
@@ -166,6 +236,7 @@ impl Sizes {
             width,
             channels: work.channels,
             relu: work.relu,
+            splits: 1,
         }
     }
 
@@ -177,11 +248,11 @@ impl Sizes {
     /// As the kernels read them: 32-bit numbers, two a word.
     pub(super) fn words(&self) -> Vec<u64> {
         let Self { across, down, parts, blocks, first, runs: [one, two], run, .. } = *self;
-        let Self { batch, height, width, channels, relu, .. } = *self;
+        let Self { batch, height, width, channels, relu, splits, .. } = *self;
         let relu = usize::from(relu);
         let all = [
             across, down, parts, blocks, first, one, two, run, batch, height, width, channels,
-            relu, 0,
+            relu, splits,
         ];
         all.chunks_exact(2).map(|pair| pair[0] as u64 | (pair[1] as u64) << 32).collect()
     }

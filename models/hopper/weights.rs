@@ -1,11 +1,13 @@
-//! Weights as the kernels read them: cast, laid out, padded and swizzled once, when a network is loaded.
+//! Weights as the kernels read them: cast, laid out, padded and swizzled once, when a network is loaded, or after each step of its training.
 //!
-//! A stage of weights in shared memory is copied as it lies in memory, so what a tensor map would do on the way is done here.
+//! A stage of weights in shared memory is copied as it lies in memory, so what a tensor map would do on the way is done here. A [`WeightLayout`]
+//! says for each number which of the network's ([`Flat`]) it is, so that a card can gather them itself.
 
 use burn::tensor::bf16;
 
-use crate::kernel::Values;
-use crate::program::{LayerKind, Program};
+use crate::flat::{Flat, FlatKernel};
+use crate::program::Program;
+use crate::steps::back::{Ask, Back};
 use crate::steps::{Convolution, Step, Steps, Then, Work};
 
 /// Rows of a product: output channels.
@@ -14,6 +16,8 @@ pub(super) const ROWS: usize = 64;
 const NARROW_ROWS: usize = 8;
 /// Numbers that a step's weights begin at a multiple of: 128 bytes of bf16 hold both what the copy engine and a wide load want.
 const ALIGNED: usize = 64;
+/// The place of a number that is zero.
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// Where a step's numbers begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +41,21 @@ pub struct Packed {
     pub places: Vec<Place>,
 }
 
+/// Which of a network's numbers each of [`Packed`] is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WeightLayout {
+    pub(super) halves: Vec<u32>,
+    pub(super) numbers: Vec<u32>,
+    /// Where each step's are.
+    pub(super) places: Vec<Place>,
+    /// Where those are that each [`Ask`] of the way back multiplies with.
+    #[cfg_attr(
+        not(feature = "gpu"),
+        allow(dead_code, reason = "read by launches alone, and by tests")
+    )]
+    pub(super) asks: Vec<Place>,
+}
+
 /// Where chunk `chunk` of 8 numbers of row `row` is in a matrix with rows of `block` channels, as the hardware swizzles it: which
 /// banks of shared memory a chunk is in depends on its row, so that reading a column of chunks meets all of them.
 pub(super) fn swizzled(row: usize, chunk: usize, block: usize) -> usize {
@@ -44,21 +63,8 @@ pub(super) fn swizzled(row: usize, chunk: usize, block: usize) -> usize {
     row * block + (chunk ^ turn) * 8
 }
 
-/// Appends a matrix of `rows` rows of `block` channels, swizzled.
-fn push_matrix(
-    halves: &mut Vec<bf16>,
-    rows: usize,
-    block: usize,
-    value: impl Fn(usize, usize) -> f32,
-) {
-    let start = halves.len();
-    halves.resize(start + rows * block, bf16::ZERO);
-    for row in 0..rows {
-        for channel in 0..block {
-            let at = swizzled(row, channel / 8, block) + channel % 8;
-            halves[start + at] = bf16::from_f32(value(row, channel));
-        }
-    }
+fn place(at: Option<usize>) -> u32 {
+    at.map_or(NOWHERE, |at| at as u32)
 }
 
 impl Packed {
@@ -68,63 +74,116 @@ impl Packed {
     ///
     /// What the device says that has the weights.
     pub fn of(program: &Program, steps: &Steps) -> Result<Self, String> {
-        let mut packed = Self::default();
+        let flat = Flat::of(program);
+        Ok(WeightLayout::of(&flat, steps, None).packed(&flat.values(program)?))
+    }
+}
+
+impl WeightLayout {
+    /// The weights of a network's steps, and of the way back if there is one.
+    pub(crate) fn of(flat: &Flat, steps: &Steps, back: Option<&Back>) -> Self {
+        let mut layout = Self::default();
         for step in &steps.steps {
-            let place = packed.pack(program, step)?;
-            packed.places.push(place);
+            let place = layout.add(flat, step);
+            layout.places.push(place);
         }
-        Ok(packed)
+        for ask in back.into_iter().flat_map(Back::asks) {
+            let place = layout.ask(flat, &steps.steps[ask.step], ask);
+            layout.asks.push(place);
+        }
+        layout
     }
 
-    fn pack(&mut self, program: &Program, step: &Step) -> Result<Place, String> {
-        let LayerKind::Convolve { kernel, .. } = &program.layers[step.layer].kind else {
-            return Ok(Place::default());
-        };
-        let values = kernel.values()?;
-        let (mut place, bias) = (Place { bias: self.begin(), ..Place::default() }, &values.bias);
-        self.numbers.extend(bias);
-        self.numbers.resize(self.numbers.len().max(place.bias + NARROW_ROWS), 0.0);
-        self.halves.resize(self.halves.len().next_multiple_of(ALIGNED), bf16::ZERO);
-        place.weights = self.halves.len();
+    /// Gathers them.
+    pub(crate) fn packed(&self, values: &[f32]) -> Packed {
+        let value = |&at: &u32| if at == NOWHERE { 0.0 } else { values[at as usize] };
+        Packed {
+            halves: self.halves.iter().map(value).map(bf16::from_f32).collect(),
+            numbers: self.numbers.iter().map(value).collect(),
+            places: self.places.clone(),
+        }
+    }
+
+    fn add(&mut self, flat: &Flat, step: &Step) -> Place {
+        let Some(kernel) = flat.layers[step.layer] else { return Place::default() };
+        let mut place = self.begin((0..kernel.to).map(|to| place(kernel.bias_at(to))));
         match &step.work {
-            Work::Stem { folded: true, .. } => self.folded_stem(&values),
+            Work::Stem { folded: true, .. } => self.folded_stem(&kernel),
             Work::Stem { folded: false, .. } => {
-                place.weights = self.begin();
-                self.stem(&values);
+                place.weights = self.begin_numbers();
+                self.stem(&kernel);
             }
             Work::Convolve(work) => {
-                self.convolution(&values, work);
-                if let Then::Last(layer) = work.then {
-                    place.last = self.last(program, layer)?;
+                self.convolution([kernel.to, kernel.from], work, |to, from, row, column| {
+                    kernel.at(to, from, row, column)
+                });
+                if let Then::Last(layer) | Then::StoreLast(_, layer) = work.then {
+                    place.last = self.last(flat, layer);
                 }
             }
-            Work::Narrow { block, .. } => self.narrow(&values, *block),
+            Work::Narrow { block, .. } => self.narrow(&kernel, *block),
             Work::Double { .. } => {}
         }
-        Ok(place)
+        place
+    }
+
+    /// The kernel turned round, from the convolution's output channels to some of its input's; no bias.
+    fn ask(&mut self, flat: &Flat, step: &Step, ask: &Ask) -> Place {
+        let Some(kernel) = flat.layers[step.layer] else { return Place::default() };
+        let Ask { first, work, .. } = ask;
+        let place = self.begin((0..work.channels).map(|_| NOWHERE));
+        self.convolution([work.channels, kernel.to], work, |to, from, row, column| {
+            let turned = |at: usize| (kernel.side - 1).checked_sub(at);
+            kernel.at(from, first + to, turned(row)?, turned(column)?)
+        });
+        place
+    }
+
+    /// Where the next step's numbers begin, with its bias.
+    fn begin(&mut self, bias: impl Iterator<Item = u32>) -> Place {
+        let start = self.begin_numbers();
+        self.numbers.extend(bias);
+        self.numbers.resize(self.numbers.len().max(start + NARROW_ROWS), NOWHERE);
+        self.halves.resize(self.halves.len().next_multiple_of(ALIGNED), NOWHERE);
+        Place { weights: self.halves.len(), bias: start, last: 0 }
     }
 
     /// Where the next numbers begin.
-    fn begin(&mut self) -> usize {
+    fn begin_numbers(&mut self) -> usize {
         let start = self.numbers.len().next_multiple_of(ALIGNED);
-        self.numbers.resize(start, 0.0);
+        self.numbers.resize(start, NOWHERE);
         start
+    }
+
+    /// Appends a matrix of `rows` rows of `block` channels, swizzled.
+    fn matrix(&mut self, rows: usize, block: usize, at: impl Fn(usize, usize) -> Option<usize>) {
+        let start = self.halves.len();
+        self.halves.resize(start + rows * block, NOWHERE);
+        for row in 0..rows {
+            for channel in 0..block {
+                let to = swizzled(row, channel / 8, block) + channel % 8;
+                self.halves[start + to] = place(at(row, channel));
+            }
+        }
     }
 
     /// By parts of the output channels, blocks of input channels, rows and columns of the kernel: matrices of 64 rows. Where rows of pixels
     /// are in pairs, the kernel has four rows: the lower 32 rows of a matrix are the channels of the first row of pixels, which
     /// does not see the fourth, and the upper ones of the second, which does not see the first.
-    fn convolution(&mut self, values: &Values, work: &Convolution) {
+    fn convolution(
+        &mut self,
+        [all, inputs]: [usize; 2],
+        work: &Convolution,
+        at: impl Fn(usize, usize, usize, usize) -> Option<usize>,
+    ) {
         let (channels, tap_rows) = if work.pair { (ROWS / 2, 4) } else { (ROWS, 3) };
-        for part in 0..values.to / channels {
-            for block in 0..values.from / work.block {
+        for part in 0..all / channels {
+            for block in 0..inputs / work.block {
                 for tap in 0..tap_rows * 3_usize {
-                    push_matrix(&mut self.halves, ROWS, work.block, |row, channel| {
+                    self.matrix(ROWS, work.block, |row, channel| {
                         let (to, from) = (part * channels + row % channels, block * work.block);
-                        match (tap / 3).checked_sub(row / channels) {
-                            Some(line) => values.at(to, from + channel, line, tap % 3),
-                            None => 0.0,
-                        }
+                        let line = (tap / 3).checked_sub(row / channels)?;
+                        at(to, from + channel, line, tap % 3)
                     });
                 }
             }
@@ -132,11 +191,11 @@ impl Packed {
     }
 
     /// By blocks of input channels and taps: matrices of 8 rows.
-    fn narrow(&mut self, values: &Values, block: usize) {
-        for start in (0..values.from).step_by(block) {
+    fn narrow(&mut self, kernel: &FlatKernel, block: usize) {
+        for start in (0..kernel.from).step_by(block) {
             for tap in 0..9 {
-                push_matrix(&mut self.halves, NARROW_ROWS, block, |to, channel| {
-                    values.at(to, start + channel, tap / 3, tap % 3)
+                self.matrix(NARROW_ROWS, block, |to, channel| {
+                    kernel.at(to, start + channel, tap / 3, tap % 3)
                 });
             }
         }
@@ -145,11 +204,11 @@ impl Packed {
     /// A 3×3 kernel on four folded pixels is a 6×6 one with stride 2: `[part][pair of rows][tile][lane]`, two words of two neighbours
     /// each. A warp's lane `4g + t` has column `g` of a tile of 8 output channels, neighbours `2t` and `2t + 1` of both rows of
     /// the pair; channels are dealt out such that a lane's results of four tiles are 8 neighbours.
-    fn folded_stem(&mut self, values: &Values) {
-        let value = |to: usize, row: usize, column: usize| {
-            values.at(to, row % 2 * 2 + column % 2, row / 2, column / 2)
+    fn folded_stem(&mut self, kernel: &FlatKernel) {
+        let at = |to: usize, row: usize, column: usize| {
+            place(kernel.at(to, row % 2 * 2 + column % 2, row / 2, column / 2))
         };
-        for part in 0..values.to / 32 {
+        for part in 0..kernel.to / 32 {
             for pair in 0..3 {
                 for tile in 0..4 {
                     // A lane's four numbers: two neighbours in each of two rows.
@@ -157,8 +216,7 @@ impl Packed {
                         let (lane, row, side) = (i / 4, i / 2 % 2, i % 2);
                         let column = lane / 4;
                         let to = part * 32 + column / 2 * 8 + tile * 2 + column % 2;
-                        let number = value(to, 2 * pair + row, 2 * (lane % 4) + side);
-                        self.halves.push(bf16::from_f32(number));
+                        self.halves.push(at(to, 2 * pair + row, 2 * (lane % 4) + side));
                     }
                 }
             }
@@ -166,19 +224,20 @@ impl Packed {
     }
 
     /// Taps, then channels.
-    fn stem(&mut self, values: &Values) {
+    fn stem(&mut self, kernel: &FlatKernel) {
         for tap in 0..9 {
-            self.numbers.extend((0..values.to).map(|to| values.at(to, 0, tap / 3, tap % 3)));
+            let at = |to: usize| place(kernel.at(to, 0, tap / 3, tap % 3));
+            self.numbers.extend((0..kernel.to).map(at));
         }
     }
 
     /// A 1×1 convolution to one channel: its weights, then its bias.
-    fn last(&mut self, program: &Program, layer: usize) -> Result<usize, String> {
-        let place = self.begin();
-        if let LayerKind::Convolve { kernel, .. } = &program.layers[layer].kind {
-            let Values { weight, bias, .. } = kernel.values()?;
-            self.numbers.extend(weight.into_iter().chain(bias));
+    fn last(&mut self, flat: &Flat, layer: usize) -> usize {
+        let start = self.begin_numbers();
+        if let Some(kernel) = flat.layers[layer] {
+            self.numbers.extend((0..kernel.from).map(|from| place(kernel.at(0, from, 0, 0))));
+            self.numbers.push(place(kernel.bias_at(0)));
         }
-        Ok(place)
+        start
     }
 }

@@ -121,7 +121,7 @@ pub(super) fn networks(args: &NetworksArgs) -> Result<Verdict> {
 }
 
 /// The shipped networks, and the published U-Net with random weights.
-fn programs() -> Result<Vec<(&'static str, Program)>> {
+pub(super) fn programs() -> Result<Vec<(&'static str, Program)>> {
     let shipped = |method: Method| -> Result<(&'static str, Program)> {
         Ok((method.name(), load_network(method, None, &Device::flex())?.0.program()))
     };
@@ -247,7 +247,7 @@ fn timed(way: &Way, x: &Tensor<4>, device: &Device) -> Result<[f64; 3]> {
 }
 
 /// The middle of some rounds.
-fn middle(round: impl Fn() -> Result<f64>) -> Result<f64> {
+pub(super) fn middle(round: impl Fn() -> Result<f64>) -> Result<f64> {
     let mut seconds = (0..ROUNDS).map(|_| round()).collect::<Result<Vec<f64>>>()?;
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[ROUNDS / 2])

@@ -14,6 +14,7 @@ mod checkpoint;
 mod clips;
 mod config;
 mod files;
+mod fused;
 mod labels;
 mod masks;
 mod objective;
@@ -72,6 +73,8 @@ pub struct Sample {
 pub enum News<'a> {
     /// The run goes on where a former one stopped: the log up to there.
     Resumed(&'a [Record]),
+    /// A card that could train the network as one operation trains it layer by layer, and why.
+    LayerByLayer(&'a str),
     /// Examples by the ILT solver, made so far and in all.
     Labels(usize, usize),
     /// A look at the loss; with a validation, what the network makes of some clips.

@@ -3,7 +3,8 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{CornerImages, KernelSet, Sampling, Simulator};
-use lithoburn_models::MaskNetwork;
+use lithoburn_models::hopper::training::RecordedPass;
+use lithoburn_models::{MaskNetwork, Training};
 
 use crate::config::CornerLoss;
 use crate::{ClipSource, Sample, TrainConfig, TrainError, scalar};
@@ -78,6 +79,11 @@ impl<'a> Objective<'a> {
     pub(crate) fn mask(&self, network: &dyn MaskNetwork, target: &Tensor<3>) -> Tensor<3> {
         let precision = if self.config.bf16 { DType::BF16 } else { DType::F32 };
         network.forward(self.seen(target), precision)
+    }
+
+    /// The forward pass for targets of a network in training on a card.
+    pub(crate) fn pass(&self, network: &Training, target: &Tensor<3>) -> RecordedPass {
+        network.pass(self.seen(target).unsqueeze_dim::<4>(1))
     }
 
     /// Mean size of the network's logits for the first validation clips.

@@ -11,13 +11,15 @@ use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::KernelSet;
-use lithoburn_models::{MaskNetwork, kernels_sha256, weights};
+use lithoburn_models::hopper::NotFused;
+use lithoburn_models::{Parallel, kernels_sha256, weights};
 
 use crate::adam::{Adam, AdamTerms};
 use crate::adversary::Adversary;
 use crate::checkpoint::{self, BestValidation, RunState, Trainee};
 use crate::config::Network;
 use crate::files::write_network;
+use crate::fused::Fused;
 use crate::labels::{self, LabelMaker, Labels};
 use crate::objective::{IMAGE_PIXEL_NM, Objective};
 use crate::values::{each_value, restored, values_of};
@@ -66,9 +68,9 @@ pub fn train(
 }
 
 /// What a network must be to be trained.
-trait Trainable: MaskNetwork + Module + ModuleSnapshot + Clone + Sync {}
+trait Trainable: Parallel + Module + ModuleSnapshot + Clone + Sync {}
 
-impl<N: MaskNetwork + Module + ModuleSnapshot + Clone + Sync> Trainable for N {}
+impl<N: Parallel + Module + ModuleSnapshot + Clone + Sync> Trainable for N {}
 
 struct TrainingRun<'a, N> {
     config: &'a TrainConfig,
@@ -77,6 +79,8 @@ struct TrainingRun<'a, N> {
     stations: Vec<Station<'a>>,
     network: N,
     adam: Adam,
+    /// The network as a card trains it; `network` and `adam` are then as of the last look.
+    fused: Option<Fused>,
     adversary: Option<Adversary>,
     state: RunState,
     /// The trained modules of a former run.
@@ -113,6 +117,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
             stations,
             network,
             adam,
+            fused: None,
             adversary,
             state,
             former,
@@ -140,6 +145,9 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         if self.state.step > 0 && !watch(News::Resumed(&self.state.records)) {
             return self.ended(End::Stopped);
         }
+        if !self.fuse(watch)? {
+            return self.ended(End::Stopped);
+        }
         if self.config.adversarial.is_some() && !self.recruit(kernels, watch)? {
             return self.ended(End::Stopped);
         }
@@ -161,6 +169,25 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         self.ended(End::Done)
     }
 
+    /// Puts the network on a card as one operation, where that can be; false if `watch` said stop.
+    fn fuse(&mut self, watch: &mut dyn FnMut(News) -> bool) -> Result<bool, TrainError> {
+        let [station] = &self.stations[..] else { return Ok(true) };
+        if !self.config.bf16 {
+            return Ok(true);
+        }
+        let mut fused = match Fused::new(&self.network, &station.device, AdamTerms::default()) {
+            Ok(fused) => fused,
+            Err(NotFused::Card) => return Ok(true),
+            Err(why) => return Ok(watch(News::LayerByLayer(&why.to_string()))),
+        };
+        if let Some(trainee) = self.former.first() {
+            let wrong = |e| TrainError::Resume(self.out.join(checkpoint::FILE), e);
+            fused.restore(&self.network, &trainee.adam).map_err(wrong)?;
+        }
+        self.fused = Some(fused);
+        Ok(true)
+    }
+
     /// Looks, validates and saves, if it is time; tells whether the run ends.
     fn after_step(
         &mut self,
@@ -174,6 +201,9 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
             return Ok(None);
         }
         self.state.seconds = self.schedule.now();
+        if let (Some(fused), true) = (&self.fused, validates) {
+            self.network = fused.module(self.network.clone());
+        }
         let (record, better) = self.look(found, validates)?;
         let samples = match better {
             true => self.stations[0].objective.samples(&self.network.valid(), SAMPLES)?,
@@ -262,7 +292,11 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
     /// Validates; tells whether the network is the best so far, whose weights are kept.
     fn validate(&mut self, record: &mut Record) -> Result<bool, TrainError> {
         let since = self.schedule.now();
-        let [l2_nm2, pvb_nm2] = self.stations[0].objective.validate(&self.network.valid())?;
+        let objective = &self.stations[0].objective;
+        let [l2_nm2, pvb_nm2] = match &self.fused {
+            Some(fused) => objective.validate(&fused.training)?,
+            None => objective.validate(&self.network.valid())?,
+        };
         (record.l2_nm2, record.pvb_nm2) = (Some(l2_nm2), Some(pvb_nm2));
         let better = self.state.best.as_ref().is_none_or(|best| l2_nm2 + pvb_nm2 < best.sum());
         self.state.since_best = if better { 0 } else { self.state.since_best + 1 };
@@ -290,8 +324,16 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
 
     /// Writes where the run stands.
     fn save(&self) -> Result<(), TrainError> {
-        let own =
-            Trainee { values: values_of(&self.network)?, adam: self.adam.values(&self.network)? };
+        let own = match &self.fused {
+            Some(fused) => Trainee {
+                values: values_of(&fused.module(self.network.clone()))?,
+                adam: fused.adam_values(&self.network)?,
+            },
+            None => {
+                let adam = self.adam.values(&self.network)?;
+                Trainee { values: values_of(&self.network)?, adam }
+            }
+        };
         let mut trainees = vec![own];
         if let Some(Adversary { judge, adam, .. }) = &self.adversary {
             trainees.push(Trainee { values: values_of(judge)?, adam: adam.values(judge)? });

@@ -1,5 +1,7 @@
 //! The steps on the CPU, reading weights and images from where the kernels read them.
 
+mod way_back;
+
 use super::*;
 use crate::hopper::weights::{Place, swizzled};
 use crate::steps::{self, Convolution, Step, Then, View};
@@ -19,11 +21,13 @@ fn beside(at: usize, by: usize, size: usize) -> Option<usize> {
     (at + by).checked_sub(1).filter(|&at| at < size)
 }
 
-impl Emulator<'_> {
-    fn run(program: &Program, shape: [usize; 3], input: &[f32]) -> Vec<f32> {
-        let steps = Steps::of(program, Grain::HOPPER).expect("known");
-        let packed = Packed::of(program, &steps).expect("on the host");
-        let [batch, height, width] = shape;
+impl<'a> Emulator<'a> {
+    fn new(
+        steps: &'a Steps,
+        packed: &'a Packed,
+        [batch, height, width]: [usize; 3],
+        input: &'a [f32],
+    ) -> Self {
         let extent = Extent { batch, height, width };
         let size = |image: &steps::Image| {
             let [height, width] = extent.shrunk(image.shrink);
@@ -31,12 +35,14 @@ impl Emulator<'_> {
         };
         let images = steps.images.iter().map(size).collect();
         let logits = vec![f32::NAN; batch * height * width];
-        let mut emulator =
-            Emulator { steps: &steps, packed: &packed, extent, input, images, logits };
+        Self { steps, packed, extent, input, images, logits }
+    }
+
+    fn run(&mut self) {
+        let (steps, packed) = (self.steps, self.packed);
         for (step, place) in steps.steps.iter().zip(&packed.places) {
-            emulator.take(step, *place);
+            self.take(step, *place);
         }
-        emulator.logits
     }
 
     fn take(&mut self, step: &Step, place: Place) {
@@ -165,7 +171,10 @@ impl Emulator<'_> {
                     *place = if (y % 2, x % 2) == (0, 0) { sum } else { place.max(sum) };
                 }
             }
-            Then::Last(_) => {
+            Then::Last(_) | Then::StoreLast(..) => {
+                if let Then::StoreLast(view, _) = then {
+                    self.store(view, sums, [image, y, x]);
+                }
                 let last = &self.packed.numbers[place.last..];
                 let products = sums.iter().zip(last).map(|(a, b)| a * b);
                 let Extent { height, width, .. } = self.extent;
@@ -231,7 +240,11 @@ fn the_steps_read_what_the_layers_read() {
         let x: Vec<f32> = (0..batch * height * width).map(noise).collect();
         let layers = program.placed(0..program.layers.len(), &Device::flex(), DType::F32);
         let expected = values(run(&layers, input(shape, &Device::flex())));
-        let off = distance(&Emulator::run(&program, shape, &x), &expected);
+        let steps = Steps::of(&program, Grain::HOPPER).expect("known");
+        let packed = Packed::of(&program, &steps).expect("on the host");
+        let mut emulator = Emulator::new(&steps, &packed, shape, &x);
+        emulator.run();
+        let off = distance(&emulator.logits, &expected);
         assert!(off < 1.2e-2, "{name}: {off}");
     }
 }

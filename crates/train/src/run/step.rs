@@ -8,6 +8,7 @@ use lithoburn_models::Discriminator;
 
 use super::{Trainable, TrainingRun, rate};
 use crate::adversary::{Examples, judged};
+use crate::fused::Fused;
 use crate::objective::Objective;
 use crate::{TrainConfig, TrainError};
 
@@ -20,9 +21,15 @@ pub(super) struct Station<'a> {
 /// What a step, or a device's part of it, found out.
 pub(super) struct StepResult {
     pub(super) loss: Tensor<1>,
-    gradients: GradientsParams,
+    gradients: NetworkGradients,
     /// The discriminator's gradients, and its share of right answers.
     judge: Option<(GradientsParams, Tensor<1>)>,
+}
+
+/// The gradients of the network's weights: by parameter, or as one run of numbers.
+enum NetworkGradients {
+    Layers(GradientsParams),
+    Fused(Tensor<1>),
 }
 
 impl StepResult {
@@ -59,15 +66,16 @@ impl<N: Trainable> TrainingRun<'_, N> {
         share: f64,
     ) -> Result<Vec<StepResult>, TrainError> {
         let judge = self.adversary.as_ref().map(|a| &a.judge);
+        let fused = self.fused.as_ref();
         let (config, network, alone) = (self.config, &self.network, self.stations.len() == 1);
         let work = |station: &Station, (clips, examples): (Vec<f32>, Option<Examples>)| {
             if alone {
-                return station.step(config, network, judge, clips, examples, share);
+                return station.step(config, network, fused, judge, clips, examples, share);
             }
             let device = station.device.clone().autodiff();
             let network = network.clone().fork(&device);
             let judge = judge.map(|judge| judge.clone().fork(&device));
-            station.step(config, &network, judge.as_ref(), clips, examples, share)
+            station.step(config, &network, None, judge.as_ref(), clips, examples, share)
         };
         let pairs = self.stations.iter().zip(parts);
         if alone {
@@ -94,7 +102,7 @@ impl<N: Trainable> TrainingRun<'_, N> {
             return first;
         }
         let mut gradients = GradientsAccumulator::<N>::new();
-        gradients.accumulate(&self.network, first.gradients);
+        gradients.accumulate(&self.network, first.gradients.by_parameter());
         let mut judges = GradientsAccumulator::<Discriminator>::new();
         let (mut loss, mut told) = (first.loss, None);
         let judge = self.adversary.as_ref().map(|a| &a.judge);
@@ -108,19 +116,27 @@ impl<N: Trainable> TrainingRun<'_, N> {
         add(first.judge);
         for other in found {
             loss = loss + other.loss.to_device(device);
-            gradients.accumulate(&self.network, other.gradients.to_device(device, &self.network));
+            let own = other.gradients.by_parameter().to_device(device, &self.network);
+            gradients.accumulate(&self.network, own);
             add(other.judge);
         }
         let scale = 1.0 / count as f64;
         let judge = told.map(|told| (judges.grads(), told * scale));
-        StepResult { loss: loss * scale, gradients: gradients.grads(), judge }
+        let gradients = NetworkGradients::Layers(gradients.grads());
+        StepResult { loss: loss * scale, gradients, judge }
     }
 
     /// Moves the weights; what is left of the findings are their numbers.
     fn moved(&mut self, found: StepResult, share: f64) -> StepResult {
         let scale = 1.0 / self.stations.len() as f64;
         let rate = rate(self.config, self.state.step, share);
-        self.network = self.adam.step(self.network.clone(), found.gradients, rate, scale);
+        match (found.gradients, &mut self.fused) {
+            (NetworkGradients::Fused(gradient), Some(fused)) => fused.step(gradient, rate),
+            (gradients, _) => {
+                let (network, gradients) = (self.network.clone(), gradients.by_parameter());
+                self.network = self.adam.step(network, gradients, rate, scale);
+            }
+        }
         let settings = self.config.adversarial.as_ref();
         let judge = match (found.judge, &mut self.adversary, settings) {
             (Some((gradients, told)), Some(adversary), Some(settings)) => {
@@ -132,16 +148,29 @@ impl<N: Trainable> TrainingRun<'_, N> {
             }
             _ => None,
         };
-        StepResult { loss: found.loss, gradients: GradientsParams::new(), judge }
+        let gradients = NetworkGradients::Layers(GradientsParams::new());
+        StepResult { loss: found.loss, gradients, judge }
+    }
+}
+
+impl NetworkGradients {
+    /// Those of a network that is trained layer by layer.
+    fn by_parameter(self) -> GradientsParams {
+        match self {
+            Self::Layers(gradients) => gradients,
+            Self::Fused(_) => unreachable!("a fused network is trained on one device"),
+        }
     }
 }
 
 impl Station<'_> {
     /// Loss and gradients of a part of the batch, labelled clips first.
+    #[allow(clippy::too_many_arguments, reason = "what a step needs, one by one")]
     fn step<N: Trainable>(
         &self,
         config: &TrainConfig,
         network: &N,
+        fused: Option<&Fused>,
         judge: Option<&Discriminator>,
         clips: Vec<f32>,
         examples: Option<Examples>,
@@ -149,7 +178,13 @@ impl Station<'_> {
     ) -> Result<StepResult, TrainError> {
         let labelled = examples.as_ref().map_or(&[][..], |e| &e.targets);
         let target = self.objective.images([labelled, &clips].concat());
-        let mask = self.objective.mask(network, &target);
+        // On a card, the logits are where the simulator's gradient ends and the way back begins.
+        let pass = fused.map(|fused| self.objective.pass(&fused.training, &target));
+        let leaf = pass.as_ref().map(|pass| Tensor::from_inner(pass.logits.clone()).require_grad());
+        let mask = match &leaf {
+            Some(logits) => network.mask(self.objective.seen(&target), logits.clone()),
+            None => self.objective.mask(network, &target),
+        };
         let mut loss = self.objective.loss(&mask, &target, share);
         let mut opinion = None;
         if let (Some(settings), Some(judge), Some(examples)) =
@@ -167,7 +202,14 @@ impl Station<'_> {
             opinion = Some((found.gradients, found.told_apart));
         }
         let value = loss.clone().inner();
-        let gradients = GradientsParams::from_grads(loss.backward(), network);
+        let gradients = loss.backward();
+        let of_logits = leaf.and_then(|logits| logits.grad(&gradients));
+        let gradients = match (fused, pass, of_logits) {
+            (Some(fused), Some(pass), Some(of_logits)) => {
+                NetworkGradients::Fused(fused.training.gradient(pass, of_logits))
+            }
+            _ => NetworkGradients::Layers(GradientsParams::from_grads(gradients, network)),
+        };
         Ok(StepResult { loss: value, gradients, judge: opinion })
     }
 }

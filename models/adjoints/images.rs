@@ -1,0 +1,323 @@
+//! Gradients of images' sums: what their readers ask, where the ReLU let it through.
+
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::{Picture, Thin, UNITS, arg, cubes_of, thin_value};
+
+/// What all ask of an image, besides requests of its own size.
+pub(crate) enum Other<'a> {
+    /// A request of half the size, for the largest of two by two pixels.
+    Pooled(&'a CubeTensor),
+    /// A request of twice the size, for the image enlarged.
+    Doubled(&'a CubeTensor),
+    /// The gradient of logits `[batch, height, width]` in f32, and all weights, among which those of the last convolution begin at `weight`.
+    Logits { thin: Thin, gradient: &'a CubeTensor, weights: &'a CubeTensor, weight: usize },
+}
+
+/// The gradient of an image's sums: `own` has one or two requests where nothing else asks, and at most one beside [`Other::Pooled`].
+pub(crate) fn gathered(
+    image: &Picture,
+    own: &[CubeTensor],
+    other: Option<Other>,
+    relu: bool,
+) -> Picture {
+    let out = image.like();
+    match other {
+        None => plain(image, own, &out, relu),
+        Some(Other::Pooled(request)) => pooled(image, request, own.first(), &out, relu),
+        Some(Other::Doubled(request)) => halved(image, request, &out, relu),
+        Some(Other::Logits { thin, gradient, weights, weight }) => {
+            through_last(image, thin, [gradient, weights], weight, &out, relu);
+        }
+    }
+    out
+}
+
+fn plain(image: &Picture, own: &[CubeTensor], out: &Picture, relu: bool) {
+    let (client, count) = (&image.values.client, image.pixels() * image.groups());
+    let [first, second] = [own.first(), own.last()].map(|own| own.unwrap_or(&image.values));
+    // SAFETY: units beyond the image end at once.
+    unsafe {
+        gather_plain::launch_unchecked(
+            client,
+            cubes_of(count),
+            CubeDim::new_1d(UNITS),
+            image.lanes(),
+            arg(&image.values),
+            arg(first),
+            arg(second),
+            arg(&out.values),
+            count,
+            own.len() > 1,
+            relu,
+            image.element(),
+        );
+    }
+}
+
+fn pooled(
+    image: &Picture,
+    request: &CubeTensor,
+    own: Option<&CubeTensor>,
+    out: &Picture,
+    relu: bool,
+) {
+    let (client, count) = (&image.values.client, image.pixels() / 4 * image.groups());
+    // SAFETY: as above; sides are even.
+    unsafe {
+        gather_pooled::launch_unchecked(
+            client,
+            cubes_of(count),
+            CubeDim::new_1d(UNITS),
+            image.lanes(),
+            arg(&image.values),
+            arg(request),
+            arg(own.unwrap_or(request)),
+            arg(&out.values),
+            image.width,
+            image.groups(),
+            count,
+            own.is_some(),
+            relu,
+            image.element(),
+        );
+    }
+}
+
+fn halved(image: &Picture, request: &CubeTensor, out: &Picture, relu: bool) {
+    let (client, count) = (&image.values.client, image.pixels() * image.groups());
+    // SAFETY: as above.
+    unsafe {
+        gather_doubled::launch_unchecked(
+            client,
+            cubes_of(count),
+            CubeDim::new_1d(UNITS),
+            image.lanes(),
+            arg(&image.values),
+            arg(request),
+            arg(&out.values),
+            image.height,
+            image.width,
+            image.groups(),
+            count,
+            relu,
+            image.element(),
+        );
+    }
+}
+
+fn through_last(
+    image: &Picture,
+    thin: Thin,
+    [gradient, weights]: [&CubeTensor; 2],
+    weight: usize,
+    out: &Picture,
+    relu: bool,
+) {
+    let (client, count) = (&image.values.client, image.pixels() * image.groups());
+    let lanes = image.lanes();
+    debug_assert!(weight.is_multiple_of(lanes), "weights are read {lanes} at a time");
+    // SAFETY: as above.
+    unsafe {
+        gather_thin::launch_unchecked(
+            client,
+            cubes_of(count),
+            CubeDim::new_1d(UNITS),
+            lanes,
+            arg(&image.values),
+            arg(weights),
+            arg(gradient),
+            arg(&out.values),
+            weight / lanes,
+            image.height,
+            image.width,
+            image.groups(),
+            count,
+            thin.side,
+            thin.few,
+            relu,
+            image.element(),
+        );
+    }
+}
+
+/// A change in an image's precision, where its ReLU let it through.
+#[cube]
+fn let_through<F: Float, N: Size>(
+    image: Vector<f32, N>,
+    change: Vector<f32, N>,
+    #[comptime] relu: bool,
+) -> Vector<F, N> {
+    let zero = Vector::<f32, N>::new(0.0);
+    let passed =
+        if comptime!(relu) { select_many(image.greater_than(&zero), change, zero) } else { change };
+    Vector::cast_from(passed)
+}
+
+#[cube(launch_unchecked)]
+fn gather_plain<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    first: &[Vector<F, N>],
+    second: &[Vector<F, N>],
+    out: &mut [Vector<F, N>],
+    count: usize,
+    #[comptime] two: bool,
+    #[comptime] relu: bool,
+    #[define(F)] _element: ElemType,
+) {
+    let at = ABSOLUTE_POS_X as usize;
+    if at >= count {
+        terminate!();
+    }
+    let mut change = Vector::<f32, N>::cast_from(first[at]);
+    if comptime!(two) {
+        change += Vector::<f32, N>::cast_from(second[at]);
+    }
+    out[at] = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
+}
+
+/// A unit has two by two pixels; what is asked of the largest goes to the first that is as large.
+#[cube(launch_unchecked)]
+fn gather_pooled<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    request: &[Vector<F, N>],
+    own: &[Vector<F, N>],
+    out: &mut [Vector<F, N>],
+    width: usize,
+    groups: usize,
+    count: usize,
+    #[comptime] has_own: bool,
+    #[comptime] relu: bool,
+    #[define(F)] _element: ElemType,
+) {
+    let unit = ABSOLUTE_POS_X as usize;
+    if unit >= count {
+        terminate!();
+    }
+    let pixel = unit / groups;
+    let line = pixel / (width / 2);
+    let first = (line * 2 * width + pixel % (width / 2) * 2) * groups + unit % groups;
+    let asked = Vector::<f32, N>::cast_from(request[unit]);
+    let mut seen = Array::<Vector<f32, N>>::new(4usize);
+    #[unroll]
+    for i in 0..4usize {
+        seen[i] = Vector::cast_from(image[first + (i / 2 * width + i % 2) * groups]);
+    }
+    let mut largest = seen[0];
+    #[unroll]
+    for i in 1..4usize {
+        largest = select_many(seen[i].greater_than(&largest), seen[i], largest);
+    }
+    let zero = Vector::<f32, N>::new(0.0);
+    let mut left = asked;
+    #[unroll]
+    for i in 0..4usize {
+        let mut change = select_many(seen[i].equal(&largest), left, zero);
+        left -= change;
+        let at = first + (i / 2 * width + i % 2) * groups;
+        if comptime!(has_own) {
+            change += Vector::<f32, N>::cast_from(own[at]);
+        }
+        out[at] = let_through::<F, N>(seen[i], change, relu);
+    }
+}
+
+/// A pixel's share in the four outputs beside it along a side of `n` pixels, and the first of those: outputs `2k - 1` to `2k + 2`, of which output
+/// `2k` lies `k / (2n - 1)` before pixel `k`, and output `2k + 1` lies `(n - 1 - k) / (2n - 1)` behind it.
+#[cube]
+fn shares(k: usize, n: usize) -> Array<f32> {
+    let unit = f32::new(1.0) / f32::cast_from(2 * n - 1);
+    let mut shares = Array::<f32>::new(4usize);
+    shares[0] = select(k > 0, f32::cast_from(n - k) * unit, f32::new(0.0));
+    shares[1] = f32::new(1.0) - f32::cast_from(k) * unit;
+    shares[2] = f32::new(1.0) - f32::cast_from(n - 1 - k) * unit;
+    shares[3] = select(k + 1 < n, f32::cast_from(k + 1) * unit, f32::new(0.0));
+    shares
+}
+
+/// Output `2k - 1 + i`, or one inside where that is outside, whose share is zero.
+#[cube]
+fn output_beside(k: usize, i: usize, n: usize) -> usize {
+    let at = select(2 * k + i > 0, 2 * k + i, 1) - 1;
+    select(at < 2 * n, at, 2 * n - 1)
+}
+
+/// The adjoint of doubling: a unit has a pixel, and reads the sixteen that it had a share in.
+#[cube(launch_unchecked)]
+fn gather_doubled<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    request: &[Vector<F, N>],
+    out: &mut [Vector<F, N>],
+    height: usize,
+    width: usize,
+    groups: usize,
+    count: usize,
+    #[comptime] relu: bool,
+    #[define(F)] _element: ElemType,
+) {
+    let unit = ABSOLUTE_POS_X as usize;
+    if unit >= count {
+        terminate!();
+    }
+    let x = unit / groups % width;
+    let line = unit / groups / width;
+    let y = line % height;
+    let first = line / height * 4 * height * width;
+    let down = shares(y, height);
+    let across = shares(x, width);
+    let mut change = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for i in 0..4usize {
+        let row = first + output_beside(y, i, height) * 2 * width;
+        let mut sum = Vector::<f32, N>::new(0.0);
+        #[unroll]
+        for j in 0..4usize {
+            let at = (row + output_beside(x, j, width)) * groups + unit % groups;
+            sum += Vector::<f32, N>::cast_from(request[at]) * Vector::new(across[j]);
+        }
+        change += sum * Vector::new(down[i]);
+    }
+    out[unit] = let_through::<F, N>(Vector::cast_from(image[unit]), change, relu);
+}
+
+/// The adjoint of the last convolution: a unit has a pixel, and reads the logits that saw it.
+#[cube(launch_unchecked)]
+fn gather_thin<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    weights: &[Vector<f32, N>],
+    gradient: &[f32],
+    out: &mut [Vector<F, N>],
+    weight: usize,
+    height: usize,
+    width: usize,
+    groups: usize,
+    count: usize,
+    #[comptime] side: usize,
+    #[comptime] few: usize,
+    #[comptime] relu: bool,
+    #[define(F)] _element: ElemType,
+) {
+    let unit = ABSOLUTE_POS_X as usize;
+    if unit >= count {
+        terminate!();
+    }
+    let group = unit % groups;
+    let x = unit / groups % width;
+    let line = unit / groups / width;
+    let (y, picture) = (line % height, line / height);
+    let mut change = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for which in 0..few {
+        #[unroll]
+        for tap in 0..comptime!(side * side) {
+            // Who sees this pixel through a tap is the other way.
+            let (row, column) = (side - 1 - tap / side, side - 1 - tap % side);
+            let slope =
+                thin_value(gradient, picture, y, x, row, column, which, height, width, side, few);
+            let own = weights[weight + (which * side * side + tap) * groups + group];
+            change += own * Vector::new(slope);
+        }
+    }
+    out[unit] = let_through::<F, N>(Vector::cast_from(image[unit]), change, relu);
+}

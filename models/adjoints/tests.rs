@@ -1,0 +1,366 @@
+//! The kernels against Burn's own gradients on the CPU.
+//!
+//! They run on OpenGL, which Mesa computes without a card, or on what `LITHOBURN_TEST_DEVICE` names.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, TensorMetadata, WgpuBackend, backend_extension};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, DeviceKind, Int, Shape, Tensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use lithoburn_compare::{largest, largest_difference};
+use lithoburn_testing::Need;
+
+use super::images::{Other, gathered};
+use super::sums::{self, Blocks, Target};
+use super::*;
+use crate::convolution::same_convolution;
+use crate::hopper::training::{AdamStep, FusedTraining};
+use crate::resample::{doubled, folded, halved, unfolded};
+
+/// Where sums are written, so that what is before them shows.
+const START: usize = 8;
+
+/// What is tried. `one` and `two` are its other tensors, as far as it has any.
+#[derive(Clone, Debug)]
+enum Trial {
+    Plain { two: bool },
+    Pooled { own: bool },
+    Doubled,
+    Through(Thin),
+    Channels,
+    Products { thin: Thin, turned: bool, strides: [usize; 3] },
+    Logits { few: usize },
+    Splits(Blocks),
+}
+
+#[backend_extension(Cube, Fusion)]
+trait Tried: Backend {
+    #[fusion(dtype = image, shape = shape.clone())]
+    fn tried(
+        image: FloatTensor<Self>,
+        one: FloatTensor<Self>,
+        two: FloatTensor<Self>,
+        trial: Trial,
+        shape: Shape,
+    ) -> FloatTensor<Self>;
+
+    #[fusion(dtype = values, shape = places)]
+    fn tried_places(values: FloatTensor<Self>, places: IntTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl Tried for CubeBackend {
+    fn tried(
+        image: FloatTensor<Self>,
+        one: FloatTensor<Self>,
+        two: FloatTensor<Self>,
+        trial: Trial,
+        shape: Shape,
+    ) -> FloatTensor<Self> {
+        let [values, one, two] = [image, one, two].map(into_contiguous);
+        let [batch, height, width, channels] = values.shape().dims::<4>();
+        let out = Self::float_zeros(shape, &values.device, values.dtype.into());
+        let picture = Picture { values: values.clone(), batch, height, width, channels };
+        let target = |few, strides| Target { start: START, few, strides };
+        match trial {
+            Trial::Plain { two: false } => return gathered(&picture, &[one], None, true).values,
+            Trial::Plain { two: true } => {
+                return gathered(&picture, &[one, two], None, true).values;
+            }
+            Trial::Pooled { own } => {
+                let own = if own { vec![two] } else { Vec::new() };
+                return gathered(&picture, &own, Some(Other::Pooled(&one)), true).values;
+            }
+            Trial::Doubled => {
+                return gathered(&picture, &[], Some(Other::Doubled(&one)), true).values;
+            }
+            Trial::Through(thin) => {
+                let other = Other::Logits { thin, gradient: &one, weights: &two, weight: START };
+                return gathered(&picture, &[], Some(other), true).values;
+            }
+            Trial::Channels => sums::channels(&picture, &out, START),
+            Trial::Products { thin, turned, strides } => {
+                sums::products(&picture, &one, thin, turned, &out, target(thin.few, strides));
+            }
+            Trial::Logits { few } => {
+                sums::logits(&one, [one.meta.num_elements(), width], few, &out, START)
+            }
+            Trial::Splits(blocks) => sums::splits(&values, blocks, &out, START),
+        }
+        out
+    }
+
+    fn tried_places(values: FloatTensor<Self>, places: IntTensor<Self>) -> FloatTensor<Self> {
+        adam::picked(&into_contiguous(values), &into_contiguous(places), DType::F32)
+    }
+}
+
+fn gpu() -> Option<Device> {
+    let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
+        Ok("cuda") => Some(Device::cuda(0)),
+        Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
+        _ => Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok(),
+    };
+    let works = |device: Device| {
+        let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
+        (sum == [8.0]).then_some(device)
+    };
+    catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
+}
+
+fn wave<const D: usize>(shape: [usize; D], pitch: f32) -> Tensor<D> {
+    let count = shape.iter().product::<usize>();
+    let values: Vec<f32> = (0..count).map(|i| (i as f32 * pitch + pitch).sin()).collect();
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+}
+
+fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+    x.try_into_vec_as::<f32>().expect("f32")
+}
+
+/// Runs a kernel on a device.
+fn found<const D: usize>(
+    device: &Device,
+    trial: Trial,
+    [image, one, two]: [Tensor<4>; 3],
+    shape: [usize; D],
+) -> Vec<f32> {
+    let [image, one, two] =
+        [image, one, two].map(|x| Tensor::<4>::from_data(x.into_data(), device).into_dispatch());
+    let y = <Dispatch as Tried>::tried(image, one, two, trial, Shape::from(shape));
+    values(Tensor::<D>::from_dispatch(y))
+}
+
+fn assert_near(name: &str, found: &[f32], expected: &[f32]) {
+    let scale = largest(expected.iter().map(|v| v.abs()));
+    let off = largest_difference(found, expected);
+    assert!(scale > 0.0 && off < 2e-5 * scale, "{name}: {off} of {scale}");
+}
+
+/// Sums are where they should be, and nothing else was written.
+fn assert_sums(name: &str, found: &[f32], expected: Vec<f32>) {
+    let expected = [vec![0.0; START], expected].concat();
+    assert_near(name, found, &expected);
+    assert!(found[..START].iter().all(|&v| v == 0.0), "{name}: written before its place");
+}
+
+const SHAPE: [usize; 4] = [2, 6, 10, 64];
+
+/// The gradient of `reader(relu(z))`, summed with the weights that it is given.
+fn slope(z: &Tensor<4>, reader: impl Fn(Tensor<4>) -> Tensor<1>) -> Vec<f32> {
+    let z =
+        Tensor::<4>::from_data(z.clone().into_data(), &Device::flex().autodiff()).require_grad();
+    let gradients = reader(relu(z.clone())).backward();
+    values(z.grad(&gradients).expect("depends on it"))
+}
+
+fn dot(a: Tensor<4>, b: &Tensor<4>) -> Tensor<1> {
+    (a.clone() * Tensor::from_data(b.clone().into_data(), &a.device())).sum()
+}
+
+fn gradients_of_sums_are_burns(device: &Device) {
+    let z = wave(SHAPE, 0.37);
+    let image = relu(z.clone());
+    let [batch, height, width, channels] = SHAPE;
+    let (one, two) = (wave(SHAPE, 0.71), wave(SHAPE, 0.93));
+    let small = wave([batch, height / 2, width / 2, channels], 0.53);
+    let large = wave([batch, 2 * height, 2 * width, channels], 0.59);
+    let run = |trial, one: &Tensor<4>, two: &Tensor<4>| {
+        found(device, trial, [image.clone(), one.clone(), two.clone()], SHAPE)
+    };
+    let plain = run(Trial::Plain { two: false }, &one, &two);
+    assert_near("one request", &plain, &slope(&z, |y| dot(y, &one)));
+    let both = run(Trial::Plain { two: true }, &one, &two);
+    assert_near("two requests", &both, &slope(&z, |y| dot(y.clone(), &one) + dot(y, &two)));
+    let pooled = run(Trial::Pooled { own: false }, &small, &two);
+    assert_near("maxima", &pooled, &slope(&z, |y| dot(halved(y), &small)));
+    let beside = run(Trial::Pooled { own: true }, &small, &two);
+    let expected = slope(&z, |y| dot(halved(y.clone()), &small) + dot(y, &two));
+    assert_near("maxima and a request", &beside, &expected);
+    let halved = run(Trial::Doubled, &large, &two);
+    assert_near("enlarged", &halved, &slope(&z, |y| dot(doubled(y), &large)));
+}
+
+fn the_last_convolutions_gradients_are_burns(device: &Device) {
+    let z = wave(SHAPE, 0.37);
+    let [batch, height, width, channels] = SHAPE;
+    for (side, few) in [(1, 1), (3, 1), (3, 4)] {
+        let thin = Thin { layer: 0, side, few };
+        let factor = if few == 4 { 2 } else { 1 };
+        let of_logits = wave([batch, factor * height, factor * width, 1], 0.81);
+        let weight = wave([few, side, side, channels], 0.67);
+        let logits = |y: Tensor<4>, weight: Tensor<4>| {
+            let y = same_convolution(y, weight);
+            dot(if few == 4 { unfolded(y) } else { y }, &of_logits)
+        };
+        let expected = slope(&z, |y| {
+            let weight = Tensor::from_data(weight.clone().into_data(), &y.device());
+            logits(y, weight)
+        });
+        let own = values(weight.clone());
+        let padded = [vec![9.0; START], own].concat();
+        let padded = TensorData::new(padded.clone(), [1, 1, 1, padded.len()]);
+        let padded = Tensor::from_data(padded, &Device::flex());
+        let image = relu(z.clone());
+        let tensors = [image.clone(), of_logits.clone(), padded];
+        let through = found(device, Trial::Through(thin), tensors, SHAPE);
+        assert_near("through the last convolution", &through, &expected);
+
+        let tracked = Tensor::<4>::from_data(weight.into_data(), &Device::flex().autodiff());
+        let tracked = tracked.require_grad();
+        let y = Tensor::from_data(image.clone().into_data(), &tracked.device());
+        let gradients = logits(y, tracked.clone()).backward();
+        let expected = values(tracked.grad(&gradients).expect("depends on it"));
+        let strides = [channels, side * side * channels, 1];
+        let trial = Trial::Products { thin, turned: true, strides };
+        let tensors = [image.clone(), of_logits.clone(), of_logits.clone()];
+        let weights = found(device, trial, tensors, [START + expected.len()]);
+        assert_sums("last weights", &weights, expected);
+
+        let sums: Vec<f32> = match few {
+            1 => vec![of_logits.clone().sum().into_scalar::<f32>()],
+            _ => values(folded(of_logits.clone()).sum_dim(0).sum_dim(1).sum_dim(2)),
+        };
+        let wide = Tensor::zeros([1, 1, factor * width, 1], &Device::flex());
+        let tensors = [wide, of_logits.clone(), of_logits];
+        let biases = found(device, Trial::Logits { few }, tensors, [START + few]);
+        assert_sums("last biases", &biases, sums);
+    }
+}
+
+fn the_first_convolutions_gradients_are_burns(device: &Device) {
+    let of_sums = wave(SHAPE, 0.37);
+    let [batch, height, width, channels] = SHAPE;
+    for few in [1, 4] {
+        let factor = if few == 4 { 2 } else { 1 };
+        let input = wave([batch, factor * height, factor * width, 1], 0.81);
+        let device_of = Device::flex().autodiff();
+        let weight =
+            Tensor::<4>::from_data(wave([channels, 3, 3, few], 0.67).into_data(), &device_of);
+        let weight = weight.require_grad();
+        let seen = if few == 4 { folded(input.clone()) } else { input.clone() };
+        let seen = Tensor::from_data(seen.into_data(), &device_of);
+        let gradients = dot(same_convolution(seen, weight.clone()), &of_sums).backward();
+        let expected = values(weight.grad(&gradients).expect("depends on it"));
+        let thin = Thin { layer: 0, side: 3, few };
+        let trial = Trial::Products { thin, turned: false, strides: [few, 1, 9 * few] };
+        let tensors = [of_sums.clone(), input.clone(), input];
+        let weights = found(device, trial, tensors, [START + expected.len()]);
+        assert_sums("first weights", &weights, expected);
+    }
+    let tensors = [of_sums.clone(), of_sums.clone(), of_sums.clone()];
+    let biases = found(device, Trial::Channels, tensors, [START + channels]);
+    assert_sums("biases", &biases, values(of_sums.sum_dim(0).sum_dim(1).sum_dim(2)));
+}
+
+/// A folded image of 2 runs of 96 channels beside one of 32, to 2 runs of 32: blocks of 64 that are full, half full, and of the second image.
+fn splits_are_added_up_where_their_channels_are(device: &Device) {
+    let blocks =
+        Blocks { splits: 3, to: 2, from: 5, first: 4, runs: [32, 96, 32], channels: [192, 224] };
+    let all = wave([3, 2 * 5, 9, 64 * 64], 0.37);
+    let numbers = values(all.clone());
+    let mut expected = vec![0.0; 64 * 9 * 224];
+    // Channel by channel: which block it is in, and where there.
+    let from = |c: usize| match c {
+        0..192 => (c / 96 * 2 + c % 96 / 64, c % 96 % 64),
+        _ => (4, c - 192),
+    };
+    for (i, sum) in expected.iter_mut().enumerate() {
+        let (to, tap, (block, column)) = (i / 224 / 9, i / 224 % 9, from(i % 224));
+        for split in 0..3 {
+            let block = (split * 2 + to / 32) * 5 + block;
+            *sum += numbers[((block * 9 + tap) * 64 + to % 32) * 64 + column];
+        }
+    }
+    let tensors = [all.clone(), all.clone(), all];
+    let sums = found(device, Trial::Splits(blocks), tensors, [START + expected.len()]);
+    assert_sums("splits", &sums, expected);
+}
+
+/// The formulas of Kingma and Ba, number by number in f64, with each parameter's gradient shortened.
+fn steps_of_adam_are_its_formulas(device: &Device) {
+    let (count, bounds) = (2500, [0..700, 700..2500]);
+    let chunks: Vec<i32> = vec![0, 700, 0, 700, 1000, 1, 1700, 800, 1];
+    let parameters: Vec<i32> = vec![0, 1, 1, 2];
+    let mut state = [values(wave([count], 0.3)), vec![0.0; count], vec![0.0; count]];
+    let mut expected = state.clone().map(|v| v.into_iter().map(f64::from).collect::<Vec<f64>>());
+    for step in 1..=3 {
+        // The second parameter's gradient is short, and stays as it is.
+        let size = |i: usize| if i < 700 { 1.0 } else { 1e-3 };
+        let gradient: Vec<f32> =
+            (0..count).map(|i| size(i) * (i as f32 * 0.7 + step as f32).sin()).collect();
+        for range in &bounds {
+            let own = || gradient[range.clone()].iter().map(|&g| f64::from(g) * 0.5);
+            let norm = own().map(|g| g * g).sum::<f64>().sqrt();
+            for (i, slope) in range.clone().zip(own()) {
+                let slope = slope * (2.0 / norm).min(1.0);
+                let [value, mean, square] = expected.each_mut().map(|v| &mut v[i]);
+                *mean = 0.9 * *mean + 0.1 * slope;
+                *square = 0.99 * *square + 0.01 * slope * slope;
+                let (once, twice) =
+                    (*mean / (1.0 - 0.9_f64.powi(step)), *square / (1.0 - 0.99_f64.powi(step)));
+                *value -= 1e-2 * once / (twice.sqrt() + 1e-4);
+            }
+        }
+        let tensor = |v: &[f32]| {
+            Tensor::<1>::from_data(TensorData::new(v.to_vec(), [v.len()]), device).into_dispatch()
+        };
+        let table = |v: &[i32]| {
+            let data = TensorData::new(v.to_vec(), [v.len()]);
+            Tensor::<1, Int>::from_data(data, (device, DType::I32)).into_dispatch()
+        };
+        let terms = AdamStep {
+            betas: [0.9, 0.99],
+            epsilon: 1e-4,
+            most_norm: 2.0,
+            scale: 0.5,
+            rate: 1e-2,
+            count: step,
+        };
+        let [value, mean, square] = state.each_ref().map(|v| tensor(v));
+        let (chunks, parameters) = (table(&chunks), table(&parameters));
+        let (value, mean, square) = <Dispatch as FusedTraining>::adam_step(
+            value,
+            tensor(&gradient),
+            mean,
+            square,
+            chunks,
+            parameters,
+            terms,
+        );
+        state = [value, mean, square].map(|v| values(Tensor::<1>::from_dispatch(v)));
+    }
+    for (name, (found, expected)) in
+        ["values", "mean", "square"].iter().zip(state.iter().zip(&expected))
+    {
+        let expected: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
+        assert_near(name, found, &expected);
+    }
+}
+
+fn numbers_are_picked_by_their_places(device: &Device) {
+    let all = wave([40], 0.7);
+    let places = vec![3, -1, 39, 0, 3];
+    let numbers = values(all.clone());
+    let expected = [numbers[3], 0.0, numbers[39], numbers[0], numbers[3]];
+    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [5]), (device, DType::I32));
+    let all = Tensor::<1>::from_data(all.into_data(), device);
+    let found = <Dispatch as Tried>::tried_places(all.into_dispatch(), places.into_dispatch());
+    assert_eq!(values(Tensor::<1>::from_dispatch(found)), expected);
+}
+
+/// Compiling takes most of the time, so that it is one test.
+#[test]
+fn adjoints_on_a_gpu_are_burns_gradients() {
+    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
+    let Some(device) = Need::Gpu.met(gpu(), why) else { return };
+    gradients_of_sums_are_burns(&device);
+    the_last_convolutions_gradients_are_burns(&device);
+    the_first_convolutions_gradients_are_burns(&device);
+    splits_are_added_up_where_their_channels_are(&device);
+    steps_of_adam_are_its_formulas(&device);
+    numbers_are_picked_by_their_places(&device);
+}

@@ -1,0 +1,227 @@
+//! The way back on a card.
+//!
+//! Requests and gradients of sums are images in bf16, as the steps' own are; gradients of weights are summed in f32.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::CubeCount;
+use cubecl::server::Handle;
+
+use super::Extent;
+use super::forward::tape_places;
+use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
+use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, Sizes, WIDE};
+use super::training::Plan;
+use super::weights::Place;
+use crate::adjoints::Picture;
+use crate::adjoints::images::{Other, gathered};
+use crate::adjoints::sums::{self, Blocks, Target};
+use crate::steps::back::{Ask, Asked, Gather, Pull, Thin};
+use crate::steps::{Convolution, Then, View, Work};
+
+/// Taps of a kernel.
+const TAPS: usize = 9;
+
+/// A way back under way.
+struct WayBack<'a> {
+    plan: &'a Plan,
+    card: Card<'a>,
+    input: CubeTensor,
+    tape: CubeTensor,
+    /// Where each image is on the tape.
+    places: Vec<usize>,
+    /// All weights in f32.
+    flat: CubeTensor,
+    /// The logits' gradient.
+    of_logits: CubeTensor,
+    requests: Vec<Option<CubeTensor>>,
+    /// Gradients of images' sums.
+    of_sums: Vec<Option<Picture>>,
+    /// Gradients of all weights.
+    gradient: CubeTensor,
+}
+
+/// What the way back reads.
+pub(super) struct Inputs {
+    pub(super) input: CubeTensor,
+    pub(super) tape: CubeTensor,
+    pub(super) weights: [CubeTensor; 2],
+    pub(super) flat: CubeTensor,
+    pub(super) of_logits: CubeTensor,
+}
+
+/// Gradients of all weights, in the order of [`crate::flat::Flat`].
+pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
+    let Inputs { input, tape, weights: [weights, numbers], flat, of_logits } = inputs;
+    let [batch, _, height, width] = input.shape().dims::<4>();
+    let extent = Extent { batch, height, width };
+    let card = Card {
+        steps: &plan.compiled.steps,
+        weights: into_contiguous(weights),
+        numbers: into_contiguous(numbers),
+        extent,
+        tiled_for: extent,
+        processors: processors_of(&input),
+    };
+    let (images, requests) = (plan.compiled.steps.images.len(), plan.back.requests.len());
+    let gradient = empty(&input, Shape::from([plan.flat.count]), DType::F32);
+    let mut way = WayBack {
+        plan,
+        card,
+        input: into_contiguous(input),
+        tape,
+        places: tape_places(&plan.compiled, extent).0,
+        flat: into_contiguous(flat),
+        of_logits: into_contiguous(of_logits),
+        requests: vec![None; requests],
+        of_sums: vec![None; images],
+        gradient,
+    };
+    let mut asks = plan.ask_places.iter();
+    for pull in &plan.back.pulls {
+        match pull {
+            Pull::Last { image, thin } => way.last(*image, *thin),
+            Pull::Gather(gather) => way.gather(gather),
+            Pull::Weights(step) => way.weights(*step),
+            Pull::Stem(step) => way.stem(*step),
+            Pull::Ask(ask) => way.ask(ask, asks.next().copied().unwrap_or_default()),
+        }
+    }
+    way.gradient
+}
+
+impl WayBack<'_> {
+    fn on_tape(&self, image: usize) -> Handle {
+        self.tape.handle.clone().offset_start(2 * self.places[image] as u64)
+    }
+
+    fn picture(&self, image: usize) -> Picture {
+        let shape = self.card.shape(image);
+        let (client, device) = (self.tape.client.clone(), self.tape.device.clone());
+        let handle = self.on_tape(image);
+        let values =
+            CubeTensor::new_contiguous(client, device, Shape::from(shape), handle, DType::BF16);
+        let [batch, height, width, channels] = shape;
+        Picture { values, batch, height, width, channels }
+    }
+
+    fn last(&self, image: usize, thin: Thin) {
+        let Some(kernel) = self.plan.flat.layers[thin.layer] else { return };
+        let (of, taps) = (self.picture(image), thin.side * thin.side);
+        let strides = [of.channels, taps * of.channels, 1];
+        let target = Target { start: kernel.weight, few: thin.few, strides };
+        sums::products(&of, &self.of_logits, thin, true, &self.gradient, target);
+        if let Some(bias) = kernel.bias {
+            let Extent { batch, height, width } = self.card.extent;
+            let size = [batch * height * width, width];
+            sums::logits(&self.of_logits, size, thin.few, &self.gradient, bias);
+        }
+    }
+
+    fn gather(&mut self, gather: &Gather) {
+        let mut taken = |request: usize| self.requests[request].take();
+        let own: Vec<CubeTensor> = gather.own.iter().filter_map(|&own| taken(own)).collect();
+        let asked = match gather.other {
+            Some(Asked::Pooled(request) | Asked::Doubled(request)) => taken(request),
+            _ => None,
+        };
+        let other = match (gather.other, &asked) {
+            (Some(Asked::Pooled(_)), Some(asked)) => Some(Other::Pooled(asked)),
+            (Some(Asked::Doubled(_)), Some(asked)) => Some(Other::Doubled(asked)),
+            (Some(Asked::Logits(thin)), _) => {
+                let weight = self.plan.flat.layers[thin.layer].map_or(0, |kernel| kernel.weight);
+                let (gradient, weights) = (&self.of_logits, &self.flat);
+                Some(Other::Logits { thin, gradient, weights, weight })
+            }
+            _ => None,
+        };
+        let image = self.picture(gather.image);
+        self.of_sums[gather.image] = Some(gathered(&image, &own, other, gather.relu));
+    }
+
+    /// The gradient of a convolution's weights in splits, their sum, and the gradient of its bias.
+    fn weights(&self, step: usize) {
+        let step = &self.plan.compiled.steps.steps[step];
+        let (Work::Convolve(work), Some(kernel)) = (&step.work, self.plan.flat.layers[step.layer])
+        else {
+            return;
+        };
+        let Some((made, of_sums)) = self.made(work) else { return };
+        let Card { steps, extent, processors, .. } = self.card;
+        let (tiling, sizes) = GradientTiling::of(work, made, steps, extent, processors);
+        let seen = [GRADIENT_BLOCK, SEEN, tiling.rows + 2];
+        let read = |&view: &View| self.card.map(&self.on_tape(view.image), view, seen);
+        let own = [GRADIENT_BLOCK, WIDE, tiling.rows];
+        let mut maps = vec![self.card.map(&of_sums.values.handle, made, own)];
+        maps.extend(work.from.iter().map(read));
+        // What is not there is never looked at.
+        maps.resize(3, maps[1].clone());
+        let cubes = sizes.parts * sizes.blocks * sizes.splits;
+        let shape = Shape::from([cubes, TAPS, GRADIENT_BLOCK, GRADIENT_BLOCK]);
+        let parts = empty(&self.input, shape, DType::F32);
+        let written = vec![parts.handle.clone()];
+        let count = CubeCount::Static(cubes as u32, 1, 1);
+        let arguments = Arguments { maps, read: Vec::new(), written, sizes };
+        self.card.enqueue(Kernel::WeightGradient(tiling), count, arguments);
+        sums::splits(&parts, self.blocks(work, made, &sizes), &self.gradient, kernel.weight);
+        self.bias(of_sums, kernel.bias);
+    }
+
+    fn bias(&self, of_sums: &Picture, bias: Option<usize>) {
+        if let Some(bias) = bias {
+            sums::channels(of_sums, &self.gradient, bias);
+        }
+    }
+
+    fn blocks(&self, work: &Convolution, made: View, sizes: &Sizes) -> Blocks {
+        let steps = self.card.steps;
+        let (one, two) = (work.from[0], work.from.get(1).copied().unwrap_or(work.from[0]));
+        let all = work.from.iter().map(|&view| steps.channels(view)).sum();
+        Blocks {
+            splits: sizes.splits,
+            to: sizes.parts,
+            from: sizes.blocks,
+            first: sizes.first,
+            runs: [made, one, two].map(|view| steps.run(view)),
+            channels: [steps.channels(one), all],
+        }
+    }
+
+    /// What a convolution stored, and the gradient of its sums.
+    fn made(&self, work: &Convolution) -> Option<(View, &Picture)> {
+        let (Then::Store(view) | Then::Pool(view, _) | Then::StoreLast(view, _)) = work.then else {
+            return None;
+        };
+        Some((view, self.of_sums[view.image].as_ref()?))
+    }
+
+    fn stem(&self, step: usize) {
+        let step = &self.plan.compiled.steps.steps[step];
+        let (Work::Stem { folded, to }, Some(kernel)) =
+            (&step.work, self.plan.flat.layers[step.layer])
+        else {
+            return;
+        };
+        let Some(of_sums) = &self.of_sums[*to] else { return };
+        let few = if *folded { 4 } else { 1 };
+        let thin = Thin { layer: step.layer, side: 3, few };
+        let target = Target { start: kernel.weight, few, strides: [few, 1, TAPS * few] };
+        sums::products(of_sums, &self.input, thin, false, &self.gradient, target);
+        self.bias(of_sums, kernel.bias);
+    }
+
+    fn ask(&mut self, ask: &Ask, place: Place) {
+        let (from, Then::Store(read)) = (ask.work.from[0], ask.work.then) else { return };
+        let request = self.card.new_image(read.image);
+        let Some(of_sums) = &self.of_sums[from.image] else { return };
+        let ends = Ends {
+            read: std::slice::from_ref(&of_sums.values.handle),
+            stored: Some((read, request.handle.clone())),
+            other: self.card.number(0),
+        };
+        self.card.convolve(place, &ask.work, ends);
+        self.requests[ask.request] = Some(request);
+    }
+}

@@ -1,0 +1,171 @@
+//! The steps on a card, one launch each.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::CubeCount;
+use cubecl::server::Handle;
+
+use super::launch::{
+    Arguments, Card, DOUBLED_THREADS, Ends, Kernel, STEM_THREADS, cubes_of, empty, processors_of,
+};
+use super::tiles::{NARROW_ROWS, SEEN, Sizes};
+use super::weights::Place;
+use super::{Compiled, Extent};
+use crate::steps::{Convolution, Step, Then, View, Work};
+
+/// Outputs of a cube of a folded stem.
+const STEM_WIDE: usize = 128;
+const STEM_LINES: usize = 8;
+/// Pixels of a thread of a plain stem.
+const STEM_RUN: usize = 4;
+/// Channels of a thread of both and of a doubling.
+const VECTOR: usize = 8;
+/// Numbers that an image on a tape begins at a multiple of.
+const ALIGNED: usize = 256;
+
+/// A forward pass under way.
+struct Pass<'a> {
+    card: Card<'a>,
+    input: CubeTensor,
+    images: Vec<Option<Handle>>,
+    logits: CubeTensor,
+}
+
+/// Logits `[batch, 1, height, width]` of such an input, both f32.
+pub(super) fn run(
+    input: CubeTensor,
+    weights: [CubeTensor; 2],
+    compiled: &Compiled,
+    tiled_for: Option<Extent>,
+) -> CubeTensor {
+    let mut pass = Pass::new(input, weights, compiled, tiled_for);
+    let last_uses = compiled.steps.last_uses();
+    for (number, (step, place)) in compiled.steps.steps.iter().zip(&compiled.places).enumerate() {
+        pass.launch(step, *place);
+        // Memory of an image that nobody reads any more is the next one's.
+        for (image, last) in pass.images.iter_mut().zip(&last_uses) {
+            if *last == number {
+                *image = None;
+            }
+        }
+    }
+    pass.logits
+}
+
+/// The same, and a tape of all images: [`tape_places`] says where each is.
+pub(super) fn recorded(
+    input: CubeTensor,
+    weights: [CubeTensor; 2],
+    compiled: &Compiled,
+) -> (CubeTensor, CubeTensor) {
+    let mut pass = Pass::new(input, weights, compiled, None);
+    let (places, length) = tape_places(compiled, pass.card.extent);
+    let tape = empty(&pass.input, Shape::from([length]), DType::BF16);
+    let on_tape = |&place: &usize| Some(tape.handle.clone().offset_start(2 * place as u64));
+    pass.images = places.iter().map(on_tape).collect();
+    for (step, place) in compiled.steps.steps.iter().zip(&compiled.places) {
+        pass.launch(step, *place);
+    }
+    (pass.logits, tape)
+}
+
+/// Where each image begins on a tape, and the tape's length, in numbers.
+pub(super) fn tape_places(compiled: &Compiled, extent: Extent) -> (Vec<usize>, usize) {
+    let mut length = 0;
+    let mut place = |image: &crate::steps::Image| {
+        let ([height, width], start) = (extent.shrunk(image.shrink), length);
+        let size = extent.batch * height * width * image.channels;
+        length += size.next_multiple_of(ALIGNED);
+        start
+    };
+    let places = compiled.steps.images.iter().map(&mut place).collect();
+    (places, length)
+}
+
+impl<'a> Pass<'a> {
+    fn new(
+        input: CubeTensor,
+        [weights, numbers]: [CubeTensor; 2],
+        compiled: &'a Compiled,
+        tiled_for: Option<Extent>,
+    ) -> Self {
+        let [batch, _, height, width] = input.shape().dims::<4>();
+        let extent = Extent { batch, height, width };
+        let logits = empty(&input, input.shape(), DType::F32);
+        let card = Card {
+            steps: &compiled.steps,
+            weights: into_contiguous(weights),
+            numbers: into_contiguous(numbers),
+            extent,
+            tiled_for: tiled_for.unwrap_or(extent),
+            processors: processors_of(&input),
+        };
+        let images = vec![None; compiled.steps.images.len()];
+        Self { card, input: into_contiguous(input), images, logits }
+    }
+
+    fn launch(&mut self, step: &Step, place: Place) {
+        match &step.work {
+            Work::Stem { folded, to } => self.stem(place, *folded, *to),
+            Work::Convolve(work) => self.convolve(place, work),
+            Work::Double { from, to } => self.double(*from, *to),
+            Work::Narrow { from, block, unfold } => self.narrow(place, *from, *block, *unfold),
+        }
+    }
+
+    fn stem(&mut self, place: Place, folded: bool, to: usize) {
+        let sizes = Sizes::of(self.card.steps.images[to], self.card.extent);
+        let Sizes { batch, height, width, channels, .. } = sizes;
+        let (kernel, weights, count) = if folded {
+            let (across, down) = (width.div_ceil(STEM_WIDE), height.div_ceil(STEM_LINES));
+            let count = CubeCount::Static(across as u32, down as u32, batch as u32);
+            (Kernel::FoldedStem, self.card.half(place.weights), count)
+        } else {
+            let threads = batch * height * width.div_ceil(STEM_RUN) * (channels / VECTOR);
+            (Kernel::Stem, self.card.number(place.weights), cubes_of(threads, STEM_THREADS))
+        };
+        let read = vec![self.input.handle.clone(), weights, self.card.number(place.bias)];
+        let written = vec![self.image(to)];
+        self.card.enqueue(kernel, count, Arguments { maps: Vec::new(), read, written, sizes });
+    }
+
+    fn double(&mut self, from: usize, to: usize) {
+        let sizes = Sizes::of(self.card.steps.images[from], self.card.extent);
+        let threads = sizes.batch * sizes.height * sizes.width * (sizes.channels / VECTOR);
+        let (read, written) = (vec![self.image(from)], vec![self.image(to)]);
+        let arguments = Arguments { maps: Vec::new(), read, written, sizes };
+        self.card.enqueue(Kernel::Doubled, cubes_of(threads, DOUBLED_THREADS), arguments);
+    }
+
+    fn narrow(&mut self, place: Place, from: usize, block: usize, unfold: bool) {
+        let sizes = Sizes::narrow(self.card.steps.images[from], block, unfold, self.card.extent);
+        let kernel = Kernel::Narrow { block, blocks: sizes.blocks, unfold };
+        let (image, view) = (self.image(from), View { image: from, folded: false });
+        let map = self.card.map(&image, view, [block, SEEN, NARROW_ROWS + 2]);
+        let maps = vec![map.clone(), map];
+        let read = vec![self.card.half(place.weights), self.card.number(place.bias)];
+        let written = vec![self.logits.handle.clone()];
+        let count = self.card.persistent(&sizes);
+        self.card.enqueue(kernel, count, Arguments { maps, read, written, sizes });
+    }
+
+    fn convolve(&mut self, place: Place, work: &Convolution) {
+        let read: Vec<_> = work.from.iter().map(|view| self.image(view.image)).collect();
+        let (stored, other) = match work.then {
+            Then::Store(view) => (Some(view), self.card.number(0)),
+            Then::Pool(view, pooled) => (Some(view), self.image(pooled)),
+            Then::Last(_) => (None, self.logits.handle.clone()),
+            Then::StoreLast(view, _) => (Some(view), self.logits.handle.clone()),
+        };
+        let stored = stored.map(|view| (view, self.image(view.image)));
+        self.card.convolve(place, work, Ends { read: &read, stored, other });
+    }
+
+    /// An image; its memory is taken on first use.
+    fn image(&mut self, number: usize) -> Handle {
+        let Self { card, images, .. } = self;
+        images[number].get_or_insert_with(|| card.new_image(number).handle).clone()
+    }
+}

@@ -1,0 +1,456 @@
+//! Training on a Hopper card: a network's forward pass, its way back and its optimiser as one operation each.
+//!
+//! Weights are f32, in one run of numbers ([`Flat`]), beside Adam's two memories of the same length. After each step the card gathers from them what
+//! its kernels read, in bf16. The forward pass keeps every image on a tape; the way back ([`Back`]) makes the gradient of all
+//! weights from it. Nothing is read back to the host.
+#![cfg_attr(
+    not(feature = "gpu"),
+    allow(unused_variables, dead_code, reason = "a program without GPUs has no backend of these")
+)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+#[cfg(feature = "gpu")]
+use {
+    super::{Extent, backward, forward},
+    crate::adjoints::adam,
+    burn::backend::fusion::custom::TensorSpec,
+    burn::tensor::Shape,
+    burn_cubecl::CubeBackend,
+};
+
+use super::weights::{Place, WeightLayout};
+use super::{Compiled, NotFused, TRIAL_SIDE, brief, distance, is_hopper, noise};
+use crate::flat::Flat;
+use crate::head::{Head, MaskNetwork};
+use crate::program::{Activations, Layer, LayerKind, Program};
+use crate::steps::back::Back;
+use crate::steps::{Grain, Steps};
+
+/// Largest ‖difference‖ / ‖reference‖ of the trial's gradient: requests and gradients of sums are rounded to 8 bits in other places.
+const TOLERANCE: f64 = 3e-2;
+/// Numbers of a chunk, which a cube of the optimiser moves.
+const CHUNK: usize = 8192;
+
+/// A network's steps there and back, and where their numbers are.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) compiled: Compiled,
+    pub(crate) back: Back,
+    pub(crate) flat: Flat,
+    /// Where the weights are that each convolution of the way back multiplies with.
+    pub(crate) ask_places: Vec<Place>,
+}
+
+/// What a step of Adam is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// How slowly the mean and the square of the gradient forget.
+    pub betas: [f32; 2],
+    /// Least divisor of a step.
+    pub epsilon: f32,
+    /// Largest norm of a parameter's gradient; longer ones are shortened to it.
+    pub most_norm: f32,
+    /// Factor on the gradient.
+    pub scale: f32,
+    /// The step size.
+    pub rate: f32,
+    /// Steps so far, this one included.
+    pub count: i32,
+}
+
+/// A part of training as an operation of a backend.
+#[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
+pub(crate) trait FusedTraining: Backend {
+    /// Logits of `[batch, 1, height, width]`, both f32, and the tape of its images.
+    #[fusion(meta = recorded_meta)]
+    fn recorded_pass(
+        x: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        plan: Arc<Plan>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The gradient of all weights, `values`.
+    #[fusion(dtype = values, shape = values)]
+    fn weight_gradients(
+        x: FloatTensor<Self>,
+        tape: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        of_logits: FloatTensor<Self>,
+        plan: Arc<Plan>,
+    ) -> FloatTensor<Self>;
+
+    /// Values, mean and square after a step of Adam.
+    #[fusion(meta = adam_meta)]
+    fn adam_step(
+        values: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        chunks: IntTensor<Self>,
+        parameters: IntTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Numbers by their places: weights of products in bf16, and others in f32.
+    #[fusion(meta = gathered_meta)]
+    fn gathered_weights(
+        values: FloatTensor<Self>,
+        halves: IntTensor<Self>,
+        numbers: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+#[cfg(feature = "gpu")]
+fn recorded_meta(
+    x: &TensorSpec,
+    _weights: &TensorSpec,
+    _numbers: &TensorSpec,
+    plan: &Arc<Plan>,
+) -> (TensorSpec, TensorSpec) {
+    let [batch, _, height, width] = x.shape.dims::<4>();
+    let (_, length) = forward::tape_places(&plan.compiled, Extent { batch, height, width });
+    (x.clone(), TensorSpec::new(Shape::from([length]), DType::BF16))
+}
+
+#[cfg(feature = "gpu")]
+fn adam_meta(
+    values: &TensorSpec,
+    _gradient: &TensorSpec,
+    _mean: &TensorSpec,
+    _square: &TensorSpec,
+    _chunks: &TensorSpec,
+    _parameters: &TensorSpec,
+    _step: &AdamStep,
+) -> (TensorSpec, TensorSpec, TensorSpec) {
+    (values.clone(), values.clone(), values.clone())
+}
+
+#[cfg(feature = "gpu")]
+fn gathered_meta(
+    _values: &TensorSpec,
+    halves: &TensorSpec,
+    numbers: &TensorSpec,
+) -> (TensorSpec, TensorSpec) {
+    let spec = |places: &TensorSpec, dtype| TensorSpec::new(places.shape.clone(), dtype);
+    (spec(halves, DType::BF16), spec(numbers, DType::F32))
+}
+
+#[cfg(feature = "gpu")]
+impl FusedTraining for CubeBackend {
+    fn recorded_pass(
+        x: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        plan: Arc<Plan>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        forward::recorded(x, [weights, numbers], &plan.compiled)
+    }
+
+    fn weight_gradients(
+        input: FloatTensor<Self>,
+        tape: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        flat: FloatTensor<Self>,
+        of_logits: FloatTensor<Self>,
+        plan: Arc<Plan>,
+    ) -> FloatTensor<Self> {
+        let weights = [weights, numbers];
+        backward::run(backward::Inputs { input, tape, weights, flat, of_logits }, &plan)
+    }
+
+    fn adam_step(
+        values: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        chunks: IntTensor<Self>,
+        parameters: IntTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adam::stepped([values, gradient, mean, square], [chunks, parameters], step)
+    }
+
+    fn gathered_weights(
+        values: FloatTensor<Self>,
+        halves: IntTensor<Self>,
+        numbers: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let picked = |places: &IntTensor<Self>, dtype| adam::picked(&values, places, dtype);
+        (picked(&halves, DType::BF16), picked(&numbers, DType::F32))
+    }
+}
+
+/// A network in training on a Hopper card.
+#[derive(Clone, Debug)]
+pub struct Training {
+    plan: Arc<Plan>,
+    /// The weights, and Adam's mean and square.
+    values: Tensor<1>,
+    memory: [Tensor<1>; 2],
+    /// What the kernels read, and which of the values that is.
+    packed: [Tensor<1>; 2],
+    places: [Tensor<1, Int>; 2],
+    /// The optimiser's chunks, and those of each parameter.
+    chunks: [Tensor<1, Int>; 2],
+    head: Head,
+    stride: usize,
+    off: f64,
+}
+
+/// A forward pass whose images are kept for the way back.
+#[derive(Clone, Debug)]
+pub struct RecordedPass {
+    /// `[batch, 1, height, width]` in f32.
+    pub logits: Tensor<4>,
+    input: Tensor<4>,
+    tape: Tensor<1>,
+}
+
+impl Training {
+    /// A network on a card, once a small batch's gradient was there what the CPU computes.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFused`], in words for the user: the network is trained layer by layer then.
+    pub fn new(program: &Program, device: &Device) -> Result<Self, NotFused> {
+        if !is_hopper(device) {
+            return Err(NotFused::Card);
+        }
+        let steps = Steps::of(program, Grain::HOPPER_TRAINING)?;
+        let back = Back::of(&steps)?;
+        let mut training = Self::placed(program, steps, back, device).map_err(NotFused::Trial)?;
+        training.off = training.trial(program).map_err(NotFused::Trial)?;
+        Ok(training)
+    }
+
+    fn placed(
+        program: &Program,
+        steps: Steps,
+        back: Back,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let flat = Flat::of(program);
+        let layout = WeightLayout::of(&flat, &steps, Some(&back));
+        let WeightLayout { halves, numbers, places, asks: ask_places } = layout;
+        let values = flat.values(program)?;
+        let values = Tensor::<1>::from_data(TensorData::new(values, [flat.count]), device);
+        let table = |places: Vec<i32>| {
+            let count = places.len();
+            Tensor::<1, Int>::from_data(TensorData::new(places, [count]), (device, DType::I32))
+        };
+        // What is nowhere among the values becomes -1.
+        let signed = |places: Vec<u32>| table(places.into_iter().map(|at| at as i32).collect());
+        let places_on_card = [signed(halves), signed(numbers)];
+        let chunks = chunks(&flat.parameters()).map(table);
+        let memory = [values.zeros_like(), values.zeros_like()];
+        let packed = packed(&values, &places_on_card);
+        let plan = Plan { compiled: Compiled { steps, places }, back, flat, ask_places };
+        let (head, stride) = (program.head, program.stride);
+        Ok(Self {
+            plan: Arc::new(plan),
+            values,
+            memory,
+            packed,
+            places: places_on_card,
+            chunks,
+            head,
+            stride,
+            off: f64::NAN,
+        })
+    }
+
+    /// How far a small batch's gradient is from that of the CPU, which rounds what the card does. Not a number is a failure.
+    fn trial(&self, program: &Program) -> Result<f64, String> {
+        let side = TRIAL_SIDE.next_multiple_of(self.stride);
+        let image = |shift: f32| -> Tensor<4> {
+            let values: Vec<f32> = (0..2 * side * side).map(|i| noise(i) - shift).collect();
+            Tensor::from_data(TensorData::new(values, [2, 1, side, side]), &Device::flex())
+        };
+        let (x, of_logits) = (image(0.0), image(0.5));
+        let expected = reference(program, x.clone(), of_logits.clone(), Rounding::Card)?;
+        let on_card = |x: Tensor<4>| Tensor::from_data(x.into_data(), &self.values.device());
+        let pass = self.pass(on_card(x));
+        let found = self.gradient(pass, on_card(of_logits));
+        let found = found.try_into_vec_as::<f32>().map_err(|e| brief(&e.to_string()))?;
+        let off = distance(&found, &expected);
+        match off <= TOLERANCE {
+            true => Ok(off),
+            false => Err(format!("gradients are off by {off:.1e} of their size")),
+        }
+    }
+
+    /// Logits of images `[batch, 1, height, width]`, whose sides are multiples of the stride.
+    pub fn pass(&self, x: Tensor<4>) -> RecordedPass {
+        let input = x.cast(DType::F32);
+        let [weights, numbers] = self.packed.each_ref().map(|t| t.clone().into_dispatch());
+        let (logits, tape) = <Dispatch as FusedTraining>::recorded_pass(
+            input.clone().into_dispatch(),
+            weights,
+            numbers,
+            self.plan.clone(),
+        );
+        let (logits, tape) = (Tensor::from_dispatch(logits), Tensor::from_dispatch(tape));
+        RecordedPass { logits, input, tape }
+    }
+
+    /// The gradient of all weights, given that of a pass's logits.
+    pub fn gradient(&self, pass: RecordedPass, of_logits: Tensor<4>) -> Tensor<1> {
+        let [weights, numbers] = self.packed.each_ref().map(|t| t.clone().into_dispatch());
+        let gradient = <Dispatch as FusedTraining>::weight_gradients(
+            pass.input.into_dispatch(),
+            pass.tape.into_dispatch(),
+            weights,
+            numbers,
+            self.values.clone().into_dispatch(),
+            of_logits.cast(DType::F32).into_dispatch(),
+            self.plan.clone(),
+        );
+        Tensor::from_dispatch(gradient)
+    }
+
+    /// Moves the weights against a gradient.
+    pub fn step(&mut self, gradient: Tensor<1>, step: AdamStep) {
+        let [mean, square] = self.memory.each_ref().map(|t| t.clone().into_dispatch());
+        let [chunks, parameters] = self.chunks.each_ref().map(|t| t.clone().into_dispatch());
+        let values = self.values.clone().into_dispatch();
+        let gradient = gradient.into_dispatch();
+        let (values, mean, square) = <Dispatch as FusedTraining>::adam_step(
+            values, gradient, mean, square, chunks, parameters, step,
+        );
+        self.memory = [Tensor::from_dispatch(mean), Tensor::from_dispatch(square)];
+        self.set_values(Tensor::from_dispatch(values));
+    }
+
+    /// How far the trial's gradient was from the CPU's: ‖difference‖ / ‖reference‖.
+    pub fn off(&self) -> f64 {
+        self.off
+    }
+
+    /// Where its numbers are.
+    pub fn flat(&self) -> &Flat {
+        &self.plan.flat
+    }
+
+    /// All weights, in the order of [`Training::flat`].
+    pub fn values(&self) -> &Tensor<1> {
+        &self.values
+    }
+
+    /// Takes other weights.
+    pub fn set_values(&mut self, values: Tensor<1>) {
+        self.packed = packed(&values, &self.places);
+        self.values = values;
+    }
+
+    /// Mean and square of the gradient, decaying.
+    pub fn memory(&self) -> &[Tensor<1>; 2] {
+        &self.memory
+    }
+
+    /// Takes other memories.
+    pub fn set_memory(&mut self, memory: [Tensor<1>; 2]) {
+        self.memory = memory;
+    }
+
+    /// What its layers became, there and back, as text.
+    pub fn shown(&self) -> String {
+        let Plan { compiled: Compiled { steps, .. }, back, .. } = &*self.plan;
+        format!("{steps}{}", back.shown(steps))
+    }
+}
+
+impl MaskNetwork for Training {
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Computes in bf16 with sums in f32, whatever the input's precision.
+    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
+        let dtype = x.dtype();
+        self.pass(x).logits.cast(dtype)
+    }
+}
+
+/// What the kernels read.
+fn packed(values: &Tensor<1>, places: &[Tensor<1, Int>; 2]) -> [Tensor<1>; 2] {
+    let [halves, numbers] = places.each_ref().map(|t| t.clone().into_dispatch());
+    let values = values.clone().into_dispatch();
+    let (halves, numbers) = <Dispatch as FusedTraining>::gathered_weights(values, halves, numbers);
+    [Tensor::from_dispatch(halves), Tensor::from_dispatch(numbers)]
+}
+
+/// Start, length and parameter of each chunk; first chunk and number of chunks of each parameter.
+fn chunks(parameters: &[Range<usize>]) -> [Vec<i32>; 2] {
+    let (mut chunks, mut own) = (Vec::new(), Vec::new());
+    for (number, range) in parameters.iter().enumerate() {
+        let first = chunks.len() / 3;
+        for start in range.clone().step_by(CHUNK) {
+            let length = CHUNK.min(range.end - start);
+            chunks.extend([start, length, number].map(|value| value as i32));
+        }
+        own.extend([first, chunks.len() / 3 - first].map(|value| value as i32));
+    }
+    [chunks, own]
+}
+
+/// What the CPU rounds to bf16 for a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    /// Nothing.
+    None,
+    /// What the card's kernels do: weights of products, and images. An image rounded otherwise opens and closes other ReLUs, which shows in a
+    /// gradient long before anything is wrong.
+    Card,
+}
+
+/// The gradient of all weights, layer by layer on the CPU with sums in f32, given images and the gradient of their logits.
+pub(crate) fn reference(
+    program: &Program,
+    x: Tensor<4>,
+    of_logits: Tensor<4>,
+    rounding: Rounding,
+) -> Result<Vec<f32>, String> {
+    let device = Device::flex().autodiff();
+    let on_card = rounding == Rounding::Card;
+    let folds = program.layers.iter().any(|layer| matches!(layer.kind, LayerKind::Fold));
+    let mut first = true;
+    let placed = |layer: &Layer| {
+        let LayerKind::Convolve { kernel, .. } = &layer.kind else { return layer.clone() };
+        // A plain first convolution and a last 1 x 1 are in f32.
+        let product = kernel.side > 1 && (folds || !std::mem::take(&mut first));
+        let dtype = if on_card && product { DType::BF16 } else { DType::F32 };
+        layer.placed(&Device::flex(), dtype).placed(&Device::flex(), DType::F32).tracked(&device)
+    };
+    let layers: Vec<Layer> = program.layers.iter().map(placed).collect();
+    let on_device = |x: Tensor<4>| Tensor::<4>::from_data(x.into_data(), &device);
+    let rounded = |x: Tensor<4>| x.cast(DType::BF16).cast(DType::F32);
+    let x = if on_card && folds { rounded(on_device(x)) } else { on_device(x) };
+    let mut state = Activations { x, skips: Vec::new() };
+    for Layer { kind, .. } in &layers {
+        state = kind.run(state);
+        let image = matches!(kind, LayerKind::Convolve { relu: true, .. } | LayerKind::Double);
+        state.x = if on_card && image { rounded(state.x) } else { state.x };
+    }
+    let gradients = (state.x * on_device(of_logits)).sum().backward();
+    let flat = Flat::of(program);
+    let mut values = vec![0.0; flat.count];
+    for (layer, own) in layers.iter().zip(&flat.layers) {
+        if let (LayerKind::Convolve { kernel, .. }, Some(own)) = (&layer.kind, own) {
+            own.fill(&mut values, &kernel.gradients(&gradients, &device)?);
+        }
+    }
+    Ok(values)
+}
