@@ -184,7 +184,7 @@ impl Kernel {
     /// The same, whose gradients are wanted.
     pub(crate) fn tracked(&self, device: &Device) -> Self {
         let (weight, bias) = self.tensors(device);
-        Self::on_device(weight.require_grad(), bias.map(Tensor::require_grad))
+        Self::on_device(leaf(weight), bias.map(leaf))
     }
 
     /// The gradients of its weights in host memory; zero where nothing depends on them.
@@ -233,6 +233,12 @@ fn own<E>(read: Result<TensorData, E>) -> Result<TensorData, E> {
         let bytes = data.as_bytes().to_vec();
         TensorData::from_bytes_vec(bytes, data.shape().clone(), data.dtype())
     })
+}
+
+/// A tensor whose gradient is wanted.
+fn leaf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let x = if x.device().is_autodiff() { x } else { Tensor::from_inner(x) };
+    x.require_grad()
 }
 
 fn in_dtype<const D: usize>(x: Tensor<D>, dtype: DType) -> Tensor<D> {

@@ -410,6 +410,7 @@ fn chunks(parameters: &[Range<usize>]) -> [Vec<i32>; 2] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rounding {
     /// Nothing.
+    #[cfg_attr(not(test), allow(dead_code, reason = "what tests compare with"))]
     None,
     /// What the card's kernels do: weights of products, and images. An image rounded otherwise opens and closes other ReLUs, which shows in a
     /// gradient long before anything is wrong.
