@@ -422,23 +422,6 @@ fn a_study_of_the_scheduler_leaves_its_files() {
     }
 }
 
-/// Three devices are compared with one, not with a third of themselves.
-#[test]
-fn without_one_device_measured_no_speedup_is_told() {
-    let out = folder("study-of-three");
-    let run = Command::new(env!("CARGO_BIN_EXE_lithoburn"))
-        .args(["scaling", "--simulate", "--gpus", "3", "--batch", "2", "--seconds", "0.1"])
-        .args(["--out", path(&out)])
-        .output()
-        .expect("starts");
-    assert!(run.status.success(), "{}", text(&run.stderr));
-    let findings = std::fs::read(out.join("findings.json")).expect("findings.json");
-    let findings: serde_json::Value = serde_json::from_slice(&findings).expect("JSON");
-    let rows = findings["measurements"].as_array().expect("a list");
-    assert!(!rows.is_empty() && rows.iter().all(|row| row["rate"].as_f64() > Some(0.0)));
-    assert!(rows.iter().all(|row| row["speedup"].is_null() && row["efficiency"].is_null()));
-}
-
 /// Ctrl-C while tiles are solved and measured: an end in words, nothing half written, and something to go on from.
 #[cfg(unix)]
 #[test]

@@ -243,3 +243,42 @@ impl Study {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_three(rate: f64) -> Measurement {
+        Measurement {
+            kind: Kind::Data,
+            growth: Growth::Strong,
+            devices: 3,
+            batch: 4,
+            images: 100,
+            seconds: 100.0 / rate,
+            rate,
+            speedup: None,
+            predicted: 3.0,
+            efficiency: None,
+            latency: [0.0; 3],
+            utilisation: vec![1.0; 3],
+            memory: vec![None; 3],
+            bubble: None,
+            traffic: None,
+            bottleneck: String::new(),
+            price_per_1000: None,
+        }
+    }
+
+    /// Three devices are not compared with a third of themselves.
+    #[test]
+    fn a_speedup_is_told_only_beside_one_device_that_was_measured() {
+        let mut alone = of_three(50.0);
+        alone.compare(None);
+        assert_eq!((alone.speedup, alone.efficiency), (None, None));
+        let mut beside = of_three(50.0);
+        beside.compare(Some(20.0));
+        assert_eq!(beside.speedup, Some(2.5));
+        assert!(beside.efficiency.is_some_and(|e| (e - 2.5 / 3.0).abs() < 1e-12));
+    }
+}
