@@ -9,6 +9,7 @@ mod behind;
 mod cores;
 mod measure;
 mod picture;
+pub(crate) mod shares;
 mod solve;
 
 use lithoburn_layout::{Bounds, Library, TileGrid, png, write_whole};
@@ -168,7 +169,17 @@ impl Chip<'_> {
         let assembler = Assembler::new(self, &flow, folder)?;
         let crew = solve::crew(setup, self.lanes, grid.halo as f64 * grid.pixel_nm);
         let phases = [Phase::Optimize, Phase::Evaluate];
-        let mut ran = flow.run(crew, || assembler.all(), phases, stop, watch)?;
+        let ran = flow.run(crew, || assembler.all(), phases, stop, watch)?;
+        self.leave(flow, ran, folder)
+    }
+
+    /// Leaves the report and the pictures of a mask that is put together.
+    fn leave(
+        &self,
+        flow: Flow,
+        mut ran: Ran<Built>,
+        folder: &Folder,
+    ) -> Result<Report, EngineError> {
         let Some(built) = ran.built.take() else { return Err(flow.interrupted(folder)) };
         let report = self.report(&built, &flow, ran)?;
         self.show(&report, &built, folder)?;

@@ -36,6 +36,7 @@ mod tiles;
 
 pub use built_in::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};
 pub use chip::auto_halo_nm;
+pub use chip::shares::{Shares, Solver, Unsolved, packed, unpacked};
 pub use comparison::{Compared, Comparison, Descended};
 pub use correction::{Correction, Design, Planned};
 pub use devices::failure;
@@ -53,7 +54,8 @@ pub use mask::Mask;
 pub use model::{CORRECT, CORRECT_EVERY, Method, Model, ModelSettings};
 pub use proposer::{Kept, load_network};
 pub use report::{ChipReport, Place, Report, Seams, Seconds, Unprinted};
+pub use setup::program;
 pub use style::{MASK_LAYER, MaskFormat, MaskStyle};
 pub use surrogate::TrueModel;
-pub use tiles::JOURNAL;
 pub use tiles::folder::Folder;
+pub use tiles::{Answers, JOURNAL};

@@ -127,7 +127,7 @@ pub(crate) fn hash_program_ahead() {
 
 /// What distinguishes this build of the program from another: the SHA-256 of its file, or its version where the system does not give
 /// that.
-pub(crate) fn program() -> &'static str {
+pub fn program() -> &'static str {
     static PROGRAM: OnceLock<String> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let file = std::env::current_exe().and_then(std::fs::File::open);

@@ -93,6 +93,22 @@ impl Drop for Ending<'_> {
     }
 }
 
+/// Tells all parts of a run to end if it goes out of scope in a panic.
+struct EndsAtPanic<'a>(&'a Flow<'a>);
+
+impl Drop for EndsAtPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
+/// Gives answers that others found, by their targets; none if there are no more. It is told whether anybody still wants them, and does
+/// not keep who asks waiting for longer than a second.
+pub type Answers<'a> =
+    dyn FnMut(&dyn Fn() -> bool) -> Result<Option<Vec<(Key, Vec<u8>)>>, EngineError> + 'a;
+
 impl<'a> Flow<'a> {
     /// A run in a folder, which goes on from the journal there.
     ///
@@ -176,6 +192,27 @@ impl<'a> Flow<'a> {
         stop: &(dyn Fn() -> bool + Sync),
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Ran<B>, EngineError> {
+        let solve = |watch: &mut dyn FnMut(Event) -> bool| self.solve(crew, phases[0], stop, watch);
+        self.drive(solve, build, phases[1], stop, watch)
+    }
+
+    /// As [`Flow::run`], whoever finds the answers: `solve` leaves them in the journal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Flow::run`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Flow::run`].
+    pub(crate) fn drive<B: Send>(
+        &self,
+        solve: impl FnOnce(&mut dyn FnMut(Event) -> bool) -> Result<lithoburn_pool::Report, EngineError>,
+        build: impl FnOnce() -> Result<Option<B>, EngineError> + Send,
+        phase: Phase,
+        stop: &(dyn Fn() -> bool + Sync),
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<Ran<B>, EngineError> {
         let start = Instant::now();
         let (solved, built, computing) = std::thread::scope(|scope| {
             let ending = Ending(self);
@@ -183,14 +220,14 @@ impl<'a> Flow<'a> {
                 let _ending = Ending(self);
                 build()
             });
-            let solved = self.solve(crew, phases[0], stop, watch);
+            let solved = solve(watch);
             let computing = start.elapsed().as_secs_f64();
             if solved.is_err() {
                 self.end();
             }
             while !building.is_finished() {
                 let done = self.assembled.load(Ordering::SeqCst);
-                if stop() || !watch(Event::new(phases[1], done, self.occupied.len())) {
+                if stop() || !watch(Event::new(phase, done, self.occupied.len())) {
                     self.end();
                 }
                 std::thread::sleep(LOOK_EVERY);
@@ -245,6 +282,70 @@ impl<'a> Flow<'a> {
             self.end();
         }
         Ok(report)
+    }
+
+    /// Takes answers that others found, as they come, while the tiles' targets are looked up.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] of whoever gives them or of the journal; [`EngineError::Setting`] if some tiles have none in the end.
+    pub(crate) fn gather(
+        &self,
+        answers: &mut Answers<'_>,
+        phase: Phase,
+        stop: &(dyn Fn() -> bool + Sync),
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(), EngineError> {
+        let scan = Scan::new(self)?;
+        std::thread::scope(|scope| {
+            let _ending = EndsAtPanic(self);
+            let looking = scope.spawn(|| self.look_up(scan));
+            let taken = self.take_all(answers, phase, stop, watch).inspect_err(|_| self.end());
+            // A panic of the scan is a bug of ours, and goes on as one.
+            let looked = looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            taken.and(looked)
+        })?;
+        self.ledger.close();
+        match self.occupied.len() - self.ledger.ready() {
+            missing if missing > 0 && !self.is_ended() => Err(EngineError::Setting(format!(
+                "{missing} of {} tiles have no answer: these are answers of another layout",
+                self.occupied.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes every tile's target.
+    fn look_up(&self, scan: Scan<'_>) -> Result<(), EngineError> {
+        for tile in scan {
+            tile.inspect_err(|_| self.end())?;
+            if self.is_ended() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_all(
+        &self,
+        answers: &mut Answers<'_>,
+        phase: Phase,
+        stop: &(dyn Fn() -> bool + Sync),
+        watch: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(), EngineError> {
+        loop {
+            if stop() || !watch(Event::new(phase, self.ledger.ready(), self.occupied.len())) {
+                self.end();
+            }
+            if self.is_ended() {
+                return Ok(());
+            }
+            let Some(some) = answers(&|| stop() || self.is_ended())? else { return Ok(()) };
+            for (key, bytes) in some {
+                self.journal.append(self.kind, &key, &bytes)?;
+                self.ledger.solved(&key);
+            }
+        }
     }
 
     /// Writes answers into the journal as they come, on a thread of its own: neither devices nor who shares out their tiles waits for

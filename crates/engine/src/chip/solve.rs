@@ -16,7 +16,7 @@ use crate::tiles::packed::Packed;
 use crate::tiles::scan::Tile;
 
 /// The core of a target's mask.
-pub(super) struct Solved {
+pub(crate) struct Solved {
     key: Key,
     core: Core,
 }
@@ -32,7 +32,7 @@ impl Answer for Solved {
 }
 
 /// The devices of a run. Each loads the model on a thread of its own, or on two ([`Lane::hands`]) that share its batch.
-pub(super) fn crew(setup: &Setup, lanes: &[Lane], halo_nm: f64) -> Vec<Member<Tile, Solved>> {
+pub(crate) fn crew(setup: &Setup, lanes: &[Lane], halo_nm: f64) -> Vec<Member<Tile, Solved>> {
     let setup = Arc::new(setup.clone());
     let member = |lane: &Lane, batch: usize| {
         let (setup, device, team) = (setup.clone(), lane.device.device.clone(), lane.team.clone());

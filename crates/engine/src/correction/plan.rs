@@ -9,6 +9,7 @@ use tracing::info_span;
 
 use super::{Correction, Design};
 use crate::EngineError;
+use crate::chip::shares::Shares;
 use crate::chip::{self, Chip};
 use crate::devices::fleet::{Fleet, Wish, fleet};
 use crate::devices::lane::Lane;
@@ -161,17 +162,41 @@ impl<'a> Planned<'a> {
             mask.write_in(&folder)?;
             return Ok(mask.report);
         };
-        let chip = Chip {
+        self.chip(library, *grid, occupied).run(&folder, stop, watch)
+    }
+
+    /// The tiles, for a program that shares them out over machines itself.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Setting`] if the layout is one field.
+    pub fn shares(&self) -> Result<Shares<'_>, EngineError> {
+        match &self.course {
+            Course::Tiles(library, grid, occupied) => {
+                Ok(Shares::new(self.chip(library, *grid, occupied)))
+            }
+            Course::Fields(_) => Err(EngineError::Setting(
+                "one field is one machine's: name a --tile to cut the layout into many".into(),
+            )),
+        }
+    }
+
+    fn chip<'s>(
+        &'s self,
+        library: &'s Library,
+        grid: TileGrid,
+        occupied: &'s Occupied,
+    ) -> Chip<'s> {
+        Chip {
             setup: &self.setup,
             library,
-            grid: *grid,
+            grid,
             occupied,
             lanes: &self.lanes,
             plan: self.fleet.as_ref().map(|fleet| &fleet.plan),
             format: self.format,
             measure: self.measure,
-        };
-        chip.run(&folder, stop, watch)
+        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Source<'_> {
     /// # Errors
     ///
     /// As [`Source::target`].
-    pub(super) fn tile(&self, index: usize) -> Result<Tile, EngineError> {
+    pub(crate) fn tile(&self, index: usize) -> Result<Tile, EngineError> {
         let _span = info_span!("edges").entered();
         let frame = self.grid.frame(index);
         let polygons = self.library.polygons_in(frame.bounds())?;

@@ -287,3 +287,51 @@ fn tiles_behind_a_slow_one_wait_on_disk() {
     let ran = flow.run(crew, build, PHASES, &|| false, &mut |_| true).expect("runs");
     assert!(ran.built.is_some() && waited.load(Ordering::SeqCst) > others / 2, "{waited:?}");
 }
+
+/// Answers that other machines found come in any order, some before their tiles were looked at; a second run needs none of them again.
+#[test]
+fn answers_that_others_found_are_put_together_in_order() {
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = Folder::claim(place.path()).expect("it is ours");
+    let library = rows();
+    let flow = flow(&library, &folder);
+    let keys: Vec<Key> =
+        flow.occupied.tiles().iter().map(|&i| flow.source.tile(i).expect("small").key).collect();
+    let mut left: Vec<Key> = keys.clone();
+    left.sort_unstable();
+    left.dedup();
+    let gathered = |flow: &Flow, left: &mut Vec<Key>| {
+        let mut answers =
+            |_: &dyn Fn() -> bool| Ok(left.pop().map(|key| vec![(key, vec![key[0]])]));
+        let gather = |watch: &mut dyn FnMut(Event) -> bool| {
+            flow.gather(&mut answers, PHASES[0], &|| false, watch).map(|()| Default::default())
+        };
+        flow.drive(gather, || all(flow), PHASES[1], &|| false, &mut |_| true)
+    };
+    let ran = gathered(&flow, &mut left).expect("all answers come");
+    let expected: Vec<u8> = keys.iter().map(|key| key[0]).collect();
+    assert_eq!(ran.built, Some(expected.clone()));
+    drop(flow);
+    let again = self::flow(&library, &folder);
+    let ran = gathered(&again, &mut Vec::new()).expect("they are in the journal");
+    assert_eq!(ran.built, Some(expected));
+}
+
+#[test]
+fn tiles_without_an_answer_are_an_error_and_a_giver_that_fails_ends_the_run() {
+    let run = |answers: &mut Answers<'_>| {
+        let place = tempfile::tempdir().expect("a folder");
+        let folder = Folder::claim(place.path()).expect("it is ours");
+        let library = rows();
+        let flow = flow(&library, &folder);
+        let gather = |watch: &mut dyn FnMut(Event) -> bool| {
+            flow.gather(answers, PHASES[0], &|| false, watch).map(|()| Default::default())
+        };
+        let ran = flow.drive(gather, || all(&flow), PHASES[1], &|| false, &mut |_| true);
+        ran.map(|ran| ran.built).expect_err("not whole").to_string()
+    };
+    let failed = run(&mut |_| Err(EngineError::Setting("the shelf fell".into())));
+    assert_eq!(failed, "the shelf fell");
+    let missing = run(&mut |_| Ok(None));
+    assert!(missing.contains("tiles have no answer"), "{missing}");
+}
