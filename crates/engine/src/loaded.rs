@@ -65,7 +65,7 @@ pub struct Loaded {
 enum Means {
     Method(Box<Proposer>),
     Network(Box<dyn MaskNetwork>),
-    Simulator(Evaluator),
+    Simulator(Box<Evaluator>),
 }
 
 impl Loaded {
@@ -91,7 +91,7 @@ impl Loaded {
             }
             Part::Simulator => {
                 let evaluator = Evaluator::on(&device.device, &setup.kernels, &setup.process);
-                (Means::Simulator(evaluator), pixels(setup.pixel_nm))
+                (Means::Simulator(Box::new(evaluator)), pixels(setup.pixel_nm))
             }
         };
         Ok(Self { means, device: device.device.clone(), field_nm, side })
@@ -142,7 +142,7 @@ impl Loaded {
             }
             Means::Network(network) => self.proposed(network.as_ref(), fields),
             Means::Simulator(evaluator) => {
-                let mut outputs = vec![Vec::with_capacity(fields.len()); 5];
+                let mut outputs = vec![Vec::new(); Part::Simulator.outputs().len()];
                 for field in fields {
                     if !go_on() {
                         return Err(LithoError::Interrupted.into());
@@ -159,7 +159,7 @@ impl Loaded {
     fn fits(&self, field: &Raster) -> Result<(), EngineError> {
         let Raster { width, height, .. } = *field;
         let own = self.side;
-        let whole = width % own.max(1) == 0 || (width > 0 && own % width == 0);
+        let whole = width.is_multiple_of(own) || own.is_multiple_of(width);
         match width == height && width >= LEAST.min(own) && whole {
             true => Ok(()),
             false => Err(EngineError::Setting(format!(

@@ -1,11 +1,10 @@
 //! Whole layouts, by the engine: as `infer` does them, files and all.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use lithoburn_engine::{
-    Correction, EngineError, Event, Folder, MASK_LAYER, Mask, MaskFormat, Model, ModelSettings,
-    Planned,
+    Correction, EngineError, Event, Folder, MASK_LAYER, Mask, MaskFormat, ModelSettings, Planned,
 };
 use lithoburn_layout::{Layout, Library, Raster, ReadOptions, oasis, png, write_whole};
 use lithoburn_litho::LithoError;
@@ -21,10 +20,8 @@ const UNIT_NM: f64 = 0.1;
 pub(crate) struct Method {
     /// Its name.
     pub(crate) name: String,
-    /// What it is.
-    pub(crate) model: Model,
-    /// Its weights, if they are not the built-in ones.
-    pub(crate) weights: Option<PathBuf>,
+    /// What it is, with its weights and steps.
+    pub(crate) settings: ModelSettings,
 }
 
 /// Corrects layouts on some devices.
@@ -48,10 +45,9 @@ impl Engine {
         let none =
             || Wrong::Request(format!("no model {wanted:?}: expected one of {}", names.join(", ")));
         let method = found.ok_or_else(none)?;
-        let mut settings = ModelSettings::from(method.model);
-        settings.weights.clone_from(&method.weights);
+        let mut settings = method.settings.clone();
         if let Some(steps) = ask.correct {
-            if method.model.network().is_none() {
+            if settings.model.network().is_none() {
                 return Err(Wrong::Request(format!(
                     "correct means nothing to {}: leave it out",
                     method.name

@@ -62,10 +62,17 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<Verdict> {
     runtime.context("no threads for connections")?.block_on(run(planned))
 }
 
-/// The methods that correct layouts: the shipped ones among these models, and a repository's.
-pub(crate) fn methods_of(models: &[String], folder: Option<&Path>) -> Result<Vec<Method>> {
-    let described = described(models, folder)?;
-    Ok(described_methods(&described))
+/// The methods that correct layouts: the shipped ones among these models, a repository's, and those of a settings file.
+pub(crate) fn methods_of(
+    models: &[String],
+    folder: Option<&Path>,
+    config: Option<&Path>,
+) -> Result<Vec<Method>> {
+    let mut all = described(models, folder)?;
+    for model in config.map(options::models).transpose()?.unwrap_or_default() {
+        all.push(model.described()?);
+    }
+    Ok(described_methods(&all))
 }
 
 fn described(models: &[String], folder: Option<&Path>) -> Result<Vec<Described>> {
@@ -142,6 +149,9 @@ impl Planned {
         if let Some(folder) = &settings.repository {
             arguments.extend(["--repository".into(), folder.display().to_string()]);
         }
+        if let Some(file) = &settings.config {
+            arguments.extend(["--config".into(), file.display().to_string()]);
+        }
         let own = &settings.jobs;
         Ok(jobs::Terms {
             queued: own.queued,
@@ -157,8 +167,9 @@ async fn run(planned: Planned) -> Result<Verdict> {
     let start = Instant::now();
     // Ports first: a server that nobody can reach need not warm up.
     let ports = Ports::bind(&planned.settings).await?;
-    let stop = CancellationToken::new();
-    let jobs = Jobs::open(planned.job_terms()?, stop.clone())?;
+    // Jobs are left at once, and requests when they are answered.
+    let (leave, stop) = (CancellationToken::new(), CancellationToken::new());
+    let jobs = Jobs::open(planned.job_terms()?, leave.clone())?;
     let server = Arc::new(planned.server().start()?);
     say(&text::begin(&planned, &ports));
     let routes = routes(&planned, &server, &jobs, &stop);

@@ -40,6 +40,9 @@ pub(crate) struct WorkArgs {
     /// Repository, as the server has it.
     #[arg(long)]
     repository: Option<PathBuf>,
+    /// Settings, as the server has them.
+    #[arg(long)]
+    config: Option<PathBuf>,
     /// Where the job is.
     folder: PathBuf,
 }
@@ -61,7 +64,10 @@ pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
             None => std::process::exit(ASKED),
         };
     }
-    let engine = Engine::new(devices, methods_of(&args.models, args.repository.as_deref())?);
+    let engine = Engine::new(
+        devices,
+        methods_of(&args.models, args.repository.as_deref(), args.config.as_deref())?,
+    );
     let order = Order {
         layout: folder.join(&told.layout),
         name: told.name,

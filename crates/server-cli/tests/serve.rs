@@ -82,6 +82,26 @@ fn a_layout_comes_back_as_the_mask_that_the_engine_makes_of_it() {
     assert_eq!(server.stop(), Some(0), "a graceful stop");
 }
 
+/// A method of a settings file is one for tensors, for layouts, and for jobs.
+#[test]
+fn a_method_of_ones_own_corrects_layouts_and_jobs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("serve.toml");
+    let text = "models = ['simulator']\n[[model]]\nname = 'quick'\nmethod = 'neural-ilt-fast'\ncorrect = 2\n";
+    std::fs::write(&config, text).expect("written");
+    let server = Server::start(&["--config", config.to_str().expect("text")]);
+    let expected = corrected(&clip(), None);
+    let mask = server.upload("/v1/masks?model=quick&pixel=2", "clip.gds", &clip());
+    assert!(mask.status == 200 && mask.body == expected, "{}", mask.status);
+    let job = server.upload("/v1/jobs?pixel=2", "clip.gds", &clip()).json();
+    let path = format!("/v1/jobs/{}", job["id"].as_str().expect("a number"));
+    let ended = server.until(&path, |job| job["state"] != "queued" && job["state"] != "running");
+    assert_eq!(ended["state"], "done", "{ended}");
+    assert!(server.get(&format!("{path}/mask")).body == expected);
+    assert_eq!(server.get("/v2/models/quick/ready").status, 200);
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// Each thing that is wrong with a layout, in words of what came.
 fn refusals(server: &Server) {
     let masks = |query: &str, name: &str, bytes: &[u8]| {

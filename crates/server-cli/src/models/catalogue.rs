@@ -75,8 +75,7 @@ fn first() -> u64 {
 pub(crate) fn described_methods(models: &[Described]) -> Vec<Method> {
     let mut methods: Vec<(u64, Method)> = Vec::new();
     for model in models.iter().filter(|model| model.part == Part::Method) {
-        let ModelSettings { model: kind, weights, .. } = model.settings.clone();
-        let found = Method { name: model.name.clone(), model: kind, weights };
+        let found = Method { name: model.name.clone(), settings: model.settings.clone() };
         match methods.iter_mut().find(|(_, known)| known.name == model.name) {
             Some(known) if known.0 < model.version => *known = (model.version, found),
             Some(_) => (),

@@ -156,6 +156,8 @@ impl Default for JobLimits {
 /// What a server is told, checked.
 #[derive(Debug)]
 pub(super) struct Settings {
+    /// The file that some of it comes from.
+    pub(super) config: Option<PathBuf>,
     pub(super) bind: IpAddr,
     /// Of HTTP, gRPC and metrics.
     pub(super) ports: [u16; 3],
@@ -196,6 +198,7 @@ impl ServeArgs {
         };
         let hosts = if self.host.is_empty() { file.hosts } else { self.host.clone() };
         Ok(Settings {
+            config: self.config.clone(),
             bind: self.bind.or(file.bind).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             ports,
             devices: self.devices.clone().or(file.devices).unwrap_or_else(|| vec!["all".into()]),
@@ -228,6 +231,11 @@ impl ServeArgs {
             _ => bail!("--sleeping takes BASE,ITEM of 0 ms or more, got {},{}", ms[0], ms[1]),
         }
     }
+}
+
+/// The models that a settings file describes.
+pub(super) fn models(path: &Path) -> Result<Vec<models::Settings>> {
+    Ok(read(path)?.model)
 }
 
 /// A settings file; an error names the field.

@@ -58,15 +58,18 @@ impl Process {
         let log = folder.join("log.txt");
         let file = OpenOptions::new().create(true).append(true).open(&log);
         let file = file.map_err(|e| JobsError::Write(log.clone(), e))?;
-        let mut child = Command::new(&terms.program)
+        let mut command = Command::new(&terms.program);
+        command
             .args(&terms.arguments)
             .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(file)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|e| JobsError::Write(terms.program.clone(), e))?;
+            .kill_on_drop(true);
+        // A terminal's Ctrl-C is the server's: it ends its job in its own way.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|e| JobsError::Write(terms.program.clone(), e))?;
         let leash = child.stdin.take();
         let out = child.stdout.take().ok_or_else(|| {
             JobsError::Write(terms.program.clone(), std::io::ErrorKind::BrokenPipe.into())

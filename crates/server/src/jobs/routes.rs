@@ -150,7 +150,6 @@ async fn mask(
 ) -> Result<Response, Refused> {
     let job = seen(&door, &client, &id)?;
     let format = job.ask.format.unwrap_or_default();
-    // One field is GDSII whatever was asked; the process leaves what it made.
     let path = format!("out/{}", format.file());
     let name = format!("{}.{}", job.layout, format.file());
     sent(&door, &job, &path, format.content_type(), Some(&name)).await

@@ -261,6 +261,21 @@ async fn a_job_that_is_killed_ten_times_ends_as_if_never_killed() {
     server.stop().await;
 }
 
+/// As Ctrl-C does on a terminal: a signal to the server's group is not one to its job.
+#[tokio::test]
+async fn a_job_is_in_a_process_group_of_its_own() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(terms(data.path(), SLOW), None);
+    let id = server.submit("shapes", "").await;
+    server.until(&id, |job| job.progress.is_some()).await;
+    let process = worker(&server.jobs.folder(&id)).expect("it is under way");
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("its state");
+    // After the name in brackets: state, parent, group.
+    let group = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(2));
+    assert_eq!(group, Some(process.to_string().as_str()), "{stat}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_process_that_dies_at_one_place_is_given_up() {
     let data = tempfile::tempdir().expect("a folder");
