@@ -201,6 +201,8 @@ fn produced(output: Produced, raw: &mut Vec<bytes::Bytes>) -> Result<InferOutput
     match delivered {
         Delivered::Data(data) => raw.push(data.contiguous()?),
         Delivered::Shared(Span { region, offset, byte_size }) => {
+            // Clients count outputs along these, also where there is nothing to be had.
+            raw.push(bytes::Bytes::new());
             let choices = [
                 ("shared_memory_region", ParameterChoice::StringParam(region)),
                 ("shared_memory_offset", ParameterChoice::Int64Param(signed(offset))),

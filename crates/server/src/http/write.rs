@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::body::{Packing, Parts};
 use super::infer::HEADER_LENGTH;
-use crate::protocol::{Delivered, Kind, Outcome, Problem, Produced, Span};
+use crate::protocol::{Delivered, Kind, Outcome, Problem, Produced};
 use crate::tensor::{Data, Datatype, Tensor};
 
 /// Writes an answer; `binary` says whether outputs that do not say are wanted as bytes.
@@ -68,16 +68,8 @@ fn written(output: Produced, binary: bool, tails: &mut Vec<Data>) -> Result<Valu
     json.insert("datatype".into(), datatype.name().into());
     json.insert("shape".into(), shape.clone().into());
     match delivered {
-        Delivered::Shared(Span { region, offset, byte_size }) => {
-            let mut place = json!({
-                "shared_memory_region": region,
-                "shared_memory_byte_size": byte_size,
-            });
-            if offset > 0 {
-                place["shared_memory_offset"] = offset.into();
-            }
-            json.insert("parameters".into(), place);
-        }
+        // The client knows where it asked for it. Triton says nothing more either, and its C++ client takes any parameters for those of bytes that follow.
+        Delivered::Shared(_) => {}
         Delivered::Data(data) if own.unwrap_or(binary) => {
             json.insert("parameters".into(), json!({ "binary_data_size": data.len() }));
             tails.push(data);

@@ -64,11 +64,54 @@ async fn every_call_of_tritonclient_is_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_open_inference_clients_are_answered() {
-    passes("open_inference_clients", &["open-inference-openapi", "open-inference-grpc", "numpy"])
-        .await;
+    passes(
+        "open_inference_clients",
+        &["open-inference-openapi", "open-inference-grpc", "grpcio", "protobuf"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_kserve_client_is_answered() {
     passes("kserve_sdk", &["kserve", "numpy"]).await;
+}
+
+/// Names the program perf_analyzer, which has no package that runs everywhere. Where its libraries are, it has to know itself.
+const ANALYZER: &str = "LITHOBURN_PERF_ANALYZER";
+
+/// Ways to load a server; `HTTP`, `GRPC` and `METRICS` stand for addresses.
+const WAYS: [&str; 8] = [
+    "-u HTTP -i http --concurrency-range 2",
+    "-u HTTP -i http -a --concurrency-range 4",
+    "-u HTTP -i http --request-rate-range 50",
+    "-u HTTP -i http --concurrency-range 2 --collect-metrics --metrics-url METRICS/metrics",
+    "-u HTTP -i http --concurrency-range 2 --shared-memory system --output-shared-memory-size 16384",
+    "-u GRPC -i grpc -a --concurrency-range 4",
+    "-u GRPC -i grpc --streaming --concurrency-range 4",
+    "-u GRPC -i grpc --concurrency-range 2 --shared-memory system --output-shared-memory-size 16384",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn perf_analyzer_measures_in_all_its_ways() {
+    let program = std::env::var_os(ANALYZER);
+    let why = format_args!("{ANALYZER} names no program");
+    let Some(program) = lithoburn_testing::Need::Registry.met(program, why) else { return };
+    let server = started(models(8)).await;
+    let addresses = [
+        ("HTTP", listening(server.http()).await),
+        ("GRPC", listening(server.grpc()).await),
+        ("METRICS", listening(server.metrics()).await),
+    ];
+    let work = move || {
+        for way in WAYS {
+            let with = |way: String, (word, address): &(&str, std::net::SocketAddr)| {
+                way.replace(word, &address.to_string())
+            };
+            let way = addresses.iter().fold(way.to_string(), with);
+            let options =
+                ["-m", "tile", "--shape", "target:1,64,64", "-p", "500", "-r", "4", "-s", "999"];
+            run(Command::new(&program).args(options).args(way.split(' ')));
+        }
+    };
+    tokio::task::spawn_blocking(work).await.expect("passes");
 }

@@ -2,7 +2,7 @@
 
     python3 open_inference_clients.py HTTP_ADDRESS GRPC_ADDRESS
 
-Needs open-inference-openapi and open-inference-grpc.
+Needs open-inference-openapi, open-inference-grpc, grpcio and protobuf.
 """
 
 import sys
@@ -20,7 +20,8 @@ def check_http(address):
         "tile",
         request=InferenceRequest(inputs=[{"name": "target", "shape": [1, 1, 2, 2], "datatype": "FP32", "data": [0.0, 1.0, 1.0, 0.0]}]),
     )
-    assert [float(v) for v in answer.outputs[0].data] == [0, 1, 1, 0], answer
+    values = answer.outputs[0].data
+    assert list(getattr(values, "root", None) or values.__root__) == [0, 1, 1, 0], answer
 
 
 def check_grpc(address):
