@@ -140,19 +140,16 @@ impl Server {
     }
 
     /// HTTP: the protocol and the added paths.
-    #[must_use]
     pub fn http(&self) -> Router {
         self.routes.clone().merge(http::router(self.service.clone()))
     }
 
     /// gRPC: the protocol and the health check.
-    #[must_use]
     pub fn grpc(&self) -> Router {
         grpc::router(self.service.clone())
     }
 
     /// `/metrics`.
-    #[must_use]
     pub fn metrics(&self) -> Router {
         metrics::router(self.scheduler().clone(), self.cards.clone(), self.sources.clone())
     }

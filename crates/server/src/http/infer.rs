@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::body::{self, Packing, Pieces};
 use super::json::{InferJson, InputJson, number, parameters, span, truth};
-use super::{reply, write};
+use super::write;
 use crate::model::{Port, Signature};
-use crate::protocol::{Content, Inference, InputTensor, Problem, Service, version_of};
+use crate::protocol::{Content, Inference, InputTensor, Kind, Problem, Service, version_of};
 
 /// The length of the JSON before the bytes.
 pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -27,8 +27,9 @@ pub(super) struct Target {
 
 impl Target {
     /// The version that is named; no number is no path.
-    pub(super) fn version(&self) -> Result<Option<u64>, Response> {
-        version_of(self.version.as_deref().unwrap_or_default()).map_err(|_| reply::not_found())
+    pub(super) fn version(&self) -> Result<Option<u64>, Problem> {
+        let version = version_of(self.version.as_deref().unwrap_or_default());
+        version.map_err(|_| Problem::new(Kind::NotFound, "Not Found"))
     }
 }
 
@@ -40,7 +41,7 @@ pub(super) async fn infer(
 ) -> Response {
     let version = match target.version() {
         Ok(version) => version,
-        Err(response) => return response,
+        Err(problem) => return problem.into_response(),
     };
     let read = body::read(&headers, body, service.settings.body_limit).await;
     let parsed = read.and_then(|pieces| parse(&service, &target.model, version, &headers, pieces));

@@ -42,7 +42,7 @@ pub(super) async fn ready(State(service): Served) -> Response {
 }
 
 /// The versions of a model that are asked for, or why there are none.
-fn snapshots(service: &Service, target: &Target) -> Result<Vec<ModelSnapshot>, Response> {
+fn snapshots(service: &Service, target: &Target) -> Result<Vec<ModelSnapshot>, Problem> {
     let version = target.version()?;
     let models = service.scheduler.snapshot().models;
     let all: Vec<_> =
@@ -53,7 +53,7 @@ fn snapshots(service: &Service, target: &Target) -> Result<Vec<ModelSnapshot>, R
         return Ok(all);
     }
     let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
-    Err(Problem::from(Refusal::Unknown(format!("'{}'{version}", target.model))).into_response())
+    Err(Refusal::Unknown(format!("'{}'{version}", target.model)).into())
 }
 
 /// The one that is asked for, else the newest that is ready, else the newest.
@@ -78,7 +78,7 @@ fn about(
             Some(model) => Json(say(model, &all)).into_response(),
             None => reply::not_found(),
         },
-        Err(response) => response,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn metadata(State(service): Served, Path(target): Path<Target>)
 pub(super) async fn model_ready(State(service): Served, Path(target): Path<Target>) -> Response {
     let version = match target.version() {
         Ok(version) => version,
-        Err(response) => return response,
+        Err(problem) => return problem.into_response(),
     };
     let name = &target.model;
     match service.scheduler.state(name, version) {
@@ -198,7 +198,7 @@ fn accepted(signature: &Signature) -> Value {
 pub(super) async fn statistics(State(service): Served, Path(target): Path<Target>) -> Response {
     let version = match target.version() {
         Ok(version) => version,
-        Err(response) => return response,
+        Err(problem) => return problem.into_response(),
     };
     match snapshots(&service, &target) {
         Ok(all) => {
@@ -207,7 +207,7 @@ pub(super) async fn statistics(State(service): Served, Path(target): Path<Target
             let all: Vec<_> = all.iter().filter(asked).map(counted).collect();
             Json(json!({ "model_stats": all })).into_response()
         }
-        Err(response) => response,
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn pack(tensor: &Tensor) -> Result<(Vec<usize>, Bytes), Problem> {
     let mut shape = tensor.shape.clone();
     let stride = shape.pop().unwrap_or(1).div_ceil(8);
     let pixels = tensor.data.contiguous()?;
-    let rows = if stride == 0 { 0 } else { pixels.len() / stride };
+    let rows = pixels.len().checked_div(stride).unwrap_or(0);
     let mut wire = BytesMut::with_capacity(pixels.len() + LENGTH * rows);
     for row in pixels.chunks(stride.max(1)) {
         wire.put_u32_le(u32::try_from(stride).unwrap_or(u32::MAX));
