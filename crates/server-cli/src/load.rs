@@ -245,7 +245,7 @@ async fn prepare(args: &LoadArgs) -> Result<Load> {
         None => only_model(&address).await?,
     };
     let target = Target::find(&address, &model, args.model_version.as_deref()).await?;
-    let given = args.metrics_url.as_deref().map(Address::parse).transpose()?;
+    let given = args.metrics_url.as_deref().map(|url| address.beside(url)).transpose()?;
     let metrics = watch::find(&address, given.as_ref()).await;
     if let (None, Some(given)) = (&metrics, given) {
         bail!("{given}/metrics has no metrics");
@@ -258,8 +258,7 @@ async fn prepare(args: &LoadArgs) -> Result<Load> {
         true => args.concurrency.0.iter().map(|&count| Offered::Concurrency(count)).collect(),
         false => args.rate.iter().map(|&r| Offered::Rate { per_second: r, arrivals }).collect(),
     };
-    let grpc = args.grpc_url.as_deref().map(Address::parse).transpose()?;
-    let grpc = grpc.map(|grpc| Address { token: address.token.clone(), ..grpc });
+    let grpc = args.grpc_url.as_deref().map(|url| address.beside(url)).transpose()?;
     Ok(Load {
         target,
         metrics,

@@ -62,7 +62,7 @@ pub(crate) fn top(args: &TopArgs) -> Result<Verdict> {
         .with_context(|| format!("--interval {}: expected seconds, more than 0", args.interval))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let server = crate::load::address(&args.url, args.token_file.as_deref())?;
-    let given = args.metrics_url.as_deref().map(Address::parse).transpose()?;
+    let given = args.metrics_url.as_deref().map(|url| server.beside(url)).transpose()?;
     let metrics = runtime.block_on(watch::find(&server, given.as_ref()));
     let metrics = metrics.with_context(|| {
         let tried = given.unwrap_or_else(|| server.at_port(8002));

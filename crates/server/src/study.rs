@@ -56,7 +56,7 @@ pub struct Configuration {
     pub open: Findings,
     /// Price of an hour, if the user gave one.
     pub price_per_hour: Option<f64>,
-    /// Most items in a batch, as the server declares; 0 if it makes none.
+    /// Most items in a batch, as the server declares; 0 if it makes none, or does not tell.
     pub most_batch: usize,
     /// The page of metrics when all was done.
     #[serde(skip)]
@@ -124,7 +124,7 @@ impl Study {
         let running = self.starter.start(devices).await?;
         let target = Target::find(&running.address, &self.model, None).await?;
         let metrics = watch::find(&running.address, running.metrics.as_ref()).await;
-        let most_batch = target.max_batch;
+        let most_batch = target.most_batch.filter(|_| target.batched).unwrap_or(0);
         let levels = self.concurrency.iter().map(|&count| Offered::Concurrency(count)).collect();
         let cargo = self.cargo.clone();
         let closed = Load { target, metrics, grpc: None, cargo, levels, terms: self.terms };

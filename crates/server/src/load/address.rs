@@ -36,6 +36,15 @@ impl Address {
         Ok(Self { authority: format!("{host}:{port}"), token: None })
     }
 
+    /// Another port or host of the same server, which asks for the same token.
+    ///
+    /// # Errors
+    ///
+    /// As [`Address::parse`].
+    pub fn beside(&self, text: &str) -> Result<Self, LoadError> {
+        Ok(Self { token: self.token.clone(), ..Self::parse(text)? })
+    }
+
     /// The same host at another port.
     #[must_use]
     pub fn at_port(&self, port: u16) -> Self {
@@ -66,6 +75,8 @@ mod tests {
         }
         let metrics = Address::parse("[::1]:80").expect("an address").at_port(8002);
         assert_eq!(metrics.to_string(), "http://[::1]:8002");
+        let server = Address { token: Some("t".into()), ..metrics };
+        assert_eq!(server.beside("gpu7:9").expect("an address").token, server.token);
     }
 
     #[test]

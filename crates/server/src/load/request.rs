@@ -61,11 +61,12 @@ struct Input<'a> {
 impl Cargo {
     /// The requests that are sent in turn, over gRPC or HTTP.
     pub(crate) fn asks(&self, target: &Target, grpc: bool) -> Result<Vec<Ask>, LoadError> {
-        if self.batch == 0 || self.batch > target.max_batch.max(1) {
+        let most = if target.batched { target.most_batch.unwrap_or(usize::MAX) } else { 1 };
+        if self.batch == 0 || self.batch > most {
             return Err(LoadError::Option {
                 option: "--batch",
                 given: self.batch.to_string(),
-                problem: format!("{} takes 1 to {} items", target.model, target.max_batch.max(1)),
+                problem: format!("{} takes 1 to {most} items", target.model),
             });
         }
         let inputs: Vec<Input<'_>> =
@@ -90,7 +91,7 @@ impl Cargo {
     /// An input as it is sent: the model's shape with what it leaves free filled in.
     fn input<'a>(&'a self, port: &'a Port, target: &Target) -> Input<'a> {
         let mut sides = self.sides.iter().copied().cycle();
-        let batched = target.max_batch > 0;
+        let batched = target.batched;
         let fill = |(axis, side): (usize, &Option<usize>)| match (side, axis) {
             (_, 0) if batched => self.batch,
             (Some(side), _) => *side,
@@ -253,7 +254,8 @@ mod tests {
             version: None,
             inputs: vec![Port { name: "target".into(), datatype: "FP32".into(), shape: free }],
             outputs: vec!["mask".into()],
-            max_batch: 8,
+            batched: true,
+            most_batch: Some(8),
         }
     }
 

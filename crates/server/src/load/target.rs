@@ -18,8 +18,10 @@ pub struct Target {
     pub inputs: Vec<Port>,
     /// Names of what comes out.
     pub outputs: Vec<String>,
-    /// Most items of a request; 0 if inputs have no batch dimension.
-    pub max_batch: usize,
+    /// Whether the first side of inputs counts items.
+    pub batched: bool,
+    /// Most items of a request, if the server tells.
+    pub most_batch: Option<usize>,
 }
 
 /// An input as the server declares it.
@@ -46,22 +48,28 @@ impl Target {
     ) -> Result<Self, LoadError> {
         let path = path(model, version);
         let metadata = ask_json(address, &Message::get(&*path)).await?;
-        let config = ask_json(address, &Message::get(format!("{path}/config"))).await?;
+        // Triton's own page, which other servers of the protocol may not have.
+        let config = ask_json(address, &Message::get(format!("{path}/config"))).await.ok();
         let wrong = |problem: &str| LoadError::Answer {
             url: format!("{address}{path}"),
             problem: problem.into(),
         };
         let inputs = metadata["inputs"].as_array().ok_or_else(|| wrong("without inputs"))?;
         let inputs: Option<Vec<Port>> = inputs.iter().map(port).collect();
+        let inputs = inputs.ok_or_else(|| wrong("inputs without name, datatype or shape"))?;
+        let most = config.as_ref().and_then(|config| config["max_batch_size"].as_u64());
+        // Without that page, a first side that is free is taken for the batch's.
+        let free = || inputs.iter().all(|input| matches!(input.shape[..], [None, ..]));
         let outputs = metadata["outputs"].as_array().into_iter().flatten();
         let outputs = outputs.filter_map(|o| Some(o["name"].as_str()?.to_string())).collect();
         Ok(Self {
             address: address.clone(),
             model: model.into(),
             version: version.map(String::from),
-            inputs: inputs.ok_or_else(|| wrong("inputs without name, datatype or shape"))?,
+            batched: most.map_or_else(free, |most| most > 0),
+            most_batch: most.map(|most| most.max(1) as usize),
+            inputs,
             outputs,
-            max_batch: config["max_batch_size"].as_u64().unwrap_or(0) as usize,
         })
     }
 

@@ -181,6 +181,21 @@ async fn the_server_is_loaded_over_http_and_over_grpc() {
     }
 }
 
+/// Its model `bare` has no page of its configuration, which is Triton's own and no part of the protocol.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_tells_the_protocol_alone_is_loaded_too() {
+    let stub = Stub::sleeping(Duration::from_millis(2)).await;
+    let target = Target::find(&stub.address, "bare", None).await.expect("the model is there");
+    assert_eq!((target.batched, target.most_batch), (true, None));
+    let cargo = Cargo { sides: [16, 16], batch: 3, ..Cargo::default() };
+    let levels = vec![Offered::Concurrency(2)];
+    let load = Load { target, metrics: None, grpc: None, cargo, levels, terms: terms() };
+    let level = run(&load).await.levels.remove(0);
+    assert!(level.failures.is_empty() && level.requests > 0, "{:?}", level.failures);
+    // Its statistics are Triton's as well.
+    assert_eq!((level.server, level.network_us()), (None, None));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_meant_is_said_before_anything_is_sent() {
     let stub = Stub::sleeping(Duration::from_millis(1)).await;

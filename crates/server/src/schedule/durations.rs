@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Upper bounds of the buckets, in seconds: 1 ms, and half as much again each time, to 37 s. A percentile read from them is off by
 /// a fifth at most.
-pub const BOUNDS: usize = 27;
+const BOUNDS: usize = 27;
 const FIRST: f64 = 1e-3;
 const RATIO: f64 = 1.5;
 

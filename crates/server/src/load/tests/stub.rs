@@ -67,6 +67,8 @@ impl Stub {
             .route("/v2/models/tile/config", get(|| async { Json(json!({"max_batch_size": 8})) }))
             .route("/v2/models/tile/stats", get(stats))
             .route("/v2/models/tile/infer", post(infer))
+            .route("/v2/models/bare", get(|| async { Json(metadata()) }))
+            .route("/v2/models/bare/infer", post(infer))
             .with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = Address::parse(&listener.local_addr().expect("a port").to_string());
