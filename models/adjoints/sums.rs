@@ -1,4 +1,5 @@
 //! Gradients of weights: sums over all pixels of a batch, in parts, and the parts in order.
+#![allow(clippy::manual_div_ceil, reason = "kernels know no div_ceil")]
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::tensor::CubeTensor;

@@ -27,12 +27,12 @@ use super::weights::{Place, WeightLayout};
 use super::{Compiled, NotFused, TRIAL_SIDE, brief, distance, is_hopper, noise};
 use crate::flat::Flat;
 use crate::head::{Head, MaskNetwork};
-use crate::program::{Activations, Layer, LayerKind, Program};
+use crate::program::{Layer, LayerKind, Program, run};
 use crate::steps::back::Back;
 use crate::steps::{Grain, Steps};
 
-/// Largest ‖difference‖ / ‖reference‖ of the trial's gradient: requests and gradients of sums are rounded to 8 bits in other places.
-const TOLERANCE: f64 = 3e-2;
+/// Largest ‖difference‖ / ‖reference‖ of the trial's gradient. A wrong kernel is off by tens of per cent.
+const TOLERANCE: f64 = 5e-2;
 /// Numbers of a chunk, which a cube of the optimiser moves.
 const CHUNK: usize = 8192;
 
@@ -268,15 +268,18 @@ impl Training {
         })
     }
 
-    /// How far a small batch's gradient is from that of the CPU, which rounds what the card does. Not a number is a failure.
+    /// How far a small batch's gradient is from the CPU's. Not a number is a failure.
+    ///
+    /// Logits' gradients are of one sign, so that pixels' shares add up: an image rounded to 8 bits closes ReLUs that were just open, and where
+    /// shares cancel, that alone is a tenth of the gradient.
     fn trial(&self, program: &Program) -> Result<f64, String> {
         let side = TRIAL_SIDE.next_multiple_of(self.stride);
         let image = |shift: f32| -> Tensor<4> {
             let values: Vec<f32> = (0..2 * side * side).map(|i| noise(i) - shift).collect();
             Tensor::from_data(TensorData::new(values, [2, 1, side, side]), &Device::flex())
         };
-        let (x, of_logits) = (image(0.0), image(0.5));
-        let expected = reference(program, x.clone(), of_logits.clone(), Rounding::Card)?;
+        let (x, of_logits) = (image(0.0), image(-0.5));
+        let expected = reference(program, x.clone(), of_logits.clone())?;
         let on_card = |x: Tensor<4>| Tensor::from_data(x.into_data(), &self.values.device());
         let pass = self.pass(on_card(x));
         let found = self.gradient(pass, on_card(of_logits));
@@ -406,46 +409,17 @@ fn chunks(parameters: &[Range<usize>]) -> [Vec<i32>; 2] {
     [chunks, own]
 }
 
-/// What the CPU rounds to bf16 for a reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rounding {
-    /// Nothing.
-    #[cfg_attr(not(test), allow(dead_code, reason = "what tests compare with"))]
-    None,
-    /// What the card's kernels do: weights of products, and images. An image rounded otherwise opens and closes other ReLUs, which shows in a
-    /// gradient long before anything is wrong.
-    Card,
-}
-
-/// The gradient of all weights, layer by layer on the CPU with sums in f32, given images and the gradient of their logits.
+/// The gradient of all weights, layer by layer on the CPU in f32, given images and the gradient of their logits.
 pub(crate) fn reference(
     program: &Program,
     x: Tensor<4>,
     of_logits: Tensor<4>,
-    rounding: Rounding,
 ) -> Result<Vec<f32>, String> {
     let device = Device::flex().autodiff();
-    let on_card = rounding == Rounding::Card;
-    let folds = program.layers.iter().any(|layer| matches!(layer.kind, LayerKind::Fold));
-    let mut first = true;
-    let placed = |layer: &Layer| {
-        let LayerKind::Convolve { kernel, .. } = &layer.kind else { return layer.clone() };
-        // A plain first convolution and a last 1 x 1 are in f32.
-        let product = kernel.side > 1 && (folds || !std::mem::take(&mut first));
-        let dtype = if on_card && product { DType::BF16 } else { DType::F32 };
-        layer.placed(&Device::flex(), dtype).placed(&Device::flex(), DType::F32).tracked(&device)
-    };
-    let layers: Vec<Layer> = program.layers.iter().map(placed).collect();
+    let tracked = |layer: &Layer| layer.placed(&Device::flex(), DType::F32).tracked(&device);
+    let layers: Vec<Layer> = program.layers.iter().map(tracked).collect();
     let on_device = |x: Tensor<4>| Tensor::<4>::from_data(x.into_data(), &device);
-    let rounded = |x: Tensor<4>| x.cast(DType::BF16).cast(DType::F32);
-    let x = if on_card && folds { rounded(on_device(x)) } else { on_device(x) };
-    let mut state = Activations { x, skips: Vec::new() };
-    for Layer { kind, .. } in &layers {
-        state = kind.run(state);
-        let image = matches!(kind, LayerKind::Convolve { relu: true, .. } | LayerKind::Double);
-        state.x = if on_card && image { rounded(state.x) } else { state.x };
-    }
-    let gradients = (state.x * on_device(of_logits)).sum().backward();
+    let gradients = (run(&layers, on_device(x)) * on_device(of_logits)).sum().backward();
     let flat = Flat::of(program);
     let mut values = vec![0.0; flat.count];
     for (layer, own) in layers.iter().zip(&flat.layers) {

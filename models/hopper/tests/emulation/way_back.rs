@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flat::{Flat, FlatKernel};
-use crate::hopper::training::{Rounding, reference};
+use crate::hopper::training::reference;
 use crate::hopper::weights::WeightLayout;
 use crate::resample::{doubled, halved};
 use crate::steps::back::{Ask, Asked, Back, Gather, Pull, Thin};
@@ -234,7 +234,7 @@ fn the_way_back_makes_the_gradient_of_the_layers() {
             let data = TensorData::new(values.to_vec(), [batch, 1, height, width]);
             Tensor::<4>::from_data(data, &Device::flex())
         };
-        let expected = reference(&program, tensor(&x), tensor(&of_logits), Rounding::None);
+        let expected = reference(&program, tensor(&x), tensor(&of_logits));
         let expected = expected.expect("on the CPU");
         let found = gradient(&program, shape, &x, &of_logits);
         let off = distance(&found, &expected);
@@ -252,7 +252,7 @@ fn the_reference_is_the_slope_of_the_logits() {
         Tensor::from_data(TensorData::new(values, shape), &Device::flex())
     };
     let (x, of_logits) = (image(0), image(64));
-    let gradient = reference(&program, x.clone(), of_logits.clone(), Rounding::None);
+    let gradient = reference(&program, x.clone(), of_logits.clone());
     let gradient = gradient.expect("on the CPU");
     let flat = Flat::of(&program);
     let start = flat.values(&program).expect("on the host");
