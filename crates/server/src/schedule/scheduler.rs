@@ -24,7 +24,7 @@ pub struct Terms {
     pub capacity: usize,
     /// How long a batch may take before its like was ever computed; a device that takes longer is given up.
     pub first_patience: Duration,
-    /// The least that a batch may take later; else it is [`Terms::patience`] times what batches take.
+    /// The least that a batch may take later; else it is `patience` times what batches take.
     pub least_patience: Duration,
     /// How many times as long as its like a batch may take.
     pub patience: u32,
