@@ -105,10 +105,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sources: Result<Vec<_>, _> = names.iter().map(|name| joined(&job, source, name)).collect();
     let (sources, start) = (sources?, Instant::now());
     let worked: Result<(), FarmError> = std::thread::scope(|scope| {
-        let one =
-            |(name, source): (&String, &Box<dyn BlockSource>)| work(&job, &**source, name, takes);
-        let threads: Vec<_> =
-            names.iter().zip(&sources).map(|both| scope.spawn(move || one(both))).collect();
+        let one = |name: &str, source: &dyn BlockSource| work(&job, source, name, takes);
+        let threads: Vec<_> = names
+            .iter()
+            .zip(&sources)
+            .map(|(name, source)| scope.spawn(move || one(name, &**source)))
+            .collect();
         threads
             .into_iter()
             .try_for_each(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))

@@ -137,7 +137,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("receipt");
         let made: Vec<bool> = std::thread::scope(|scope| {
-            let write = |i: u8| create(&path, &[i; 100], i % 2 == 0).expect("writable");
+            let write = |i: u8| create(&path, &[i; 100], i.is_multiple_of(2)).expect("writable");
             let threads: Vec<_> = (0..16).map(|i| scope.spawn(move || write(i))).collect();
             threads.into_iter().map(|t| t.join().expect("no panic")).collect()
         });

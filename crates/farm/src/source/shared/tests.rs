@@ -107,7 +107,7 @@ fn a_dead_workers_block_is_another_ones_within_two_leases_and_not_before_one()
     assert_eq!(lease, Lease { block: 0, attempt: 2 });
     assert_eq!(other.commit(&lease, &receipt("other"))?, Committed::First);
     // The zombie.
-    assert_eq!(dead.renew(&[lost.clone()], &beat(2))?, [lost.clone()]);
+    assert_eq!(dead.renew(std::slice::from_ref(&lost), &beat(2))?, std::slice::from_ref(&lost));
     assert!(matches!(dead.commit(&lost, &receipt("dead"))?, Committed::Same(_)));
     Ok(())
 }
@@ -122,7 +122,7 @@ fn a_worker_that_beats_keeps_its_block_whatever_it_says_of_time() -> Result<(), 
     for second in (0..100_000_u64).step_by(10) {
         farm.at(second);
         let says = Beat { up_s: if second % 20 == 0 { -7200.0 } else { 1e9 }, ..beat(second) };
-        assert!(slow.renew(&[lease.clone()], &says)?.is_empty());
+        assert!(slow.renew(std::slice::from_ref(&lease), &says)?.is_empty());
         assert_eq!(other.next()?, Next::Wait, "after {second} s");
     }
     Ok(())
