@@ -36,7 +36,7 @@ mod tiles;
 
 pub use built_in::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};
 pub use chip::auto_halo_nm;
-pub use chip::shares::{Shares, Solver, Unsolved, packed, unpacked};
+pub use chip::shares::{PackedCore, Shares, Solver, Unsolved, packed, unpacked};
 pub use comparison::{Compared, Comparison, Descended};
 pub use correction::{Correction, Design, Planned};
 pub use devices::failure;

@@ -209,7 +209,7 @@ impl Asked<'_> {
         let library = Library::read(path, &options)?;
         let Some(text) = window else { return Ok(library) };
         let window: Bounds = text.parse().map_err(|e| anyhow::anyhow!("--window {text}: {e}"))?;
-        Ok(library.cut(window).with_context(|| format!("--window {text}"))?)
+        library.cut(window).with_context(|| format!("--window {text}"))
     }
 
     fn process(&self) -> Result<Process> {

@@ -67,7 +67,7 @@ impl Engine {
         let Order { layout, name, ask, folder } = order;
         let settings = self.settings(ask)?;
         let hidden = |error: &EngineError| wrong(error, layout);
-        let library = read(layout, ask).map_err(|error| hidden(&error.into()))?;
+        let library = read(layout, ask).map_err(|error| hidden(&error))?;
         let format =
             if ask.format == Some(Format::Oas) { MaskFormat::Oasis } else { MaskFormat::Gds };
         let planned = Correction::of(&library)

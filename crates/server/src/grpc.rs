@@ -13,6 +13,7 @@ pub mod wire {
         unreachable_pub,
         clippy::all,
         clippy::pedantic,
+        clippy::allow_attributes_without_reason,
         reason = "generated; the messages are described in proto/inference.proto"
     )]
     pub mod inference {
@@ -24,6 +25,7 @@ pub mod wire {
         unreachable_pub,
         clippy::all,
         clippy::pedantic,
+        clippy::allow_attributes_without_reason,
         reason = "generated; the messages are described in proto/health.proto"
     )]
     pub mod health {

@@ -20,6 +20,13 @@
 //!
 //! The protocol is the [Open Inference Protocol](https://github.com/kserve/open-inference-protocol) v2 with Triton's extensions, so that
 //! clients written for Triton work unchanged.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::duplicate_mod,
+        reason = "the scheduler's hub is compiled a second time, with shuttle's lock"
+    )
+)]
 
 pub mod grpc;
 pub mod http;

@@ -128,8 +128,11 @@ fn eliminate(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
     b
 }
 
-/// Gradients of `row`ᵀ R + `by` J by all leaves: unknowns joined, then inputs.
-fn pulled(flow: &Flow, row: &[f64], by: f64) -> Result<(Vec<f64>, [Vec<f64>; 6]), Box<dyn Error>> {
+/// Gradients by the unknowns, joined, and by each input.
+type Pulled = (Vec<f64>, [Vec<f64>; 6]);
+
+/// Gradients of `row`ᵀ R + `by` J by all leaves.
+fn pulled(flow: &Flow, row: &[f64], by: f64) -> Result<Pulled, Box<dyn Error>> {
     let device = Device::flex().autodiff();
     let places = Places::of(&flow.case().grid, &device);
     let (unknowns, inputs) = leaves(flow, &places, &device);
@@ -177,11 +180,11 @@ fn gradients_are_those_of_burns_autodiff_through_its_own_equations() -> Outcome 
     let count = ny * (nx + 1) + nx * (ny + 1) + 2 * nx * ny;
     let unit = |i: usize| (0..count).map(|k| f64::from(u8::from(k == i))).collect::<Vec<f64>>();
     // Rows of the Jacobian, hence columns of its transpose.
-    let mut transposed = vec![vec![0.0; count]; count];
-    for i in 0..count {
-        let (row, _) = pulled(&flow, &unit(i), 0.0)?;
-        row.into_iter().enumerate().for_each(|(k, entry)| transposed[k][i] = entry);
-    }
+    let rows: Result<Vec<Vec<f64>>, Box<dyn Error>> =
+        (0..count).map(|i| Ok(pulled(&flow, &unit(i), 0.0)?.0)).collect();
+    let rows = rows?;
+    let column = |k: usize| rows.iter().map(|row| row[k]).collect::<Vec<f64>>();
+    let transposed: Vec<Vec<f64>> = (0..count).map(column).collect();
     let nothing = vec![0.0; count];
     let (seed, _) = pulled(&flow, &nothing, 1.0)?;
     let adjoint = eliminate(transposed, seed);

@@ -24,7 +24,7 @@ use crate::tiles::journal::{Key, Kind};
 use crate::tiles::occupied::Occupied;
 use crate::tiles::scan::Source;
 use crate::tiles::{Answers, Flow};
-pub use cores::{packed, unpacked};
+pub use cores::{PackedCore, packed, unpacked};
 pub use solver::{Solver, Unsolved};
 
 /// Tiles that are looked at between two looks at the user's wish to stop.

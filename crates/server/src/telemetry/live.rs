@@ -125,7 +125,7 @@ impl Between<'_> {
     /// What a counter grew by. A counter that fell is one of a server that was started anew.
     fn growth(&self, name: &str, labels: &[Label<'_>]) -> Option<f64> {
         let (before, now) = (sum(self.before, name, labels)?, sum(self.now, name, labels)?);
-        (now >= before).then(|| now - before)
+        (now >= before).then_some(now - before)
     }
 
     fn rate(&self, name: &str, labels: &[Label<'_>]) -> Option<f64> {

@@ -27,6 +27,7 @@ pub(super) struct StepResult {
 }
 
 /// The gradients of the network's weights: by parameter, or as one run of numbers.
+#[allow(clippy::large_enum_variant, reason = "there is one a step")]
 enum NetworkGradients {
     Layers(GradientsParams),
     Fused(Tensor<1>),

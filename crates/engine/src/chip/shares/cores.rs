@@ -14,12 +14,15 @@ pub fn packed<'a>(cores: impl IntoIterator<Item = (&'a [u8; 32], &'a [u8])>) -> 
     bytes
 }
 
+/// A target's key, and the core of its mask as bytes.
+pub type PackedCore = ([u8; 32], Vec<u8>);
+
 /// What [`packed`] wrote.
 ///
 /// # Errors
 ///
 /// [`EngineError::Setting`] if it is something else.
-pub fn unpacked(bytes: &[u8]) -> Result<Vec<([u8; 32], Vec<u8>)>, EngineError> {
+pub fn unpacked(bytes: &[u8]) -> Result<Vec<PackedCore>, EngineError> {
     let (mut cores, mut rest) = (Vec::new(), bytes);
     while !rest.is_empty() {
         let (key, core, after) = first(rest)
