@@ -1,6 +1,6 @@
 //! Weights as the kernels read them: cast, laid out, padded and swizzled once, when a network is loaded, or after each step of its training.
 //!
-//! A stage of weights in shared memory is copied as it lies in memory, so what a tensor map would do on the way is done here. A [`WeightLayout`]
+//! A stage of weights in shared memory is copied as it lies in memory, so what a tensor map would do on the way is done here. A `WeightLayout`
 //! says for each number which of the network's ([`Flat`]) it is, so that a card can gather them itself.
 
 use burn::tensor::bf16;

@@ -10,7 +10,7 @@
 //!   [refused](job::Opened::admit).
 //! * Execution is at least once: a [lease](desk::Lease) that is not renewed is another worker's. The result is exactly once: the first
 //!   [receipt](desk::Receipt) counts ([`desk`]).
-//! * Who hands out the blocks is a [`BlockSource`](source::BlockSource): the [ledger](ledger) alone, on a shared folder or in memory;
+//! * Who hands out the blocks is a [`BlockSource`](source::BlockSource): the [ledger] alone, on a shared folder or in memory;
 //!   NATS JetStream; or a batch system's array tasks.
 //! * What is computed is a [`Work`](worker::Work). This crate knows neither layouts nor devices.
 
