@@ -189,6 +189,7 @@ async fn run(planned: Planned) -> Result<Verdict> {
         until_told().await;
         std::process::exit(130);
     });
+    leave.cancel();
     let whole = server.stop(planned.settings.limits.drain_time).await;
     stop.cancel();
     for task in serving.into_iter().chain(working) {
