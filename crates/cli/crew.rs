@@ -15,7 +15,7 @@ pub(crate) struct CrewOptions {
     /// Devices that share the tiles: all (every GPU), or names such as cuda:0,cuda:1,cpu; a name may come more than once.
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
     devices: Vec<String>,
-    /// Tiles that each device computes at once [default: what its memory holds, at most 24; 1 on the CPU].
+    /// Tiles that each device computes at once [default: what its memory holds, at most 96; 1 on the CPU].
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
 }

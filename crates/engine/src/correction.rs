@@ -242,7 +242,7 @@ impl<'a> Correction<'a> {
         Self { halo_nm: halo_nm.into(), ..self }
     }
 
-    /// Tiles that each device computes at once; none takes what its memory holds, at most 24, and 1 on the CPU.
+    /// Tiles that each device computes at once; none takes what its memory holds, at most 96, and 1 on the CPU.
     pub fn batch(mut self, batch: impl Into<Option<usize>>) -> Self {
         self.wish.batch = batch.into();
         self

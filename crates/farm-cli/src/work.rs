@@ -30,7 +30,7 @@ pub(crate) struct WorkArgs {
     /// Devices of this machine: auto, all (every GPU), or names such as cuda:0,cuda:1,cpu.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "auto")]
     devices: Vec<String>,
-    /// Tiles that each device computes at once [default: what its memory holds, at most 24; 1 on the CPU].
+    /// Tiles that each device computes at once [default: what its memory holds, at most 96; 1 on the CPU].
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// A word that the worker's name begins with.
