@@ -3,6 +3,8 @@
 //! [`Correction::run`](crate::Correction::run) loads a model, corrects, and lets the model go. Whoever answers many, one after the other, keeps it. The
 //! answers are the same to the last bit, whatever fields are computed at once.
 
+use std::borrow::Cow;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_layout::Raster;
 use lithoburn_litho::images::resized;
@@ -10,6 +12,7 @@ use lithoburn_litho::metrics::Prints;
 use lithoburn_litho::{LithoError, PackedImages};
 use lithoburn_models::MaskNetwork;
 use lithoburn_pool::Chosen;
+use rayon::prelude::*;
 
 use crate::EngineError;
 use crate::devices::fleet::{MOST_BATCH, Wish, fleet};
@@ -136,8 +139,10 @@ impl Loaded {
         fields.iter().try_for_each(|field| self.fits(field))?;
         match &self.means {
             Means::Method(proposer) => {
-                let fine: Vec<Raster> = fields.iter().map(|field| self.refined(field)).collect();
-                let targets: Vec<Target> = fine.iter().map(Target::Raster).collect();
+                let (side, field_nm) = (self.side, self.field_nm);
+                let fine = fields.par_iter().map(|field| refined(field, side, field_nm));
+                let fine: Vec<Cow<Raster>> = fine.collect();
+                let targets: Vec<Target> = fine.iter().map(|fine| Target::Raster(fine)).collect();
                 Ok(vec![proposer.propose(&targets, &mut |_| go_on())?])
             }
             Means::Network(network) => self.proposed(network.as_ref(), fields),
@@ -172,19 +177,6 @@ impl Loaded {
         }
     }
 
-    /// The same with as many pixels as are computed with at least: a coarse pixel is a square of fine ones, as its polygon is.
-    fn refined(&self, field: &Raster) -> Raster {
-        let factor = (self.side / field.width.max(1)).max(1);
-        let side = field.width * factor;
-        let pixel_nm = self.pixel_nm(side);
-        if factor == 1 {
-            return Raster { pixel_nm, ..field.clone() };
-        }
-        let row = |y: usize| &field.data[y / factor * field.width..][..field.width];
-        let wide = |y: usize| row(y).iter().flat_map(move |&v| std::iter::repeat_n(v, factor));
-        Raster { width: side, height: side, pixel_nm, data: (0..side).flat_map(wide).collect() }
-    }
-
     /// A network's logits, and the masks that they mean.
     fn proposed(
         &self,
@@ -192,7 +184,11 @@ impl Loaded {
         fields: &[Raster],
     ) -> Result<Vec<Vec<Raster>>, EngineError> {
         let Some(first) = fields.first() else { return Ok(vec![Vec::new(); 2]) };
-        let data: Vec<f32> = fields.iter().flat_map(|field| field.data.iter().copied()).collect();
+        let area = first.height * first.width;
+        let mut data = vec![0.0; fields.len() * area];
+        data.par_chunks_mut(area.max(1))
+            .zip(fields)
+            .for_each(|(data, field)| data.copy_from_slice(&field.data));
         let data = TensorData::new(data, [fields.len(), first.height, first.width]);
         let target = resized(Tensor::<3>::from_data(data, &self.device), self.side);
         let logits = network.logits(target.clone().unsqueeze_dim::<4>(1));
@@ -210,8 +206,22 @@ impl Loaded {
             data.convert::<f32>().try_into_vec::<f32>().map_err(|e| failed(format!("{e:?}")))?;
         let pixel_nm = self.pixel_nm(width);
         let raster = |data: &[f32]| Raster { width, height, pixel_nm, data: data.to_vec() };
-        Ok(data.chunks_exact((width * height).max(1)).map(raster).collect())
+        Ok(data.par_chunks_exact((width * height).max(1)).map(raster).collect())
     }
+}
+
+/// A field of so many nm with at least so many pixels on a side: a coarse pixel is a square of fine ones, as its polygon is.
+fn refined(field: &Raster, least: usize, field_nm: f64) -> Cow<'_, Raster> {
+    let factor = (least / field.width.max(1)).max(1);
+    let side = field.width * factor;
+    let pixel_nm = field_nm / side as f64;
+    if factor == 1 && field.pixel_nm == pixel_nm {
+        return Cow::Borrowed(field);
+    }
+    let row = |y: usize| &field.data[y / factor * field.width..][..field.width];
+    let wide = |y: usize| row(y).iter().flat_map(move |&v| std::iter::repeat_n(v, factor));
+    let data = (0..side).flat_map(wide).collect();
+    Cow::Owned(Raster { width: side, height: side, pixel_nm, data })
 }
 
 /// A mask's images and prints, as [`Part::outputs`] names them.

@@ -215,15 +215,9 @@ impl Proposer {
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
         let masks = self.masks(targets, watch, true)?.into_packed(0)?;
-        let pixel_nm = self.pixel_nm(masks.side);
-        let (side, pixels) = (masks.side, masks.to_pixels());
-        let raster = |pixels: &[bool]| Raster {
-            width: side,
-            height: side,
-            pixel_nm,
-            data: pixels.iter().map(|&open| f32::from(u8::from(open))).collect(),
-        };
-        Ok(pixels.par_chunks(side * side).map(raster).collect())
+        let (side, pixel_nm) = (masks.side, self.pixel_nm(masks.side));
+        let raster = |data| Raster { width: side, height: side, pixel_nm, data };
+        Ok(masks.to_values().into_iter().map(raster).collect())
     }
 
     /// What `halo_nm` at each side leaves of the masks for tiles' targets, and the size of its pixels, in nm.

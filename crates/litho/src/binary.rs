@@ -308,6 +308,23 @@ impl PackedImages {
         }
     }
 
+    /// The pixels of each image, row by row, as 0 and 1. By all processors: there may be a hundred millions.
+    pub fn to_values(&self) -> Vec<Vec<f32>> {
+        let (side, words) = (self.side, self.row_words().max(1));
+        let image = |image: &[u32]| {
+            let mut values = vec![0.0; side * side];
+            for (row, values) in image.chunks_exact(words).zip(values.chunks_exact_mut(side.max(1)))
+            {
+                for (word, values) in row.iter().zip(values.chunks_mut(WORD)) {
+                    let bits = values.iter_mut().enumerate();
+                    bits.for_each(|(bit, value)| *value = f32::from((word >> bit & 1) as u8));
+                }
+            }
+            values
+        };
+        self.words.par_chunks_exact((side * words).max(1)).map(image).collect()
+    }
+
     /// Whether each pixel is set, image after image, row by row.
     pub fn to_pixels(&self) -> Vec<bool> {
         let row = |row: &'_ [u32]| {
@@ -329,6 +346,8 @@ mod tests {
         let packed = PackedImages::of(&pixels, side, 0);
         assert_eq!((packed.row_words(), packed.images().count()), (3, 2));
         assert_eq!(packed.to_pixels(), pixels);
+        let values: Vec<f32> = pixels.iter().map(|&set| f32::from(u8::from(set))).collect();
+        assert_eq!(packed.to_values().concat(), values);
         let images = BinaryImages(Place::Memory { side, pixels: pixels.clone() });
         let inner = images.into_packed(5)?;
         assert_eq!(inner.side, 60);

@@ -9,7 +9,7 @@ use lithoburn_engine::{
 use lithoburn_layout::{Layout, Library, Raster, ReadOptions, oasis, png, write_whole};
 use lithoburn_litho::LithoError;
 use lithoburn_pool::Chosen;
-use lithoburn_server::layouts::masks::{Corrector, Order, Wrong};
+use lithoburn_server::layouts::masks::{Corrector, MaskOrder, Wrong};
 use lithoburn_server::layouts::{Ask, Format, Progress};
 
 /// Database unit of OASIS files of one field, in nm.
@@ -60,11 +60,11 @@ impl Engine {
 
     fn run(
         &self,
-        order: &Order,
+        order: &MaskOrder,
         stop: &(dyn Fn() -> bool + Sync),
         watch: &mut dyn FnMut(Progress),
     ) -> Result<(), Wrong> {
-        let Order { layout, name, ask, folder } = order;
+        let MaskOrder { layout, name, ask, folder } = order;
         let settings = self.settings(ask)?;
         let hidden = |error: &EngineError| wrong(error, layout);
         let library = read(layout, ask).map_err(|error| hidden(&error))?;
@@ -101,7 +101,7 @@ impl Corrector for Engine {
 
     fn correct(
         &self,
-        order: &Order,
+        order: &MaskOrder,
         stop: &(dyn Fn() -> bool + Sync),
         watch: &mut dyn FnMut(Progress),
     ) -> Result<(), Wrong> {

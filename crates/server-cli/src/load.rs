@@ -45,7 +45,7 @@ pub(crate) struct LoadArgs {
     /// How long is measured.
     #[command(flatten)]
     terms: TermArgs,
-    /// The server's page of metrics; without it, port 8002 and then the HTTP port are tried.
+    /// The server's page of metrics; without it, where the server says, port 8002, and the HTTP port are tried.
     #[arg(long, value_name = "URL")]
     metrics_url: Option<String>,
     /// A file with the token that the server asks for, in its first line.
@@ -306,9 +306,12 @@ pub(crate) fn write(findings: &Findings, out: &Path) -> Result<(), LoadError> {
 pub(crate) fn line(level: &Level) -> String {
     let cells = row(level);
     let state = if level.interrupted { ", interrupted" } else { "" };
+    let offered = match level.offered {
+        Offered::Concurrency(count) => format!("{count} in flight"),
+        Offered::Rate { per_second, .. } => format!("{per_second:.1} a second"),
+    };
     format!(
-        "{} in flight or a second: {} items/s, p50 {} ms, p99 {} ms, {} requests, {} failed{state}",
-        cells[0],
+        "{offered}: {} items/s, p50 {} ms, p99 {} ms, {} requests, {} failed{state}",
         cells[1],
         cells[2],
         cells[5],

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Verdict;
 use crate::corrector::{Engine, Method};
 use crate::devices::{chosen, sleeping};
-use crate::models::{Described, Served, described_methods, repository, shipped};
+use crate::models::{Described, Runner, Served, described_methods, repository, shipped};
 use crate::terminal::say;
 pub(crate) use options::ServeArgs;
 use options::Settings;
@@ -42,6 +42,8 @@ use ports::Ports;
 struct Planned {
     settings: Settings,
     devices: Vec<Chosen>,
+    /// Their threads.
+    runners: Vec<Arc<Runner>>,
     described: Vec<Described>,
     methods: Vec<Method>,
     /// Devices that sleep, instead of others.
@@ -95,6 +97,7 @@ impl Planned {
             return Ok(Self {
                 settings,
                 devices: Vec::new(),
+                runners: Vec::new(),
                 described: Vec::new(),
                 methods: Vec::new(),
                 sleepers,
@@ -105,8 +108,10 @@ impl Planned {
             described.push(model.described().context("serve.toml")?);
         }
         let devices = chosen(&settings.devices)?;
+        let runners = devices.iter().cloned().map(Runner::start).collect::<std::io::Result<_>>();
+        let runners = runners.context("no threads for devices")?;
         let methods = described_methods(&described);
-        Ok(Self { settings, devices, described, methods, sleepers })
+        Ok(Self { settings, devices, runners, described, methods, sleepers })
     }
 
     /// The scheduler's side.
@@ -129,7 +134,7 @@ impl Planned {
             return server.devices(devices).model(Arc::new(model));
         }
         let models = self.described.iter().map(|described| {
-            Arc::new(Served::new(described.clone(), self.devices.clone())) as Arc<dyn Model>
+            Arc::new(Served::new(described.clone(), self.runners.clone())) as Arc<dyn Model>
         });
         let devices = self.devices.iter().map(|chosen| Device {
             name: chosen.name.clone(),
@@ -141,7 +146,10 @@ impl Planned {
     fn job_terms(&self) -> Result<jobs::Terms> {
         let settings = &self.settings;
         let program = std::env::current_exe().context("the program does not know its own file")?;
-        let names: Vec<&str> = self.devices.iter().map(|device| device.name.as_str()).collect();
+        let theirs = settings.jobs.devices.as_deref().map(chosen).transpose();
+        let theirs = theirs.context("[jobs] devices")?;
+        let devices = theirs.as_ref().unwrap_or(&self.devices);
+        let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
         let mut arguments = vec!["work".to_string(), "--devices".into(), names.join(",")];
         if !settings.models.is_empty() {
             arguments.extend(["--models".into(), settings.models.join(",")]);
@@ -172,13 +180,13 @@ async fn run(planned: Planned) -> Result<Verdict> {
     let jobs = Jobs::open(planned.job_terms()?, leave.clone())?;
     let server = Arc::new(planned.server().start()?);
     say(&text::begin(&planned, &ports));
-    let routes = routes(&planned, &server, &jobs, &stop);
+    let routes = routes(&planned, &server, &jobs, ports.metrics(), &stop);
     let serving = ports.serve(&planned.settings, &server, routes, &stop);
     let working = (!planned.methods.is_empty()).then(|| tokio::spawn(jobs.clone().work()));
     #[cfg(unix)]
     if let Some(folder) = planned.settings.repository.clone() {
-        let (scheduler, devices) = (server.scheduler().clone(), planned.devices.clone());
-        tokio::spawn(reload::Follower::new(folder, scheduler, devices).follow());
+        let (scheduler, runners) = (server.scheduler().clone(), planned.runners.clone());
+        tokio::spawn(reload::Follower::new(folder, scheduler, runners).follow());
     }
     tokio::spawn(announce(server.clone(), ports.addresses(&planned.settings), start));
     until_told().await;
@@ -210,6 +218,7 @@ fn routes(
     planned: &Planned,
     server: &Arc<Server>,
     jobs: &Jobs,
+    metrics_port: u16,
     stop: &CancellationToken,
 ) -> ports::Routes {
     let settings = &planned.settings;
@@ -217,7 +226,8 @@ fn routes(
     let (devices, methods) = (planned.devices.clone(), planned.methods.clone());
     let names: Vec<String> = methods.iter().map(|method| method.name.clone()).collect();
     let told = names.clone();
-    let source: page::Source = Arc::new(move || status::status(&own.snapshot(), &devices, &told));
+    let status = move || status::status(&own.snapshot(), &devices, &told, metrics_port);
+    let source: page::Source = Arc::new(status);
     let pages = page::routes(source, jobs.clone(), stop.clone());
     if methods.is_empty() {
         return pages;

@@ -19,7 +19,7 @@ pub(crate) struct TopArgs {
     /// The server's HTTP port.
     #[arg(long, value_name = "URL", default_value = "http://localhost:8000")]
     url: String,
-    /// The server's page of metrics; without it, port 8002 and then the HTTP port are tried.
+    /// The server's page of metrics; without it, where the server says, port 8002, and the HTTP port are tried.
     #[arg(long, value_name = "URL")]
     metrics_url: Option<String>,
     /// A file with the token that the server asks for, in its first line.

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use lithoburn_server::jobs::Told;
 use lithoburn_server::layouts::Progress;
-use lithoburn_server::layouts::masks::{Corrector, Order, Wrong};
+use lithoburn_server::layouts::masks::{Corrector, MaskOrder, Wrong};
 
 use crate::Verdict;
 use crate::corrector::Engine;
@@ -68,7 +68,7 @@ pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
         devices,
         methods_of(&args.models, args.repository.as_deref(), args.config.as_deref())?,
     );
-    let order = Order {
+    let order = MaskOrder {
         layout: folder.join(&told.layout),
         name: told.name,
         ask: told.ask,

@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use crate::layouts::{Ask, Progress};
 pub use job::Told;
 pub(crate) use job::new_id;
-pub use job::{Job, State};
+pub use job::{Job, JobState};
 use process::{Ended, Process};
 pub use routes::routes;
 pub(crate) use routes::{counts, known_model, stream};
@@ -131,8 +131,8 @@ impl Jobs {
         let store = Store::open(&terms.data)?;
         let mut known = BTreeMap::new();
         for mut job in store.all()? {
-            if job.state == State::Running {
-                job.state = State::Queued;
+            if job.state == JobState::Running {
+                job.state = JobState::Queued;
                 store.put(&job)?;
             }
             known.insert(job.id.clone(), job);
@@ -208,7 +208,7 @@ impl Jobs {
     }
 
     fn has_room(&self) -> Result<(), JobsError> {
-        let waiting = self.known().values().filter(|job| job.state == State::Queued).count();
+        let waiting = self.known().values().filter(|job| job.state == JobState::Queued).count();
         match waiting >= self.0.terms.queued {
             true => Err(JobsError::Full(self.0.terms.queued)),
             false => Ok(()),
@@ -249,7 +249,7 @@ impl Jobs {
             self.forget(id)?;
             return Ok(None);
         }
-        job.end(State::Cancelled, None);
+        job.end(JobState::Cancelled, None);
         self.set(&job)?;
         let current = lock(&self.0.current);
         if let Some((_, token)) = current.as_ref().filter(|(running, _)| running == id) {
@@ -284,7 +284,7 @@ impl Jobs {
     /// The job that has waited longest; one that was begun is before all others.
     fn next(&self) -> Option<Job> {
         let known = self.known();
-        let waiting = known.values().filter(|job| job.state == State::Queued);
+        let waiting = known.values().filter(|job| job.state == JobState::Queued);
         waiting.min_by_key(|job| (job.attempts == 0, job.submitted, job.id.clone())).cloned()
     }
 
@@ -320,18 +320,18 @@ impl Jobs {
     fn ended(&self, mut job: Job, ended: Ended) {
         job.spent_ms += job.since_begin_ms();
         match ended {
-            Ended::Done => job.end(State::Done, None),
-            Ended::Failed(why) => job.end(State::Failed, Some(why)),
-            Ended::Left => job.state = State::Queued,
+            Ended::Done => job.end(JobState::Done, None),
+            Ended::Failed(why) => job.end(JobState::Failed, Some(why)),
+            Ended::Left => job.state = JobState::Queued,
             Ended::Died(how) => {
                 job.faults += 1;
                 warn!(job = job.id, faults = job.faults, "its process {how}");
                 match job.faults >= self.0.terms.faults {
                     true => job.end(
-                        State::Failed,
+                        JobState::Failed,
                         Some(format!("its process {how}, {} times at the same place", job.faults)),
                     ),
-                    false => job.state = State::Queued,
+                    false => job.state = JobState::Queued,
                 }
             }
         }

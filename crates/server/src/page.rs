@@ -41,6 +41,8 @@ pub struct Status {
     pub models: Vec<ModelStatus>,
     /// What computes.
     pub devices: Vec<DeviceStatus>,
+    /// The port of its page of metrics.
+    pub metrics_port: u16,
 }
 
 /// A served model.

@@ -5,9 +5,11 @@
 //!                (checks)       └─────► device 1 …
 //! ```
 //!
-//! The rules are in `state`: who takes what, when, and what becomes of a batch that fails. How they meet without a lost wake-up is in `hub`.
+//! The rules are in `board`: who takes what, when, and what becomes of a batch that fails. How they meet without a lost wake-up is in `hub`.
 //! A [`Ticket`] that is dropped withdraws its request; so a client that hangs up costs nothing.
 
+mod bench;
+mod board;
 mod call;
 mod catalog;
 mod durations;
@@ -17,19 +19,24 @@ mod place;
 mod queue;
 mod refusal;
 mod scheduler;
+mod shared;
 mod snapshot;
-mod state;
+mod stages;
 mod statistics;
 mod sync;
+mod ticket;
 mod worker;
 
-pub use call::{Answered, Stages, Ticket, Urgency};
+pub use call::{Answered, Urgency};
 pub use catalog::{Readiness, VersionState};
 pub use durations::Durations;
 pub use refusal::{Reason, Refusal};
-pub use scheduler::{Scheduler, Terms};
+pub use scheduler::Scheduler;
+pub use shared::Terms;
 pub use snapshot::{DeviceSnapshot, DeviceState, ModelSnapshot, Snapshot};
+pub use stages::Stages;
 pub use statistics::{BatchCounts, DeviceCounts, ModelCounts, Stage};
+pub use ticket::Ticket;
 
 #[cfg(test)]
 mod shuttled;

@@ -117,6 +117,13 @@ impl Work for Asleep {
         Ok(())
     }
 
+    fn settles_within(&mut self, time: Duration) -> bool {
+        let Some(wakes) = self.wakes else { return true };
+        let left = wakes.saturating_duration_since(Instant::now());
+        std::thread::sleep(left.min(time));
+        left <= time || self.stop.asked()
+    }
+
     fn finish(&mut self) -> Result<(), Fault> {
         let wakes = self.wakes.unwrap_or_else(|| Instant::now() + self.takes);
         loop {

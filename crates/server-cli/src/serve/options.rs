@@ -128,6 +128,8 @@ struct FileLimits {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct JobLimits {
+    /// Devices that jobs have, instead of the server's own.
+    pub(super) devices: Option<Vec<String>>,
     /// Jobs that wait at most.
     pub(super) queued: usize,
     /// Layouts that wait at most for one that is corrected while its client waits.
@@ -144,6 +146,7 @@ impl Default for JobLimits {
     fn default() -> Self {
         let hour = 3600;
         Self {
+            devices: None,
             queued: 64,
             waiting: 8,
             soft_seconds: 6 * hour,
@@ -323,7 +326,7 @@ mod tests {
     #[test]
     fn a_file_says_what_options_do_not() {
         let text = "bind = '0.0.0.0'\nhttp_port = 9000\ndevices = ['cpu']\nmodels = ['ilt']\ninsecure = true\n\
-                    [limits]\nbody_bytes = 1000\nheader_seconds = 3\n[jobs]\nqueued = 5\n\
+                    [limits]\nbody_bytes = 1000\nheader_seconds = 3\n[jobs]\nqueued = 5\ndevices = ['cuda:3']\n\
                     [[model]]\nname = 'small'\nmethod = 'ilt'\nfield_nm = 512\n";
         let settings =
             told(text, &["--http-port", "0", "--devices", "cpu,cuda:1"]).expect("settings");
@@ -338,6 +341,7 @@ mod tests {
             (1000, Duration::from_secs(3))
         );
         assert_eq!((settings.jobs.queued, settings.model[0].name.as_str()), (5, "small"));
+        assert_eq!(settings.jobs.devices, Some(vec!["cuda:3".to_string()]));
         let bare =
             Told::try_parse_from(["serve", "--sleeping", "80,4"]).expect("options").args.settings();
         let bare = bare.expect("settings");

@@ -46,6 +46,11 @@ impl Ports {
         NAMES.into_iter().map(|(name, _)| name).zip(self.addresses.iter().copied())
     }
 
+    /// The port of metrics.
+    pub(super) fn metrics(&self) -> u16 {
+        self.addresses.last().map_or(0, SocketAddr::port)
+    }
+
     /// The same for programs.
     pub(super) fn addresses(&self, settings: &Settings) -> serde_json::Value {
         let mut all = serde_json::json!({"tls": settings.tls.is_some()});

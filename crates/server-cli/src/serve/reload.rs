@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lithoburn_pool::Chosen;
 use lithoburn_server::schedule::Scheduler;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::models::{Described, Served, repository};
+use crate::models::{Described, Runner, Served, repository};
 use crate::terminal::say;
 
 /// A version of a model.
@@ -21,7 +20,7 @@ type Version = (String, u64);
 pub(super) struct Follower {
     folder: PathBuf,
     scheduler: Scheduler,
-    devices: Vec<Chosen>,
+    runners: Vec<Arc<Runner>>,
     served: BTreeSet<Version>,
 }
 
@@ -31,9 +30,9 @@ fn version(model: &Described) -> Version {
 
 impl Follower {
     /// Of a repository that is served already.
-    pub(super) fn new(folder: PathBuf, scheduler: Scheduler, devices: Vec<Chosen>) -> Self {
+    pub(super) fn new(folder: PathBuf, scheduler: Scheduler, runners: Vec<Arc<Runner>>) -> Self {
         let served = repository(&folder).unwrap_or_default().iter().map(version).collect();
-        Self { folder, scheduler, devices, served }
+        Self { folder, scheduler, runners, served }
     }
 
     /// Follows it as long as the server runs.
@@ -53,7 +52,7 @@ impl Follower {
         for model in found.into_iter().filter(|model| !self.served.contains(&version(model))) {
             let (name, number) = version(&model);
             say(&format!("loading {name} version {number}"));
-            self.scheduler.load(Arc::new(Served::new(model, self.devices.clone()))).await;
+            self.scheduler.load(Arc::new(Served::new(model, self.runners.clone()))).await;
         }
         for (name, number) in self.served.difference(&now) {
             say(&format!("unloading {name} version {number}"));

@@ -4,8 +4,13 @@ use lithoburn_pool::Chosen;
 use lithoburn_server::page::{DeviceStatus, ModelStatus, Status};
 use lithoburn_server::schedule::{DeviceState, Snapshot, VersionState};
 
-/// A snapshot, with the cards' names.
-pub(super) fn status(snapshot: &Snapshot, devices: &[Chosen], methods: &[String]) -> Status {
+/// A snapshot, with the cards' names and what is known beforehand.
+pub(super) fn status(
+    snapshot: &Snapshot,
+    devices: &[Chosen],
+    methods: &[String],
+    metrics_port: u16,
+) -> Status {
     let card = |name: &str| devices.iter().find(|device| device.name == name);
     let device = |device: &lithoburn_server::schedule::DeviceSnapshot| DeviceStatus {
         name: device.device.name.clone(),
@@ -33,5 +38,6 @@ pub(super) fn status(snapshot: &Snapshot, devices: &[Chosen], methods: &[String]
         methods: methods.to_vec(),
         models: snapshot.models.iter().map(model).collect(),
         devices: snapshot.devices.iter().map(device).collect(),
+        metrics_port,
     }
 }

@@ -59,5 +59,7 @@ fn config(training: &Training) -> Result<TrainConfig> {
     config.learning_rate = training.learning_rate.unwrap_or(config.learning_rate);
     config.seed = training.seed.unwrap_or(config.seed);
     config.patience = training.patience.or(config.patience);
+    config.validate_every = training.validate_every.unwrap_or(config.validate_every);
+    config.validation_clips = training.validation_clips.unwrap_or(config.validation_clips);
     Ok(config)
 }

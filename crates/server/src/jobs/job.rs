@@ -13,7 +13,7 @@ use crate::layouts::{Ask, Progress};
 /// What becomes of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum JobState {
     /// It waits for those before it, or to go on.
     Queued,
     /// It is worked at.
@@ -26,7 +26,7 @@ pub enum State {
     Cancelled,
 }
 
-impl State {
+impl JobState {
     /// Whether nothing more comes.
     pub fn is_ended(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
@@ -49,7 +49,7 @@ pub struct Job {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub training: Option<Training>,
     /// What becomes of it.
-    pub state: State,
+    pub state: JobState,
     /// How far it is, if it was begun.
     pub progress: Option<Progress>,
     /// When it came.
@@ -77,7 +77,7 @@ impl Job {
             layout: name,
             ask,
             training,
-            state: State::Queued,
+            state: JobState::Queued,
             progress: None,
             submitted: now_ms(),
             started: None,
@@ -95,12 +95,12 @@ impl Job {
     }
 
     pub(super) fn begin(&mut self) {
-        self.state = State::Running;
+        self.state = JobState::Running;
         self.attempts += 1;
         self.started = Some(now_ms());
     }
 
-    pub(super) fn end(&mut self, state: State, error: Option<String>) {
+    pub(super) fn end(&mut self, state: JobState, error: Option<String>) {
         self.state = state;
         self.error = error;
         self.ended = Some(now_ms());

@@ -279,6 +279,6 @@ impl From<JobsError> for Refused {
 /// Numbers of jobs by state, for whoever may not see more.
 pub(crate) fn counts(jobs: &Jobs) -> serde_json::Value {
     let all = jobs.all();
-    let of = |state: super::State| all.iter().filter(|job| job.state == state).count();
-    json!({"queued": of(super::State::Queued), "running": of(super::State::Running)})
+    let of = |state: super::JobState| all.iter().filter(|job| job.state == state).count();
+    json!({"queued": of(super::JobState::Queued), "running": of(super::JobState::Running)})
 }

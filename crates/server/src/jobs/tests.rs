@@ -144,7 +144,7 @@ async fn a_job_is_taken_worked_at_and_handed_out() {
     let server = Server::start(terms(data.path(), QUICK), None);
     let id = server.submit("shapes", "").await;
     let job = server.until(&id, |job| job.state.is_ended()).await;
-    assert_eq!((job.state, job.error, job.attempts), (State::Done, None, 1));
+    assert_eq!((job.state, job.error, job.attempts), (JobState::Done, None, 1));
     assert_eq!(job.progress.map(|p| (p.done, p.total)), Some((3, 3)));
     let (status, mask) = server.ask("GET", &format!("/v1/jobs/{id}/mask"), "").await;
     assert_eq!((status, mask), (200, expected("shapes", 3)));
@@ -170,7 +170,7 @@ async fn a_training_run_is_a_job_without_a_layout() {
     let job: Value = serde_json::from_str(&text).expect("JSON");
     let id = job["id"].as_str().expect("a number");
     assert_eq!(job["layout"], "training of neural-ilt-fast");
-    server.until(id, |job| job.state == State::Done).await;
+    server.until(id, |job| job.state == JobState::Done).await;
     let told = super::Told::read(&server.jobs.folder(id)).expect("what it was told");
     assert_eq!(told.training.and_then(|training| training.seed), Some(7));
     let (status, text) = train("{\"steps\": 0}").await;
@@ -232,7 +232,7 @@ async fn a_job_that_is_killed_ten_times_ends_as_if_never_killed() {
     let mut server = Server::start(terms(data.path(), told), None);
     let id = server.submit("shapes", "").await;
     for kill in 0..10 {
-        let before = server.until(&id, |job| job.state == State::Running).await;
+        let before = server.until(&id, |job| job.state == JobState::Running).await;
         let done = |job: &Job| job.progress.as_ref().map_or(0, |progress| progress.done);
         server.until(&id, |job| done(job) > done(&before) || job.state.is_ended()).await;
         let process = worker(&server.jobs.folder(&id)).expect("it is under way");
@@ -254,7 +254,7 @@ async fn a_job_that_is_killed_ten_times_ends_as_if_never_killed() {
         }
     }
     let job = server.until(&id, |job| job.state.is_ended()).await;
-    assert_eq!((job.state, job.error.as_deref()), (State::Done, None));
+    assert_eq!((job.state, job.error.as_deref()), (JobState::Done, None));
     assert!(job.attempts > 5, "{job:?}");
     let (_, mask) = server.ask("GET", &format!("/v1/jobs/{id}/mask"), "").await;
     assert_eq!(mask, expected("shapes", 60));
@@ -282,7 +282,7 @@ async fn a_process_that_dies_at_one_place_is_given_up() {
     let server = Server::start(terms(data.path(), Told { die_at: 2, ..QUICK }), None);
     let id = server.submit("shapes", "").await;
     let job = server.until(&id, |job| job.state.is_ended()).await;
-    assert_eq!((job.state, job.attempts), (State::Failed, 3));
+    assert_eq!((job.state, job.attempts), (JobState::Failed, 3));
     assert!(job.error.as_deref().is_some_and(|error| error.contains("signal 9")), "{job:?}");
     server.stop().await;
 }
@@ -308,7 +308,7 @@ async fn one_job_is_worked_at_and_the_others_wait_or_are_cancelled() {
     server.until(&first, |job| job.progress.is_some()).await;
     let (second, third) = (server.submit("second", "").await, server.submit("third", "").await);
     assert!(server.jobs.incoming().is_err(), "two wait, the most that are taken");
-    assert_eq!(server.jobs.get(&second).map(|job| job.state), Some(State::Queued));
+    assert_eq!(server.jobs.get(&second).map(|job| job.state), Some(JobState::Queued));
     let folder = server.jobs.folder(&first);
     assert!(worker(&folder).is_some());
     for id in [&second, &first] {
@@ -320,7 +320,7 @@ async fn one_job_is_worked_at_and_the_others_wait_or_are_cancelled() {
     assert_eq!(worker(&folder), None);
     assert_eq!(
         server.jobs.get(&second).map(|job| (job.state, job.attempts)),
-        Some((State::Cancelled, 0))
+        Some((JobState::Cancelled, 0))
     );
     server.stop().await;
 }
@@ -333,7 +333,7 @@ async fn a_job_beyond_its_time_is_ended_with_the_reason() {
     let server = Server::start(limited, None);
     let id = server.submit("shapes", "").await;
     let job = server.until(&id, |job| job.state.is_ended()).await;
-    assert_eq!(job.state, State::Failed);
+    assert_eq!(job.state, JobState::Failed);
     assert!(job.error.as_deref().is_some_and(|error| error.contains("limit")), "{job:?}");
     assert_eq!(worker(&server.jobs.folder(&id)), None);
     server.stop().await;
@@ -349,7 +349,7 @@ async fn a_process_that_does_not_end_when_asked_is_ended() {
     let server = Server::start(limited, None);
     let id = server.submit("shapes", "").await;
     let job = server.until(&id, |job| job.state.is_ended()).await;
-    assert_eq!(job.state, State::Failed);
+    assert_eq!(job.state, JobState::Failed);
     server.stop().await;
 }
 
@@ -362,13 +362,13 @@ async fn a_server_that_stops_leaves_its_job_to_the_next() {
     server.until(&id, |job| job.progress.is_some()).await;
     let jobs = server.jobs.clone();
     server.stop().await;
-    assert_eq!(jobs.get(&id).map(|job| (job.state, job.faults)), Some((State::Queued, 0)));
+    assert_eq!(jobs.get(&id).map(|job| (job.state, job.faults)), Some((JobState::Queued, 0)));
     assert_eq!(worker(&jobs.folder(&id)), None);
     let taken = Jobs::open(terms(data.path(), told), CancellationToken::new()).map(|_| ());
     assert!(matches!(taken, Err(JobsError::Taken(_))), "while another has them: {taken:?}");
     drop(jobs);
     let server = Server::start(terms(data.path(), told), None);
-    server.until(&id, |job| job.state == State::Done).await;
+    server.until(&id, |job| job.state == JobState::Done).await;
     let (_, mask) = server.ask("GET", &format!("/v1/jobs/{id}/mask"), "").await;
     assert_eq!(mask, expected("shapes", 40));
     server.stop().await;

@@ -27,6 +27,12 @@ pub struct Training {
     /// Validations without a better one after which to stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
+    /// Steps between validations; after each, the run goes on from there if it is killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validate_every: Option<usize>,
+    /// Clips of a validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_clips: Option<usize>,
 }
 
 /// The networks that can be trained.
@@ -56,9 +62,13 @@ impl Training {
                 PUPILS.join(", ")
             ));
         }
-        for (name, number) in
-            [("steps", self.steps), ("batch", self.batch), ("patience", self.patience)]
-        {
+        for (name, number) in [
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("patience", self.patience),
+            ("validate_every", self.validate_every),
+            ("validation_clips", self.validation_clips),
+        ] {
             if number == Some(0) {
                 return Err(format!("{name} must be 1 or more"));
             }
@@ -90,6 +100,8 @@ mod tests {
             (r#"{"stesp": 1}"#, "stesp"),
             (r#"{"steps": "many"}"#, "steps"),
             (r#"{"steps": 0}"#, "steps"),
+            (r#"{"validate_every": 0}"#, "validate_every"),
+            (r#"{"validation_clips": 0}"#, "validation_clips"),
             (r#"{"model": "surrogate-ilt"}"#, "neural-ilt-fast"),
             (r#"{"minutes": -1}"#, "minutes"),
             (r#"{"steps": 1} {"#, "trailing"),

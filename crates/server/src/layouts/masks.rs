@@ -30,7 +30,7 @@ pub trait Corrector: Send + Sync {
     /// [`Wrong`], with what to do.
     fn correct(
         &self,
-        order: &Order,
+        order: &MaskOrder,
         stop: &(dyn Fn() -> bool + Sync),
         watch: &mut dyn FnMut(Progress),
     ) -> Result<(), Wrong>;
@@ -38,7 +38,7 @@ pub trait Corrector: Send + Sync {
 
 /// A layout to correct.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct MaskOrder {
     /// The layout's file.
     pub layout: PathBuf,
     /// Its name, for people.
@@ -160,7 +160,7 @@ fn run(
     folder: PathBuf,
     stop: &AtomicBool,
 ) -> Result<(), Wrong> {
-    let order = Order { layout: layout.path, name: layout.name, ask, folder };
+    let order = MaskOrder { layout: layout.path, name: layout.name, ask, folder };
     corrector.correct(&order, &|| stop.load(Ordering::SeqCst), &mut |_| ())
 }
 
@@ -172,7 +172,7 @@ fn refused(wrong: Wrong) -> Refused {
     }
 }
 
-impl Order {
+impl MaskOrder {
     /// Where the mask is, in the format that was asked for.
     pub fn mask(&self) -> PathBuf {
         self.folder.join(self.ask.format.unwrap_or(Format::Gds).file())

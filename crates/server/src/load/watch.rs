@@ -74,10 +74,21 @@ impl Drop for Watched {
     }
 }
 
-/// Where a server's page of metrics is: at the address that was given, at port 8002, or beside everything else.
+/// Where a server's page of metrics is: at the address that was given, where the server says, at port 8002, or beside everything else.
 pub async fn find(server: &Address, given: Option<&Address>) -> Option<Address> {
-    let usual = [server.at_port(PORT), server.clone()];
-    let places = given.map_or_else(|| usual.to_vec(), |given| vec![given.clone()]);
+    let places = match given {
+        Some(given) => vec![given.clone()],
+        None => {
+            let status = json(server, "/v1/status").await.ok();
+            let told = status.as_ref().and_then(|status| status["metrics_port"].as_u64());
+            let told = told.and_then(|port| u16::try_from(port).ok());
+            [told.unwrap_or(PORT), PORT]
+                .map(|port| server.at_port(port))
+                .into_iter()
+                .chain([server.clone()])
+                .collect()
+        }
+    };
     for place in places {
         if ask(&place, &Message::get(PATH)).await.is_ok() {
             return Some(place);

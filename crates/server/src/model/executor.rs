@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::device::Device;
 use super::fault::Fault;
@@ -57,6 +58,12 @@ pub trait Work {
     /// [`Fault`] if it cannot.
     fn launch(&mut self) -> Result<(), Fault> {
         Ok(())
+    }
+
+    /// Waits at most so long for the batch, and says whether there is nothing more to wait for. Where `launch` does nothing, there is not.
+    fn settles_within(&mut self, time: Duration) -> bool {
+        let _ = time;
+        true
     }
 
     /// Returns when the batch is computed; where `launch` does nothing, it is computed here.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Status;
-use crate::jobs::{Job, State};
+use crate::jobs::{Job, JobState};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -80,11 +80,11 @@ fn models(status: &Status) -> String {
 
 fn job(job: &Job) -> String {
     let state = match job.state {
-        State::Queued => "queued",
-        State::Running => "running",
-        State::Done => "done",
-        State::Failed => "failed",
-        State::Cancelled => "cancelled",
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Done => "done",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
     };
     // The script shows its details.
     format!(

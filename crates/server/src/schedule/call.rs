@@ -1,15 +1,15 @@
-//! A request inside the scheduler, and the ticket of who waits for it.
+//! A request inside the scheduler.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::catalog::Entry;
-use super::queue::{Kindred, Turn};
+use super::queue::Kindred;
 use super::refusal::Refusal;
-use super::scheduler::Shared;
+use super::stages::Stages;
 use crate::model::{Answer, Request};
 
 /// How urgent a request is.
@@ -19,27 +19,6 @@ pub struct Urgency {
     pub priority: u32,
     /// How long it may wait for a device; without one, as long as it takes.
     pub timeout: Option<Duration>,
-}
-
-/// Where a request's time went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stages {
-    /// Waiting for a device.
-    pub queue: Duration,
-    /// Laying its batch out.
-    pub input: Duration,
-    /// Computing its batch.
-    pub infer: Duration,
-    /// Bringing its batch back.
-    pub output: Duration,
-}
-
-impl Stages {
-    /// All of it.
-    #[must_use]
-    pub fn total(&self) -> Duration {
-        self.queue + self.input + self.infer + self.output
-    }
 }
 
 /// What a request got.
@@ -125,72 +104,6 @@ impl Call {
 
 /// The waiting side of a call that is not in the queue yet.
 pub(crate) struct Receipt {
-    answer: oneshot::Receiver<Result<Answered, Refusal>>,
-    gone: Arc<AtomicBool>,
-}
-
-/// Who waits for an answer. Dropped, it withdraws the request.
-pub struct Ticket {
-    receipt: Receipt,
-    turn: Turn,
-    deadline: Option<Instant>,
-    shared: Arc<Shared>,
-    settled: bool,
-}
-
-impl Ticket {
-    pub(crate) fn new(
-        receipt: Receipt,
-        turn: Turn,
-        deadline: Option<Instant>,
-        shared: Arc<Shared>,
-    ) -> Self {
-        Self { receipt, turn, deadline, shared, settled: false }
-    }
-
-    /// Waits for the answer. It may be dropped while it waits, which withdraws the request.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime, if the request has a deadline.
-    pub async fn answer(mut self) -> Result<Answered, Refusal> {
-        if let Some(deadline) = self.deadline.take() {
-            tokio::select! {
-                answer = &mut self.receipt.answer => return self.settle(answer),
-                () = tokio::time::sleep_until(deadline.into()) => {
-                    if let Some(job) = self.shared.hub.withdraw(self.turn) {
-                        job.what.refuse(Refusal::Deadline);
-                    }
-                }
-            }
-        }
-        // It is computed, or was just refused.
-        let answer = (&mut self.receipt.answer).await;
-        self.settle(answer)
-    }
-
-    fn settle(
-        &mut self,
-        answer: Result<Result<Answered, Refusal>, oneshot::error::RecvError>,
-    ) -> Result<Answered, Refusal> {
-        self.settled = true;
-        // A call is dropped unanswered only with its scheduler.
-        answer.unwrap_or(Err(Refusal::Stopping))
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        self.receipt.gone.store(true, Ordering::Relaxed);
-        if let Some(job) = self.shared.hub.withdraw(self.turn) {
-            job.what.refuse(Refusal::Canceled);
-        }
-    }
+    pub answer: oneshot::Receiver<Result<Answered, Refusal>>,
+    pub gone: Arc<AtomicBool>,
 }

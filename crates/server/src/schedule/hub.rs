@@ -1,4 +1,4 @@
-//! Where clients and devices meet: the rules of [`super::state`] behind one lock, and a signal for each device.
+//! Where clients and devices meet: the rules of [`super::board`] behind one lock, and a signal for each device.
 //!
 //! Who changes what waits wakes a device that has to look, before the lock is released; who takes a batch and leaves some wakes the next. So no
 //! wake-up is lost, whatever is interleaved with what.
@@ -6,9 +6,9 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use super::board::{Board, Given, Refused};
 use super::place::Condition;
 use super::queue::{Job, Kindred, Limit, Turn};
-use super::state::{Given, Refused, State};
 use super::sync::{Condvar, Mutex, MutexGuard, wait};
 use crate::model::Fault;
 
@@ -51,22 +51,22 @@ pub(crate) enum Denied {
 
 /// The meeting place.
 pub(crate) struct Hub<P, C> {
-    state: Mutex<State<P, C>>,
+    state: Mutex<Board<P, C>>,
     signals: Vec<Condvar>,
 }
 
 impl<P: Kindred + Clone, C> Hub<P, C> {
     pub(crate) fn new(names: Vec<String>, capacity: usize) -> Self {
         let signals = names.iter().map(|_| Condvar::new()).collect();
-        Self { state: Mutex::new(State::new(names, capacity)), signals }
+        Self { state: Mutex::new(Board::new(names, capacity)), signals }
     }
 
     /// Nothing panics while it holds the lock, so that a poisoned one is whole.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<P, C>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Board<P, C>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, state: &mut State<P, C>, now: Instant) {
+    fn call(&self, state: &mut Board<P, C>, now: Instant) {
         if let Some(device) = state.call(now) {
             self.signals[device].notify_one();
         }
@@ -221,14 +221,14 @@ impl<P: Kindred + Clone, C> Hub<P, C> {
     }
 
     /// Changes what may matter to every device.
-    fn changed<A>(&self, change: impl FnOnce(&mut State<P, C>) -> A) -> A {
+    fn changed<A>(&self, change: impl FnOnce(&mut Board<P, C>) -> A) -> A {
         let mut state = self.lock();
         let answer = change(&mut state);
         self.call_all();
         answer
     }
 
-    fn end_if_quiet(&self, state: &State<P, C>) {
+    fn end_if_quiet(&self, state: &Board<P, C>) {
         if state.closing && state.quiet() {
             self.call_all();
         }

@@ -1,6 +1,5 @@
 //! The scheduler as the rest of the server uses it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -8,65 +7,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::call::{Call, Ticket, Urgency};
+use super::bench::{self, refuse};
+use super::call::{Call, Urgency};
 use super::catalog::{Catalog, Entry, Readiness, VersionState};
 use super::hub::{Arrival, Denied, Hub};
 use super::place::{Condition, Place};
 use super::refusal::{Reason, Refusal};
+use super::shared::{Shared, Terms};
 use super::snapshot::{DeviceSnapshot, DeviceState, ModelSnapshot, Snapshot};
-use super::worker::{self, Command, Worker, refuse};
+use super::ticket::Ticket;
+use super::worker::{Command, Worker};
 use crate::model::{Device, Model, Request, Signature};
-
-/// What the scheduler allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// Most requests that may wait; further ones are refused.
-    pub capacity: usize,
-    /// How long a batch may take before its like was ever computed; a device that takes longer is given up.
-    pub first_patience: Duration,
-    /// The least that a batch may take later; else it is `patience` times what batches take.
-    pub least_patience: Duration,
-    /// How many times as long as its like a batch may take.
-    pub patience: u32,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self {
-            capacity: 1024,
-            first_patience: Duration::from_secs(600),
-            least_patience: Duration::from_secs(30),
-            patience: 20,
-        }
-    }
-}
-
-impl Terms {
-    /// How long a batch may take whose like took so long.
-    fn patience(&self, batch: Option<Duration>) -> Duration {
-        let known = |batch: Duration| (batch * self.patience).max(self.least_patience);
-        batch.map_or(self.first_patience, known)
-    }
-}
 
 /// How often devices that hang are looked for.
 const WATCH: Duration = Duration::from_millis(200);
-
-/// What all threads share.
-pub(crate) struct Shared {
-    /// Where clients and devices meet.
-    pub hub: Hub<Arc<Call>, Command>,
-    /// The devices.
-    pub workers: Vec<Worker>,
-    /// Notified when a device has loaded a model, or was given up.
-    pub settled: Notify,
-    catalog: Catalog,
-    refused: Mutex<BTreeMap<Reason, u64>>,
-    terms: Terms,
-    /// Devices' threads that have not ended.
-    threads: AtomicUsize,
-    ended: Notify,
-}
 
 /// One queue for all devices. A clone is another handle to the same.
 ///
@@ -413,7 +367,7 @@ fn start_device(index: usize, shared: &Arc<Shared>) -> std::io::Result<()> {
     let theirs = shared.clone();
     shared.threads.fetch_add(1, Ordering::SeqCst);
     let work = move || {
-        worker::run(index, &theirs);
+        bench::run(index, &theirs);
         theirs.threads.fetch_sub(1, Ordering::SeqCst);
         theirs.ended.notify_waiters();
     };

@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use self::hub::{Arrival, Denied, Hub, Next};
 use super::queue::{Kindred, Limit};
-use super::{place, queue, state};
+use super::{board, place, queue};
 use crate::model::Fault;
 
 #[path = "hub.rs"]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::call::Stages;
 use super::durations::Durations;
 use super::refusal::Reason;
+use super::stages::Stages;
 
 /// How often, and how long together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

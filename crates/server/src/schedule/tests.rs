@@ -11,6 +11,7 @@ use crate::model::{
 use crate::sleeping::Sleeping;
 use crate::tensor::{Datatype, Tensor};
 
+mod ahead;
 mod faults;
 mod spread;
 

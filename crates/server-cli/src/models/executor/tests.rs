@@ -1,7 +1,6 @@
 use lithoburn_engine::{Model as Method, ModelSettings};
 use lithoburn_layout::{Layout, Polygon};
-use lithoburn_pool::{DeviceName, choose};
-use lithoburn_server::model::Wanted;
+use lithoburn_pool::{Chosen, DeviceName, choose};
 
 use super::super::catalogue::described;
 use super::*;
@@ -11,6 +10,10 @@ const FIELD_NM: f64 = 1024.0;
 
 fn cpu() -> Chosen {
     choose(DeviceName::Cpu).expect("always there")
+}
+
+fn on(device: Chosen) -> Vec<Arc<Runner>> {
+    vec![Runner::start(device).expect("a thread")]
 }
 
 fn model() -> Described {
@@ -56,7 +59,7 @@ fn a_served_mask_is_what_infer_gives_to_the_last_bit_in_every_datatype_and_batch
         })
         .into();
     let targets: Vec<&Raster> = masks.iter().map(|mask| mask.target()).collect();
-    let served = Served::new(model, vec![cpu]);
+    let served = Served::new(model, on(cpu));
     let device = Device::new("cpu");
     assert!(served.runs_on(&device) && !served.runs_on(&Device::new("cuda:0")));
     let mut executor = served.executor(&device).expect("the CPU has it");
@@ -83,7 +86,7 @@ fn a_served_mask_is_what_infer_gives_to_the_last_bit_in_every_datatype_and_batch
 #[test]
 fn a_field_that_is_none_is_its_clients_fault() {
     let model = model();
-    let served = Served::new(model, vec![cpu()]);
+    let served = Served::new(model, on(cpu()));
     let mut executor = served.executor(&Device::new("cpu")).expect("the CPU has it");
     let mut refused = |value: f32, side: usize| {
         let mut field = Raster::new(side, side, 2.0);
@@ -104,7 +107,7 @@ fn a_field_that_is_none_is_its_clients_fault() {
 fn a_batch_that_nobody_waits_for_is_left() {
     use std::sync::atomic::AtomicBool;
     let (model, gone) = (model(), Arc::new(AtomicBool::new(true)));
-    let served = Served::new(model, vec![cpu()]);
+    let served = Served::new(model, on(cpu()));
     let mut executor = served.executor(&Device::new("cpu")).expect("the CPU has it");
     let requests = vec![request(&[&Raster::new(512, 512, 2.0)], Datatype::Fp32)];
     let mut work =

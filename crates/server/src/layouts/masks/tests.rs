@@ -22,7 +22,7 @@ impl Corrector for Echo {
 
     fn correct(
         &self,
-        order: &Order,
+        order: &MaskOrder,
         stop: &(dyn Fn() -> bool + Sync),
         _: &mut dyn FnMut(Progress),
     ) -> Result<(), Wrong> {

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::super::board::Board;
 use super::super::place::Condition;
 use super::super::queue::{Job, Kindred, Limit};
-use super::super::state::State;
 use super::*;
 
 #[derive(Clone)]
@@ -23,8 +23,8 @@ impl Kindred for Tile {
 const LIMIT: Limit = Limit { items: 8, pixels: usize::MAX, most: usize::MAX };
 
 /// Devices that are idle since `now`.
-fn idle(n: usize, now: Instant) -> State<Tile, ()> {
-    let mut state = State::new(vec![String::new(); n], usize::MAX);
+fn idle(n: usize, now: Instant) -> Board<Tile, ()> {
+    let mut state = Board::new(vec![String::new(); n], usize::MAX);
     for place in &mut state.places {
         place.condition = Condition::Idle(now);
         place.limits.insert(1, LIMIT);
@@ -32,7 +32,7 @@ fn idle(n: usize, now: Instant) -> State<Tile, ()> {
     state
 }
 
-fn come(state: &mut State<Tile, ()>, n: usize, now: Instant) {
+fn come(state: &mut Board<Tile, ()>, n: usize, now: Instant) {
     for _ in 0..n {
         let turn = (0, state.number());
         state.queue.owed(1).came(now, 1);
@@ -51,7 +51,7 @@ fn come(state: &mut State<Tile, ()>, n: usize, now: Instant) {
 }
 
 /// Items that each device gets, asked in order.
-fn handed(state: &mut State<Tile, ()>, now: Instant) -> Vec<usize> {
+fn handed(state: &mut Board<Tile, ()>, now: Instant) -> Vec<usize> {
     (0..state.places.len())
         .map(|device| state.hand(device, now).map_or(0, |given| given.jobs.len()))
         .collect()

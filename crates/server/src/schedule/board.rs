@@ -47,7 +47,7 @@ pub(crate) struct Given<P> {
 pub(crate) type Refused<P> = (Job<P>, Refusal);
 
 /// All that waits and all who work.
-pub(crate) struct State<P, C> {
+pub(crate) struct Board<P, C> {
     /// What waits.
     pub queue: Queue<P>,
     /// The devices.
@@ -61,7 +61,7 @@ pub(crate) struct State<P, C> {
     numbers: u64,
 }
 
-impl<P: Kindred + Clone, C> State<P, C> {
+impl<P: Kindred + Clone, C> Board<P, C> {
     pub(crate) fn new(names: Vec<String>, capacity: usize) -> Self {
         let places = names.iter().map(|_| Place::new()).collect();
         Self { queue: Queue::new(), places, capacity, closing: false, names, numbers: 0 }
