@@ -3,6 +3,7 @@
 mod serve {
     pub(crate) mod browser;
     pub(crate) mod deployment;
+    pub(crate) mod image;
     pub(crate) mod server;
 }
 
@@ -204,6 +205,49 @@ fn a_job_whose_server_is_killed_ten_times_ends_as_if_never_killed() {
     assert!(mask.body == expected, "{} bytes, {} expected", mask.body.len(), expected.len());
     let log = server.get(&format!("{path}/log"));
     assert_eq!(log.status, 200);
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// A training of some steps, asked for as a job; where it is.
+fn training(server: &Server) -> String {
+    let asked = br#"{"model": "neural-ilt-fast", "steps": 12, "batch": 1, "validate_every": 1, "validation_clips": 1, "seed": 3}"#;
+    let answer = server.post("/v1/trainings", "application/json", asked);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    format!("/v1/jobs/{}", answer.json()["id"].as_str().expect("a number"))
+}
+
+/// As the job above, with a training run, whose weights are those of a run that nobody killed.
+#[test]
+fn a_training_whose_server_is_killed_ten_times_ends_as_if_never_killed() {
+    const MODELS: [&str; 2] = ["--models", "simulator"];
+    let ended = |server: &Server, path: &str| {
+        let ended = server.until(path, |job| job["state"] != "queued" && job["state"] != "running");
+        assert_eq!(ended["state"], "done", "{ended}");
+        server.get(&format!("{path}/model.safetensors"))
+    };
+    let undisturbed = Server::start(&MODELS);
+    let expected = ended(&undisturbed, &training(&undisturbed));
+    assert_eq!((expected.status, undisturbed.stop()), (200, Some(0)));
+    let data = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start_in(data.path(), &MODELS);
+    let path = training(&server);
+    let mut steps = 0;
+    for kill in 1..=10 {
+        let got_on =
+            |job: &Value| job["progress"]["done"].as_u64().is_some_and(|done| done > steps);
+        let job = server.until(&path, |job| got_on(job) || job["state"] == "failed");
+        assert_eq!(job["state"], "running", "kill {kill}: {job}");
+        steps = job["progress"]["done"].as_u64().unwrap_or_default();
+        server.kill();
+        server = Server::start_in(data.path(), &MODELS);
+    }
+    let weights = ended(&server, &path);
+    assert!(
+        weights.body == expected.body,
+        "{} and {} bytes",
+        weights.body.len(),
+        expected.body.len()
+    );
     assert_eq!(server.stop(), Some(0));
 }
 

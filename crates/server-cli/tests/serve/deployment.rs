@@ -10,7 +10,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name)
 }
 
-fn text(name: &str) -> String {
+pub(super) fn text(name: &str) -> String {
     std::fs::read_to_string(file(name)).expect("a file of deploy")
 }
 
@@ -27,7 +27,7 @@ fn yaml(name: &str) -> Option<Vec<Value>> {
 }
 
 /// An instruction of a Dockerfile with its arguments, lines joined.
-fn instructions(text: &str) -> Vec<(String, String)> {
+pub(super) fn instructions(text: &str) -> Vec<(String, String)> {
     let whole = text.replace("\\\n", " ");
     let lines =
         whole.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
