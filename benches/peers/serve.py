@@ -1,13 +1,14 @@
-"""Our server beside the real Triton, on devices that sleep: scheduler, tails, refusals, transport.
+"""Our server beside the real Triton, on devices that sleep: scheduler, tails, refusals, transport, overload, and a soak of ours alone.
 
-    cargo build --release -p lithoburn-server --example sleeping --example closed_loop
+    cargo build --release -p lithoburn-server --example sleeping --example flood --example transport
     python3 -m venv clients && clients/bin/pip install 'tritonclient[http,grpc]' numpy
     /usr/bin/python3 -m venv triton && triton/bin/pip install nvidia-pytriton==0.7.0
-    clients/bin/python benches/peers/serve.py --examples target/release/examples --triton triton [scheduler|tail|refusals|transport ...]
+    clients/bin/python benches/peers/serve.py --examples target/release/examples --triton triton [scheduler|tail|refusals|transport|clients|drowned|soak ...]
 
 Both serve one model that sleeps a while for a batch and a while for each item, and answers with its input. Triton's runs in its Python backend, one instance for
-a device. Runs alternate, because other work on the machine slows both. Scheduler and tail are loaded by the example `closed_loop` over HTTP, which takes no
-Python's time; refusals and transport by tritonclient. Without --triton only ours is measured. Traffic stays on 127.0.0.1.
+a device. Runs alternate, because other work on the machine slows both. Scheduler, tail, overload and soak are loaded by the example `flood` over HTTP, transport by
+the example `transport`, which do next to nothing of their own; refusals and `clients`, which is transport once more, by tritonclient. With --analyzer, transport is measured by
+perf_analyzer too (its libraries are LD_LIBRARY_PATH's). Without --triton only ours is measured. Traffic stays on 127.0.0.1.
 """
 
 import argparse
@@ -135,9 +136,9 @@ def flood(port, clients, seconds):
     return refused
 
 
-def loaded(args, port, levels, seconds):
-    """The example's numbers for each number of requests in flight."""
-    program = [args.examples / "closed_loop", f"http://127.0.0.1:{port}", "tile", "64", str(seconds)]
+def loaded(args, port, levels, seconds, side=64):
+    """The example's numbers for each number of requests in flight, or a second."""
+    program = [args.examples / "flood", f"http://127.0.0.1:{port}", "tile", str(side), str(seconds)]
     lines = subprocess.run([*program, ",".join(map(str, levels))], check=True, capture_output=True, text=True).stdout
     return [json.loads(line) for line in lines.splitlines()]
 
@@ -233,8 +234,61 @@ def transports(name, side, kind):
     return calls, ends
 
 
+IMAGES = ((64, "FP32"), (256, "FP32"), (1024, "FP32"), (1024, "UINT8"))
+WAYS = ("http", "grpc", "shm")
+
+
+def way_of(args, name, way, side, datatype):
+    """What the example measures: a median, in ms."""
+    port = PORTS[name][1 if way == "grpc" else 0]
+    program = [args.examples / "transport", way, f"127.0.0.1:{port}", "tile", datatype, str(side), str(args.seconds / 4)]
+    return json.loads(subprocess.run(program, check=True, capture_output=True, text=True).stdout)["p50_ms"]
+
+
+def analyzed(args, name, way, side, datatype):
+    """What perf_analyzer measures: a median, in ms."""
+    with tempfile.NamedTemporaryFile() as table:
+        port = PORTS[name][1 if way == "grpc" else 0]
+        memory = ["--shared-memory", "system", "--output-shared-memory-size", str(4 * side * side)] if way == "shm" else []
+        options = ["-u", f"127.0.0.1:{port}", "-i", "grpc" if way == "grpc" else "http", "--shape", f"target:1,{side},{side}", *memory]
+        terms = ["-p", str(int(args.seconds * 250)), "-r", "3", "-s", "999", "--input-data", "zero", "-f", table.name]
+        command = [args.analyzer, "-m", "tile", "--concurrency-range", "1", *options, *terms]
+        subprocess.run(command, check=True, capture_output=True)
+        header, row = pathlib.Path(table.name).read_text().splitlines()[:2]
+        return float(row.split(",")[header.split(",").index("p50 latency")]) / 1e3
+
+
+def beside(args, title, measure, images):
+    print(f"{title}: one request at a time; a client's median less the server's mean, ms, medians over rounds")
+    with contextlib.ExitStack() as stack:
+        for name, start in servers(args):
+            stack.enter_context(start(args, 1, 1_000, 0, 8))
+        for side, datatype in images:
+            for way in WAYS:
+                names = [name for name, _ in servers(args) if name == "ours" or datatype == "FP32"]
+                rows = {name: [] for name in names}
+                for _ in range(args.rounds):
+                    for name in names:
+                        before = server_ms(PORTS[name][0])
+                        median = measure(args, name, way, side, datatype)
+                        after = server_ms(PORTS[name][0])
+                        rows[name].append(median - (after[0] - before[0]) / max(after[1] - before[1], 1))
+                mine = statistics.median(rows["ours"])
+                text = f"  {side}² {datatype:5} {way:4} ours {mine:6.3f}"
+                if "triton" in rows:
+                    theirs = statistics.median(rows["triton"])
+                    text += f"  triton {theirs:6.3f}  {mine / theirs:.2f} x"
+                print(text, flush=True)
+
+
 def transport(args):
-    print("transport: one request at a time; client's time less the server's, ms, medians over rounds (the client is tritonclient, which copies too)")
+    beside(args, "transport", way_of, IMAGES)
+    if args.analyzer:
+        beside(args, "transport by perf_analyzer", analyzed, IMAGES[:3])
+
+
+def clients(args):
+    print("clients: as transport, by tritonclient, which copies in Python too")
     with contextlib.ExitStack() as stack:
         for name, start in servers(args):
             stack.enter_context(start(args, 1, 1_000, 0, 8))
@@ -262,13 +316,59 @@ def transport(args):
                 print(text, flush=True)
 
 
-MEASURES = {"scheduler": scheduler, "tail": tail, "refusals": refusals, "transport": transport}
+def resident(process):
+    """Resident memory in MB."""
+    lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1e3 for line in lines if line.startswith("VmRSS"))
+
+
+def drowned(args):
+    print("drowned: 20 ms and 2.5 ms an item, at most 8, a queue of 16; ten times its best load, at random, for a minute")
+    for name, start in servers(args):
+        with start(args, 1, 20_000, 2_500, 8, 16) as process:
+            best = max(loaded(args, PORTS[name][0], (8, 16, 24), args.seconds), key=lambda row: row["rate"])
+            before = resident(process)
+            with_peak = [before]
+            flood = subprocess.Popen(
+                [args.examples / "flood", f"http://127.0.0.1:{PORTS[name][0]}", "tile", "64", "20", f"rate:{10 * best['rate']:.0f}"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            while flood.poll() is None:
+                with_peak.append(resident(process))
+                time.sleep(0.5)
+            row = json.loads(flood.stdout.read())
+            refused = sum(row["failures"].values())
+            print(
+                f"  {name:7} best {best['rate']:6.1f}/s p99 {best['p99_ms']:6.1f} ms; drowned {row['rate']:6.1f}/s, {row['rate'] / best['rate']:.3f} of it, "
+                f"p99 {row['p99_ms']:6.1f} ms, {row['p99_ms'] / best['p99_ms']:.2f} x, refused {refused}; memory {before:.1f}, at most {max(with_peak):.1f} MB",
+                flush=True,
+            )
+
+
+def soak(args):
+    print(f"soak: {args.requests} requests of 16² pixels, 32 in flight, on a device of no time")
+    with ours(args, 1, 0, 0, 32) as process:
+        points, count = [], 0
+        while count < args.requests:
+            loaded(args, PORTS["ours"][0], (32,), 5, side=16)
+            count = server_ms(PORTS["ours"][0])[1]
+            points.append((count / 1e5, resident(process)))
+            print(f"  {count:8} requests  {points[-1][1]:.2f} MB", flush=True)
+        settled = [point for point in points if point[0] >= 1]
+        slope = np.polyfit(*zip(*settled), 1)[0] if len(settled) > 1 else float("nan")
+        print(f"  {slope:.3f} MB for 10^5 requests, after the first 10^5")
+
+
+MEASURES = {measure.__name__: measure for measure in (scheduler, tail, refusals, transport, clients, drowned, soak)}
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--examples", required=True, type=pathlib.Path, help="the folder of the built examples")
     options.add_argument("--triton", help="a virtual environment with nvidia-pytriton")
+    options.add_argument("--analyzer", help="the program perf_analyzer")
+    options.add_argument("--requests", type=int, default=1_000_000, help="of the soak")
     options.add_argument("--seconds", type=float, default=8)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("measures", nargs="*", metavar="|".join(MEASURES))

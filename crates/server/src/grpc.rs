@@ -1,5 +1,6 @@
 //! The Open Inference Protocol over gRPC, with Triton's calls, and gRPC's own health check.
 
+mod call;
 mod describe;
 mod health;
 mod infer;
@@ -36,6 +37,7 @@ pub mod wire {
 use std::sync::Arc;
 
 use axum::Router;
+use axum::routing::any;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
@@ -47,12 +49,14 @@ use crate::protocol::Service;
 pub fn router(service: Arc<Service>) -> Router {
     let limit = service.settings.body_limit;
     let health = HealthServer::new(health::Health(service.clone()));
-    let mut inference = GrpcInferenceServiceServer::new(service::Inference(service))
+    let mut inference = GrpcInferenceServiceServer::new(service::Inference(service.clone()))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(usize::MAX);
     // Answers are not packed: every client says that it can unpack, and to pack an image takes longer than to send it.
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate] {
         inference = inference.accept_compressed(encoding);
     }
-    Routes::new(inference).add_service(health).prepare().into_axum_router()
+    let calls = call::Calls { service, packed: inference.clone() };
+    let all = Routes::new(inference).add_service(health).prepare().into_axum_router();
+    all.merge(Router::new().route(call::PATH, any(call::answer)).with_state(calls))
 }

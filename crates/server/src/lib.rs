@@ -28,6 +28,7 @@
     )
 )]
 
+mod body;
 pub mod grpc;
 pub mod http;
 pub mod jobs;

@@ -10,6 +10,7 @@
 //! * What is slow or large ends: connections, headers and bodies have limits ([`Limits`]), compressed bodies too ([`inflate`]).
 
 mod bind;
+mod gather;
 mod guard;
 mod inflate;
 mod limits;

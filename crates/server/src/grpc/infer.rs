@@ -16,6 +16,7 @@ use crate::protocol::{
     Content, Delivered, Inference, InputTensor, Kind, Outcome, OutputTensor, Problem, Produced,
     Span, version_of,
 };
+use crate::tensor::Data;
 
 impl Kind {
     /// Its code in gRPC.
@@ -91,11 +92,11 @@ fn span(named: &Named) -> Result<Option<Span>, Problem> {
 /// Parameters that are the protocol's, not the model's.
 const RESERVED: [&str; 4] = ["binary_data_output", "sequence_id", "sequence_start", "sequence_end"];
 
-/// The request of a message.
-pub(super) fn inference(message: ModelInferRequest) -> Result<Inference, Problem> {
+/// The request of a message, and of the bytes of its tensors.
+pub(super) fn inference(message: ModelInferRequest, raw: Vec<Data>) -> Result<Inference, Problem> {
     let model = message.model_name;
     let version = version_of(&message.model_version)?;
-    let mut raw = message.raw_input_contents.into_iter();
+    let mut raw = raw.into_iter();
     let from_raw = raw.len() > 0;
     let inputs = message.inputs.into_iter().map(|mut input| {
         let contents = input.contents.take();
@@ -106,7 +107,7 @@ pub(super) fn inference(message: ModelInferRequest) -> Result<Inference, Problem
                 let text = format!("contents field must not be specified when using raw_input_contents for '{name}' for model '{model}'");
                 return Err(Problem::invalid(text));
             }
-            None if from_raw => Content::Raw(raw.next().map(Into::into).ok_or_else(|| {
+            None if from_raw => Content::Raw(raw.next().ok_or_else(|| {
                 let name = &input.name;
                 Problem::invalid(format!("raw_input_contents has nothing for input '{name}' for model '{model}'"))
             })?),
@@ -180,29 +181,28 @@ pub(super) fn timeout(header: &str) -> Option<Duration> {
     })
 }
 
-/// The message of an answer.
-pub(super) fn response(outcome: Outcome) -> Result<ModelInferResponse, Problem> {
+/// The message of an answer without the bytes of its tensors, and these.
+pub(super) fn response(outcome: Outcome) -> (ModelInferResponse, Vec<Data>) {
     let mut raw = Vec::with_capacity(outcome.outputs.len());
     let outputs = outcome.outputs.into_iter().map(|output| produced(output, &mut raw));
-    let outputs = outputs.collect::<Result<_, _>>()?;
-    Ok(ModelInferResponse {
+    let message = ModelInferResponse {
+        outputs: outputs.collect(),
         model_name: outcome.model,
         model_version: outcome.version.to_string(),
         id: outcome.id,
-        parameters: HashMap::new(),
-        outputs,
-        raw_output_contents: raw,
-    })
+        ..ModelInferResponse::default()
+    };
+    (message, raw)
 }
 
-fn produced(output: Produced, raw: &mut Vec<bytes::Bytes>) -> Result<InferOutputTensor, Problem> {
+fn produced(output: Produced, raw: &mut Vec<Data>) -> InferOutputTensor {
     let Produced { name, datatype, shape, delivered, .. } = output;
     let mut parameters = HashMap::new();
     match delivered {
-        Delivered::Data(data) => raw.push(data.contiguous()?),
+        Delivered::Data(data) => raw.push(data),
         Delivered::Shared(Span { region, offset, byte_size }) => {
             // Clients count outputs along these, also where there is nothing to be had.
-            raw.push(bytes::Bytes::new());
+            raw.push(bytes::Bytes::new().into());
             let choices = [
                 ("shared_memory_region", ParameterChoice::StringParam(region)),
                 ("shared_memory_offset", ParameterChoice::Int64Param(signed(offset))),
@@ -215,7 +215,7 @@ fn produced(output: Produced, raw: &mut Vec<bytes::Bytes>) -> Result<InferOutput
     }
     let shape = shape.into_iter().map(|axis| signed(axis as u64)).collect();
     let datatype = datatype.name().to_string();
-    Ok(InferOutputTensor { name, datatype, shape, parameters, contents: None })
+    InferOutputTensor { name, datatype, shape, parameters, contents: None }
 }
 
 fn signed(n: u64) -> i64 {

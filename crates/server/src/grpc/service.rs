@@ -13,6 +13,7 @@ use super::wire::inference::grpc_inference_service_server::GrpcInferenceService;
 use super::{describe, infer};
 use crate::protocol::{EXTENSIONS, Kind, Problem, Service, version_of};
 use crate::schedule::{ModelSnapshot, VersionState};
+use crate::tensor::Data;
 
 /// Answers the protocol's calls.
 pub(super) struct Inference(pub Arc<Service>);
@@ -33,16 +34,31 @@ fn unsupported(text: &str) -> Status {
 const NOT_BY_CLIENTS: &str =
     "explicit model load / unload is not allowed: the server follows its repository";
 
-async fn infer(
+/// Answers a request whose tensors' bytes are beside it, as those of the answer are.
+pub(super) async fn infer(
     service: &Service,
     message: wire::ModelInferRequest,
+    raw: Vec<Data>,
     timeout: Option<Duration>,
-) -> Result<wire::ModelInferResponse, Problem> {
+) -> Result<(wire::ModelInferResponse, Vec<Data>), Problem> {
     let model = message.model_name.clone();
     let version = version_of(&message.model_version).unwrap_or_default();
-    let inference =
-        infer::inference(message).map_err(|problem| service.counted(&model, version, problem))?;
-    infer::response(service.infer(crate::protocol::Inference { timeout, ..inference }).await?)
+    let inference = infer::inference(message, raw)
+        .map_err(|problem| service.counted(&model, version, problem))?;
+    let outcome = service.infer(crate::protocol::Inference { timeout, ..inference }).await?;
+    Ok(infer::response(outcome))
+}
+
+/// Answers a message that has its tensors' bytes in it.
+async fn infer_whole(
+    service: &Service,
+    mut message: wire::ModelInferRequest,
+    timeout: Option<Duration>,
+) -> Result<wire::ModelInferResponse, Problem> {
+    let raw = std::mem::take(&mut message.raw_input_contents).into_iter().map(Data::from);
+    let (response, raw) = infer(service, message, raw.collect(), timeout).await?;
+    let raw_output_contents = raw.iter().map(Data::contiguous).collect::<Result<_, _>>()?;
+    Ok(wire::ModelInferResponse { raw_output_contents, ..response })
 }
 
 impl Inference {
@@ -118,7 +134,7 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<wire::ModelInferResponse> {
         let timeout = request.metadata().get("grpc-timeout").and_then(|said| said.to_str().ok());
         let timeout = timeout.and_then(infer::timeout);
-        answer(infer(&self.0, request.into_inner(), timeout).await?)
+        answer(infer_whole(&self.0, request.into_inner(), timeout).await?)
     }
 
     type ModelStreamInferStream =
@@ -135,7 +151,7 @@ impl GrpcInferenceService for Inference {
             async move {
                 let message = message?;
                 let (id, name) = (message.id.clone(), message.model_name.clone());
-                Ok(match infer(&service, message, None).await {
+                Ok(match infer_whole(&service, message, None).await {
                     Ok(response) => wire::ModelStreamInferResponse {
                         error_message: String::new(),
                         infer_response: Some(response),

@@ -9,14 +9,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::body::{self, Packing, Pieces};
+use super::body::{self, HEADER_LENGTH, Packing};
 use super::json::{InferJson, InputJson, number, parameters, span, truth};
 use super::write;
+use crate::body::Pieces;
 use crate::model::{Port, Signature};
 use crate::protocol::{Content, Inference, InputTensor, Kind, Problem, Service, version_of};
-
-/// The length of the JSON before the bytes.
-pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// A model, and perhaps a version.
 #[derive(Debug, Deserialize)]
@@ -76,7 +74,7 @@ fn parse(
         let input = raw_input(found.signature(), pieces)?;
         return Ok((Inference { inputs: vec![input], ..inference }, true));
     }
-    let header = pieces.take(length).ok_or_else(|| Problem::invalid("the body is too short"))?;
+    let header = pieces.cut(length).ok_or_else(|| Problem::invalid("the body is too short"))?;
     let json: InferJson = serde_json::from_slice(&header.contiguous()?).map_err(|error| {
         Problem::invalid(format!("failed to parse the request JSON buffer: {error}"))
     })?;
@@ -126,7 +124,7 @@ fn input_tensor(
         (_, size, _) => {
             let size = usize::try_from(size.unwrap_or_default()).unwrap_or(usize::MAX);
             let left = pieces.len();
-            Content::Raw(pieces.take(size).ok_or_else(|| {
+            Content::Raw(pieces.cut(size).ok_or_else(|| {
                 let lacks = size - left;
                 Problem::invalid(format!(
                     "unexpected size for input '{name}', expecting {lacks} additional bytes for model '{model}'"
@@ -148,7 +146,7 @@ fn raw_input(signature: &Signature, mut pieces: Pieces) -> Result<InputTensor, P
     };
     let len = pieces.len();
     let shape = raw_shape(signature, port, len)?;
-    let data = pieces.take(len).unwrap_or_else(|| Vec::<u8>::new().into());
+    let data = pieces.cut(len).unwrap_or_else(|| Vec::<u8>::new().into());
     let (name, datatype) = (port.name.clone(), port.datatype.to_string());
     Ok(InputTensor { name, datatype, shape, content: Content::Raw(data) })
 }
@@ -182,7 +180,7 @@ pub(super) async fn small(headers: &HeaderMap, body: Body) -> Result<Value, Prob
     const SMALL: usize = 1 << 20;
     let mut pieces = body::read(headers, body, SMALL).await?;
     let len = pieces.len();
-    let whole = pieces.take(len).filter(|data| !data.is_empty());
+    let whole = pieces.cut(len).filter(|data| !data.is_empty());
     let Some(whole) = whole else { return Ok(Value::Null) };
     serde_json::from_slice(&whole.contiguous()?).map_err(|error| {
         Problem::invalid(format!("failed to parse the request JSON buffer: {error}"))

@@ -6,8 +6,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::{Map, Number, Value, json};
 
-use super::body::{Packing, Parts};
-use super::infer::HEADER_LENGTH;
+use super::body::{HEADER_LENGTH, Packing};
+use crate::body::Parts;
 use crate::protocol::{Delivered, Kind, Outcome, Problem, Produced};
 use crate::tensor::{Data, Datatype, Tensor};
 

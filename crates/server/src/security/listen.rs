@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::Limits;
+use super::gather::Gather;
 
 /// Wait after the system had no connection to give, as when all its files are open.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -106,8 +107,8 @@ where
         routes.clone().oneshot(request)
     });
     let builder = builder(&limits);
-    let served =
-        watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+    let served = watcher
+        .watch(builder.serve_connection(TokioIo::new(Gather::new(stream)), service).into_owned());
     tokio::pin!(served);
     // The builder's own timer begins when the version is known, which a client need not tell.
     let silent = async {

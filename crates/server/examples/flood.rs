@@ -1,17 +1,25 @@
-//! So many requests in flight at any server of the protocol, over HTTP, for a while: rate and latencies, a line of JSON for each number.
+//! So many requests in flight at any server of the protocol, over HTTP, for a while, or so many a second (`rate:2000`, at random): rate and latencies,
+//! a line of JSON for each.
 //!
 //! ```text
-//! cargo run --release -p lithoburn-server --example closed_loop -- http://127.0.0.1:8000 tile 64 4 8,16,32
+//! cargo run --release -p lithoburn-server --example flood -- http://127.0.0.1:8000 tile 64 4 8,16,rate:2000
 //! ```
 //!
-//! The address, the model, the side of its images in px, seconds of a window, and how many are in flight.
+//! The address, the model, the side of its images in px, seconds of a window, and how many are in flight or come a second.
 
 use std::error::Error;
 use std::time::Duration;
 
-use lithoburn_server::load::{Address, Cargo, Load, Offered, Stop, Target, Terms};
+use lithoburn_server::load::{Address, Arrivals, Cargo, Load, Offered, Stop, Target, Terms};
 
-const USAGE: &str = "closed_loop ADDRESS MODEL SIDE SECONDS CONCURRENCY[,CONCURRENCY…]";
+const USAGE: &str = "flood ADDRESS MODEL SIDE SECONDS LEVEL[,LEVEL…], a level being 8 or rate:2000";
+
+fn level(text: &str) -> Result<Offered, Box<dyn Error>> {
+    Ok(match text.strip_prefix("rate:") {
+        None => Offered::Concurrency(text.parse()?),
+        Some(rate) => Offered::Rate { per_second: rate.parse()?, arrivals: Arrivals::Poisson },
+    })
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -20,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err(USAGE.into());
     };
     let side = side.parse()?;
-    let levels = levels.split(',').map(|n| n.parse().map(Offered::Concurrency));
+    let levels = levels.split(',').map(level);
     let terms = Terms {
         window: Duration::from_secs_f64(seconds.parse()?),
         most_windows: 4,
