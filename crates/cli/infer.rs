@@ -1,5 +1,6 @@
 //! The main job: propose a mask for a layout, measure it, and leave its files.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::options::{
     Asked, DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
 };
 use crate::profile::ProfileOptions;
+use crate::programs::{Program, Rest};
 use crate::terminal::{Progress, go_on, print_json, say, table};
 
 /// Find the mask whose print is the design.
@@ -44,6 +46,8 @@ pub struct InferArgs {
     /// Of a layout of many tiles: write the mask without simulating and measuring it, which takes most of the CPU's time.
     #[arg(long)]
     no_measure: bool,
+    #[command(flatten)]
+    farm: FarmOptions,
     /// Directory for mask.png, mask.gds, report.json and overview.png, in tiles whole.png as well [default: out/LAYOUT; with --cell, out/LAYOUT.CELL].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -54,12 +58,43 @@ pub struct InferArgs {
     json: bool,
 }
 
+/// Other machines.
+#[derive(Args, Debug)]
+struct FarmOptions {
+    /// Share the tiles with other machines: nats://HOST:4222 or tls://HOST:4222, or a folder that all of them see. They join by what
+    /// this prints; the program lithoburn-farm does the work, and goes on from what is done if it is stopped.
+    #[arg(long = "farm", value_name = "WHERE", requires = "tile")]
+    at: Option<String>,
+    /// File that the farm's server lets us in with: a token, user:password, an NKey's seed, or credentials.
+    #[arg(long = "farm-auth", value_name = "FILE", requires = "at")]
+    auth: Option<PathBuf>,
+    /// Certificates (PEM) that the farm's server's own is signed by.
+    #[arg(long = "farm-ca", value_name = "FILE", requires = "at")]
+    ca: Option<PathBuf>,
+}
+
+/// What this program was told, for the program that does it instead: all but its own name and the job's.
+fn told(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let own = words.next().unwrap_or_default();
+    let is_infer = Path::new(&own).file_stem() == Some(OsStr::new("infer"));
+    let mut told: Vec<OsString> = words.skip(usize::from(!is_infer)).collect();
+    let is_format = |word: &OsString| word.to_string_lossy().starts_with("--format");
+    if !told.iter().any(is_format) {
+        // That program's own choice is another one.
+        told.extend(["--format", "gds"].map(OsString::from));
+    }
+    told
+}
+
 /// Runs the job.
 ///
 /// # Errors
 ///
 /// One that says what was wrong and what to do; then nothing was written.
 pub fn infer(args: &InferArgs) -> Result<Verdict> {
+    if args.farm.at.is_some() {
+        return Program::farm(Some("run")).run(&Rest::new(told(std::env::args_os())));
+    }
     let start = Instant::now();
     let profile = args.profile.start()?;
     let library = info_span!("read").in_scope(|| args.drawing.library(&args.layout))?;
@@ -200,4 +235,21 @@ fn broken(violations: &[Violation]) -> Option<String> {
         _ => "",
     };
     Some(format!("the mask breaks its rules in {} places:{places}{more}", violations.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_farm_is_told_is_what_this_program_was_told_and_the_format_that_it_writes() {
+        let of = |text: &str| told(text.split(' ').map(OsString::from)).join(OsStr::new(" "));
+        let ours = "chip.oas --tile 2048 --farm job --format gds";
+        assert_eq!(of("/bin/lithoburn infer chip.oas --tile 2048 --farm job"), ours);
+        assert_eq!(of("infer chip.oas --tile 2048 --farm job"), ours);
+        assert_eq!(
+            of("infer infer --farm nats://a:1 --format=oas"),
+            "infer --farm nats://a:1 --format=oas"
+        );
+    }
 }

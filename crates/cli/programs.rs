@@ -20,6 +20,13 @@ pub struct Rest {
     rest: Vec<OsString>,
 }
 
+impl Rest {
+    /// What this program itself was told.
+    pub(crate) fn new(rest: Vec<OsString>) -> Self {
+        Self { rest }
+    }
+}
+
 /// A program beside this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -41,9 +48,10 @@ impl Program {
         Self { name: "lithoburn-server", does, job: Some(job) }
     }
 
-    /// Several machines.
-    pub const FARM: Self =
-        Self { name: "lithoburn-farm", does: "shares work among machines", job: None };
+    /// Several machines, for a job of theirs or for what they are told.
+    pub const fn farm(job: Option<&'static str>) -> Self {
+        Self { name: "lithoburn-farm", does: "shares work among machines", job }
+    }
 
     /// Runs it: its exit status is this program's.
     ///

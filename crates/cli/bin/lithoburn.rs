@@ -86,7 +86,7 @@ fn main() -> ExitCode {
         Job::Load(rest) => Program::server("load").run(rest),
         Job::Study(rest) => Program::server("study").run(rest),
         Job::Top(rest) => Program::server("top").run(rest),
-        Job::Farm(rest) => Program::FARM.run(rest),
+        Job::Farm(rest) => Program::farm(None).run(rest),
         Job::Devices => devices::devices(),
         Job::Doctor(args) => doctor::doctor(args),
     })

@@ -5,6 +5,7 @@
 mod masks;
 mod merge;
 mod plan;
+mod run;
 mod settings;
 mod simulate;
 mod source;
@@ -32,6 +33,8 @@ enum Job {
     Plan(plan::PlanArgs),
     /// Work for a job until nothing is left; any number of workers may come and go.
     Work(work::WorkArgs),
+    /// Plan, work and merge in one, with all machines that join; `lithoburn infer --farm` runs this.
+    Run(run::RunArgs),
     /// Say how far a job is, and who does what.
     Status(status::StatusArgs),
     /// Put a job's results together, as they come, and write the mask and its report.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     terminal::finish(match &cli.job {
         Job::Plan(args) => plan::plan(args),
         Job::Work(args) => work::work(args),
+        Job::Run(args) => run::run(args),
         Job::Status(args) => status::status(args),
         Job::Merge(args) => merge::merge(args),
         Job::Submit(args) => submit::submit(args),

@@ -1,11 +1,11 @@
 //! `merge`: a job's results become the mask.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use lithoburn_engine::{EngineError, Report, default_directory, program, unpacked};
+use lithoburn_engine::{EngineError, Report, Shares, default_directory, program, unpacked};
 use lithoburn_farm::Digest;
 use lithoburn_farm::FarmError;
 use lithoburn_farm::collect::{Collector, Look};
@@ -13,7 +13,7 @@ use lithoburn_farm::desk::Desk;
 use lithoburn_farm::job::Opened;
 
 use crate::settings::Settings;
-use crate::source::SourceOptions;
+use crate::source::{AnyLedger, SourceOptions};
 use crate::terminal::{Progress, Verdict, go_on, print_json, say};
 use crate::work::devices;
 
@@ -27,9 +27,16 @@ pub(crate) struct MergeArgs {
     job: PathBuf,
     #[command(flatten)]
     source: SourceOptions,
-    /// Device that masks are measured on.
-    #[arg(long, short, value_name = "NAME", default_value = "cpu")]
-    device: String,
+    /// Devices that the mask is measured on: auto, all (every GPU), or names such as cuda:0,cuda:1,cpu.
+    #[arg(
+        long,
+        short,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "auto",
+        alias = "device"
+    )]
+    devices: Vec<String>,
     /// End with an error if results are missing, instead of waiting for them.
     #[arg(long)]
     no_wait: bool,
@@ -47,61 +54,110 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<Verdict> {
     let settings = Settings::of(&job)?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
-    let devices = devices(std::slice::from_ref(&args.device))?;
+    let cpu = ["cpu".into()];
+    // What is not measured needs no card.
+    let devices = devices(if settings.measures() { &args.devices } else { &cpu })?;
     let planned = asked.correction(&library, devices)?.plan()?;
-    let shares = planned.shares()?;
+    let shares = settings.shares(&planned)?;
     job.admit(program(), &Digest::of_key(&shares.fingerprint()?))?;
-    let (desk, results) = (Desk::new(args.source.ledger(&job)?, "merge"), job.results()?);
-    let mut collector = Collector::new(&desk, &results, job.job.blocks, []);
     let out = args.out.clone().unwrap_or_else(|| default_directory(library.name()));
-    let progress = Progress::new(args.json);
-    // The engine's errors have no room for ours.
-    let mut theirs: Option<anyhow::Error> = None;
-    let mut answers = |_: &dyn Fn() -> bool| {
-        next(&mut collector, args).map_err(|error| {
-            let text = error.to_string();
-            theirs.get_or_insert(error);
-            EngineError::Setting(text)
-        })
+    let out = place(&out, &settings)?;
+    let merge = Merge {
+        job: &job,
+        shares: &shares,
+        source: &args.source,
+        wait: !args.no_wait,
+        quiet: args.json,
     };
-    let report = shares.collect_in(&out, &mut answers, &|| !go_on(), &mut |event| {
-        progress.show("merging", event.done as u64, event.total as u64, "tiles")
-    });
-    drop(progress);
-    match (theirs, report) {
-        (Some(error), _) => Err(error),
-        (None, Err(error)) => Err(error.into()),
-        (None, Ok(report)) => told(args, &report, planned.mask_file(), &out),
+    let report = merge.leave_in(&out, &|| !go_on())?;
+    told(&report, settings.rehearsal()?.is_some(), planned.mask_file(), &out, args.json)
+}
+
+/// Results that are put together.
+pub(crate) struct Merge<'a> {
+    pub(crate) job: &'a Opened,
+    pub(crate) shares: &'a Shares<'a>,
+    pub(crate) source: &'a SourceOptions,
+    /// Waits for what is missing.
+    pub(crate) wait: bool,
+    pub(crate) quiet: bool,
+}
+
+impl Merge<'_> {
+    /// Puts a job's results together, as they come, and leaves the mask and its report in a folder.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be done, results are missing for good, or `stop` says so.
+    pub(crate) fn leave_in(&self, out: &Path, stop: &(dyn Fn() -> bool + Sync)) -> Result<Report> {
+        let desk = Desk::new(self.source.ledger(self.job)?, "merge");
+        let results = self.job.results()?;
+        let mut collector = Collector::new(&desk, &results, self.job.job.blocks, []);
+        let progress = Progress::new(self.quiet);
+        // The engine's errors have no room for ours.
+        let mut theirs: Option<anyhow::Error> = None;
+        let mut answers = |_: &dyn Fn() -> bool| {
+            self.next(&mut collector).map_err(|error| {
+                let text = error.to_string();
+                theirs.get_or_insert(error);
+                EngineError::Setting(text)
+            })
+        };
+        let report = self.shares.collect_in(out, &mut answers, stop, &mut |event| {
+            progress.show("merging", event.done as u64, event.total as u64, "tiles")
+        });
+        drop(progress);
+        match (theirs, report) {
+            (Some(error), _) => Err(error),
+            (None, report) => Ok(report?),
+        }
+    }
+
+    fn next(&self, collector: &mut Collector<'_, AnyLedger>) -> Result<Cores> {
+        match collector.look()? {
+            Look::All => Ok(None),
+            Look::Result(_, bytes) => Ok(Some(unpacked(&bytes)?)),
+            Look::Lost(block, why) => {
+                say(self.quiet, &format!("block {block} is computed again: {why}"));
+                Ok(Some(Vec::new()))
+            }
+            Look::Nothing(progress) if !self.wait => bail!(FarmError::Stopped(format!(
+                "{} of {} blocks are done; without --no-wait merge waits for the others",
+                progress.done, progress.total
+            ))),
+            Look::Nothing(_) => {
+                std::thread::sleep(PAUSE);
+                Ok(Some(Vec::new()))
+            }
+        }
     }
 }
 
 /// Cores of the next block; none at the moment, or none any more.
 type Cores = Option<Vec<([u8; 32], Vec<u8>)>>;
 
-fn next(
-    collector: &mut Collector<'_, crate::source::AnyLedger>,
-    args: &MergeArgs,
-) -> Result<Cores> {
-    match collector.look()? {
-        Look::All => Ok(None),
-        Look::Result(_, bytes) => Ok(Some(unpacked(&bytes)?)),
-        Look::Lost(block, why) => {
-            say(args.json, &format!("block {block} is computed again: {why}"));
-            Ok(Some(Vec::new()))
-        }
-        Look::Nothing(progress) if args.no_wait => bail!(FarmError::Stopped(format!(
-            "{} of {} blocks are done; without --no-wait merge waits for the others",
-            progress.done, progress.total
-        ))),
-        Look::Nothing(_) => {
-            std::thread::sleep(PAUSE);
-            Ok(Some(Vec::new()))
-        }
-    }
+/// A rehearsal's polygons, which are no mask's.
+const REHEARSAL: &str = "rehearsal";
+
+/// Where the mask goes: a rehearsal's polygons never lie beside a mask.
+pub(crate) fn place(out: &Path, settings: &Settings) -> Result<PathBuf> {
+    Ok(if settings.rehearsal()?.is_some() { out.join(REHEARSAL) } else { out.to_path_buf() })
 }
 
-fn told(args: &MergeArgs, report: &Report, mask: &str, out: &std::path::Path) -> Result<Verdict> {
-    if args.json {
+/// Says what came out.
+pub(crate) fn told(
+    report: &Report,
+    is_rehearsal: bool,
+    mask: &str,
+    out: &Path,
+    json: bool,
+) -> Result<Verdict> {
+    if is_rehearsal {
+        let file = rehearsed(mask, out)?;
+        say(json, &format!("wrote {}: the design, as this was a rehearsal", file.display()));
+        return Ok(Verdict::Done);
+    }
+    if json {
         print_json(report)?;
     } else {
         if let (Some(before), Some(after)) = (report.before, report.after) {
@@ -115,4 +171,17 @@ fn told(args: &MergeArgs, report: &Report, mask: &str, out: &std::path::Path) ->
         );
     }
     Ok(if report.is_met() { Verdict::Done } else { Verdict::NotMet })
+}
+
+/// Leaves nothing that could be taken for a mask.
+fn rehearsed(mask: &str, out: &Path) -> Result<PathBuf> {
+    let file = out.join(REHEARSAL).with_extension(mask.rsplit('.').next().unwrap_or_default());
+    std::fs::rename(out.join(mask), &file)?;
+    for name in ["mask.png", "whole.png", "overview.png", "report.json"] {
+        match std::fs::remove_file(out.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(file)
 }

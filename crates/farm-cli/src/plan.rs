@@ -1,8 +1,9 @@
 //! `plan`: a layout becomes a job.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use lithoburn_engine::program;
 use lithoburn_farm::Digest;
@@ -13,24 +14,31 @@ use lithoburn_pool::{DeviceName, choose};
 use crate::settings::{Files, Settings};
 use crate::terminal::{Progress, Verdict, print_json, say};
 
-/// Cut a layout into blocks and write down everything that determines its mask.
+/// A layout, and what is asked of it.
 #[derive(Args, Debug)]
-pub(crate) struct PlanArgs {
+pub(crate) struct Wish {
     /// Layout to correct: .gds, .oas, .glp or .png, where all machines can read it.
     layout: PathBuf,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
     files: Files,
-    /// Columns and rows of tiles of which the different ones are a block.
-    #[arg(long, value_name = "CxR", default_value = "16x16")]
-    block: String,
+    /// Columns and rows of tiles of which the different ones are a block, or auto: 16x16, or as few as give 512 blocks.
+    #[arg(long, value_name = "CxR", default_value = "auto")]
+    block: Side,
     /// Tiles a second of one card, for the prediction; docs/farm.md has measured ones.
     #[arg(long, value_name = "N", default_value_t = 455.0)]
     rate: f64,
     /// Seconds after which a block whose worker is not heard of goes to another one.
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     lease: f64,
+}
+
+/// Cut a layout into blocks and write down everything that determines its mask.
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    wish: Wish,
     /// Folder for the job, which all machines share.
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
@@ -41,7 +49,7 @@ pub(crate) struct PlanArgs {
 
 /// Runs the job.
 pub(crate) fn plan(args: &PlanArgs) -> Result<Verdict> {
-    let job = planned(args)?;
+    let job = planned(&args.wish, &|_| args.out.clone(), args.json)?;
     if args.json {
         print_json(&job.job)?;
         return Ok(Verdict::Done);
@@ -61,32 +69,33 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-fn planned(args: &PlanArgs) -> Result<Opened> {
-    let side = side(&args.block)?;
-    ensure!(
-        args.rate.is_finite() && args.rate > 0.0,
-        "--rate must be more than 0, got {}",
-        args.rate
-    );
-    ensure!(
-        args.lease.is_finite() && args.lease >= 1.0,
-        "--lease must be 1 s or more, got {}",
-        args.lease
-    );
-    let mut settings = args.settings.clone();
-    let inputs = args.files.inputs(&args.layout, &mut settings)?;
+/// Plans a job into a folder, by the layout's name. One that is there already is left as it is.
+///
+/// # Errors
+///
+/// If it cannot be planned, or another one is there.
+pub(crate) fn planned(
+    wish: &Wish,
+    folder: &dyn Fn(&str) -> PathBuf,
+    quiet: bool,
+) -> Result<Opened> {
+    let Wish { layout, settings, files, block, rate, lease } = wish;
+    ensure!(rate.is_finite() && *rate > 0.0, "--rate must be more than 0, got {rate}");
+    ensure!(lease.is_finite() && *lease >= 1.0, "--lease must be 1 s or more, got {lease}");
+    let mut settings = settings.clone();
+    let inputs = files.inputs(layout, &mut settings)?;
     let asked = settings.with(&inputs);
     let library = asked.library()?;
     // Nothing is computed yet: the device is of no matter.
     let planned = asked.correction(&library, vec![choose(DeviceName::Cpu)?])?.plan()?;
-    let shares = planned.shares()?;
-    let progress = Progress::new(args.json);
+    let shares = settings.shares(&planned)?;
+    let progress = Progress::new(quiet);
     let targets = shares.targets(&mut |event| {
         progress.show("scanning", event.done as u64, event.total as u64, "tiles")
     })?;
     drop(progress);
     say(
-        args.json,
+        quiet,
         &format!(
             "{} x {} tiles, {} of them with shapes",
             shares.grid()[0],
@@ -94,7 +103,7 @@ fn planned(args: &PlanArgs) -> Result<Opened> {
             shares.occupied()
         ),
     );
-    let blocks = blocks_of(&targets, shares.grid()[0] as u64, side);
+    let blocks = blocks_of(&targets, shares.grid()[0] as u64, block.of(targets.len()));
     let manifest = Manifest::write(&blocks);
     let job = Job {
         version: Job::VERSION,
@@ -107,23 +116,48 @@ fn planned(args: &PlanArgs) -> Result<Opened> {
         blocks: blocks.len() as u64,
         items: targets.len() as u64,
         manifest: Digest::of(&manifest),
-        cost: Cost::of(targets.len() as u64, args.rate),
-        lease_s: args.lease,
+        cost: Cost::of(targets.len() as u64, *rate),
+        lease_s: *lease,
     };
-    Ok(job.write(&args.out, &manifest)?)
+    Ok(job.write(&folder(library.name()), &manifest)?)
 }
 
 fn blocks_of(tiles: &[u64], columns: u64, side: [u32; 2]) -> Vec<Block> {
     blocks(tiles.iter().map(|&tile| (tile, [tile % columns, tile / columns])), side)
 }
 
-/// Columns and rows as `16x16`.
-fn side(text: &str) -> Result<[u32; 2]> {
-    let expected = || format!("--block is columns x rows of tiles, as 16x16; got {text:?}");
-    let (columns, rows) = text.split_once('x').with_context(expected)?;
-    let number = |text: &str| text.parse().ok().filter(|n| (1..=4096).contains(n));
-    let side = [number(columns), number(rows)];
-    Ok([side[0].with_context(expected)?, side[1].with_context(expected)?])
+/// Blocks of a small layout, at least: so many that the last ones are small beside the whole, and dozens of cards end together.
+const BLOCKS: f64 = 512.0;
+/// Most and fewest columns of a block that nobody asked for.
+const COLUMNS: [u32; 2] = [4, 16];
+
+/// Columns and rows of a block, as `16x16`; none chooses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Side(Option<[u32; 2]>);
+
+impl Side {
+    /// For so many different tiles.
+    fn of(self, tiles: usize) -> [u32; 2] {
+        let [least, most] = COLUMNS;
+        let chosen = (tiles as f64 / BLOCKS).sqrt().round() as u32;
+        self.0.unwrap_or([chosen.clamp(least, most); 2])
+    }
+}
+
+impl FromStr for Side {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self(None));
+        }
+        let number = |text: &str| text.parse().ok().filter(|n| (1..=4096).contains(n));
+        let side = text.split_once('x').map(|(columns, rows)| [number(columns), number(rows)]);
+        match side {
+            Some([Some(columns), Some(rows)]) => Ok(Self(Some([columns, rows]))),
+            _ => Err("expected columns x rows of tiles, as 16x16, or auto".into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -131,11 +165,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blocks_side_is_two_numbers() {
-        assert_eq!(side("16x8").expect("two numbers"), [16, 8]);
+    fn a_blocks_side_is_two_numbers_or_chosen_by_the_tiles_there_are() {
+        assert_eq!("16x8".parse(), Ok(Side(Some([16, 8]))));
         for text in ["16", "0x4", "4x", "-1x2", "axb", "5000x1"] {
-            let error = side(text).expect_err("no side").to_string();
-            assert!(error.contains("--block") && error.contains(text), "{error}");
+            assert!(text.parse::<Side>().is_err(), "{text}");
         }
+        let auto: Side = "auto".parse().expect("auto");
+        let sides = [0, 13_919, 60_010, 16_777_216].map(|tiles| auto.of(tiles)[0]);
+        assert_eq!(sides, [4, 5, 11, 16]);
+        assert_eq!(Side(Some([2, 3])).of(13_919), [2, 3]);
     }
 }

@@ -1,10 +1,12 @@
 //! Everything that is asked of a mask: options of `plan`, and what every worker reads from the job.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{Correction, MaskFormat, MaskStyle, Model, ModelSettings};
+use lithoburn_engine::{Correction, MaskFormat, MaskStyle, Model, ModelSettings, Planned, Shares};
 use lithoburn_farm::job::{Input, Opened};
 use lithoburn_layout::{Bounds, Coverage, Layer, Library, MaskRules, ReadOptions};
 use lithoburn_litho::{Process, ProcessWindow};
@@ -111,18 +113,39 @@ pub(crate) struct Settings {
     /// Side of a tile, in nm.
     #[arg(long, value_name = "NM", default_value_t = 2048.0)]
     tile: f64,
-    /// What neighbouring tiles share on each side, in nm [default: five sixteenths of a tile, at most 640].
-    #[arg(long, value_name = "NM")]
-    halo: Option<f64>,
+    /// What neighbouring tiles share on each side, in nm, or auto: five sixteenths of a tile, at most 640.
+    #[arg(long, value_name = "NM", default_value = "auto")]
+    halo: Halo,
     /// Format of the polygons that are written.
     #[arg(long, value_enum, default_value = "oas")]
     format: FormatName,
     /// Write the mask without simulating and measuring it.
     #[arg(long)]
     no_measure: bool,
+    /// Rehearse the farm, without devices: each tile takes so many milliseconds, and its design stands for its mask. What merge writes
+    /// is no mask.
+    #[arg(long, value_name = "MS", hide = true)]
+    rehearse: Option<f64>,
     /// Mask rules are left out: the mask may be anything.
     #[arg(skip)]
     no_rules: bool,
+}
+
+/// A halo in nm; none is chosen by the tile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Halo(Option<f64>);
+
+impl FromStr for Halo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Self(None)),
+            Ok(nm) if nm >= 0.0 && f64::is_finite(nm) => Ok(Self(Some(nm))),
+            _ => Err("expected a number of nm, 0 or more, or auto".into()),
+        }
+    }
 }
 
 /// Files that a mask depends on, besides the layout.
@@ -179,6 +202,28 @@ impl Settings {
     pub(crate) fn of(job: &Opened) -> Result<Self> {
         serde_json::from_value(job.job.settings.clone())
             .with_context(|| format!("{}: settings", job.folder().display()))
+    }
+
+    /// Whether masks are measured when they are put together.
+    pub(crate) fn measures(&self) -> bool {
+        !self.no_measure && self.rehearse.is_none()
+    }
+
+    /// How long each tile of a rehearsal takes; none if this is no rehearsal.
+    ///
+    /// # Errors
+    ///
+    /// If that is no time.
+    pub(crate) fn rehearsal(&self) -> Result<Option<Duration>> {
+        let seconds = |ms: f64| Duration::try_from_secs_f64(ms * 1e-3);
+        let time = self.rehearse.map(seconds).transpose();
+        time.context("--rehearse must be 0 ms or more")
+    }
+
+    /// The tiles of a layout that is planned: for masks, or for a rehearsal.
+    pub(crate) fn shares<'p>(&self, planned: &'p Planned<'_>) -> Result<Shares<'p>> {
+        let shares = planned.shares()?;
+        Ok(if self.rehearsal()?.is_some() { shares.rehearsal() } else { shares })
     }
 
     /// With the files of a job.
@@ -268,9 +313,9 @@ impl Asked<'_> {
             .style(style)
             .on(devices)
             .tile_nm(settings.tile)
-            .halo_nm(settings.halo)
+            .halo_nm(settings.halo.0)
             .format(format)
-            .measure(!settings.no_measure);
+            .measure(settings.measures());
         Ok(match self.file(KERNELS)? {
             Some(path) => correction.kernels_file(path),
             None => correction,

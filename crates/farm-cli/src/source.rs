@@ -21,10 +21,10 @@ pub(crate) struct SourceOptions {
     pub(crate) source: String,
     /// File that the server lets us in with: a token, user:password, an NKey's seed, or credentials.
     #[arg(long, value_name = "FILE")]
-    auth: Option<PathBuf>,
+    pub(crate) auth: Option<PathBuf>,
     /// Certificates (PEM) that the server's own is signed by.
     #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
 }
 
 /// A ledger of any kind.

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
-use lithoburn_engine::program;
+use lithoburn_engine::{Shares, program};
 use lithoburn_farm::events::Events;
 use lithoburn_farm::job::Opened;
+use lithoburn_farm::manifest::Manifest;
 use lithoburn_farm::tally::{Exporter, Tally};
-use lithoburn_farm::worker::{Outcome, Terms, Worker};
+use lithoburn_farm::worker::{Outcome, Terms, Work, Worker};
 use lithoburn_farm::{Digest, worker_name};
 use lithoburn_pool::{Chosen, DeviceName, choose, choose_all};
 
-use crate::masks::Masks;
+use crate::masks::{Masks, Rehearsal};
 use crate::settings::Settings;
 use crate::source::SourceOptions;
 use crate::terminal::{Progress, Verdict, duration, go_on, say};
@@ -27,12 +28,29 @@ pub(crate) struct WorkArgs {
     job: PathBuf,
     #[command(flatten)]
     source: SourceOptions,
+    #[command(flatten)]
+    how: How,
+    /// Say nothing but errors.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// How this machine works.
+#[derive(Args, Debug)]
+pub(crate) struct How {
     /// Devices of this machine: auto, all (every GPU), or names such as cuda:0,cuda:1,cpu.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "auto")]
-    devices: Vec<String>,
+    #[arg(
+        long,
+        short,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "auto",
+        alias = "device"
+    )]
+    pub(crate) devices: Vec<String>,
     /// Tiles that each device computes at once [default: what its memory holds, at most 96; 1 on the CPU].
     #[arg(long, value_name = "N")]
-    batch: Option<usize>,
+    pub(crate) batch: Option<usize>,
     /// A word that the worker's name begins with.
     #[arg(long, value_name = "WORD")]
     name: Option<String>,
@@ -42,48 +60,124 @@ pub(crate) struct WorkArgs {
     /// Address at which Prometheus reads this worker's counters, such as 127.0.0.1:9464.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<String>,
-    /// Say nothing but errors.
-    #[arg(long, short)]
-    quiet: bool,
+}
+
+/// A machine at work.
+pub(crate) struct AtWork<'a> {
+    pub(crate) job: &'a Opened,
+    pub(crate) settings: &'a Settings,
+    pub(crate) shares: &'a Shares<'a>,
+    pub(crate) source: &'a SourceOptions,
+    pub(crate) how: &'a How,
+    /// Its devices, for people.
+    pub(crate) device: String,
+    pub(crate) quiet: bool,
 }
 
 /// Runs the job.
 pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
-    let patience = Duration::try_from_secs_f64(args.patience);
-    ensure!(patience.is_ok(), "--patience must be 0 s or more, got {}", args.patience);
-    ensure!(args.batch != Some(0), "--batch must be 1 or more");
-    let start = Instant::now();
+    let WorkArgs { source, how, quiet, .. } = args;
+    how.check()?;
     let job = Opened::read(&args.job)?;
-    let manifest = job.manifest()?;
     let settings = Settings::of(&job)?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
-    let devices = devices(&args.devices)?;
-    let device = devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(",");
-    let planned = asked.correction(&library, devices)?.batch(args.batch).plan()?;
-    planned.notes().iter().for_each(|note| say(args.quiet, &format!("note     {note}")));
-    let shares = planned.shares()?;
+    let devices = how.choose(settings.rehearsal()?.is_some())?;
+    let device = names(&devices);
+    let planned = asked.correction(&library, devices)?.batch(how.batch).plan()?;
+    planned.notes().iter().for_each(|note| say(*quiet, &format!("note     {note}")));
+    let shares = settings.shares(&planned)?;
     job.admit(program(), &Digest::of_key(&shares.fingerprint()?))?;
-    let name = worker_name(args.name.as_deref());
-    let source = args.source.join(&job, &name)?;
-    say(args.quiet, &format!("worker   {name} on {device}, job {}", job.id.short()));
-    let (results, events) = (job.results()?, Events::open(&job.own("events"), &name)?);
-    let tally = Arc::new(Tally::default());
-    let _exporter =
-        args.metrics.as_deref().map(|at| exported(at, &tally, &name, &job)).transpose()?;
-    let patience = patience.unwrap_or_default();
-    let terms = Terms { name, device, lease: job.job.lease(), patience };
-    let progress = Progress::new(args.quiet);
-    let (manifest, results, events) = (&manifest, &results, &events);
-    let worker =
-        Worker { source: &*source, manifest, results, events, tally: tally.clone(), terms };
-    let outcome = worker.work(&mut Masks(shares.solver()?), &|| !go_on(), &|beat| {
-        let held = format!("blocks, {} held", beat.holds.len());
-        progress.show("working", beat.done, job.job.blocks, &held);
-    })?;
-    drop(progress);
-    say(args.quiet, &ended(outcome, &tally, start.elapsed().as_secs_f64()));
+    let at_work = AtWork {
+        job: &job,
+        settings: &settings,
+        shares: &shares,
+        source,
+        how,
+        device,
+        quiet: *quiet,
+    };
+    at_work.run(&|| !go_on())?;
     Ok(Verdict::Done)
+}
+
+impl How {
+    /// # Errors
+    ///
+    /// If an option is out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(self.batch != Some(0), "--batch must be 1 or more");
+        self.patience().map(drop)
+    }
+
+    fn patience(&self) -> Result<Duration> {
+        let patience = Duration::try_from_secs_f64(self.patience);
+        patience.map_err(|_| anyhow!("--patience must be 0 s or more, got {}", self.patience))
+    }
+
+    /// The devices, tested; a rehearsal has none.
+    pub(crate) fn choose(&self, is_rehearsal: bool) -> Result<Vec<Chosen>> {
+        match is_rehearsal {
+            true => devices(&["cpu".into()]),
+            false => devices(&self.devices),
+        }
+    }
+}
+
+/// The names of devices.
+pub(crate) fn names(devices: &[Chosen]) -> String {
+    devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(",")
+}
+
+impl AtWork<'_> {
+    /// Works until nothing is left, it is asked to leave, or `stop` says so.
+    ///
+    /// # Errors
+    ///
+    /// If this machine cannot go on.
+    pub(crate) fn run(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<Outcome> {
+        let (start, job, quiet) = (Instant::now(), self.job, self.quiet);
+        let manifest = job.manifest()?;
+        let mut work = self.work(&manifest, stop)?;
+        let name = worker_name(self.how.name.as_deref());
+        let source = self.source.join(job, &name)?;
+        say(quiet, &format!("worker   {name} on {}, job {}", self.device, job.id.short()));
+        let (results, events) = (job.results()?, Events::open(&job.own("events"), &name)?);
+        let tally = Arc::new(Tally::default());
+        let metrics = self.how.metrics.as_deref();
+        let _exporter = metrics.map(|at| exported(at, &tally, &name, job)).transpose()?;
+        let (lease, patience) = (job.job.lease(), self.how.patience()?);
+        let terms = Terms { name, device: self.device.clone(), lease, patience };
+        let progress = Progress::new(quiet);
+        let (manifest, results, events) = (&manifest, &results, &events);
+        let worker =
+            Worker { source: &*source, manifest, results, events, tally: tally.clone(), terms };
+        let outcome = worker.work(&mut *work, stop, &|beat| {
+            let held = format!("blocks, {} held", beat.holds.len());
+            progress.show("working", beat.done, job.job.blocks, &held);
+        })?;
+        drop(progress);
+        say(quiet, &ended(outcome, &tally, start.elapsed().as_secs_f64()));
+        Ok(outcome)
+    }
+
+    /// What computes blocks, ready to: what a card loads and compiles first keeps no block from other machines.
+    fn work(
+        &self,
+        manifest: &Manifest,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Box<dyn Work + '_>> {
+        if let Some(tile) = self.settings.rehearsal()? {
+            return Ok(Box::new(Rehearsal { shares: self.shares, tile }));
+        }
+        let mut solver = self.shares.solver()?;
+        if let Some(&tile) =
+            manifest.block(0).and_then(|block| block.items.first().copied()).as_ref()
+        {
+            solver.warm_up(tile, stop)?;
+        }
+        Ok(Box::new(Masks(solver)))
+    }
 }
 
 fn exported(at: &str, tally: &Arc<Tally>, name: &str, job: &Opened) -> Result<Exporter> {

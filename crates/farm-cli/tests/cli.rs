@@ -109,6 +109,58 @@ fn a_farms_mask_is_byte_for_byte_that_of_one_process() {
     assert_eq!(mask, alone(&chip, &folder.path().join("alone")));
     let status = done(&["status", text(&job)]);
     assert!(status.contains("(100.0 %)") && status.contains("left"), "{status}");
+    // In one command, which finds the job done but for a result that is lost.
+    lose_a_result(&job);
+    let again = folder.path().join("again");
+    let mut run = vec!["run", text(&chip), "--farm", text(&job), "--out", text(&again)];
+    run.extend(["--no-measure", "--devices", "cpu", "--lease", "2"]);
+    run.extend(SMALL);
+    let said = done(&run);
+    assert!(said.contains("is computed again") && said.contains("lithoburn farm work"), "{said}");
+    assert_eq!(std::fs::read(again.join("mask.oas")).expect("written"), mask);
+}
+
+/// As a file system that forgets one.
+fn lose_a_result(job: &Path) {
+    let folders =
+        |path: &Path| std::fs::read_dir(path).expect("there").map(|e| e.expect("there").path());
+    let results = folders(job).map(|path| path.join("results")).find(|path| path.exists());
+    let first = folders(&results.expect("one job")).next().expect("some");
+    let file = folders(&first).next().expect("some");
+    std::fs::remove_file(file).expect("ours");
+}
+
+/// Ten kills, of workers and of merges; and nothing is left that could be taken for a mask.
+#[test]
+fn a_rehearsal_that_is_killed_ten_times_leaves_the_same_bytes_and_no_mask() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (chip, job) = (chip(folder.path()), folder.path().join("job"));
+    done(&plan(&chip, &job, &["--lease", "1", "--rehearse", "20"]));
+    let merging = |job: &Path, out: &Path| {
+        let mut command = farm(&["merge", text(job), "--out", text(out)]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("started")
+    };
+    let out = folder.path().join("out");
+    for turn in 0..5 {
+        let mut both = [worker(&job), merging(&job, &out)];
+        std::thread::sleep(Duration::from_millis(150 + 90 * turn));
+        for process in &mut both {
+            let _ = process.kill();
+            process.wait().expect("it ended");
+        }
+    }
+    let mut last = worker(&job);
+    done(&["merge", text(&job), "--out", text(&out)]);
+    assert!(last.wait().expect("it ends").success());
+    let once = folder.path().join("once");
+    done(&plan(&chip, &once, &["--rehearse", "0"]));
+    assert!(worker(&once).wait().expect("it ends").success());
+    let smooth = folder.path().join("smooth");
+    done(&["merge", text(&once), "--out", text(&smooth)]);
+    let read = |out: &Path| std::fs::read(out.join("rehearsal/rehearsal.oas")).expect("written");
+    assert_eq!(read(&out), read(&smooth));
+    let left: Vec<_> = std::fs::read_dir(out.join("rehearsal")).expect("there").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[test]

@@ -1,14 +1,17 @@
-//! Results as they are committed: what merges them reads each once, as soon as it is there, and memory holds one at a time.
+//! Results as they are committed: what merges them reads each once, as soon as it is there. A few are read at once, and memory holds
+//! no more than those.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::desk::{Desk, Progress, Receipt, blocks};
+use crate::desk::{Desk, Progress, blocks};
 use crate::ledger::{Kind, Ledger};
 use crate::{FarmError, Results};
 
 /// Between two looks at a ledger that has nothing new.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Results that are read at once: a shared file system answers late, and many at a time.
+const AT_ONCE: usize = 8;
 /// Parked blocks that are named.
 const NAMED: usize = 5;
 
@@ -18,8 +21,14 @@ pub struct Collector<'a, L> {
     results: &'a Results,
     total: u64,
     taken: BTreeSet<u64>,
+    /// Blocks with a result that was not read, the first last.
     ready: Vec<u64>,
+    /// Results that were read.
+    read: VecDeque<Read>,
 }
+
+/// A block's result, or why it has none any more.
+type Read = (u64, Result<Vec<u8>, String>);
 
 /// A look at the ledger.
 #[derive(Debug)]
@@ -42,7 +51,8 @@ impl<'a, L: Ledger> Collector<'a, L> {
         total: u64,
         taken: impl IntoIterator<Item = u64>,
     ) -> Self {
-        Self { desk, results, total, taken: taken.into_iter().collect(), ready: Vec::new() }
+        let taken = taken.into_iter().collect();
+        Self { desk, results, total, taken, ready: Vec::new(), read: VecDeque::new() }
     }
 
     /// The next result.
@@ -54,44 +64,73 @@ impl<'a, L: Ledger> Collector<'a, L> {
         if self.taken.len() as u64 >= self.total {
             return Ok(Look::All);
         }
-        if self.ready.is_empty() {
-            let progress = self.refresh()?;
+        if self.read.is_empty() {
             if self.ready.is_empty() {
-                return Ok(Look::Nothing(progress));
+                self.refresh()?;
             }
+            self.read_some()?;
         }
-        let Some(block) = self.ready.pop() else { return Ok(Look::All) };
+        match self.read.pop_front() {
+            Some((block, Ok(bytes))) => {
+                self.taken.insert(block);
+                Ok(Look::Result(block, bytes))
+            }
+            Some((block, Err(lost))) => Ok(Look::Lost(block, lost)),
+            None => self.nothing(),
+        }
+    }
+
+    /// Reads some results that are ready.
+    fn read_some(&mut self) -> Result<(), FarmError> {
+        let first = self.ready.len().saturating_sub(AT_ONCE);
+        let blocks = self.ready.split_off(first);
+        let this = &*self;
+        let read: Result<VecDeque<Read>, FarmError> = std::thread::scope(|scope| {
+            let reading = |&block: &u64| scope.spawn(move || this.read_one(block));
+            let threads: Vec<_> = blocks.iter().rev().map(reading).collect();
+            let joined = threads.into_iter().map(|thread| {
+                // A panic there is a bug of ours, and goes on here as one.
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            joined.collect()
+        });
+        self.read = read?;
+        Ok(())
+    }
+
+    /// Reads a block's result. If it is not there any more, or not what it was, its receipt is taken back.
+    fn read_one(&self, block: u64) -> Result<Read, FarmError> {
         let Some(receipt) = self.desk.receipt(block)? else {
-            return Ok(Look::Lost(block, "its receipt is gone".into()));
+            return Ok((block, Err("its receipt is gone".into())));
         };
         let lost = match self.results.get(&receipt.digest) {
-            Ok(Some(bytes)) => {
-                self.taken.insert(block);
-                return Ok(Look::Result(block, bytes));
-            }
+            Ok(Some(bytes)) => return Ok((block, Ok(bytes))),
             Ok(None) => "the file of its result is gone".into(),
             Err(error @ FarmError::Damaged { .. }) => error.to_string(),
             Err(error) => return Err(error),
         };
-        self.retract(block, &receipt)?;
-        Ok(Look::Lost(block, lost))
-    }
-
-    fn retract(&self, block: u64, receipt: &Receipt) -> Result<(), FarmError> {
-        self.desk.retract(block, receipt).map(drop)
+        self.desk.retract(block, &receipt)?;
+        Ok((block, Err(lost)))
     }
 
     /// Finds receipts that were not read.
-    fn refresh(&mut self) -> Result<Progress, FarmError> {
+    fn refresh(&mut self) -> Result<(), FarmError> {
         let ledger = self.desk.ledger();
         let two: BTreeSet<u64> = blocks(ledger.list(Kind::Mismatch)?).into_iter().collect();
         let new = blocks(ledger.list(Kind::Receipt)?).into_iter().rev();
         self.ready = new.filter(|b| !self.taken.contains(b) && !two.contains(b)).collect();
+        Ok(())
+    }
+
+    /// How far the job is, if something of it is still to come.
+    fn nothing(&self) -> Result<Look, FarmError> {
         let progress = self.desk.progress(self.total)?;
-        if self.ready.is_empty() && progress.is_finished() && !progress.parked.is_empty() {
-            return Err(self.parked(&progress.parked)?);
+        // What was committed a moment ago is not nothing.
+        let news = progress.done > self.taken.len() as u64;
+        match progress.is_finished() && !news && !progress.parked.is_empty() {
+            true => Err(self.parked(&progress.parked)?),
+            false => Ok(Look::Nothing(progress)),
         }
-        Ok(progress)
     }
 
     /// What is said of blocks that have no result.

@@ -1,9 +1,11 @@
 //! A farm of any size on one machine: the same source and ledger, under a clock that is set by hand.
 //!
-//! Cards are events in a queue: one asks for a block, computes for a time that is drawn, writes its result, commits, asks again; beats
-//! three times in a lease; and some die. The file system is a server that transfers so many bytes a second and answers late; the ledger
-//! is one that does so many operations a second. What they are asked is not modelled: it is counted while [`Shared`] works.
+//! Cards are events in a queue. As a [worker](crate::worker) does, one asks for a block, computes for a time that is drawn, asks for the
+//! next one meanwhile, and has results written and committed beside that; it beats three times in a lease; and some die. The file system
+//! is a server that transfers so many bytes a second and answers late; the ledger is one that does so many operations a second. What
+//! they are asked is not modelled: it is counted while [`Shared`] works.
 
+mod card;
 mod store;
 
 use std::cmp::Reverse;
@@ -15,15 +17,14 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
+use crate::FarmError;
 use crate::clock::Set;
-use crate::desk::{Committed, Desk, Lease, Receipt};
+use crate::desk::{Committed, Desk};
 use crate::ledger::{About, Entry, Kind, Ledger};
-use crate::source::{Beat, BlockSource, Next, Shared};
-use crate::{Digest, FarmError};
+use crate::source::{BlockSource, Next, Shared};
+use crate::worker::PAUSE;
+use card::Card;
 use store::{Counted, Server};
-
-/// Between two questions of a card that got no block.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// A farm to simulate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -96,19 +97,13 @@ pub struct Run {
 enum Event {
     Start,
     Ask,
+    /// The block that was asked for is there.
+    Drawn,
     Computed,
-    Written,
+    /// A block's result is written.
+    Written(u64),
     Beat,
     Die,
-}
-
-/// A card.
-struct Card {
-    source: Option<Shared<Arc<Counted>, Set>>,
-    lease: Option<(Lease, Duration)>,
-    /// Counts its lives: events of an earlier one are void.
-    life: u32,
-    beats: u64,
 }
 
 /// When, in which order among equals, to which card in which life, what.
@@ -198,14 +193,13 @@ fn seconds(s: f64) -> Duration {
 
 impl<'a> Simulation<'a> {
     fn new(farm: &'a Farm) -> Self {
-        let card = |_| Card { source: None, lease: None, life: 0, beats: 0 };
         let mut simulation = Self {
             farm,
             clock: Set::default(),
             ledger: Arc::default(),
             desk: Server::new(1.0 / farm.ledger_per_s, farm.ledger_s),
             store: Server::new(1.0 / farm.store_bytes_per_s, farm.store_s),
-            cards: (0..farm.cards).map(card).collect(),
+            cards: (0..farm.cards).map(Card::new).collect(),
             due: BinaryHeap::new(),
             number: 0,
             random: StdRng::seed_from_u64(farm.seed),
@@ -234,12 +228,15 @@ impl<'a> Simulation<'a> {
         match event {
             Event::Start => self.start(now, card),
             Event::Ask => self.ask(now, card),
-            Event::Computed => {
-                let done = self.store.serve(now, self.farm.result_bytes as f64);
-                self.at(done, card, Event::Written);
+            Event::Drawn => {
+                self.go_on(now, card);
                 Ok(())
             }
-            Event::Written => self.commit(now, card),
+            Event::Computed => {
+                self.computed(now, card);
+                Ok(())
+            }
+            Event::Written(block) => self.commit(now, card, block),
             Event::Beat => self.beat(now, card),
             Event::Die => {
                 self.die(now, card);
@@ -256,8 +253,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn start(&mut self, now: Duration, card: usize) -> Result<(), FarmError> {
-        let name = format!("card-{card:05}-{}", self.cards[card].life);
-        let desk = Desk::new(self.ledger.clone(), name);
+        let desk = Desk::new(self.ledger.clone(), self.cards[card].name());
         let (clock, lease) = (self.clock.clone(), seconds(self.farm.lease_s));
         self.cards[card].source = Some(Shared::join(desk, clock, self.farm.blocks, lease)?);
         let joined = self.answered(now);
@@ -273,14 +269,30 @@ impl<'a> Simulation<'a> {
         match next {
             Next::Block(lease) => {
                 self.found(lease.block, now);
-                let took = self.draw();
-                self.cards[card].lease = Some((lease, answered));
-                self.at(answered + took, card, Event::Computed);
+                self.cards[card].drawn = Some((lease, answered));
+                self.at(answered, card, Event::Drawn);
             }
             Next::Wait => self.at(answered + PAUSE, card, Event::Ask),
             Next::Finished | Next::Drained => {}
         }
         Ok(())
+    }
+
+    /// Begins the block that was drawn, if the card is free and its results do not lag, and asks for the next one.
+    fn go_on(&mut self, now: Duration, card: usize) {
+        if self.cards[card].begin(now) {
+            let took = self.draw();
+            self.at(now + took, card, Event::Computed);
+            self.at(now, card, Event::Ask);
+        }
+    }
+
+    fn computed(&mut self, now: Duration, card: usize) {
+        if let Some(block) = self.cards[card].computed() {
+            let done = self.store.serve(now, self.farm.result_bytes as f64);
+            self.at(done, card, Event::Written(block));
+        }
+        self.go_on(now, card);
     }
 
     /// A block's time: log-normal, as times of work with a heavy end are.
@@ -292,18 +304,12 @@ impl<'a> Simulation<'a> {
         seconds((mean + variance.sqrt() * normal).exp())
     }
 
-    fn commit(&mut self, now: Duration, card: usize) -> Result<(), FarmError> {
-        let life = self.cards[card].life;
-        let Some((lease, since)) = self.cards[card].lease.take() else { return Ok(()) };
-        let Some(source) = &self.cards[card].source else { return Ok(()) };
-        let receipt = Receipt {
-            digest: Digest::of(&lease.block.to_le_bytes()),
-            bytes: self.farm.result_bytes,
-            attempt: lease.attempt,
-            worker: format!("card-{card:05}-{life}"),
-            device: "simulated".into(),
-            seconds: now.saturating_sub(since).as_secs_f64(),
+    fn commit(&mut self, now: Duration, card: usize, block: u64) -> Result<(), FarmError> {
+        let bytes = self.farm.result_bytes;
+        let Some((lease, receipt)) = self.cards[card].written(block, now, bytes) else {
+            return Ok(());
         };
+        let Some(source) = &self.cards[card].source else { return Ok(()) };
         let committed = source.commit(&lease, &receipt)?;
         let answered = self.answered(now);
         match committed {
@@ -316,15 +322,13 @@ impl<'a> Simulation<'a> {
                 self.run.lost_s += receipt.seconds;
             }
         }
-        self.at(answered, card, Event::Ask);
+        self.go_on(now, card);
         Ok(())
     }
 
     fn beat(&mut self, now: Duration, card: usize) -> Result<(), FarmError> {
         let one = &mut self.cards[card];
-        one.beats += 1;
-        let beat = Beat { beat: one.beats, ..Beat::default() };
-        let leases: Vec<Lease> = one.lease.iter().map(|(lease, _)| lease.clone()).collect();
+        let (leases, beat) = (one.leases(), one.beat());
         let Some(source) = &one.source else { return Ok(()) };
         source.renew(&leases, &beat)?;
         self.answered(now);
@@ -334,11 +338,8 @@ impl<'a> Simulation<'a> {
 
     /// A worker is gone with what it holds; the scheduler starts another one in its place.
     fn die(&mut self, now: Duration, card: usize) {
-        let one = &mut self.cards[card];
-        one.source = None;
-        one.life += 1;
         self.run.died += 1;
-        if let Some((lease, since)) = one.lease.take() {
+        for (lease, since) in self.cards[card].die() {
             self.run.lost_s += now.saturating_sub(since).as_secs_f64();
             self.orphans.push((lease.block, now));
         }

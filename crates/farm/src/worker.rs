@@ -23,11 +23,12 @@ use crate::manifest::{Block, Manifest};
 use crate::source::{Beat, BlockSource, Next};
 use crate::tally::Tally;
 use crate::{FarmError, Results};
+pub(crate) use committer::BEHIND;
 use committer::Committers;
 use held::Held;
 
 /// Between two questions to a source that has nothing at the moment.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 /// How often the beating thread looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

@@ -4,6 +4,7 @@
 //! the target's key; and whoever has the cores of all targets has the mask, put together as in a run of one machine.
 
 mod cores;
+mod rehearsal;
 mod solver;
 
 use std::collections::HashSet;
@@ -33,11 +34,13 @@ const TOGETHER: usize = 1024;
 /// A layout of many tiles whose work is shared out by somebody else.
 pub struct Shares<'a> {
     chip: Chip<'a>,
+    /// The design stands for the mask.
+    is_rehearsal: bool,
 }
 
 impl<'a> Shares<'a> {
     pub(crate) fn new(chip: Chip<'a>) -> Self {
-        Self { chip }
+        Self { chip, is_rehearsal: false }
     }
 
     /// What determines the cores besides the layout: model, weights, kernels, process, rules, tiles, and the program's own file.
@@ -46,7 +49,8 @@ impl<'a> Shares<'a> {
     ///
     /// [`EngineError`] if the weights cannot be read.
     pub fn fingerprint(&self) -> Result<[u8; 32], EngineError> {
-        self.chip.setup.fingerprint(&self.chip.grid)
+        let fingerprint = self.chip.setup.fingerprint(&self.chip.grid)?;
+        Ok(if self.is_rehearsal { rehearsal::fingerprint(&fingerprint) } else { fingerprint })
     }
 
     /// Columns and rows of tiles.
@@ -116,9 +120,8 @@ impl<'a> Shares<'a> {
         watch: &mut dyn FnMut(Event) -> bool,
     ) -> Result<Report, EngineError> {
         let folder = Folder::claim(directory)?;
-        let Chip { setup, grid, occupied, .. } = &self.chip;
-        let fingerprint = setup.fingerprint(grid)?;
-        let occupied = Occupied::clone(occupied);
+        let fingerprint = self.fingerprint()?;
+        let occupied = Occupied::clone(self.chip.occupied);
         let flow = Flow::open(self.source(), occupied, &folder, Kind::Mask, &fingerprint)?;
         let assembler = Assembler::new(&self.chip, &flow, &folder)?;
         let gather = |watch: &mut dyn FnMut(Event) -> bool| {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::desk::{Committed, Lease, Mismatch};
+use crate::desk::{Committed, Lease, Mismatch, Receipt};
 use crate::ledger::{Entry, MemoryLedger};
 
 fn commit(desk: &Desk<MemoryLedger>, results: &Results, block: u64, bytes: &[u8]) -> Receipt {

@@ -17,8 +17,11 @@ use crate::clock::Clock;
 use crate::desk::{Committed, Desk, Ended, Fate, Lease, Progress, Receipt, json};
 use crate::ledger::{About, Entry, Kind, Ledger};
 
-/// So many blocks in a row that others have: the board is out of date.
-const COLLISIONS: usize = 4;
+/// After so many blocks that others have, a worker goes on elsewhere: here somebody else is at work.
+const COLLISIONS: u64 = 4;
+/// After so many since the last listing, the board is out of date; of large jobs, whose listings take longer, after one for so many
+/// blocks.
+const STALE: [u64; 2] = [64, 512];
 /// At most this part of the time goes into listing the ledger.
 const LISTING: f64 = 0.02;
 /// Between two workers' first blocks, as a part of all: any number of them is spread evenly.
@@ -51,8 +54,10 @@ struct Seen {
     listed: Option<Duration>,
     /// How long listing took.
     listing: Duration,
-    /// Until the next listing, if there is no news before.
+    /// Until the next listing, the longer the longer there was no block.
     pause: Duration,
+    /// Blocks since the last listing that turned out to be others'.
+    collisions: u64,
     /// What others did since the last listing is not on the board.
     is_stale: bool,
     drained: bool,
@@ -78,6 +83,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
             listed: None,
             listing: Duration::ZERO,
             pause: Duration::ZERO,
+            collisions: 0,
             is_stale: before > 0.0,
             drained: false,
             progress: Progress { total, ..Progress::default() },
@@ -172,39 +178,50 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         seen.again.sort_unstable_by(|a, b| b.cmp(a));
         running.sort_unstable();
         (seen.open, seen.running, seen.progress) = (open, running, progress);
-        seen.is_stale = false;
+        (seen.is_stale, seen.collisions) = (false, 0);
         seen.listed = Some(self.clock.now());
         seen.listing = self.clock.now().saturating_sub(start);
         Ok(())
     }
 
-    /// Lists again, unless that was done a moment ago; the more seldom, the longer it brings nothing.
-    fn list_if_due(&self, seen: &mut Seen) -> Result<(), FarmError> {
-        if seen.listed.is_some_and(|last| self.clock.now() < last + seen.pause) {
-            return Ok(());
+    /// Lists again, unless that was done a moment ago: the more seldom, the longer listing takes, and the longer it brings nothing.
+    /// Tells whether it did.
+    fn list_if_due(&self, seen: &mut Seen) -> Result<bool, FarmError> {
+        let least = seen.listing.div_f64(LISTING).clamp(self.lease / 60, self.lease / 6);
+        let pause = least.max(seen.pause);
+        if seen.listed.is_some_and(|last| self.clock.now() < last + pause) {
+            return Ok(false);
         }
-        let longer = 2 * seen.pause.max(seen.listing.div_f64(LISTING));
-        seen.pause = longer.clamp(self.lease / 60, self.lease / 6);
-        self.list(seen)
+        seen.pause = (2 * pause).min(self.lease / 6);
+        self.list(seen)?;
+        Ok(true)
     }
 
-    /// Claims a block that nobody has.
+    /// Claims a block that nobody has; none also if so many turned out to be others' that the board has to be listed again, and it is
+    /// too soon for that.
     fn claim(&self, seen: &mut Seen) -> Result<Option<Lease>, FarmError> {
         while let Some(block) = seen.again.pop() {
             if let Some(lease) = self.desk.try_again(block)? {
                 return Ok(Some(lease));
             }
         }
-        let mut collisions = 0;
+        let stale = STALE[0].max(self.total / STALE[1]);
         while let Some(block) = seen.open.nearest(seen.near) {
+            if seen.collisions >= stale {
+                match self.list_if_due(seen)? {
+                    true => continue,
+                    false => return Ok(None),
+                }
+            }
             seen.open.close(block);
             if let Some(lease) = self.desk.claim(block, 1)? {
                 (seen.near, seen.pause) = (block + 1, Duration::ZERO);
                 return Ok(Some(lease));
             }
-            collisions += 1;
-            if collisions % COLLISIONS == 0 {
-                self.list_if_due(seen)?;
+            seen.collisions += 1;
+            if seen.collisions.is_multiple_of(COLLISIONS) {
+                let place = block as f64 / self.total as f64 + GOLDEN;
+                seen.near = (place.fract() * self.total as f64) as u64;
             }
         }
         Ok(None)

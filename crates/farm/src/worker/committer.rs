@@ -13,6 +13,8 @@ use crate::events::What;
 
 /// Results that are written at once: a shared file system answers late, and takes many at a time.
 const THREADS: usize = 4;
+/// Results that wait or are written while the next block is computed.
+pub(crate) const BEHIND: usize = 2 * THREADS;
 
 /// The threads' mail.
 pub(super) struct Committers<'a>(SyncSender<(u64, Vec<u8>)>, &'a Run<'a>);

@@ -20,6 +20,8 @@ use crate::toy::{self, Process, Toy};
 /// Says where the server is.
 const URL: &str = "LITHOBURN_TOY_URL";
 const LEASE: Duration = Duration::from_secs(2);
+/// How long a network is cut.
+const CUT: Duration = Duration::from_secs(30);
 
 /// The server's program; without it the test says that it is skipped.
 fn program() -> Option<PathBuf> {
@@ -220,7 +222,7 @@ fn ip(line: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The bar's third part, with a shorter cut for a shorter lease: two workers are cut off for three leases in the middle of their blocks.
+/// The bar's third part: two of four workers are cut off for 30 s in the middle of their blocks, fifteen leases long.
 #[test]
 fn workers_that_are_cut_off_for_a_while_lose_their_blocks_and_change_no_byte() {
     let Some(program) = program() else { return };
@@ -228,7 +230,7 @@ fn workers_that_are_cut_off_for_a_while_lose_their_blocks_and_change_no_byte() {
     let Some(namespace) = Need::Namespace.met(Namespace::new(), why) else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::at(Namespace::OURS, program, folder.path(), &[]);
-    let (url, job) = (server.url(), toy::plan(&folder.path().join("job"), 600));
+    let (url, job) = (server.url(), toy::plan(&folder.path().join("job"), 2000));
     let inside = ["ip", "netns", "exec", &namespace.name];
     let takes = Duration::from_millis(30);
     let cut = || Process::with(&job, "nats", takes, LEASE, &[(URL, url.clone())], &inside);
@@ -239,7 +241,7 @@ fn workers_that_are_cut_off_for_a_while_lose_their_blocks_and_change_no_byte() {
     }
     std::thread::sleep(LEASE / 2);
     namespace.plug(false);
-    std::thread::sleep(3 * LEASE);
+    std::thread::sleep(CUT);
     namespace.plug(true);
     let whole = toy::merge(&job, ledger(&job, &url)).expect("whole");
     assert_eq!(whole, toy::whole(&job));

@@ -6,6 +6,7 @@
 //!
 //! Written are cells with rectangles, polygons and placements, in compressed blocks.
 
+mod compress;
 mod input;
 mod modal;
 mod names;

@@ -40,6 +40,8 @@ pub struct Solver<'a> {
     crew: Crew<Tile, Solved>,
     terms: Terms,
     threads: Threads,
+    /// Members whose device is no CPU.
+    cards: usize,
 }
 
 /// Which share a task belongs to, and what is known of those that are not whole.
@@ -96,10 +98,32 @@ impl<'a> Solver<'a> {
     pub(super) fn new(chip: &Chip<'a>) -> Result<Self, EngineError> {
         let members =
             solve::crew(chip.setup, chip.lanes, chip.grid.halo as f64 * chip.grid.pixel_nm);
+        let cards = members.iter().filter(|member| member.name != "cpu").count();
+        // One batch more than each device has at its side: what is drawn here is another machine's no more.
         let batches: usize = members.iter().map(|member| member.batch).sum();
-        let terms = Terms { ahead: (2 * batches).max(4), ..Terms::default() };
+        let terms = Terms { ahead: batches.max(4), ..Terms::default() };
         let crew = Crew::open(members).map_err(|e| EngineError::Pool(e.to_string()))?;
-        Ok(Self { source: super::source(chip), crew, terms, threads: threads("scan", 4)? })
+        Ok(Self { source: super::source(chip), crew, terms, threads: threads("scan", 4)?, cards })
+    }
+
+    /// Has each card compute a tile whose core nobody takes, so that what is loaded and compiled with the first one is there before a
+    /// share is drawn: what this machine has drawn, no other one computes meanwhile. A CPU compiles nothing, and computes nothing here.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if no card can.
+    pub fn warm_up(
+        &mut self,
+        tile: u64,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), EngineError> {
+        let source = &self.source;
+        let tiles = std::iter::repeat_n(tile as usize, self.cards).map(|tile| source.tile(tile));
+        match self.crew.share(tiles, &self.terms, stop, &mut |_, _| Ok(())) {
+            // A tile that cannot be computed is its share's affair.
+            Ok(_) | Err(PoolError::Tasks(_) | PoolError::Task { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Computes shares: a list of tiles each, drawn while earlier ones are computed. `done` takes the bytes of each with its number, counted

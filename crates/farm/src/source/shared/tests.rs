@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::Digest;
@@ -66,7 +67,8 @@ fn every_block_is_handed_out_once_and_the_end_is_seen_by_all() -> Result<(), Far
     let farm = Farm::new(200);
     let workers = [farm.worker("a"), farm.worker("b"), farm.worker("c")];
     let mut got = Vec::new();
-    'all: loop {
+    'all: for second in 1.. {
+        farm.at(second);
         for worker in &workers {
             match worker.next()? {
                 Next::Block(lease) => {
@@ -79,7 +81,7 @@ fn every_block_is_handed_out_once_and_the_end_is_seen_by_all() -> Result<(), Far
     }
     got.sort_unstable();
     assert_eq!(got, (0..200).collect::<Vec<_>>());
-    farm.at(60);
+    farm.at(600);
     for worker in &workers {
         assert_eq!(worker.next()?, Next::Finished);
     }
@@ -182,5 +184,59 @@ fn workers_that_are_asked_to_leave_get_no_more_blocks() -> Result<(), FarmError>
     farm.ledger.put(&Entry::drain(), b"")?;
     farm.at(11);
     assert_eq!(worker.next()?, Next::Drained);
+    Ok(())
+}
+
+/// Counts listings.
+#[derive(Default)]
+struct Listed(MemoryLedger, AtomicU64);
+
+impl Ledger for Listed {
+    fn create(&self, entry: &Entry, value: &[u8]) -> Result<bool, FarmError> {
+        self.0.create(entry, value)
+    }
+
+    fn put(&self, entry: &Entry, value: &[u8]) -> Result<(), FarmError> {
+        self.0.put(entry, value)
+    }
+
+    fn read(&self, entry: &Entry) -> Result<Option<Vec<u8>>, FarmError> {
+        self.0.read(entry)
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<(), FarmError> {
+        self.0.remove(entry)
+    }
+
+    fn list(&self, kind: Kind) -> Result<Vec<About>, FarmError> {
+        self.1.fetch_add(u64::from(kind == Kind::Lease), Ordering::Relaxed);
+        self.0.list(kind)
+    }
+}
+
+/// Late in a job nearly every block that a worker believes open is another one's. 64 workers at 8192 blocks of 100 ms take 12.8 s.
+#[test]
+fn the_ledger_is_listed_seldom_though_many_workers_are_quick() -> Result<(), FarmError> {
+    const WORKERS: u64 = 64;
+    let (ledger, clock) = (Arc::new(Listed::default()), Set::default());
+    let join = |i: u64| {
+        let desk = Desk::new(ledger.clone(), format!("w{i:02}"));
+        Shared::join(desk, clock.clone(), 128 * WORKERS, LEASE)
+    };
+    let workers: Vec<_> = (0..WORKERS).map(join).collect::<Result<_, _>>()?;
+    let (mut done, mut rounds) = (0, 0);
+    while done < 128 * WORKERS {
+        rounds += 1;
+        clock.to(Duration::from_millis(100 * rounds));
+        for worker in &workers {
+            if let Next::Block(lease) = worker.next()? {
+                worker.commit(&lease, &receipt("w"))?;
+                done += 1;
+            }
+        }
+    }
+    let listed = ledger.1.load(Ordering::Relaxed);
+    assert!(rounds <= 140, "{rounds} rounds instead of 128");
+    assert!(listed <= 6 * WORKERS, "{listed} listings by {WORKERS} workers in {rounds} rounds");
     Ok(())
 }

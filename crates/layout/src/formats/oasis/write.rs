@@ -2,14 +2,13 @@
 
 use std::io::Write;
 
+use super::compress::Compressor;
 use super::{MAGIC, record};
 use crate::formats::header::{Grid, Header};
 use crate::{LayoutError, Polygon};
 
 /// Bytes that make a compressed block.
 const BLOCK: usize = 1 << 17;
-/// How hard the compressor tries, of 10.
-const LEVEL: u8 = 6;
 /// Length of the record END, by the standard.
 const END_BYTES: usize = 256;
 
@@ -26,6 +25,7 @@ pub(crate) struct OasisWriter<W> {
     all_named: bool,
     /// Records that are not written yet.
     block: Records,
+    compressor: Compressor,
     last: Last,
 }
 
@@ -99,6 +99,7 @@ impl<W: Write> OasisWriter<W> {
             names: 0,
             all_named: true,
             block: Records::default(),
+            compressor: Compressor::default(),
             last: Last::default(),
         };
         let begun = writer.begin(header);
@@ -210,7 +211,7 @@ impl<W: Write> OasisWriter<W> {
         records.string(cell.as_bytes());
         records.unsigned(record::XYRELATIVE);
         (self.last, self.all_named) = (Last::default(), false);
-        let written = self.flush().and_then(|()| self.put(&records.0));
+        let written = self.flush_all().and_then(|()| self.put(&records.0));
         written.map_err(|e| self.grid.failed(e))
     }
 
@@ -239,23 +240,27 @@ impl<W: Write> OasisWriter<W> {
         }
     }
 
-    /// Writes the records that have been made, compressed if that is shorter.
+    /// Has the records that have been made compressed, and writes what is.
     fn flush(&mut self) -> std::io::Result<()> {
         let records = std::mem::take(&mut self.block.0);
-        let compressed = miniz_oxide::deflate::compress_to_vec(&records, LEVEL);
-        let mut block = Records::default();
-        block.unsigned(record::CBLOCK);
-        block.unsigned(0);
-        block.unsigned(records.len() as u64);
-        block.unsigned(compressed.len() as u64);
-        block.0.extend_from_slice(&compressed);
-        let shorter = if block.0.len() < records.len() { &block.0 } else { &records };
-        self.put(shorter)
+        match self.compressor.add(records)? {
+            Some(block) => self.put(&block),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes all records that have been made.
+    fn flush_all(&mut self) -> std::io::Result<()> {
+        self.flush()?;
+        while let Some(block) = self.compressor.next()? {
+            self.put(&block)?;
+        }
+        Ok(())
     }
 
     /// Ends the file.
     pub(crate) fn finish(mut self) -> Result<W, LayoutError> {
-        let ended = self.flush().and_then(|()| self.end());
+        let ended = self.flush_all().and_then(|()| self.end());
         ended.map_err(|e| self.grid.failed(e))?;
         Ok(self.output)
     }
