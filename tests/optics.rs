@@ -83,6 +83,7 @@ fn ilt_halves_the_error_of_a_bar() {
         learning_rate: 0.2,
         steepness: [4.0, 4.0],
         smooth_nm: 16.0,
+        resist_steepness: None,
     };
     let config = IltConfig { levels: vec![level], ..IltConfig::default() };
     let n = 128;

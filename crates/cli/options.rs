@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{
-    CORRECT, CORRECT_EVERY, Correction, MaskStyle, Model, ModelSettings, load_kernels,
+    CORRECT, CORRECT_EVERY, Correction, Goal, MaskStyle, Model, ModelSettings, load_kernels,
 };
 use lithoburn_layout::{Bounds, Coverage, Layer, Layout, Library, MaskRules, ReadOptions};
 use lithoburn_litho::bake::BakeConfig;
@@ -28,6 +28,27 @@ pub(crate) enum ModelName {
     SurrogateIlt,
 }
 
+/// What masks are best at, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GoalName {
+    /// Small areas of error and of the PV band.
+    Area,
+    /// Edges within a few nm of the design's, for a larger PV band.
+    Edges,
+    /// A wide process window, for larger areas.
+    Window,
+}
+
+impl From<GoalName> for Goal {
+    fn from(name: GoalName) -> Self {
+        match name {
+            GoalName::Area => Self::Area,
+            GoalName::Edges => Self::Edges,
+            GoalName::Window => Self::Window,
+        }
+    }
+}
+
 /// The model and its settings.
 #[derive(Args, Debug)]
 pub(crate) struct ModelOptions {
@@ -40,6 +61,12 @@ pub(crate) struct ModelOptions {
     /// Steps between two looks of surrogate-ilt at the true model [default: 20].
     #[arg(long, value_name = "N")]
     pub correct_every: Option<usize>,
+    /// Starts of the descent, of which each mask is the best end; they take as many times as long.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub starts: usize,
+    /// What the mask is best at.
+    #[arg(long, value_enum, default_value = "area")]
+    pub goal: GoalName,
     /// Weight of the PV band against the print's errors: more gives a smaller band and a larger L2
     /// [default: 3].
     #[arg(long, value_name = "W")]
@@ -69,6 +96,9 @@ impl ModelOptions {
         let network = Model::from(self.model).network().is_some();
         means_nothing("--weights", self.weights.is_some(), self.model != ModelName::Ilt)?;
         means_nothing("--correct", self.correct.is_some(), network)?;
+        let descends = self.correct != Some(0);
+        means_nothing("--goal", self.goal != GoalName::Area, descends)?;
+        means_nothing("--starts", self.starts != 1, descends)?;
         let surrogate = self.model == ModelName::SurrogateIlt;
         means_nothing("--correct-every", self.correct_every.is_some(), surrogate)?;
         Ok(ModelSettings {
@@ -76,6 +106,8 @@ impl ModelOptions {
             weights: self.weights.clone(),
             correct: self.correction(),
             correct_every: self.correct_every(),
+            starts: self.starts,
+            goal: self.goal.into(),
         })
     }
 

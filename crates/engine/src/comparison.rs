@@ -85,7 +85,7 @@ impl Comparison<'_> {
         descend: impl FnOnce() -> Result<Found, LithoError>,
     ) -> Result<Descended, EngineError> {
         let start = Instant::now();
-        let Found { masks, usage } = descend()?;
+        let Found { masks, usage, .. } = descend()?;
         let masks = masks.into_packed(0)?;
         let n = masks.side;
         let seconds = start.elapsed().as_secs_f64();

@@ -12,9 +12,10 @@ use crate::EngineError;
 use crate::built_in::load_kernels;
 use crate::devices::fleet::Wish;
 use crate::event::Event;
+use crate::goal::Goal;
 use crate::loaded::{self, Loaded, Part};
 use crate::mask::Mask;
-use crate::model::ModelSettings;
+use crate::model::{Model, ModelSettings};
 use crate::report::Report;
 use crate::setup::{MOST_PIXELS, Setup};
 use crate::style::{MaskFormat, MaskStyle};
@@ -168,6 +169,18 @@ impl<'a> Correction<'a> {
     /// Steps of correction after a network; 0 takes its mask as it is. Set after the model.
     pub fn correct(mut self, steps: usize) -> Self {
         self.model.correct = steps;
+        self
+    }
+
+    /// Starts of the descent, of which each mask is the best end; they take as many times as long. Set after the model.
+    pub fn starts(mut self, starts: usize) -> Self {
+        self.model.starts = starts;
+        self
+    }
+
+    /// What the mask is best at. Set after the model.
+    pub fn goal(mut self, goal: Goal) -> Self {
+        self.model.goal = goal;
         self
     }
 
@@ -377,11 +390,18 @@ impl<'a> Correction<'a> {
         if let Some(band) = self.band.filter(|&band| !not_negative(band)) {
             return wrong(format!("the PV band must weigh 0 or more, got {band}"));
         }
+        if self.model.model == Model::SurrogateIlt && self.model.goal == Goal::Window {
+            return wrong(
+                "a surrogate has the corners that it was made for: the goal cannot be the window"
+                    .into(),
+            );
+        }
         match self.style {
             MaskStyle::Curvilinear { tolerance_nm } if !not_negative(tolerance_nm) => {
                 wrong(format!("the tolerance must be 0 nm or more, got {tolerance_nm}"))
             }
             MaskStyle::Manhattan { shots: 0 } => wrong("a mask needs 1 shot or more".into()),
+            _ if self.model.starts == 0 => wrong("a descent needs 1 start or more".into()),
             _ if self.wish.batch == Some(0) => wrong("a batch needs 1 tile or more".into()),
             _ => Ok(()),
         }

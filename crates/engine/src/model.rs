@@ -6,6 +6,8 @@ use lithoburn_litho::ilt::IltConfig;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::goal::Goal;
+
 /// Steps of correction after a network, by default.
 pub const CORRECT: usize = 64;
 /// Steps of Surrogate-ILT between two looks at the true model, by default: 12 looks in the default descent of 240 steps.
@@ -84,6 +86,10 @@ pub struct ModelSettings {
     pub correct: usize,
     /// Steps of Surrogate-ILT between two looks at the true model.
     pub correct_every: usize,
+    /// Starts of the descent, of which each mask is the best end; they take as many times as long.
+    pub starts: usize,
+    /// What the masks are best at.
+    pub goal: Goal,
 }
 
 impl Default for ModelSettings {
@@ -94,7 +100,8 @@ impl Default for ModelSettings {
 
 impl From<Model> for ModelSettings {
     fn from(model: Model) -> Self {
-        Self { model, weights: None, correct: CORRECT, correct_every: CORRECT_EVERY }
+        let (correct, correct_every) = (CORRECT, CORRECT_EVERY);
+        Self { model, weights: None, correct, correct_every, starts: 1, goal: Goal::default() }
     }
 }
 
@@ -106,7 +113,8 @@ impl ModelSettings {
 
     /// The descent that finds or corrects its masks.
     pub(crate) fn descent(&self) -> IltConfig {
-        self.correction().map_or_else(IltConfig::default, IltConfig::correction)
+        let config = self.correction().map_or_else(IltConfig::default, IltConfig::correction);
+        IltConfig { starts: self.starts, loss: self.goal.weighed(config.loss), ..config }
     }
 
     /// Side of the finest pixels that its masks depend on, in nm.
@@ -129,6 +137,12 @@ impl Serialize for ModelSettings {
             Model::SurrogateIlt => map.serialize_entry("correct_every", &self.correct_every)?,
             _ => map.serialize_entry("correct", &self.correct)?,
         }
+        if self.starts != 1 {
+            map.serialize_entry("starts", &self.starts)?;
+        }
+        if self.goal != Goal::default() {
+            map.serialize_entry("goal", &self.goal)?;
+        }
         map.end()
     }
 }
@@ -147,5 +161,8 @@ mod tests {
         let surrogate = json(Model::SurrogateIlt);
         assert_eq!(surrogate["correct_every"], 20);
         assert!(surrogate.get("correct").is_none());
+        let more = ModelSettings { starts: 3, goal: Goal::Edges, ..Model::Ilt.into() };
+        let more = serde_json::to_value(more).expect("a map");
+        assert_eq!(more, serde_json::json!({"name": "ilt", "starts": 3, "goal": "edges"}));
     }
 }

@@ -152,7 +152,7 @@ impl Proposer {
         descent.loss.resist.threshold = process.resist.threshold;
         descent.loss.band = setup.band();
         Ok(Self {
-            optics: ThinMask::new(simulator, process.window),
+            optics: ThinMask::new(simulator, model.goal.corners(process.window)),
             means,
             descent,
             constraint: setup.rules.map(Kept),
@@ -168,6 +168,7 @@ impl Proposer {
     }
 
     fn shorten(&mut self) {
+        self.descent.starts = 1;
         for (before_last, level) in self.descent.levels.iter_mut().rev().enumerate() {
             level.iterations = level.iterations.min(if before_last == 0 { TRIAL_STEPS } else { 1 });
         }
@@ -199,8 +200,10 @@ impl Proposer {
     /// Steps per batch, for a progress bar.
     pub(crate) fn steps(&self) -> usize {
         match &self.means {
-            Means::Descent | Means::Surrogate { .. } => self.descent.iterations(),
-            Means::Network { correct, .. } => 1 + correct,
+            Means::Descent | Means::Surrogate { .. } => {
+                self.descent.starts * self.descent.iterations()
+            }
+            Means::Network { correct, .. } => 1 + self.descent.starts * correct,
         }
     }
 

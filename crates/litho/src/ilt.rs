@@ -23,6 +23,7 @@ mod hard;
 pub(crate) mod host;
 mod lost;
 mod models;
+mod starts;
 pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
@@ -70,8 +71,24 @@ pub enum Start {
 pub struct Found {
     /// Masks on the last level's grid, in memory or on a device that has bits.
     pub masks: BinaryImages,
+    /// What each clip's print is off, in pixels of the last level: [`PrintLoss::hard_error`](crate::loss::PrintLoss::hard_error).
+    pub errors: Vec<f32>,
     /// What it took.
     pub usage: Usage,
+}
+
+impl Found {
+    /// Of each clip the better mask.
+    fn or(mut self, other: Self) -> Result<Self, LithoError> {
+        let pairs = self.errors.iter().zip(&other.errors);
+        // An error that is no number is worse than any.
+        let better: Vec<bool> = pairs.map(|(own, other)| !(own <= other)).collect();
+        self.masks.take(&better, &other.masks)?;
+        let errors = self.errors.iter().zip(&other.errors);
+        self.errors = errors.map(|(own, other)| own.min(*other)).collect();
+        self.usage = self.usage.and(other.usage);
+        Ok(self)
+    }
 }
 
 /// A descent on a batch of clips through a forward model.
@@ -108,7 +125,8 @@ impl<'a> Ilt<'a> {
         Self { looks: false, ..self }
     }
 
-    /// Finds masks for targets `[batch, n, n]`. No mask prints worse than the start.
+    /// Finds masks for targets `[batch, n, n]`. No mask prints worse than the start; of several starts
+    /// ([`IltConfig::starts`]) each clip has the best end.
     ///
     /// `watch` hears of the progress after every step, where steps are fused after some; false stops the descent.
     ///
@@ -120,6 +138,25 @@ impl<'a> Ilt<'a> {
         &self,
         target: &Tensor<3>,
         start: &Start,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Found, LithoError> {
+        let (steps, starts) = (self.config.iterations(), self.config.starts.max(1));
+        let mut from = |number: usize| {
+            let mut watch = |p: Progress| {
+                watch(Progress { done: number * steps + p.done, total: starts * steps, ..p })
+            };
+            self.run_from(target, start, number, &mut watch)
+        };
+        let first = from(0)?;
+        (1..starts).try_fold(first, |best, number| best.or(from(number)?))
+    }
+
+    /// Finds masks from one of the starts.
+    fn run_from(
+        &self,
+        target: &Tensor<3>,
+        start: &Start,
+        number: usize,
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Found, LithoError> {
         let levels = &self.config.levels;
@@ -137,7 +174,7 @@ impl<'a> Ilt<'a> {
             let goal = run.goal.resized(run.size(level));
             let first = match parameters.take() {
                 Some(parameters) => resized(parameters, run.size(level)),
-                None => self.config.first(&goal.target, start, level),
+                None => self.first(&goal.target, start, number, level),
             };
             let mut descent =
                 Descent::new(self.config, level, models, goal, first).looking(self.looks);
@@ -150,6 +187,15 @@ impl<'a> Ilt<'a> {
             last = Some(descent);
         }
         run.found(last)
+    }
+
+    /// Parameters at one of the starts.
+    fn first(&self, target: &Tensor<3>, start: &Start, number: usize, level: &Level) -> Tensor<3> {
+        let first = self.config.first(target, start, level);
+        match starts::noise(number, first.dims()[2], level.pixel_nm, &first.device()) {
+            Some(noise) => first + noise,
+            None => first,
+        }
     }
 
     fn models(&self, level: &Level) -> Result<Models<'a>, LithoError> {
@@ -268,7 +314,8 @@ impl Optimization<'_> {
         let mut tally = std::mem::take(&mut self.tally);
         let (constraint, level) = (self.ilt.constraint, descent.level);
         let error = |masks: Tensor<3>| descent.hard_error(masks, &mut tally);
-        let masks = best.enforced(constraint, level.pixel_nm, || self.hard_start(level), error)?;
-        Ok(Found { masks, usage: tally.usage()? })
+        let start = || self.hard_start(level);
+        let (masks, errors) = best.enforced(constraint, level.pixel_nm, start, error)?;
+        Ok(Found { masks, errors, usage: tally.usage()? })
     }
 }

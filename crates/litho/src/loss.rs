@@ -27,6 +27,12 @@ pub struct PrintLoss {
     /// Of (nominal print − design)² in the strips at the EPE sites' depth.
     #[serde(default)]
     pub edge: f64,
+    /// Of the same along the edges at the EPE sites.
+    #[serde(default)]
+    pub near: f64,
+    /// How far from an edge that is, in nm.
+    #[serde(default)]
+    pub near_nm: f64,
     /// How prints are made soft.
     pub resist: Resist,
 }
@@ -40,6 +46,8 @@ impl Default for PrintLoss {
             inner: 0.5,
             band: 3.0,
             edge: 4.0,
+            near: 0.0,
+            near_nm: 6.0,
             resist: Resist { steepness: 80.0, ..Resist::default() },
         }
     }
@@ -70,6 +78,11 @@ impl Goal {
 }
 
 impl PrintLoss {
+    /// What an error costs where a goal's strips are 1.
+    pub fn strips(&self) -> f64 {
+        self.edge.max(self.near)
+    }
+
     /// The weighted error, summed over the batch, in pixels; without what edges cost. `target` is
     /// `[batch, height, width]`.
     pub fn value(&self, images: &CornerImages, target: &Tensor<3>) -> Tensor<1> {
@@ -97,7 +110,7 @@ impl PrintLoss {
         let mut of_nominal = off(&prints.nominal, self.nominal);
         if let Some(strips) = &goal.strips {
             let edge = (prints.nominal.clone() - goal.design.clone()) * strips.clone();
-            of_nominal = of_nominal + edge * (2.0 * self.edge);
+            of_nominal = of_nominal + edge * (2.0 * self.strips());
         }
         let by_print = CornerImages {
             nominal: of_nominal,

@@ -1,6 +1,7 @@
 //! How to descend: levels, loss, and what they start from.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+use lithoburn_bitmap::Marks;
 use serde::{Deserialize, Serialize};
 
 use super::Start;
@@ -22,6 +23,9 @@ pub struct Level {
     pub steepness: [f64; 2],
     /// Side of the smoothing box, in nm.
     pub smooth_nm: f64,
+    /// Slope of the resist's sigmoid, if it is not the loss's.
+    #[serde(default)]
+    pub resist_steepness: Option<f64>,
 }
 
 /// How to descend.
@@ -43,6 +47,9 @@ pub struct IltConfig {
     pub corner_nm: f64,
     /// When the mask is held against its constraint, as shares of the last level.
     pub mend_at: Vec<f64>,
+    /// Starts, of which each clip keeps the best end; they take as many times as long.
+    #[serde(default = "one")]
+    pub starts: usize,
     /// Size of a point of the mask that the levels' pixels are made of, in nm.
     pub point_nm: f64,
 }
@@ -56,6 +63,7 @@ impl Default for IltConfig {
             learning_rate,
             steepness,
             smooth_nm,
+            resist_steepness: None,
         };
         Self {
             levels: vec![
@@ -70,9 +78,14 @@ impl Default for IltConfig {
             loss: PrintLoss::default(),
             corner_nm: 12.0,
             mend_at: vec![0.0, 0.375],
+            starts: 1,
             point_nm: 1.0,
         }
     }
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Width of the frame around a field in which the mask stays as it is, in nm.
@@ -102,7 +115,7 @@ impl IltConfig {
         Self { free_nm: period_nm - 2.0 * FRAME_NM, ..self }
     }
 
-    /// Steps of all levels.
+    /// Steps of all levels, from one start.
     pub fn iterations(&self) -> usize {
         self.levels.iter().map(|level| level.iterations).sum()
     }
@@ -117,11 +130,29 @@ impl IltConfig {
         let level = self.levels.last().ok_or_else(none)?;
         let design = resized(target.clone(), (period_nm / level.pixel_nm).round() as usize);
         let bits = BinaryImages::of(design.clone(), 0.5, "read the target")?;
-        let strips = (self.loss.edge > 0.0)
-            .then(|| probes::strips(&bits, level.pixel_nm, &design.device()))
-            .transpose()?;
+        let strips = self.strips(&bits, level.pixel_nm, &design.device())?;
         let target = rounded(design.clone(), self.corner_nm, level.pixel_nm);
         Ok((Goal { target, design, strips }, bits))
+    }
+
+    /// What an error costs near the edges and at the depth of the EPE probes, as a share of [`PrintLoss::strips`].
+    fn strips(
+        &self,
+        design: &BinaryImages,
+        pixel_nm: f64,
+        device: &Device,
+    ) -> Result<Option<Tensor<3>>, LithoError> {
+        let most = self.loss.strips();
+        let marked = |weight: f64, marks: Marks| -> Result<Option<Tensor<3>>, LithoError> {
+            let strips = (weight > 0.0).then(|| probes::strips(design, marks, pixel_nm, device));
+            Ok(strips.transpose()?.map(|strips| strips * (weight / most)))
+        };
+        let far = marked(self.loss.edge, probes::at_probes(pixel_nm))?;
+        let near = marked(self.loss.near, probes::near_edges(self.loss.near_nm, pixel_nm))?;
+        Ok(match (far, near) {
+            (Some(far), Some(near)) => Some(far.max_pair(near)),
+            (far, near) => far.or(near),
+        })
     }
 
     /// Whether the mask is held against its constraint after this step of the last level.
@@ -152,6 +183,8 @@ impl IltConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::images::values;
+    use burn::tensor::TensorData;
 
     /// Of one step to six, none was at the mask's pixel.
     #[test]
@@ -165,5 +198,26 @@ mod tests {
             |i| IltConfig::correction(i).levels.iter().map(|l| l.iterations).collect::<Vec<_>>();
         assert_eq!(steps(64), [30, 24, 10]);
         assert!(steps(0).is_empty());
+    }
+
+    /// A square of 96 nm: along its edges an error costs half of one at the depth of the probes.
+    #[test]
+    fn strips_are_shares_of_the_dearest() -> Result<(), LithoError> {
+        let inside = |i: usize| (40..64).contains(&(i % 128)) && (40..64).contains(&(i / 128));
+        let target: Vec<f32> = (0..128 * 128).map(|i| f32::from(u8::from(inside(i)))).collect();
+        let target = TensorData::new(target, [1, 128, 128]);
+        let target = Tensor::<3>::from_data(target, &Device::flex());
+        let mut config = IltConfig::default();
+        config.levels.last_mut().expect("levels").pixel_nm = 4.0;
+        (config.loss.edge, config.loss.near, config.loss.near_nm) = (4.0, 2.0, 8.0);
+        let (goal, _) = config.goal(&target, 512.0)?;
+        let strips = values(goal.strips.expect("edges cost something"));
+        let row: Vec<f32> = strips[50 * 128 + 33..][..12].to_vec();
+        // Before the edge's pixel, 40: the probes' strip, 13 to 19 nm from it, then what is nearer than 8 nm.
+        assert_eq!(row, [0.0, 0.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0]);
+        assert_eq!(config.loss.strips(), 4.0);
+        (config.loss.edge, config.loss.near) = (0.0, 0.0);
+        assert!(config.goal(&target, 512.0)?.0.strips.is_none());
+        Ok(())
     }
 }

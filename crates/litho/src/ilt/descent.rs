@@ -13,7 +13,7 @@ use crate::LithoError;
 use crate::binary::BinaryImages;
 use crate::forward::FusedSteps;
 use crate::images::{free_square, read_back, smoothed};
-use crate::loss::Goal;
+use crate::loss::{Goal, PrintLoss};
 
 /// Steps between looks at the loss.
 const LOOK_EVERY: usize = 20;
@@ -92,7 +92,7 @@ impl<'a> Descent<'a> {
         self.together(first..=last);
         let loss = match self.models.fused() {
             Some(fused) if self.looks_after(last) => {
-                let errors = fused.errors(self.mask.clone(), &self.goal, &self.config.loss, false);
+                let errors = fused.errors(self.mask.clone(), &self.goal, &self.loss(), false);
                 Some(self.per_clip(errors.sum())?)
             }
             _ => None,
@@ -123,7 +123,7 @@ impl<'a> Descent<'a> {
             steps: steps.map(|step| self.planned(step)).collect(),
             reach: self.box_px() / 2,
             betas: self.config.betas.map(|b| b as f32),
-            weights: PrintWeights::new(&self.config.loss, fused.window),
+            weights: PrintWeights::new(&self.loss(), fused.window),
         }
     }
 
@@ -142,10 +142,11 @@ impl<'a> Descent<'a> {
     /// One step of Adam; at times the error per clip, in nm².
     fn step(&mut self, step: usize, tally: &mut Tally) -> Result<Option<f64>, LithoError> {
         let (share, looks) = (self.share(step), self.looks_after(step));
+        let error = self.loss();
         let mask = self.soft_mask(share);
         let exposed = self.models.expose(mask.clone(), step, tally);
-        let loss = looks.then(|| self.config.loss.value(&exposed.images, &self.goal.target));
-        let gradient = self.config.loss.gradient(&exposed.images, &self.goal);
+        let loss = looks.then(|| error.value(&exposed.images, &self.goal.target));
+        let gradient = error.gradient(&exposed.images, &self.goal);
         let gradient = exposed.pull_back(gradient)?;
         let gradient = self.by_parameters(gradient, &mask, share);
         self.mask = mask;
@@ -158,6 +159,13 @@ impl<'a> Descent<'a> {
         let [batch, _, _] = self.goal.target.dims();
         let sum = read_back(loss.reshape([1, 1, 1]), "read the loss")?[0];
         Ok(f64::from(sum) * self.level.pixel_nm * self.level.pixel_nm / batch as f64)
+    }
+
+    /// The error that the level minimises.
+    fn loss(&self) -> PrintLoss {
+        let mut loss = self.config.loss;
+        loss.resist.steepness = self.level.resist_steepness.unwrap_or(loss.resist.steepness);
+        loss
     }
 
     /// How far through the level a step is, 0 to 1.
@@ -287,7 +295,7 @@ impl<'a> Descent<'a> {
 
     /// What hard masks cost.
     pub(super) fn hard_error(&self, masks: Tensor<3>, tally: &mut Tally) -> Tensor<3> {
-        self.models.hard_error(masks, &self.goal, &self.config.loss, tally)
+        self.models.hard_error(masks, &self.goal, &self.loss(), tally)
     }
 }
 

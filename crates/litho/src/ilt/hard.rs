@@ -37,14 +37,14 @@ impl Best {
 
     /// The best masks as their constraint wants them, unless that costs too much of the print: a mask that
     /// breaks its constraint is worth more than one that prints nothing. Where it ends worse than it started, the
-    /// start is what is enforced.
+    /// start is what is enforced. With what each is off as its constraint wants it, whether that is what is returned or not.
     pub(super) fn enforced(
         self,
         constraint: Option<&dyn MaskConstraint>,
         pixel_nm: f64,
         start: impl FnOnce() -> Tensor<3>,
         mut error: impl FnMut(Tensor<3>) -> Tensor<3>,
-    ) -> Result<BinaryImages, LithoError> {
+    ) -> Result<(BinaryImages, Vec<f32>), LithoError> {
         let device = self.masks.device();
         let both = Tensor::cat(vec![self.errors, self.first], 1);
         let errors = read_back(both, "read the error")?;
@@ -54,7 +54,7 @@ impl Best {
             return Err(LithoError::Device { doing: "compared masks", problem });
         }
         let free = hard(self.masks)?;
-        let Some(constraint) = constraint else { return Ok(free) };
+        let Some(constraint) = constraint else { return Ok((free, best.copied().collect())) };
         let mut errors_of = |masks: &BinaryImages| {
             read_back(error(masks.to_tensor(&device)), "read the error of masks that can be made")
         };
@@ -77,7 +77,7 @@ impl Best {
         let cheap = |(after, best): (&f32, &f32)| *after <= best * MOST_COST;
         let costly: Vec<bool> = after.iter().zip(best).map(|pair| !cheap(pair)).collect();
         kept.take(&costly, &free)?;
-        Ok(kept)
+        Ok((kept, after))
     }
 }
 

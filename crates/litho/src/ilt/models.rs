@@ -26,6 +26,18 @@ pub struct Usage {
     pub surrogate_mse: Option<f64>,
 }
 
+impl Usage {
+    /// What both took; of a surrogate's errors the mean.
+    pub(super) fn and(self, other: Self) -> Self {
+        let errors = self.surrogate_mse.zip(other.surrogate_mse);
+        Self {
+            true_model_calls: self.true_model_calls + other.true_model_calls,
+            surrogate_calls: self.surrogate_calls + other.surrogate_calls,
+            surrogate_mse: errors.map(|(own, other)| f64::midpoint(own, other)),
+        }
+    }
+}
+
 /// What was asked so far.
 #[derive(Default)]
 pub(super) struct Tally {

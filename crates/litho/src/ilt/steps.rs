@@ -120,7 +120,7 @@ impl PrintWeights {
                 corner(window.inner, loss.inner),
             ],
             band: loss.band as f32,
-            edge: loss.edge as f32,
+            edge: loss.strips() as f32,
         }
     }
 

@@ -20,43 +20,53 @@ const BEYOND_NM: f64 = 4.0;
 /// Where the strips of a batch of targets lie, 0 or 1: `[batch, n, n]`.
 pub(crate) fn strips(
     targets: &BinaryImages,
+    marks: Marks,
     pixel_nm: f64,
     device: &Device,
 ) -> Result<Tensor<3>, LithoError> {
     let n = targets.side();
     if let Some(bits) = targets.bits() {
-        return Ok(bits.strips(marks(pixel_nm)).to_tensor());
+        return Ok(bits.strips(marks).to_tensor());
     }
-    let strips = targets.mapped(|target| on_target(target, n, pixel_nm))?;
+    let strips = targets.mapped(|target| on_target(target, n, marks, pixel_nm))?;
     Ok(strips.to_tensor(device))
 }
 
 /// The strips of one target of `n` pixels a side, row by row.
-fn on_target(target: &[bool], n: usize, pixel_nm: f64) -> Vec<bool> {
+fn on_target(target: &[bool], n: usize, marks: Marks, pixel_nm: f64) -> Vec<bool> {
     let mut strips = vec![false; target.len()];
     for site in epe_sites(PackedImages::of_pixels(target, n).bitmap(0), pixel_nm) {
-        mark(&mut strips, n, &site, pixel_nm);
+        mark(&mut strips, n, &site, marks);
     }
     strips
 }
 
-/// The same in a device's kernels.
-pub(crate) fn marks(pixel_nm: f64) -> Marks {
+/// The strips at the depth of the EPE probes.
+pub(crate) fn at_probes(pixel_nm: f64) -> Marks {
+    let depths = [EPE_REACH_NM - BEFORE_NM, EPE_REACH_NM + BEYOND_NM];
+    marks(depths.map(|nm| ((nm / pixel_nm).round() as usize).max(1)), pixel_nm)
+}
+
+/// The strips along the edge itself, up to a depth on either side.
+pub(crate) fn near_edges(depth_nm: f64, pixel_nm: f64) -> Marks {
+    marks([0, (depth_nm / pixel_nm).round() as usize], pixel_nm)
+}
+
+fn marks(depths: [usize; 2], pixel_nm: f64) -> Marks {
     let px = |nm: f64| (nm / pixel_nm).round() as usize;
     Marks {
         along: px(ALONG_NM),
-        depths: [EPE_REACH_NM - BEFORE_NM, EPE_REACH_NM + BEYOND_NM].map(|nm| px(nm).max(1)),
+        depths,
         step: px(EPE_STEP_NM).max(1),
         short: px(EPE_SHORT_NM).max(1),
     }
 }
 
 /// Marks the two strips of a site.
-fn mark(strips: &mut [bool], n: usize, site: &EpeSite, pixel_nm: f64) {
-    let px = |nm: f64| (nm / pixel_nm).round() as isize;
-    let (along, [dx, dy]) = (px(ALONG_NM), site.inwards);
-    let depths = px(EPE_REACH_NM - BEFORE_NM).max(1)..=px(EPE_REACH_NM + BEYOND_NM).max(1);
-    for depth in depths.flat_map(|d| [d, -d]) {
+fn mark(strips: &mut [bool], n: usize, site: &EpeSite, marks: Marks) {
+    let (along, [dx, dy]) = (marks.along as isize, site.inwards);
+    let [from, to] = marks.depths.map(|depth| depth as isize);
+    for depth in (from..=to).flat_map(|d| [d, -d]) {
         for side in -along..=along {
             let x = site.at[0] + depth * dx + side * dy;
             let y = site.at[1] + depth * dy + side * dx;
@@ -77,7 +87,7 @@ mod tests {
         let (n, pixel) = (100, 2.0);
         let inside = |v: usize| (30..70).contains(&v);
         let target: Vec<bool> = (0..n * n).map(|i| inside(i % n) && inside(i / n)).collect();
-        let strips = on_target(&target, n, pixel);
+        let strips = on_target(&target, n, at_probes(pixel), pixel);
         // Along the middle row: outwards and inwards of columns 30 and 69, from 6.5 to 9.5 px.
         let row: Vec<usize> = (0..n).filter(|x| strips[49 * n + x]).collect();
         let expected: Vec<usize> = [30_isize, 69]
@@ -88,5 +98,16 @@ mod tests {
         let mut expected: Vec<usize> = expected;
         expected.sort_unstable();
         assert_eq!(row, expected);
+    }
+
+    /// Rows of the same square: from its edges' pixels, columns 30 and 69, two to either side.
+    #[test]
+    fn strips_near_edges_lie_on_both_sides_of_them() {
+        let (n, pixel) = (100, 2.0);
+        let inside = |v: usize| (30..70).contains(&v);
+        let target: Vec<bool> = (0..n * n).map(|i| inside(i % n) && inside(i / n)).collect();
+        let strips = on_target(&target, n, near_edges(4.0, pixel), pixel);
+        let row: Vec<usize> = (0..n).filter(|x| strips[49 * n + x]).collect();
+        assert_eq!(row, [28, 29, 30, 31, 32, 67, 68, 69, 70, 71]);
     }
 }

@@ -55,6 +55,7 @@ fn stand(model: &dyn ForwardModel, steps: usize) -> Vec<(&'static str, Vec<f32>)
         learning_rate: 0.1,
         steepness: [4.0, 6.0],
         smooth_nm: 80.0,
+        resist_steepness: None,
     };
     let config = IltConfig { levels: vec![level], free_nm: 1900.0, ..IltConfig::default() };
     let models = Models::new(model, None, 16.0, 16).expect("fits");

@@ -68,6 +68,7 @@ fn config() -> IltConfig {
         learning_rate: 0.1,
         steepness: [4.0, 6.0],
         smooth_nm: 10.0,
+        resist_steepness: None,
     };
     IltConfig { levels: vec![level], free_nm: 100.0, ..IltConfig::default() }
 }
@@ -237,7 +238,7 @@ fn strips_are_those_in_memory(device: &Device) {
     let strips = |device: &Device| {
         let target = from_bits((0..n * n).map(inside).collect(), [1, n, n], device);
         let target = BinaryImages::of(target, 0.5, "test").expect("a target");
-        values(probes::strips(&target, 2.0, device).expect("strips"))
+        values(probes::strips(&target, probes::at_probes(2.0), 2.0, device).expect("strips"))
     };
     let (found, expected) = (strips(device), strips(&Device::flex()));
     assert!(expected.contains(&1.0) && expected.contains(&0.0));
