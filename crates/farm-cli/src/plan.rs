@@ -32,6 +32,10 @@ pub(crate) struct Wish {
     /// Seconds after which a block whose worker is not heard of goes to another one.
     #[arg(long, value_name = "S", default_value_t = 30.0)]
     lease: f64,
+    /// Place in an S3-compatible store for the job and its results, instead of a shared file system: s3://BUCKET/PREFIX. Its keys come
+    /// from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its place from AWS_REGION or AWS_ENDPOINT_URL.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
 }
 
 /// Cut a layout into blocks and write down everything that determines its mask.
@@ -65,7 +69,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<Verdict> {
             job.id.short()
         ),
     );
-    say(false, &format!("wrote {}: lithoburn farm work {0}", args.out.display()));
+    say(false, &format!("wrote {}: lithoburn farm work {}", args.out.display(), job.address()?));
     Ok(Verdict::Done)
 }
 
@@ -79,7 +83,7 @@ pub(crate) fn planned(
     folder: &dyn Fn(&str) -> PathBuf,
     quiet: bool,
 ) -> Result<Opened> {
-    let Wish { layout, settings, files, block, rate, lease } = wish;
+    let Wish { layout, settings, files, block, rate, lease, store } = wish;
     ensure!(rate.is_finite() && *rate > 0.0, "--rate must be more than 0, got {rate}");
     ensure!(lease.is_finite() && *lease >= 1.0, "--lease must be 1 s or more, got {lease}");
     let mut settings = settings.clone();
@@ -118,6 +122,7 @@ pub(crate) fn planned(
         manifest: Digest::of(&manifest),
         cost: Cost::of(targets.len() as u64, *rate),
         lease_s: *lease,
+        store: store.clone(),
     };
     Ok(job.write(&folder(library.name()), &manifest)?)
 }

@@ -80,7 +80,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Verdict> {
         "local" => String::new(),
         url => format!(" --source {url}"),
     };
-    say(args.json, &format!("others   lithoburn farm work {}{joins}", job.folder().display()));
+    say(args.json, &format!("others   lithoburn farm work {}{joins}", job.address()?));
     let settings = Settings::of(&job)?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
@@ -113,9 +113,8 @@ fn together(at_work: AtWork<'_>, merge: &Merge<'_>, out: &Path) -> Result<Report
     let (worked, merged) = std::thread::scope(|scope| {
         let _ending = Ending(&ended);
         let working = scope.spawn(|| {
-            let worked = at_work_until(&at_work, &stop);
-            ended.store(true, Ordering::SeqCst);
-            worked
+            let _ending = Ending(&ended);
+            at_work_until(&at_work, &stop)
         });
         let merged = merge.leave_in(out, &stop);
         ended.store(true, Ordering::SeqCst);

@@ -234,7 +234,7 @@ impl Settings {
 
 impl Asked<'_> {
     /// A file by its role, unchanged.
-    fn file(&self, role: &str) -> Result<Option<&Path>> {
+    fn file(&self, role: &str) -> Result<Option<PathBuf>> {
         let input = self.inputs.iter().find(|input| input.role == role);
         Ok(input.map(Input::checked).transpose()?)
     }
@@ -251,7 +251,7 @@ impl Asked<'_> {
         }
         let options = ReadOptions { layer, cell: cell.clone(), pixel_nm: *pixel };
         let path = self.file(LAYOUT)?.context("the job names no layout: plan it again")?;
-        let library = Library::read(path, &options)?;
+        let library = Library::read(&path, &options)?;
         let Some(text) = window else { return Ok(library) };
         let window: Bounds = text.parse().map_err(|e| anyhow::anyhow!("--window {text}: {e}"))?;
         library.cut(window).with_context(|| format!("--window {text}"))
@@ -260,7 +260,7 @@ impl Asked<'_> {
     fn process(&self) -> Result<Process> {
         let window = match self.file(CORNERS)? {
             None => ProcessWindow::default(),
-            Some(path) => serde_json::from_str(&std::fs::read_to_string(path)?)
+            Some(path) => serde_json::from_str(&std::fs::read_to_string(&path)?)
                 .with_context(|| format!("{} is not a set of corners", path.display()))?,
         };
         let diffusion_nm = self.settings.diffusion;
@@ -271,9 +271,9 @@ impl Asked<'_> {
 
     fn model(&self) -> Result<ModelSettings> {
         let mut model = ModelSettings::from(Model::from(self.settings.model));
-        let folder = self.file(WEIGHTS)?.and_then(Path::parent);
+        let file = self.file(WEIGHTS)?;
         self.file(CONFIG)?;
-        model.weights = folder.map(Path::to_path_buf);
+        model.weights = file.as_deref().and_then(Path::parent).map(Path::to_path_buf);
         model.correct = self.settings.correct.unwrap_or(model.correct);
         model.correct_every = self.settings.correct_every.unwrap_or(model.correct_every);
         Ok(model)
@@ -289,7 +289,7 @@ impl Asked<'_> {
         let rules = match (settings.no_rules, self.file(RULES)?) {
             (true, _) => None,
             (false, None) => Some(MaskRules::default()),
-            (false, Some(path)) => Some(MaskRules::read(path)?),
+            (false, Some(path)) => Some(MaskRules::read(&path)?),
         };
         let style = match settings.style {
             StyleName::Curvilinear => MaskStyle::Curvilinear { tolerance_nm: settings.tolerance },

@@ -53,10 +53,21 @@ impl SourceOptions {
         }
     }
 
+    /// As [`Self::who`], if it can serve a job.
+    fn for_job(&self, job: &Opened) -> Result<Who> {
+        let who = self.who()?;
+        if let (Some(store), false) = (&job.job.store, matches!(who, Who::Nats(_))) {
+            bail!(
+                "the job is in {store}, where machines share no files: its blocks are handed out by a server, --source nats://HOST:4222"
+            );
+        }
+        Ok(who)
+    }
+
     /// Joins a job as a worker.
     pub(crate) fn join(&self, job: &Opened, me: &str) -> Result<Box<dyn BlockSource>> {
         let (total, lease) = (job.job.blocks, job.job.lease());
-        Ok(match self.who()? {
+        Ok(match self.for_job(job)? {
             Who::Local => {
                 let desk = Desk::new(FileLedger::open(&job.own("ledger"))?, me);
                 Box::new(Shared::join(desk, Wall::default(), total, lease)?)
@@ -75,7 +86,7 @@ impl SourceOptions {
 
     /// The ledger alone.
     pub(crate) fn ledger(&self, job: &Opened) -> Result<AnyLedger> {
-        Ok(match self.who()? {
+        Ok(match self.for_job(job)? {
             Who::Local | Who::Array => Arc::new(FileLedger::open(&job.own("ledger"))?),
             Who::Nats(address) => {
                 let connection = Arc::new(Connection::open(&address, "lithoburn-farm")?);

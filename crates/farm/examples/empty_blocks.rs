@@ -64,6 +64,7 @@ fn planned(folder: &std::path::Path, blocks: u64) -> Result<Opened, FarmError> {
         manifest: Digest::of(&manifest),
         cost: Cost::of(blocks, 1.0),
         lease_s: LEASE.as_secs_f64(),
+        store: None,
     };
     job.write(folder, &manifest)
 }

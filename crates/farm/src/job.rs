@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use crate::manifest::Manifest;
 use crate::results::Results;
-use crate::{Digest, FarmError, files};
+use crate::{Bucket, Digest, FarmError, files};
+
+mod fetched;
 
 /// The file that says what a job is.
 pub const JOB: &str = "job.json";
@@ -28,7 +30,7 @@ const VERSION: u32 = 1;
 pub struct Input {
     /// What it is for, in one word.
     pub role: String,
-    /// Where it was when the job was planned: absolute, or below the job's folder.
+    /// Where it was when the job was planned: an absolute path, or a place in a bucket.
     pub path: PathBuf,
     /// What it must hold.
     pub sha256: Digest,
@@ -43,6 +45,9 @@ impl Input {
     ///
     /// [`FarmError::Read`].
     pub fn of(role: &str, path: &Path) -> Result<Self, FarmError> {
+        if let Some(place) = fetched::place(path) {
+            return fetched::input(role, place);
+        }
         let failed = |e| FarmError::Read(path.to_path_buf(), e);
         let path = path.canonicalize().map_err(failed)?;
         let bytes = std::fs::metadata(&path).map_err(failed)?.len();
@@ -54,10 +59,14 @@ impl Input {
     /// # Errors
     ///
     /// [`FarmError`] if it is not there, or changed.
-    pub fn checked(&self) -> Result<&Path, FarmError> {
-        let found = Digest::of_file(&self.path)?;
+    pub fn checked(&self) -> Result<PathBuf, FarmError> {
+        let path = match fetched::place(&self.path) {
+            Some(place) => fetched::copy(place, &self.sha256)?,
+            None => self.path.clone(),
+        };
+        let found = Digest::of_file(&path)?;
         if found == self.sha256 {
-            return Ok(&self.path);
+            return Ok(path);
         }
         Err(FarmError::Damaged {
             path: self.path.clone(),
@@ -98,6 +107,9 @@ pub struct Job {
     pub cost: Cost,
     /// Seconds after which a block whose worker is not heard of goes to another one; all workers count with the same.
     pub lease_s: f64,
+    /// The place in a bucket where the job and its results are; none if that is its folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
 }
 
 /// What a job may cost.
@@ -157,6 +169,11 @@ impl Job {
             )));
         }
         files::write_whole(&folder.join(BLOCKS), manifest)?;
+        if let Some(store) = &self.store {
+            let bucket = fetched::bucket(store)?.below(id.short());
+            bucket.put(BLOCKS, manifest)?;
+            bucket.put(JOB, &text)?;
+        }
         // Last: a folder with a job has its blocks.
         files::write_whole(&path, &text)?;
         Opened::read(folder)
@@ -170,6 +187,8 @@ impl Opened {
     ///
     /// [`FarmError`] if there is none, or it is not whole.
     pub fn read(folder: &Path) -> Result<Self, FarmError> {
+        let fetched = fetched::place(folder).map(|place| fetched::job(place, &[BLOCKS, JOB]));
+        let folder = fetched.transpose()?.unwrap_or_else(|| folder.to_path_buf());
         let path = folder.join(JOB);
         let damaged = |problem: String| FarmError::Damaged { path: path.clone(), problem };
         let none = || damaged("there is no job: lithoburn farm plan makes one".into());
@@ -185,7 +204,7 @@ impl Opened {
         }
         let job: Job = serde_json::from_value(value)
             .map_err(|e| damaged(format!("is not a job: {e}; plan it again")))?;
-        let folder = folder.canonicalize().map_err(|e| FarmError::Read(folder.into(), e))?;
+        let folder = folder.canonicalize().map_err(|e| FarmError::Read(folder.clone(), e))?;
         Ok(Self { job, id: Digest::of(&text), folder })
     }
 
@@ -205,7 +224,28 @@ impl Opened {
     ///
     /// [`FarmError::Write`].
     pub fn results(&self) -> Result<Results, FarmError> {
-        Results::open(&self.own("results"))
+        match &self.job.store {
+            None => Results::open(&self.own("results")),
+            Some(_) => Ok(Results::within(self.bucket()?.below("results"))),
+        }
+    }
+
+    /// The place in a bucket of a job that is in one.
+    fn bucket(&self) -> Result<Bucket, FarmError> {
+        let store = self.job.store.as_deref().unwrap_or_default();
+        Ok(fetched::bucket(store)?.below(self.id.short()))
+    }
+
+    /// Where other machines find the job.
+    ///
+    /// # Errors
+    ///
+    /// [`FarmError::Setting`] if it is in a bucket whose keys are not here.
+    pub fn address(&self) -> Result<String, FarmError> {
+        match &self.job.store {
+            None => Ok(self.folder.display().to_string()),
+            Some(_) => Ok(self.bucket()?.address()),
+        }
     }
 
     /// The blocks.
@@ -231,7 +271,7 @@ impl Opened {
     /// # Errors
     ///
     /// As [`Input::checked`].
-    pub fn input(&self, role: &str) -> Result<Option<&Path>, FarmError> {
+    pub fn input(&self, role: &str) -> Result<Option<PathBuf>, FarmError> {
         self.job.inputs.iter().find(|input| input.role == role).map(Input::checked).transpose()
     }
 
@@ -285,6 +325,7 @@ pub(crate) mod tests {
             manifest: Digest::of(&manifest),
             cost: Cost::of(2 * blocks, 2.0),
             lease_s: 30.0,
+            store: None,
         };
         job.write(folder, &manifest).expect("writable")
     }

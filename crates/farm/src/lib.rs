@@ -14,6 +14,7 @@
 //!   NATS JetStream; or a batch system's array tasks.
 //! * What is computed is a [`Work`](worker::Work). This crate knows neither layouts nor devices.
 
+mod bucket;
 pub mod clock;
 pub mod collect;
 pub mod desk;
@@ -33,6 +34,7 @@ pub mod tally;
 pub mod timeline;
 pub mod worker;
 
+pub use bucket::{Bucket, is_bucket};
 pub use digest::Digest;
 pub use error::FarmError;
 pub use names::worker_name;

@@ -77,7 +77,7 @@ impl Run<'_> {
         since: Instant,
     ) -> Result<Committed, FarmError> {
         let seconds = since.elapsed().as_secs_f64();
-        let digest = self.worker.results.put(bytes)?;
+        let digest = self.patiently(|| self.worker.results.put(bytes))?;
         let receipt = Receipt {
             digest,
             bytes: bytes.len() as u64,

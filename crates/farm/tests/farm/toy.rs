@@ -85,6 +85,7 @@ pub(crate) fn plan(folder: &Path, count: u64) -> Opened {
         manifest: Digest::of(&manifest),
         cost: Cost::of(4 * count, 4.0),
         lease_s: 1.5,
+        store: None,
     };
     job.write(folder, &manifest).expect("writable")
 }
