@@ -13,10 +13,13 @@ use lithoburn_farm::source::Beat;
 use serde::Serialize;
 
 use crate::source::{AnyLedger, SourceOptions};
-use crate::terminal::{Verdict, duration, go_on, plain, print_json, say, table};
+use crate::terminal::{Verdict, again, duration, go_on, plain, print_json, say, table};
 
 /// Between two looks of --watch.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// Cells of the bar of --watch.
+const BAR: usize = 64;
 
 /// Say how far a job is, and who does what.
 #[derive(Args, Debug)]
@@ -25,7 +28,7 @@ pub(crate) struct StatusArgs {
     job: PathBuf,
     #[command(flatten)]
     source: SourceOptions,
-    /// Look again and again, until the job is done.
+    /// Look again and again, until the job is done: a live view on a terminal.
     #[arg(long)]
     watch: bool,
     /// Print JSON and nothing else.
@@ -74,7 +77,8 @@ pub(crate) fn status(args: &StatusArgs) -> Result<Verdict> {
             print_json(&status)?;
         } else {
             if args.watch {
-                say(false, "");
+                again();
+                say(false, &bar(&status.progress));
             }
             tell(&status);
         }
@@ -101,8 +105,9 @@ fn look(job: &Opened, desk: &Desk<AnyLedger>, seen: &mut Seen) -> Result<Status>
         workers.push(One { name, is_silent, beat });
     }
     let here = || workers.iter().filter(|one| !one.beat.left && !one.is_silent);
-    let blocks_per_second: f64 =
-        here().map(|one| one.beat.done as f64 / one.beat.up_s.max(1.0)).sum();
+    let speed = |one: &One| one.beat.done as f64 / one.beat.up_s.max(1.0);
+    // The sum of nothing would be a negative zero.
+    let blocks_per_second: f64 = here().fold(0.0, |sum, one| sum + speed(one));
     let left = progress.total - progress.done - progress.parked.len() as u64;
     let running = here().map(|one| one.beat.holds.len() as u64).sum();
     let mut parked = Vec::new();
@@ -119,6 +124,14 @@ fn look(job: &Opened, desk: &Desk<AnyLedger>, seen: &mut Seen) -> Result<Status>
         workers,
         parked,
     })
+}
+
+/// How far a job is, as a bar: done, given up, open.
+fn bar(progress: &Progress) -> String {
+    let cells = |blocks: u64| (blocks as usize * BAR).div_ceil(progress.total.max(1) as usize);
+    let done = cells(progress.done).min(BAR);
+    let parked = cells(progress.parked.len() as u64).min(BAR - done);
+    ["█".repeat(done), "×".repeat(parked), "·".repeat(BAR - done - parked)].concat()
 }
 
 fn tell(status: &Status) {
@@ -220,4 +233,22 @@ pub(crate) fn retry(args: &RetryArgs) -> Result<Verdict> {
     }
     say(false, &format!("job {}: {} blocks are tried again", job.id.short(), wanted.len()));
     Ok(Verdict::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_shows_what_is_done_and_what_was_given_up_and_is_never_too_long() {
+        let of = |total, done, parked: u64| {
+            let bar = bar(&Progress { total, done, parked: (0..parked).collect() });
+            assert_eq!(bar.chars().count(), BAR, "{bar}");
+            ['█', '×', '·'].map(|cell| bar.chars().filter(|&c| c == cell).count())
+        };
+        assert_eq!(of(64, 32, 1), [32, 1, 31]);
+        assert_eq!(of(1000, 1, 0), [1, 0, 63]);
+        assert_eq!(of(1000, 999, 1), [64, 0, 0]);
+        assert_eq!(of(0, 0, 0), [0, 0, 64]);
+    }
 }

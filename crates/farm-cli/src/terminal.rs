@@ -78,6 +78,14 @@ pub(crate) fn say(json: bool, text: &str) {
     }
 }
 
+/// Begins a view anew: over the last one on a terminal, else after it.
+pub(crate) fn again() {
+    let mut out = std::io::stdout();
+    // The screen's first place, and what is below it erased.
+    let begin = if out.is_terminal() { "\x1b[H\x1b[2J" } else { "\n" };
+    let _ = out.write_all(begin.as_bytes());
+}
+
 /// Writes a value as JSON on standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(value)?)?)
