@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 not converged or outside a tolerance, 2 bad input.
 
 mod check;
+mod farm;
 mod optimize;
 mod options;
 mod pictures;

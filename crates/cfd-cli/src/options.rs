@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::farm::FarmOptions;
+
 /// Cells along x and y, written 128x64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cells {
@@ -79,6 +81,8 @@ pub(crate) struct RunOptions {
     /// Print the case and stop.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) farm: FarmOptions,
 }
 
 /// Sets the number of threads of everything that follows.

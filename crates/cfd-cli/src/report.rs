@@ -23,7 +23,11 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn of(quantity: &Quantity, flow: &Flow) -> Self {
-        let value = quantity.of(flow);
+        Self::valued(quantity, quantity.of(flow))
+    }
+
+    /// A quantity whose value is known.
+    pub(crate) fn valued(quantity: &Quantity, value: f64) -> Self {
         let reference = quantity.reference.clone();
         let deviation = reference.as_ref().map(|r| r.deviation(value));
         let holds = reference.as_ref().map(|r| r.holds(value));

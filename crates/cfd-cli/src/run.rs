@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
-use lithoburn_cfd::{Error, Flow, History};
+use anyhow::{Context, Result, bail};
+use lithoburn_cfd::{Error, Flow, History, NewtonStep};
 use lithoburn_layout::write_whole;
 
 use crate::options::{RunOptions, positive, use_threads};
 use crate::pictures::{Caption, Chart, Fields, Series, Window, charts, overview};
 use crate::report::{GradientReport, Report, Row, Seconds, shown};
 use crate::study::{Measure, Study};
-use crate::terminal::{Verdict, note, number, print_json, say};
+use crate::terminal::{Verdict, note, number, passed, passing, print_json, say};
 use crate::vtk;
 
 /// Runs a case.
@@ -20,14 +20,19 @@ use crate::vtk;
 ///
 /// One that says what was wrong and what to do.
 pub(crate) fn run(options: &RunOptions, make: impl FnOnce() -> Result<Study>) -> Result<Verdict> {
+    options.farm.refuse("one case")?;
     use_threads(options.threads)?;
     let mut study = make()?;
     prepare(&mut study, options)?;
     if options.dry_run {
         return plan(&study, options.json);
     }
+    make_folder(options, &study.directory(options))?;
     let started = Instant::now();
-    match study.case.solve() {
+    let solved =
+        if options.json { study.case.solve() } else { study.case.solve_watched(show_step) };
+    passed();
+    match solved {
         Ok(flow) => finish(&mut study, options, &flow, started.elapsed().as_secs_f64()),
         Err(error) => {
             if let Error::NotConverged(history) = &error {
@@ -36,6 +41,26 @@ pub(crate) fn run(options: &RunOptions, make: impl FnOnce() -> Result<Study>) ->
             Err(error.into())
         }
     }
+}
+
+/// Shows how far Newton's method is, where somebody watches.
+fn show_step(step: &NewtonStep) {
+    let [nx, ny] = step.grid;
+    passing(&format!("{nx}x{ny}: residual {:.1e}", step.residual));
+}
+
+/// Finds out before minutes of work whether its results can be written.
+///
+/// # Errors
+///
+/// If the folder cannot be made.
+pub(crate) fn make_folder(options: &RunOptions, folder: &Path) -> Result<()> {
+    if options.no_files {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the folder {}: choose another --out", folder.display())
+    })
 }
 
 /// Solves a prepared case of several and writes its files, without a word on the screen.
@@ -145,7 +170,10 @@ fn warn_of_details(study: &mut Study, flow: &Flow) -> Option<String> {
             "{hidden} edges of the grid are cut twice: the outline has details finer than the cells; take a finer --grid"
         )
     })?;
-    study.warnings.push(warning.clone());
+    // A case that several machines share may be solved here twice.
+    if !study.warnings.contains(&warning) {
+        study.warnings.push(warning.clone());
+    }
     Some(warning)
 }
 

@@ -1,7 +1,8 @@
 //! Many cases at once: Reynolds numbers, angles, sections, outlines, every combination of what was listed.
 //!
 //! Cases share nothing, so each runs on a core of its own, and a core that is done takes the next: that is all that a
-//! scheduler could do for flows in one process. The order of the results is that of the options, whoever was first.
+//! scheduler could do for flows in one process; several machines share them by [`farm`]. The order of the results is that of the
+//! options, whoever was first.
 
 use std::path::Path;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use lithoburn_layout::write_whole;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::farm;
 use crate::options::{RunOptions, use_threads};
 use crate::pictures::{Chart, Series, charts};
 use crate::report::Row;
@@ -27,7 +29,7 @@ pub(crate) struct Setting {
 
 /// A case of the sweep.
 pub(crate) struct Point {
-    settings: Vec<Setting>,
+    pub(crate) settings: Vec<Setting>,
     pub(crate) study: Study,
 }
 
@@ -40,7 +42,7 @@ impl Point {
     }
 
     /// Its folder, and its name on the screen.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let part = |s: &Setting| format!("{}-{}", s.option, s.value.replace(['/', '\\'], "_"));
         self.settings.iter().map(part).collect::<Vec<_>>().join("_")
     }
@@ -48,15 +50,33 @@ impl Point {
 
 /// What became of a case.
 #[derive(Debug, Serialize)]
-struct Outcome {
+pub(crate) struct Outcome {
     case: String,
     settings: Vec<Setting>,
     converged: bool,
     /// Why there are no numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    quantities: Vec<Row>,
+    pub(crate) error: Option<String>,
+    pub(crate) quantities: Vec<Row>,
     seconds: f64,
+}
+
+impl Outcome {
+    /// What a case gave, or why it gave nothing.
+    pub(crate) fn of(point: &Point, found: Result<Vec<Row>, String>, seconds: f64) -> Self {
+        let (quantities, error) = match found {
+            Ok(rows) => (rows, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        Self {
+            converged: error.is_none(),
+            case: point.name(),
+            settings: point.settings.clone(),
+            error,
+            quantities,
+            seconds,
+        }
+    }
 }
 
 /// Runs one case as ever, several beside each other.
@@ -78,14 +98,22 @@ pub(crate) fn run(options: &RunOptions, mut points: Vec<Point>) -> Result<Verdic
     if options.dry_run {
         return plan(&points, options.json);
     }
+    run::make_folder(options, &points[0].study.directory(options))?;
     listen();
     let started = Instant::now();
-    let outcomes: Vec<Outcome> =
-        points.par_iter_mut().filter_map(|point| go_on().then(|| solve(point, options))).collect();
+    let outcomes = match options.farm.source()? {
+        Some(source) => farm::share(&source, options, &mut points)?,
+        None => points
+            .par_iter_mut()
+            .filter_map(|point| go_on().then(|| solve(point, options)))
+            .collect(),
+    };
     let seconds = started.elapsed().as_secs_f64();
-    let folder = folder(&points[0].study, options);
+    let is_whole = outcomes.len() == points.len();
     tell(&points[0].study, options, &outcomes, seconds)?;
-    if !options.no_files {
+    // Who shares cases and has not all of them would overwrite the table of who has.
+    if !options.no_files && (is_whole || !options.farm.is_asked()) {
+        let folder = points[0].study.directory(options);
         write(&folder, &points[0].study, &outcomes)?;
         let own = "a folder for each case";
         say(
@@ -93,11 +121,21 @@ pub(crate) fn run(options: &RunOptions, mut points: Vec<Point>) -> Result<Verdic
             &format!("wrote {}/{{sweep.json, sweep.csv, sweep.png}} and {own}", folder.display()),
         );
     }
-    if outcomes.len() < points.len() {
-        note(&format!("stopped after {} of {} cases", outcomes.len(), points.len()));
-        return Ok(Verdict::NotMet);
+    if !is_whole {
+        return Ok(missing(options, outcomes.len(), points.len()));
     }
     Ok(if outcomes.iter().all(|o| o.converged) { Verdict::Done } else { Verdict::NotMet })
+}
+
+/// What is said of cases that nobody has computed.
+fn missing(options: &RunOptions, done: usize, all: usize) -> Verdict {
+    if !options.farm.is_asked() {
+        note(&format!("stopped after {done} of {all} cases"));
+        return Verdict::NotMet;
+    }
+    note(&format!("{done} of {all} cases are done and kept: the same line goes on from there"));
+    // A task of an array has done its part.
+    if go_on() { Verdict::Done } else { Verdict::NotMet }
 }
 
 /// Options that all cases agree on are no part of their names.
@@ -132,34 +170,19 @@ fn plan(points: &[Point], json: bool) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-/// The folder of all cases.
-fn folder(study: &Study, options: &RunOptions) -> std::path::PathBuf {
-    study.directory(options)
-}
-
 /// Solves a case and writes its files; what goes wrong is its outcome.
-fn solve(point: &mut Point, options: &RunOptions) -> Outcome {
+pub(crate) fn solve(point: &mut Point, options: &RunOptions) -> Outcome {
     let started = Instant::now();
     let case = point.name();
-    let directory = folder(&point.study, options).join(&case);
+    let directory = point.study.directory(options).join(&case);
     let solved = run::solve(&mut point.study, options, &directory);
-    let (quantities, error) = match solved {
-        Ok(rows) => (rows, None),
-        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
-    };
     let seconds = started.elapsed().as_secs_f64();
+    let outcome = Outcome::of(point, solved.map_err(|error| format!("{error:#}")), seconds);
     if !options.json {
-        let how = error.clone().unwrap_or_else(|| format!("{seconds:.1} s"));
+        let how = outcome.error.clone().unwrap_or_else(|| format!("{seconds:.1} s"));
         note(&format!("{case}: {how}"));
     }
-    Outcome {
-        converged: error.is_none(),
-        case,
-        settings: point.settings.clone(),
-        error,
-        quantities,
-        seconds,
-    }
+    outcome
 }
 
 fn tell(study: &Study, options: &RunOptions, outcomes: &[Outcome], seconds: f64) -> Result<()> {
@@ -283,16 +306,7 @@ mod tests {
             deviation: None,
             holds: None,
         };
-        let case = point.name();
-        let settings = point.settings;
-        Ok(Outcome {
-            case,
-            settings,
-            converged: true,
-            error: None,
-            quantities: vec![row],
-            seconds: 1.0,
-        })
+        Ok(Outcome::of(&point, Ok(vec![row]), 1.0))
     }
 
     #[test]

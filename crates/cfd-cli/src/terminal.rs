@@ -1,6 +1,6 @@
 //! What a person sees: tables, lines, one-line errors, and Ctrl-C.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -62,6 +62,19 @@ pub(crate) fn say(json: bool, text: &str) {
 /// Writes a line beside the result.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Shows a line that the next one takes the place of, where somebody watches.
+pub(crate) fn passing(text: &str) {
+    let mut error = std::io::stderr();
+    if error.is_terminal() {
+        let _ = write!(error, "\r{text}\x1b[K");
+    }
+}
+
+/// Takes the last passing line away.
+pub(crate) fn passed() {
+    passing("");
 }
 
 /// Writes a value as JSON on standard output.

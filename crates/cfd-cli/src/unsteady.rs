@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::options::{RunOptions, positive, use_threads};
 use crate::pictures::{Caption, Chart, Fields, Series, charts, overview};
 use crate::report::{Row, shown};
+use crate::run;
 use crate::study::{Reference, Study};
 use crate::terminal::{Verdict, go_on, listen, note, number, print_json, say};
 use crate::vtk;
@@ -62,7 +63,9 @@ struct Report<'a> {
 ///
 /// One that says what was wrong and what to do.
 pub(crate) fn run(options: &RunOptions, time: &TimeOptions, study: &Study) -> Result<Verdict> {
+    options.farm.refuse("--unsteady")?;
     use_threads(options.threads)?;
+    run::make_folder(options, &study.directory(options))?;
     listen();
     let (until, step) = (positive("--time", time.time)?, positive("--step", time.step)?);
     let started = Instant::now();

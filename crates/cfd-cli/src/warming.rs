@@ -88,11 +88,13 @@ pub(crate) fn warm(
     start: Start,
     study: &mut Study,
 ) -> Result<Verdict> {
+    options.farm.refuse("--unsteady")?;
     use_threads(options.threads)?;
     run::prepare(study, options)?;
     if options.dry_run {
         return run::plan(study, options.json);
     }
+    run::make_folder(options, &study.directory(options))?;
     listen();
     let until = positive("--time", time.time.unwrap_or(start.time))?;
     let started = Instant::now();

@@ -3,7 +3,7 @@
 use crate::{
     Error, Grid,
     case::Case,
-    newton::{History, Newton},
+    newton::{History, Newton, NewtonStep},
     objective::Objective,
     solve::Factor,
     stages::{Stages, timed},
@@ -29,8 +29,21 @@ impl Case {
     ///
     /// [`Error::Case`] if the problem makes no sense, [`Error::NotConverged`] with the history, [`Error::Singular`].
     pub fn solve(&self) -> Result<Flow, Error> {
-        let mut history = History { tolerance: self.options.tolerance, ..History::default() };
+        self.solve_noting(self.options.coarse, &mut self.history())
+    }
+
+    /// As [`Case::solve`]; `watch` hears of each step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Case::solve`].
+    pub fn solve_watched(&self, watch: fn(&NewtonStep)) -> Result<Flow, Error> {
+        let mut history = History { watch: Some(watch), ..self.history() };
         self.solve_noting(self.options.coarse, &mut history)
+    }
+
+    fn history(&self) -> History {
+        History { tolerance: self.options.tolerance, ..History::default() }
     }
 
     /// The steady flow, from that of a similar case.
@@ -39,7 +52,7 @@ impl Case {
     ///
     /// As [`Case::solve`].
     pub fn solve_from(&self, start: &Flow) -> Result<Flow, Error> {
-        let mut history = History { tolerance: self.options.tolerance, ..History::default() };
+        let mut history = self.history();
         let (system, factor) = set_up(self, &mut history)?;
         let w = start.onto(&system);
         finish(system, factor, Some(w), &mut history)
@@ -53,7 +66,7 @@ impl Case {
     ///
     /// As [`Case::solve`]; [`Error::Case`] if grid or bodies differ.
     pub fn solve_keeping(&self, near: Flow) -> Result<Flow, Error> {
-        let mut history = History { tolerance: self.options.tolerance, ..History::default() };
+        let mut history = self.history();
         let mut system = System::new(self)?;
         if !near.factor.fits(&system.pattern()) {
             return Err(Error::case(

@@ -35,6 +35,9 @@ pub struct History {
     pub residual: f64,
     /// Seconds by stage, on all grids.
     pub stages: Stages,
+    /// Who hears of each step as it is taken.
+    #[serde(skip)]
+    pub(crate) watch: Option<fn(&NewtonStep)>,
 }
 
 impl History {
@@ -144,7 +147,9 @@ impl Newton<'_> {
     fn note(&mut self, residual: f64, damping: f64, rate: f64) {
         let grid = [self.system.grid().nx(), self.system.grid().ny()];
         let viscosity = self.system.physics.viscosity;
-        self.history.steps.push(NewtonStep { grid, viscosity, residual, damping, rate });
+        let step = NewtonStep { grid, viscosity, residual, damping, rate };
+        self.history.watch.iter().for_each(|watch| watch(&step));
+        self.history.steps.push(step);
     }
 }
 

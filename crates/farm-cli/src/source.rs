@@ -3,14 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
-use lithoburn_farm::clock::Wall;
-use lithoburn_farm::desk::Desk;
 use lithoburn_farm::job::Opened;
-use lithoburn_farm::ledger::{FileLedger, Ledger, NatsLedger};
-use lithoburn_farm::nats::{Address, Connection};
-use lithoburn_farm::source::{BlockSource, Chunk, Nats, Part, Shared};
+use lithoburn_farm::ledger::Ledger;
+use lithoburn_farm::source::{BlockSource, Named};
 
 /// Who hands out blocks.
 #[derive(Args, Clone, Debug)]
@@ -30,68 +27,18 @@ pub(crate) struct SourceOptions {
 /// A ledger of any kind.
 pub(crate) type AnyLedger = Arc<dyn Ledger>;
 
-enum Who {
-    Local,
-    Array,
-    Nats(Address),
-}
-
 impl SourceOptions {
-    fn who(&self) -> Result<Who> {
-        let is_nats = ["nats://", "tls://"].iter().any(|scheme| self.source.starts_with(scheme));
-        let (auth, ca) = (self.auth.clone(), self.ca.clone());
-        match self.source.as_str() {
-            url if !is_nats && (auth.is_some() || ca.is_some()) => {
-                bail!("--auth and --ca mean nothing to --source {url}: leave them out")
-            }
-            "local" => Ok(Who::Local),
-            "slurm" | "lsf" | "kubernetes" => Ok(Who::Array),
-            url if is_nats => Ok(Who::Nats(Address { url: url.into(), auth, ca })),
-            other => bail!(
-                "--source is local, slurm, lsf, kubernetes, nats://HOST:PORT or tls://HOST:PORT; got {other:?}"
-            ),
-        }
-    }
-
-    /// As [`Self::who`], if it can serve a job.
-    fn for_job(&self, job: &Opened) -> Result<Who> {
-        let who = self.who()?;
-        if let (Some(store), false) = (&job.job.store, matches!(who, Who::Nats(_))) {
-            bail!(
-                "the job is in {store}, where machines share no files: its blocks are handed out by a server, --source nats://HOST:4222"
-            );
-        }
-        Ok(who)
+    fn named(&self) -> Result<Named> {
+        Ok(Named::parse("--source", &self.source, self.auth.clone(), self.ca.clone())?)
     }
 
     /// Joins a job as a worker.
     pub(crate) fn join(&self, job: &Opened, me: &str) -> Result<Box<dyn BlockSource>> {
-        let (total, lease) = (job.job.blocks, job.job.lease());
-        Ok(match self.for_job(job)? {
-            Who::Local => {
-                let desk = Desk::new(FileLedger::open(&job.own("ledger"))?, me);
-                Box::new(Shared::join(desk, Wall::default(), total, lease)?)
-            }
-            Who::Array => {
-                let part = Part::of_environment(&|name| std::env::var(name).ok())?;
-                let desk = Desk::new(FileLedger::open(&job.own("ledger"))?, me);
-                Box::new(Chunk::join(desk, total, part)?)
-            }
-            Who::Nats(address) => {
-                let connection = Arc::new(Connection::open(&address, me)?);
-                Box::new(Nats::join(connection, me, job.id.short(), total, lease)?)
-            }
-        })
+        Ok(self.named()?.join(job, me)?)
     }
 
     /// The ledger alone.
     pub(crate) fn ledger(&self, job: &Opened) -> Result<AnyLedger> {
-        Ok(match self.for_job(job)? {
-            Who::Local | Who::Array => Arc::new(FileLedger::open(&job.own("ledger"))?),
-            Who::Nats(address) => {
-                let connection = Arc::new(Connection::open(&address, "lithoburn-farm")?);
-                Arc::new(NatsLedger::open(connection, job.id.short())?)
-            }
-        })
+        Ok(self.named()?.ledger(job)?)
     }
 }

@@ -4,11 +4,13 @@ mod board;
 mod chunk;
 #[cfg(test)]
 mod interleavings;
+mod named;
 mod nats;
 mod shared;
 mod watch;
 
 pub use chunk::{Chunk, Part};
+pub use named::Named;
 pub use nats::Nats;
 pub use shared::Shared;
 
