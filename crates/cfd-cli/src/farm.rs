@@ -155,6 +155,7 @@ fn planned(options: &RunOptions, points: &[Point]) -> Result<Opened> {
         manifest: Digest::of(&manifest),
         cost: Cost::of(count, 1.0),
         lease_s: positive("--lease", options.farm.lease)?,
+        store: None,
     };
     Ok(job.write(&folder, &manifest)?)
 }
