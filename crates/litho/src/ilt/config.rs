@@ -55,21 +55,22 @@ pub struct IltConfig {
 }
 
 impl Default for IltConfig {
-    /// `benches/runs/` has the sweeps that these come from.
+    /// `benches/runs/` has the sweeps that these come from. The resist is soft at first, since a feature that does not print
+    /// yet would have no gradient, and then as steep as pixels allow: what counts is hard prints.
     fn default() -> Self {
-        let level = |pixel_nm, iterations, learning_rate, steepness, smooth_nm| Level {
-            pixel_nm,
-            iterations,
-            learning_rate,
-            steepness,
-            smooth_nm,
-            resist_steepness: None,
+        let level = |pixel_nm,
+                     iterations,
+                     learning_rate,
+                     steepness,
+                     [smooth_nm, resist]: [f64; 2]| {
+            let resist_steepness = Some(resist);
+            Level { pixel_nm, iterations, learning_rate, steepness, smooth_nm, resist_steepness }
         };
         Self {
             levels: vec![
-                level(8.0, 100, 0.2, [4.0, 4.0], 24.0),
-                level(4.0, 100, 0.05, [4.0, 4.0], 20.0),
-                level(2.0, 40, 0.02, [4.0, 16.0], 30.0),
+                level(8.0, 100, 0.2, [4.0, 4.0], [24.0, 80.0]),
+                level(4.0, 100, 0.05, [4.0, 4.0], [20.0, 120.0]),
+                level(2.0, 40, 0.02, [4.0, 16.0], [30.0, 160.0]),
             ],
             free_nm: 2048.0 - 2.0 * FRAME_NM,
             start: 0.5,
