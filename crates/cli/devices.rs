@@ -24,7 +24,7 @@ pub fn devices() -> Result<Verdict> {
     for line in advice(&found) {
         say(false, &line);
     }
-    match cache::file() {
+    match cache::folder() {
         Some(file) => {
             say(false, &format!("kernel cache: {} ({} moves it)", file.display(), cache::VARIABLE))
         }

@@ -17,6 +17,7 @@ struct Cli {
 fn main() -> ExitCode {
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
+    lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
     lithoburn_cli::run(|| infer(&cli.args))
 }

@@ -67,6 +67,7 @@ enum Job {
 fn main() -> ExitCode {
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
+    lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
     lithoburn_cli::run(|| match &cli.job {
         Job::Infer(args) => infer::infer(args),

@@ -9,6 +9,7 @@ use lithoburn_litho::{KernelSet, Process};
 use lithoburn_pool::{Chosen, DeviceName, Strategy, choose_all, choose_each};
 
 use crate::EngineError;
+use crate::ahead::Ahead;
 use crate::built_in::load_kernels;
 use crate::devices::fleet::Wish;
 use crate::event::Event;
@@ -362,7 +363,9 @@ impl<'a> Correction<'a> {
     /// As [`Correction::run`].
     pub fn room(&self, part: Part, device: &Chosen) -> Result<usize, EngineError> {
         self.check()?;
-        loaded::room(&self.setup()?, part, device)
+        let setup = self.setup()?;
+        let _ahead = Ahead::start(&setup, std::slice::from_ref(device));
+        loaded::room(&setup, part, device)
     }
 
     /// Settings that fit nothing, whatever the design.
@@ -407,7 +410,7 @@ impl<'a> Correction<'a> {
         }
     }
 
-    fn setup(&self) -> Result<Setup, EngineError> {
+    pub(crate) fn setup(&self) -> Result<Setup, EngineError> {
         let (kernels, kernels_name) = match &self.kernels {
             Kernels::File(path) => load_kernels(path.as_deref())?,
             Kernels::Loaded(kernels, name) => (KernelSet::clone(kernels), name.clone()),

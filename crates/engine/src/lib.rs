@@ -9,6 +9,7 @@
 //! [`Correction`] describes a run, [`Correction::run`] gives a [`Mask`] in memory, [`Correction::run_in`] whole files in a directory for
 //! a layout of any size.
 
+mod ahead;
 mod built_in;
 mod chip;
 mod comparison;
@@ -35,6 +36,7 @@ mod surrogate;
 mod threads;
 mod tiles;
 
+pub use ahead::answer_ahead;
 pub use built_in::{default_kernels, load_kernels, shipped_surrogates, shipped_weights};
 pub use chip::auto_halo_nm;
 pub use chip::shares::{PackedCore, Shares, Solver, Unsolved, packed, unpacked};

@@ -14,7 +14,8 @@ pub const CORRECT: usize = 64;
 pub const CORRECT_EVERY: usize = 20;
 
 /// How a mask is found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Model {
     /// Neural-ILT's U-Net proposes a mask, the simulator corrects it.
     NeuralIlt,

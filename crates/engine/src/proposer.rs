@@ -9,7 +9,7 @@ use lithoburn_bitmap::{self as bitmap, Bitmaps, Rules};
 use lithoburn_layout::{Edges, MaskRules, PixelRules, Raster};
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{
-    BitConstraint, Found, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage,
+    BitConstraint, Found, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage, Work,
 };
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{BinaryImages, KernelSet, LithoError, PackedImages, Simulator};
@@ -159,6 +159,38 @@ impl Proposer {
             weights_hash,
             usage: Mutex::new(None),
         })
+    }
+
+    /// A setup's descent without network or surrogate, with one level alone if one is named.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if there is no such level.
+    pub(crate) fn descending(
+        setup: &Setup,
+        device: &Device,
+        level: Option<usize>,
+    ) -> Result<Self, EngineError> {
+        let mut plain = setup.clone();
+        plain.model.model = Model::Ilt;
+        let mut proposer = Self::new(&plain, device, None)?;
+        let mut descent = setup.model.descent().on_field(setup.kernels.period_nm);
+        if let Some(level) = level {
+            let none = || EngineError::Setting(format!("the descent has no level {level}"));
+            descent.levels = vec![*descent.levels.get(level).ok_or_else(none)?];
+        }
+        descent.loss = proposer.descent.loss;
+        proposer.descent = descent;
+        Ok(proposer)
+    }
+
+    /// Compiles the kernels of a part of a level's work.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError`] if there is no such level.
+    pub(crate) fn compile(&self, level: usize, work: Work) -> Result<(), EngineError> {
+        Ok(Ilt::new(&self.descent, &self.optics).compile(level, work)?)
     }
 
     /// A few steps of every level: for a trial of time and memory. Of the last one so many that a mask is compared with a better one.

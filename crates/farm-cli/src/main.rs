@@ -54,6 +54,7 @@ enum Job {
 fn main() -> ExitCode {
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
+    lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
     terminal::listen();
     terminal::finish(match &cli.job {

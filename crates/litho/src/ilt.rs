@@ -44,6 +44,7 @@ pub use host::sigmoid;
 use lost::Lost;
 pub use models::Usage;
 use models::{Models, Surrogate, Tally};
+pub use steps::{LAUNCHES, Work};
 
 /// Where a descent stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -196,6 +197,22 @@ impl<'a> Ilt<'a> {
             Some(noise) => first + noise,
             None => first,
         }
+    }
+
+    /// Launches a part of a level's work on one field of zeros, so that its kernels are compiled: on a GPU, where steps are fused.
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Grid`] if there is no such level, or it does not fit the field.
+    pub fn compile(&self, level: usize, work: Work) -> Result<(), LithoError> {
+        let none = || LithoError::Grid(format!("the descent has no level {level}"));
+        let level = self.config.levels.get(level).ok_or_else(none)?;
+        let models = self.models(level)?;
+        let n = (self.truth.period_nm() / level.pixel_nm).round() as usize;
+        let zeros = || Tensor::<3>::zeros([1, n, n], self.truth.device());
+        let goal = Goal { target: zeros(), design: zeros(), strips: Some(zeros()) };
+        Descent::new(self.config, level, models, goal, zeros()).launch(work);
+        Ok(())
     }
 
     fn models(&self, level: &Level) -> Result<Models<'a>, LithoError> {

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     // What looks for devices asks programs like this one whether a driver answers.
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
+    lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
     let result = match &cli.job {
         Job::Serve(args) => serve::serve(args),

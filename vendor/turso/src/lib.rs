@@ -2,16 +2,18 @@
 //!
 //! CubeCL keeps tuned and compiled kernels in an SQL engine, `turso`, which costs a hundred crates,
 //! a C compiler and libclang to build. The cache uses ten fixed statements over two tables, so this
-//! crate answers those ten over `redb`, a key-value store in pure Rust. Any other statement is an
-//! error, which CubeCL logs before it goes on without that feature (exporting bundles).
+//! crate answers those ten over a folder of files ([`folder`]). Any other statement is an error, which
+//! CubeCL logs before it goes on without that feature (exporting bundles).
 //!
-//! A database file belongs to one process at a time. A second process gets [`Error::Busy`] and keeps
-//! its kernels in memory: it is slower at its start, never wrong.
+//! Any number of processes share a cache: what one compiles, the others find. Two that compile the
+//! same kernel at once both write it; either value is as good.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+pub mod folder;
+
+use folder::{Entry, Folder};
 
 pub mod transaction {
     //! Transactions: accepted, and committed statement by statement.
@@ -26,14 +28,13 @@ pub mod transaction {
     }
 }
 
-/// `namespace \0 key` → `origin` byte, then the value. A namespace holds no NUL.
-const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
-const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
+/// The namespace of the table `meta`; CubeCL's own hold no NUL.
+const META: &str = "\0meta";
 
 /// Why a statement failed.
 #[derive(Clone, Debug)]
 pub enum Error {
-    /// Another process has the file.
+    /// Kept for callers that match on it: nobody waits for another here.
     Busy(String),
     /// Kept for callers that match on it.
     BusySnapshot(String),
@@ -56,6 +57,10 @@ impl std::error::Error for Error {}
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Error(error.to_string())
+}
+
+fn io(error: std::io::Error) -> Error {
+    failed(format!("kernel cache: {error}"))
 }
 
 /// One column's value.
@@ -156,47 +161,41 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A database in a local file.
+    /// A database in a folder at `path`.
     pub fn new_local(path: &str) -> Self {
         Self {
             path: path.to_string(),
             read_only: false,
         }
     }
-    /// Accepted: the file belongs to one process here.
+    /// Accepted: any number of processes share the folder.
     pub fn experimental_multiprocess_wal(self, _on: bool) -> Self {
         self
     }
-    /// Accepted: redb reclaims space by itself.
+    /// Accepted: a file that is removed leaves nothing behind.
     pub fn experimental_vacuum(self, _on: bool) -> Self {
         self
     }
-    /// Whether writes are refused.
+    /// Whether the folder has to be there.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
-    /// Opens the file, and makes it if it may.
+    /// Opens the folder, and makes it if it may.
     pub async fn build(self) -> Result<Database, Error> {
-        if self.read_only && !std::path::Path::new(&self.path).exists() {
-            return Err(Error::IoError(
-                std::io::ErrorKind::NotFound,
-                "opening the kernel cache",
-            ));
-        }
-        match redb::Database::create(&self.path) {
-            Ok(database) => Ok(Database(Arc::new(database))),
-            Err(error @ redb::DatabaseError::DatabaseAlreadyOpen) => {
-                Err(Error::Busy(error.to_string()))
-            }
-            Err(error) => Err(failed(error)),
-        }
+        let path = Path::new(&self.path);
+        let opened = match self.read_only {
+            true => Folder::open(path),
+            false => Folder::create(path),
+        };
+        let doing = "opening the kernel cache";
+        opened.map(Database).map_err(|error| Error::IoError(error.kind(), doing))
     }
 }
 
-/// An open file.
+/// An open folder.
 #[derive(Clone, Debug)]
-pub struct Database(Arc<redb::Database>);
+pub struct Database(Folder);
 
 impl Database {
     /// A connection to it.
@@ -225,34 +224,6 @@ impl std::ops::Deref for Transaction {
     fn deref(&self) -> &Connection {
         &self.0
     }
-}
-
-fn entry_key(namespace: &str, key: &[u8]) -> Vec<u8> {
-    [namespace.as_bytes(), &[0], key].concat()
-}
-
-/// A namespace, a key, an origin and a value.
-type Entry = (String, Vec<u8>, i64, Vec<u8>);
-
-/// A stored key and value, borrowed from the file.
-type Stored<'a> = (
-    redb::AccessGuard<'a, &'static [u8]>,
-    redb::AccessGuard<'a, &'static [u8]>,
-);
-
-fn split_entry(key: &[u8], value: &[u8]) -> Result<Entry, Error> {
-    let nul = key
-        .iter()
-        .position(|&b| b == 0)
-        .ok_or_else(|| failed("damaged key"))?;
-    let (origin, value) = value.split_first().ok_or_else(|| failed("damaged value"))?;
-    let namespace = String::from_utf8(key[..nul].to_vec()).map_err(failed)?;
-    Ok((
-        namespace,
-        key[nul + 1..].to_vec(),
-        i64::from(*origin),
-        value.to_vec(),
-    ))
 }
 
 impl Connection {
@@ -284,84 +255,64 @@ impl Connection {
         let mut text = || params.next().ok_or_else(|| failed("missing parameter"));
         let sql = squeeze(sql);
         if sql.starts_with("CREATE TABLE IF NOT EXISTS") {
-            return self.write(|write| {
-                write.open_table(ENTRIES).map_err(failed)?;
-                write.open_table(META).map_err(failed).map(|_| 0)
-            });
+            return Ok(0);
         }
         if sql == "DROP TABLE IF EXISTS entries" {
-            return self.write(|write| write.delete_table(ENTRIES).map_err(failed).map(u64::from));
+            return self.remove_where(|entry| entry.namespace != META);
         }
         if sql.starts_with("INSERT INTO meta") {
             let (key, value): (String, String) = (text()?.try_into()?, text()?.try_into()?);
-            return self.write(|write| {
-                let mut table = write.open_table(META).map_err(failed)?;
-                table
-                    .insert(key.as_str(), value.as_str())
-                    .map_err(failed)
-                    .map(|_| 1)
-            });
+            let (key, value) = (key.into_bytes(), value.into_bytes());
+            return self.insert(Entry { namespace: META.into(), key, origin: 0, value }, false);
         }
         if sql.starts_with("INSERT INTO entries") {
             let (namespace, key): (String, Vec<u8>) = (text()?.try_into()?, text()?.try_into()?);
             let (value, origin): (Vec<u8>, i64) = (text()?.try_into()?, text()?.try_into()?);
-            return self.insert(
-                &entry_key(&namespace, &key),
-                &value,
-                origin,
-                sql.contains("WHERE"),
-            );
+            let origin = u8::from(origin != 0);
+            return self.insert(Entry { namespace, key, origin, value }, sql.contains("WHERE"));
         }
         if sql == "DELETE FROM entries WHERE namespace = ?1" {
-            let prefix = entry_key(&String::try_from(text()?)?, &[]);
-            return self.write(|write| {
-                let mut table = write.open_table(ENTRIES).map_err(failed)?;
-                table
-                    .retain(|key, _| !key.starts_with(&prefix))
-                    .map_err(failed)
-                    .map(|()| 1)
-            });
+            let namespace = String::try_from(text()?)?;
+            return self.remove_where(|entry| entry.namespace == namespace);
         }
         if sql == "DELETE FROM entries WHERE namespace = ?1 AND key = ?2" {
             let (namespace, key): (String, Vec<u8>) = (text()?.try_into()?, text()?.try_into()?);
-            return self.write(|write| {
-                let mut table = write.open_table(ENTRIES).map_err(failed)?;
-                let removed = table.remove(entry_key(&namespace, &key).as_slice());
-                removed.map_err(failed).map(|old| u64::from(old.is_some()))
-            });
+            return self.give_up(&namespace, &key);
         }
         Err(failed(format!(
             "statement not supported by this cache: {sql}"
         )))
     }
 
-    /// Insert-only, except that a local value (origin 0) replaces an imported one (origin 1).
-    fn insert(&self, key: &[u8], value: &[u8], origin: i64, guarded: bool) -> Result<u64, Error> {
-        self.write(|write| {
-            let mut table = write.open_table(ENTRIES).map_err(failed)?;
-            let kept = table
-                .get(key)
-                .map_err(failed)?
-                .and_then(|old| old.value().first().copied());
-            if guarded && kept.is_some_and(|kept| !(kept == 1 && origin == 0)) {
-                return Ok(0);
-            }
-            let value = [&[origin as u8], value].concat();
-            table
-                .insert(key, value.as_slice())
-                .map_err(failed)
-                .map(|_| 1)
-        })
+    /// Insert-only where `guarded`, except that a local value (origin 0) replaces an imported one (origin 1).
+    fn insert(&self, entry: Entry, guarded: bool) -> Result<u64, Error> {
+        let kept = self.folder().get(&entry.namespace, &entry.key).map_err(io)?;
+        if guarded && kept.is_some_and(|kept| !(kept.origin == 1 && entry.origin == 0)) {
+            return Ok(0);
+        }
+        self.folder().put(&entry).map_err(io).map(|()| 1)
     }
 
-    fn write<T>(
-        &self,
-        change: impl FnOnce(&redb::WriteTransaction) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let write = self.0.0.begin_write().map_err(failed)?;
-        let result = change(&write)?;
-        write.commit().map_err(failed)?;
-        Ok(result)
+    /// Leaves an entry to whoever writes it next, and to who reads it until then. CubeCL removes one key where another
+    /// build asks for the same code, and writes it under that build's key: two programs of one version would take each
+    /// other's kernels away at every turn.
+    fn give_up(&self, namespace: &str, key: &[u8]) -> Result<u64, Error> {
+        let Some(entry) = self.folder().get(namespace, key).map_err(io)? else {
+            return Ok(0);
+        };
+        self.folder().put(&Entry { origin: 1, ..entry }).map_err(io).map(|()| 1)
+    }
+
+    fn remove_where(&self, gone: impl Fn(&Entry) -> bool) -> Result<u64, Error> {
+        let mut count = 0;
+        for entry in self.folder().entries().map_err(io)?.iter().filter(|entry| gone(entry)) {
+            count += u64::from(self.folder().remove(&entry.namespace, &entry.key).map_err(io)?);
+        }
+        Ok(count)
+    }
+
+    fn folder(&self) -> &Folder {
+        &self.0.0
     }
 
     /// Runs a statement that answers with rows.
@@ -369,23 +320,26 @@ impl Connection {
         let mut params = params.into_params().into_iter();
         let mut text = || params.next().ok_or_else(|| failed("missing parameter"));
         let rows = match squeeze(sql).as_str() {
-            "SELECT v FROM meta WHERE k = ?1" => self.meta(&String::try_from(text()?)?)?,
+            "SELECT v FROM meta WHERE k = ?1" => {
+                let key = String::try_from(text()?)?;
+                let text = |entry: Entry| String::from_utf8(entry.value).map(Value::Text).map_err(failed);
+                let found = self.folder().get(META, key.as_bytes()).map_err(io)?;
+                found.map(text).transpose()?.map(|value| vec![value]).into_iter().collect()
+            }
             "SELECT value FROM entries WHERE namespace = ?1 AND key = ?2" => {
                 let (namespace, key): (String, Vec<u8>) =
                     (text()?.try_into()?, text()?.try_into()?);
-                self.one(&entry_key(&namespace, &key))?
+                let found = self.folder().get(&namespace, &key).map_err(io)?;
+                found.map(|entry| vec![Value::Blob(entry.value)]).into_iter().collect()
             }
             "SELECT key, value, origin FROM entries WHERE namespace = ?1" => {
                 let namespace: String = text()?.try_into()?;
-                let of_namespace = |entry: &Entry| entry.0 == namespace;
-                let row = |(_, key, origin, value)| {
-                    vec![Value::Blob(key), Value::Blob(value), Value::Integer(origin)]
+                let row = |entry: Entry| {
+                    let origin = Value::Integer(i64::from(entry.origin));
+                    vec![Value::Blob(entry.key), Value::Blob(entry.value), origin]
                 };
-                self.entries()?
-                    .into_iter()
-                    .filter(of_namespace)
-                    .map(row)
-                    .collect()
+                let entries = self.folder().entries().map_err(io)?.into_iter();
+                entries.filter(|entry| entry.namespace == namespace).map(row).collect()
             }
             sql if sql.starts_with("SELECT namespace, COUNT(*)") => self.summary()?,
             sql => {
@@ -397,42 +351,12 @@ impl Connection {
         Ok(Rows(rows.into_iter()))
     }
 
-    fn meta(&self, key: &str) -> Result<Vec<Vec<Value>>, Error> {
-        let read = self.0.0.begin_read().map_err(failed)?;
-        let table = read.open_table(META).map_err(failed)?;
-        let value = table.get(key).map_err(failed)?;
-        Ok(value
-            .map(|value| vec![value.value().into()])
-            .into_iter()
-            .collect())
-    }
-
-    fn one(&self, key: &[u8]) -> Result<Vec<Vec<Value>>, Error> {
-        let read = self.0.0.begin_read().map_err(failed)?;
-        let table = read.open_table(ENTRIES).map_err(failed)?;
-        let found = table.get(key).map_err(failed)?;
-        let value = |bytes: &[u8]| Value::Blob(bytes.get(1..).unwrap_or_default().to_vec());
-        Ok(found
-            .map(|found| vec![value(found.value())])
-            .into_iter()
-            .collect())
-    }
-
-    fn entries(&self) -> Result<Vec<Entry>, Error> {
-        let read = self.0.0.begin_read().map_err(failed)?;
-        let table = read.open_table(ENTRIES).map_err(failed)?;
-        let split = |row: Result<Stored<'_>, redb::StorageError>| {
-            let (key, value) = row.map_err(failed)?;
-            split_entry(key.value(), value.value())
-        };
-        table.iter().map_err(failed)?.map(split).collect()
-    }
-
     fn summary(&self) -> Result<Vec<Vec<Value>>, Error> {
         let mut sums = std::collections::BTreeMap::<String, (i64, i64)>::new();
-        for (namespace, key, _, value) in self.entries()? {
-            let sum = sums.entry(namespace).or_default();
-            *sum = (sum.0 + 1, sum.1 + (key.len() + value.len()) as i64);
+        let entries = self.folder().entries().map_err(io)?;
+        for entry in entries.into_iter().filter(|entry| entry.namespace != META) {
+            let sum = sums.entry(entry.namespace).or_default();
+            *sum = (sum.0 + 1, sum.1 + (entry.key.len() + entry.value.len()) as i64);
         }
         let row = |(name, (count, bytes)): (String, (i64, i64))| {
             vec![

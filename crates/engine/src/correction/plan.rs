@@ -9,6 +9,7 @@ use tracing::info_span;
 
 use super::{Correction, Design};
 use crate::EngineError;
+use crate::ahead::Ahead;
 use crate::chip::shares::Shares;
 use crate::chip::{self, Chip};
 use crate::devices::fleet::{Fleet, Wish, fleet};
@@ -38,6 +39,8 @@ pub struct Planned<'a> {
     batch: usize,
     format: MaskFormat,
     measure: bool,
+    /// What compiles kernels beside the run.
+    _ahead: Option<Ahead>,
 }
 
 impl<'a> Planned<'a> {
@@ -51,6 +54,7 @@ impl<'a> Planned<'a> {
         }
         let mut notes = Vec::new();
         let course = course(correction, &mut setup, &mut notes)?;
+        let ahead = Ahead::start(&setup, &devices);
         let mut wish = correction.wish.clone();
         let is_field = matches!(course, Course::Fields(_));
         if let Course::Tiles(_, _, occupied) = &course {
@@ -74,6 +78,7 @@ impl<'a> Planned<'a> {
             batch: correction.wish.batch.unwrap_or(1),
             format: correction.format,
             measure: correction.measure,
+            _ahead: ahead,
         })
     }
 

@@ -91,7 +91,7 @@ fn trial(setup: &Setup, device: &Chosen, runs: usize) -> Result<Probe, EngineErr
 }
 
 /// A target with something to print.
-fn bar(size: usize, pixel_nm: f64) -> Raster {
+pub(crate) fn bar(size: usize, pixel_nm: f64) -> Raster {
     let mut raster = Raster::new(size, size, pixel_nm);
     for row in raster.data.chunks_exact_mut(size).skip(size * 7 / 16).take(size / 8) {
         row[size / 4..size * 3 / 4].fill(1.0);

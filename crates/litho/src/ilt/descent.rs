@@ -8,7 +8,7 @@ use super::MaskConstraint;
 use super::config::{IltConfig, Level};
 use super::hard::still_open;
 use super::models::{Models, Tally};
-use super::steps::{DescentStep, Plan, PrintWeights, Stand};
+use super::steps::{DescentStep, Plan, PrintWeights, Stand, Work};
 use crate::LithoError;
 use crate::binary::BinaryImages;
 use crate::forward::FusedSteps;
@@ -118,12 +118,29 @@ impl<'a> Descent<'a> {
         self.mask = mask;
     }
 
+    /// Launches a part of the work, where steps are fused, and waits for it; the numbers mean nothing.
+    pub(super) fn launch(&self, work: Work) {
+        let Some(fused) = self.models.fused() else { return };
+        let zeros = || self.parameters.zeros_like();
+        let out = match work {
+            Work::Step { first } => {
+                let plan = Plan { first_launch: first, ..self.plan(&fused, 0..=0) };
+                let stand = Stand { parameters: zeros(), mean: zeros(), square: zeros() };
+                fused.descend(stand, &self.window, &self.goal, plan).1
+            }
+            Work::Errors { hard } => fused.errors(zeros(), &self.goal, &self.loss(), hard),
+        };
+        // What is no number is an error, and none here.
+        let _ = read_back(out, "wait for kernels");
+    }
+
     fn plan(&self, fused: &FusedSteps, steps: std::ops::RangeInclusive<usize>) -> Plan {
         Plan {
             steps: steps.map(|step| self.planned(step)).collect(),
             reach: self.box_px() / 2,
             betas: self.config.betas.map(|b| b as f32),
             weights: PrintWeights::new(&self.loss(), fused.window),
+            first_launch: 0,
         }
     }
 

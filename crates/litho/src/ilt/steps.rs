@@ -36,6 +36,8 @@ use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 #[cfg(feature = "gpu")]
 use launch::PlainKernels;
 
+use serde::{Deserialize, Serialize};
+
 use self::shares::{most, shares};
 use crate::loss::{Goal, HARD_EDGE, PrintLoss};
 use crate::{Aerial, Corner, Focus, ProcessWindow, Sampling, Simulator};
@@ -143,6 +145,24 @@ pub(crate) struct DescentStep {
     pub(crate) unbias: f32,
 }
 
+/// Launches of a step on a GPU.
+pub const LAUNCHES: usize = 8;
+
+/// A part of a descent's work whose kernels are compiled alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// A step, from one of its [`LAUNCHES`] on and round.
+    Step {
+        /// The launch that comes first.
+        first: usize,
+    },
+    /// Errors of prints.
+    Errors {
+        /// Of hard ones.
+        hard: bool,
+    },
+}
+
 /// Steps to take.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -151,6 +171,8 @@ pub(crate) struct Plan {
     pub(crate) reach: usize,
     pub(crate) betas: [f32; 2],
     pub(crate) weights: PrintWeights,
+    /// Launch of a step that comes first; any other than 0 makes numbers that mean nothing ([`Work`]).
+    pub(crate) first_launch: usize,
 }
 
 /// The solver's steps as operations of a backend.

@@ -1,9 +1,9 @@
 //! The kernel cache: compiled code, kept across runs.
 //!
 //! The first use of a shape on a GPU costs seconds of compiling. The results
-//! are kept in the user's cache directory, in one file per card model and driver, so that a cache
-//! made on one card is never trusted on another. `LITHOBURN_CACHE` names another directory; set to
-//! `off`, nothing is kept.
+//! are kept in the user's cache directory, in one folder per card model and driver, so that a cache
+//! made on one card is never trusted on another. Processes share it: what one compiles, those beside it
+//! find. `LITHOBURN_CACHE` names another directory; set to `off`, nothing is kept.
 
 use std::path::PathBuf;
 
@@ -46,7 +46,7 @@ fn configure() {
 #[cfg(not(feature = "gpu"))]
 fn configure() {}
 
-/// Switches to the file of a device's card. Its name and what code is compiled for are the key.
+/// Switches to the folder of a device's card. Its name and what code is compiled for are the key.
 #[cfg(feature = "gpu")]
 pub fn activate(device: &Device) {
     if let Some(identity) = device.identity() {
@@ -60,8 +60,8 @@ pub fn activate(device: &Device) {
 #[cfg(not(feature = "gpu"))]
 pub fn activate(_device: &Device) {}
 
-/// The file in use, if anything is kept.
-pub fn file() -> Option<PathBuf> {
+/// The folder in use, if anything is kept.
+pub fn folder() -> Option<PathBuf> {
     #[cfg(feature = "gpu")]
     return directory().map(|_| environment::path());
     #[cfg(not(feature = "gpu"))]
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_card_makes_a_file_name() {
+    fn a_card_makes_a_folders_name() {
         assert_eq!(
             slug("NVIDIA H200 (141 GB)-ptx_sm90-0.1.0"),
             "nvidia-h200-141-gb-ptx-sm90-0-1-0"

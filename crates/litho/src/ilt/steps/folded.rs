@@ -25,6 +25,7 @@ mod image;
 mod instructions;
 mod launch;
 mod mask;
+mod order;
 mod print;
 
 pub(super) use launch::{FoldedKernels, has};

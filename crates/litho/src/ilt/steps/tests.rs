@@ -161,6 +161,7 @@ fn is_the_slope_of_the_loss(case: &Case, device: &Device) {
         reach: 2,
         betas: [0.0, 0.0],
         weights: PrintWeights::new(&loss, fused.window),
+        first_launch: 0,
     };
     let stand = |parameters: Tensor<3>| Stand {
         mean: parameters.zeros_like(),
@@ -195,6 +196,7 @@ fn shares_of_a_batch_are_the_batch(case: &Case, device: &Device) {
         reach: 2,
         betas: [0.9, 0.99],
         weights: PrintWeights::new(&PrintLoss::default(), &case.window),
+        first_launch: 0,
     };
     let after = |most: usize| {
         let stand = Stand {

@@ -14,6 +14,7 @@ use cubecl::prelude::*;
 use super::super::launch::{arg, empty_like, owned};
 use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintWeights, Waves};
 use super::boxes::{self, AHEAD, AdamLaunch};
+use super::order::Launch;
 use super::print::{self, ProcessLaunch, Wanted};
 use super::{fields, image, mask};
 use crate::waves::CLASSES;
@@ -176,11 +177,22 @@ impl FoldedKernels {
         let (mask, gradient) = (image(), image());
         let (open, goal) = (self.window(window), self.goal(goal));
         for step in &plan.steps {
-            self.soft_mask(&parameters, &open, &mask, plan, step);
-            self.expose(&mask);
-            self.print(&goal, &plan.weights, Wanted::Gradient, &self.rows);
-            self.pull_back(&mask, &gradient, step);
-            self.update(&gradient, [&parameters, &mean, &square], plan, step);
+            for launch in Launch::from(plan.first_launch) {
+                match launch {
+                    Launch::SoftMask => self.soft_mask(&parameters, &open, &mask, plan, step),
+                    Launch::Spectrum => self.mask_spectrum(&mask),
+                    Launch::Power => self.power(),
+                    Launch::Print => {
+                        self.print(&goal, &plan.weights, Wanted::Gradient, &self.rows);
+                    }
+                    Launch::Slopes => self.slopes(),
+                    Launch::Back => self.back(),
+                    Launch::Gradient => self.mask_gradient(&mask, &gradient, step),
+                    Launch::Update => {
+                        self.update(&gradient, [&parameters, &mean, &square], plan, step);
+                    }
+                }
+            }
         }
         (DescentState { parameters, mean, square }, mask)
     }
@@ -304,6 +316,11 @@ impl FoldedKernels {
     /// From a mask to the image's spectrum along y.
     fn expose(&self, mask: &CubeTensor) {
         self.mask_spectrum(mask);
+        self.power();
+    }
+
+    /// From a mask's spectrum to the image's.
+    fn power(&self) {
         let count = cubes([self.groups, 2, self.batch]);
         let share = image::share(self.places);
         // SAFETY: buffers were made for these sizes.
@@ -386,9 +403,8 @@ impl FoldedKernels {
         }
     }
 
-    /// From the rows' gradients to that of the smoothed parameters.
-    fn pull_back(&self, mask: &CubeTensor, out: &CubeTensor, step: &DescentStep) {
-        let area = CLASSES * CLASSES * self.places * self.places;
+    /// From the rows' gradients to that of the image's spectrum.
+    fn slopes(&self) {
         // SAFETY: as in `expose`.
         unsafe {
             image::back::launch_unchecked(
@@ -403,6 +419,14 @@ impl FoldedKernels {
                 self.chunks.print,
                 self.places,
             );
+        }
+    }
+
+    /// From there to the mask's spectrum.
+    fn back(&self) {
+        let area = CLASSES * CLASSES * self.places * self.places;
+        // SAFETY: as in `expose`.
+        unsafe {
             fields::back::launch_unchecked(
                 self.client(),
                 cubes([self.groups, 2, self.batch]),
@@ -426,9 +450,9 @@ impl FoldedKernels {
                 self.places,
             );
         }
-        self.mask_gradient(mask, out, step);
     }
 
+    /// From there to the gradient of the smoothed parameters.
     fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &DescentStep) {
         let (n, chunks) = (self.n, self.chunks.gradient);
         // SAFETY: as in `expose`.

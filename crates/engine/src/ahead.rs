@@ -1,0 +1,258 @@
+//! Kernels compiled ahead, in processes beside the run.
+//!
+//! A first run on a card compiles a hundred kernels, and a CUDA device compiles one after the other. The kernel cache is shared by
+//! processes, so a first run starts this program some times more: each process launches a part of the descent on a field of zeros,
+//! takes the last level's steps, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
+//! for these processes, and no result comes from them.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use lithoburn_layout::{Layout, Raster};
+use lithoburn_litho::ilt::Work;
+use lithoburn_pool::{Chosen, cache, choose, memory};
+use serde::{Deserialize, Serialize};
+
+use crate::EngineError;
+use crate::built_in::default_kernels;
+use crate::correction::Correction;
+use crate::devices::probe::bar;
+use crate::evaluate::{Design, Evaluator, Exposed};
+use crate::model::Model;
+use crate::proposer::{Proposer, Target};
+use crate::setup::Setup;
+
+/// Set in a process that was started to compile a part.
+const AHEAD: &str = "LITHOBURN_AHEAD";
+/// Processors that are left to the run.
+const OWN: usize = 2;
+/// Bytes of a card's memory that a process beside the run may need.
+const BYTES: u64 = 1 << 30;
+/// Launches of a step whose kernels take longest to compile, and the one that depends most on the level.
+const LONGEST: [usize; 4] = [5, 3, 6, 2];
+const BY_LEVEL: usize = 7;
+/// How often processes are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Whether this program answers when it is started with [`AHEAD`].
+static ANSWERS: AtomicBool = AtomicBool::new(false);
+
+/// What a process compiles, on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Part {
+    device: String,
+    /// Model whose descent it is.
+    model: Model,
+    kernels: Kernels,
+}
+
+/// Kernels that are compiled together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Kernels {
+    /// Those of a part of a level's work.
+    Work(usize, Work),
+    /// All that a level needs, with the mask rules.
+    Level(usize),
+    /// Those that measure masks.
+    Measures,
+}
+
+/// Lets first runs be shared among processes.
+///
+/// Call it first in `main`, after [`lithoburn_pool::answer_probes`]. It starts this program again with an environment variable set, and
+/// in that process it does not return. A program that does not call it compiles all by itself.
+pub fn answer_ahead() {
+    match std::env::var(AHEAD) {
+        Ok(text) => {
+            let part = serde_json::from_str(&text).map_err(|e| EngineError::Setting(e.to_string()));
+            let done = part.and_then(|part: Part| part.compile());
+            std::process::exit(i32::from(done.is_err()));
+        }
+        Err(_) => ANSWERS.store(true, Ordering::Relaxed),
+    }
+}
+
+impl Part {
+    /// Takes some steps of the level, or measures a mask.
+    fn compile(&self) -> Result<(), EngineError> {
+        let failed = |text: String| EngineError::Pool(text);
+        let name = self.device.parse().map_err(failed)?;
+        let device = choose(name).map_err(|e| failed(e.to_string()))?.device;
+        let setup = plain(self.model)?;
+        let target =
+            bar((setup.kernels.period_nm / setup.pixel_nm).round() as usize, setup.pixel_nm);
+        match self.kernels {
+            Kernels::Work(level, work) => {
+                Proposer::descending(&setup, &device, None)?.compile(level, work)
+            }
+            Kernels::Level(level) => {
+                let proposer = Proposer::descending(&setup, &device, Some(level))?.short();
+                proposer.cores(&[Target::Raster(&target)], 0.0).map(drop)
+            }
+            Kernels::Measures => {
+                measure(&Evaluator::on(&device, &setup.kernels, &setup.process), &target)
+            }
+        }
+    }
+}
+
+/// A model with all other settings as they are without a word.
+fn plain(model: Model) -> Result<Setup, EngineError> {
+    let nothing: &[Layout] = &[];
+    Correction::of(nothing).model(model).setup()
+}
+
+fn measure(evaluator: &Evaluator, target: &Raster) -> Result<(), EngineError> {
+    evaluator.compare(Exposed::binary(target), &Design::whole(target)).map(drop)
+}
+
+/// Processes that compile beside a run; they end with it at the latest.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// Its end tells the thread that watches them.
+    _run: Sender<()>,
+}
+
+impl Ahead {
+    /// Starts them, where a card has never run this program's model: on CUDA with the built-in optics, if the program
+    /// [answers](answer_ahead) and the host has processors for them.
+    pub(crate) fn start(setup: &Setup, devices: &[Chosen]) -> Option<Self> {
+        let device = devices.iter().find(|device| device.name.starts_with("cuda"))?;
+        if !ANSWERS.load(Ordering::Relaxed) || setup.kernels != default_kernels().ok()? {
+            return None;
+        }
+        let marker = marker(setup)?;
+        if marker.exists() {
+            return None;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let memory = memory::free(&device.name).map_or(0, |bytes| (bytes / BYTES) as usize / 2);
+        let processes = processors.saturating_sub(OWN).min(memory);
+        let program = std::env::current_exe().ok()?;
+        let parts = parts(setup, &device.name).into_iter().take(processes);
+        let started = |part: Part| {
+            let text = serde_json::to_string(&part).ok()?;
+            let mut command = Command::new(&program);
+            command
+                .env(AHEAD, text)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.spawn().ok()
+        };
+        let children: Vec<Child> = parts.filter_map(started).collect();
+        let (run, ends) = mpsc::channel();
+        // Without the thread nobody would take the processes' ends; they are few and short.
+        let watch = move || {
+            if watched(children, &ends) {
+                let _ = std::fs::write(marker, []);
+            }
+        };
+        std::thread::Builder::new().name("ahead".into()).spawn(watch).ok()?;
+        Some(Self { _run: run })
+    }
+}
+
+/// Waits for processes, and ends those that are left when the run ends; says whether all did what they were to do.
+fn watched(mut children: Vec<Child>, run: &mpsc::Receiver<()>) -> bool {
+    let mut good = true;
+    while !children.is_empty() {
+        if run.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Disconnected) {
+            children.iter_mut().for_each(|child| drop((child.kill(), child.wait())));
+            return false;
+        }
+        children.retain_mut(|child| match child.try_wait() {
+            Ok(None) => true,
+            ended => {
+                good &= ended.ok().flatten().is_some_and(|status| status.success());
+                false
+            }
+        });
+    }
+    good
+}
+
+/// What is compiled in processes, what takes longest first.
+fn parts(setup: &Setup, device: &str) -> Vec<Part> {
+    let levels = setup.model.descent().levels.len();
+    let mut kernels = Vec::new();
+    if let Some(last) = levels.checked_sub(1) {
+        let errors = [true, false].map(|hard| Kernels::Work(last, Work::Errors { hard }));
+        let step = |level: usize, first: usize| Kernels::Work(level, Work::Step { first });
+        kernels.extend(LONGEST[..2].iter().map(|&first| step(0, first)));
+        kernels.extend(errors);
+        kernels.push(Kernels::Level(last));
+        kernels.extend(LONGEST[2..].iter().map(|&first| step(0, first)));
+        kernels.extend((1..levels).rev().map(|level| step(level, BY_LEVEL)));
+    }
+    kernels.push(Kernels::Measures);
+    let part = |kernels| Part { device: device.to_string(), model: setup.model.model, kernels };
+    kernels.into_iter().map(part).collect()
+}
+
+/// The file that says that a program's kernels of a model are in the cache: a build, a model and a pixel have one.
+fn marker(setup: &Setup) -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?.metadata().ok()?;
+    let mut hash = DefaultHasher::new();
+    (program.len(), program.modified().ok()?, setup.model.model.name()).hash(&mut hash);
+    (setup.pixel_nm.to_bits(), setup.model.correct).hash(&mut hash);
+    cache::folder().map(|folder| folder.join(format!("ahead-{:016x}", hash.finish())))
+}
+
+#[cfg(test)]
+mod tests {
+    use lithoburn_litho::ilt::LAUNCHES;
+
+    use super::*;
+
+    fn setup() -> Setup {
+        plain(Model::NeuralIltFast).expect("the default settings")
+    }
+
+    #[test]
+    fn every_variant_of_the_errors_and_every_level_is_some_process_work() {
+        let parts = parts(&setup(), "cuda:0");
+        let has = |kernels: Kernels| parts.iter().any(|part| part.kernels == kernels);
+        assert!([true, false].iter().all(|&hard| has(Kernels::Work(2, Work::Errors { hard }))));
+        assert!(LONGEST.iter().all(|&first| has(Kernels::Work(0, Work::Step { first }))));
+        let by_level = |level| has(Kernels::Work(level, Work::Step { first: BY_LEVEL }));
+        assert!(by_level(1) && by_level(2) && has(Kernels::Level(2)) && has(Kernels::Measures));
+        assert!(LONGEST.iter().all(|&first| first < LAUNCHES) && BY_LEVEL < LAUNCHES);
+        let text = serde_json::to_string(&parts[0]).expect("a part as text");
+        assert_eq!(serde_json::from_str::<Part>(&text).expect("a part"), parts[0]);
+    }
+
+    /// What a process would do on a card, on the CPU.
+    #[test]
+    fn every_part_runs() {
+        let part = |kernels| Part { device: "cpu".into(), model: Model::NeuralIltFast, kernels };
+        let work = Kernels::Work(0, Work::Errors { hard: true });
+        for kernels in [work, Kernels::Level(0), Kernels::Measures] {
+            part(kernels).compile().expect("a part");
+        }
+        assert!(part(Kernels::Level(9)).compile().is_err());
+        assert!(part(Kernels::Work(9, Work::Step { first: 0 })).compile().is_err());
+    }
+
+    #[test]
+    fn nothing_is_started_on_the_cpu() {
+        let cpu = choose(lithoburn_pool::DeviceName::Cpu).expect("there is always a CPU");
+        assert!(Ahead::start(&setup(), &[cpu]).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn processes_end_with_the_run() {
+        let sleeping = || Command::new("sleep").arg("600").spawn().expect("a process");
+        let (run, ends) = mpsc::channel();
+        drop(run);
+        assert!(!watched(vec![sleeping(), sleeping()], &ends));
+        let (_run, ends) = mpsc::channel();
+        let done = |program: &str| Command::new(program).spawn().expect("a process");
+        assert!(watched(vec![done("true")], &ends));
+        assert!(!watched(vec![done("true"), done("false")], &ends));
+    }
+}
