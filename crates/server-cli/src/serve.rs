@@ -22,7 +22,7 @@ use lithoburn_server::model::{Device, Model};
 use lithoburn_server::page;
 use lithoburn_server::protocol;
 use lithoburn_server::schedule::{self, Readiness};
-use lithoburn_server::security::may_bind;
+use lithoburn_server::security::{may_bind, threads};
 use lithoburn_server::server::{Builder, Server};
 use lithoburn_server::sleeping::Sleeping;
 use lithoburn_server::telemetry::Cards;
@@ -60,7 +60,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<Verdict> {
     may_bind(settings.bind, settings.tokens.is_some(), settings.insecure)?;
     log(settings.log_json);
     let planned = Planned::new(settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(threads()).enable_all().build();
     runtime.context("no threads for connections")?.block_on(run(planned))
 }
 

@@ -47,8 +47,12 @@ impl Options {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(security::threads()).enable_all().build()?.block_on(run())
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let mut options = Options::read()?;
     let us = Duration::from_micros;
     let devices = options.get("devices", 1_usize)?;

@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn a_number_may_lie_across_pieces() {
         let mut pieces = Pieces::default();
-        [&[0_u8, 0][..], &[1], &[2, 9]].map(|piece| pieces.push(Bytes::copy_from_slice(piece)));
+        for piece in [&[0_u8, 0][..], &[1], &[2, 9]] {
+            pieces.push(Bytes::copy_from_slice(piece));
+        }
         assert_eq!((pieces.get_u32(), pieces.remaining(), pieces.chunk()), (258, 1, &[9][..]));
     }
 

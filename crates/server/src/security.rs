@@ -24,7 +24,7 @@ pub use bind::may_bind;
 pub use guard::{Client, Guard};
 pub use inflate::{Encoding, InflateError, inflate};
 pub use limits::Limits;
-pub use listen::{Doors, serve};
+pub use listen::{Doors, serve, threads};
 pub use tls::tls;
 pub use tokens::Tokens;
 

@@ -45,6 +45,14 @@ pub struct Doors {
     pub limits: Limits,
 }
 
+/// How many threads serve connections best: a quarter of the cores. More of them wake each other for work that one does sooner alone, and take
+/// from devices' threads what these need to lay batches out.
+#[must_use]
+pub fn threads() -> usize {
+    const PART: usize = 4;
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(PART))
+}
+
 /// Serves a router's routes until `stop` is cancelled, and then what is in flight, for [`Limits::drain_time`] at most. HTTP/1 and
 /// HTTP/2 are told apart by what a connection says first.
 pub async fn serve(listener: TcpListener, routes: Router, doors: Doors, stop: CancellationToken) {
