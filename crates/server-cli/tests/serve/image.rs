@@ -112,7 +112,7 @@ fn the_image_for_the_cpu_is_built_in_a_fresh_root_and_serves() {
     let serve = [image.entry.join(" "), "--devices cpu --models simulator".into()].join(" ");
     let check: Vec<String> = image.check.iter().map(|word| format!("'{word}'")).collect();
     let script = format!(
-        "ip link set lo up; chroot --userspec={user}: {root} /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin {env} {serve} & server=$!; \
+        "mount -t proc proc {root}/proc; ip link set lo up; chroot --userspec={user}: {root} /usr/bin/env -i PATH=/usr/local/bin:/usr/bin:/bin {env} {serve} & server=$!; \
          until chroot --userspec={user}: {root} {check} || ! kill -0 $server; do sleep 0.2; done; kill -0 $server && echo healthy; kill $server; wait",
         user = image.user,
         root = root.display(),
@@ -126,7 +126,7 @@ fn the_image_for_the_cpu_is_built_in_a_fresh_root_and_serves() {
     );
     let mut command = Command::new("unshare");
     let spawned = command
-        .args(["--net", "sh", "-c", &script])
+        .args(["--net", "--mount", "sh", "-c", &script])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
