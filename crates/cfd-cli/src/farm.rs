@@ -35,6 +35,8 @@ use crate::terminal::{go_on, note};
 
 /// Between two questions of a thread that has no case while others of this machine compute.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Rounds of a tenth of a second without a case after which it is said that others have the rest.
+const WAITING: usize = 20;
 /// How long a source that cannot be reached is asked again.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -264,7 +266,7 @@ impl Work for Cases<'_> {
         done: &mut dyn FnMut(u64, Vec<u8>) -> Result<(), WorkError>,
     ) -> Result<(), WorkError> {
         self.rounds += 1;
-        if self.rounds == 2 && !self.options.json {
+        if self.rounds == WAITING && !self.options.json {
             note("other machines have the cases that are left");
         }
         let (blocks, busy) = (Mutex::new(blocks), AtomicUsize::new(0));
