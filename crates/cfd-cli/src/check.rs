@@ -130,7 +130,9 @@ pub(crate) fn findings(study: &Study) -> Result<Vec<Finding>> {
         Measure::Objective(objective) => Some((q.key, objective)),
         Measure::Reading(_) => None,
     });
-    objectives.map(|(key, objective)| finding(key, objective, &flow, &direction, &moved)).collect()
+    let found =
+        objectives.map(|(key, objective)| finding(key, objective, &flow, &direction, &moved));
+    found.filter_map(Result::transpose).collect()
 }
 
 fn finding(
@@ -139,7 +141,7 @@ fn finding(
     flow: &Flow,
     direction: &Direction,
     moved: &[(f64, Flow)],
-) -> Result<Finding> {
+) -> Result<Option<Finding>> {
     let gradient = flow.gradient(objective)?;
     let value = gradient.value;
     let slope = direction.slope(&gradient);
@@ -151,6 +153,9 @@ fn finding(
             [*step, change.abs(), (change - step * slope).abs()]
         })
         .collect();
+    if is_flat(&remainders, slope, value) {
+        return Ok(None);
+    }
     let slopes = [fall(&remainders, 1, value), fall(&remainders, 2, value)];
     let euler = euler(flow.case(), objective, &gradient);
     let tangent = (slope - along).abs() / slope.abs().max(f64::MIN_POSITIVE);
@@ -159,7 +164,18 @@ fn finding(
         && (0.9..=1.1).contains(&slopes[0])
         && (1.9..=2.1).contains(&slopes[1]);
     let free = direction.length.is_finite().then_some(direction.length);
-    Ok(Finding { objective: key, value, euler, tangent, remainders, free, slopes, holds })
+    Ok(Some(Finding { objective: key, value, euler, tangent, remainders, free, slopes, holds }))
+}
+
+/// Changes below this are round-off.
+fn floor(value: f64) -> f64 {
+    1e-11 * value.abs().max(1e-3)
+}
+
+/// Whether values and gradient agree that nothing changes along the direction: a number that symmetry gives has no slope to be tested.
+fn is_flat(remainders: &[[f64; 3]], slope: f64, value: f64) -> bool {
+    let floor = floor(value);
+    remainders.iter().all(|[step, change, _]| *change <= floor && (step * slope).abs() <= floor)
 }
 
 /// Relative error of U ∂J/∂U + ν ∂J/∂ν + κ ∂J/∂κ + 2 b · ∂J/∂b = k J, with the objective's degree k.
@@ -185,7 +201,7 @@ pub(crate) fn euler(case: &Case, objective: &Objective, gradient: &Gradient) -> 
 
 /// The power with which a remainder falls: the median over pairs of steps that are above round-off.
 fn fall(remainders: &[[f64; 3]], column: usize, value: f64) -> f64 {
-    let floor = 1e-11 * value.abs().max(1e-3);
+    let floor = floor(value);
     let pairs = remainders.windows(2).filter(|pair| pair[1][column] > floor);
     let mut slopes: Vec<f64> = pairs
         .map(|pair| (pair[0][column] / pair[1][column]).ln() / (pair[0][0] / pair[1][0]).ln())
@@ -230,4 +246,26 @@ fn drawn(findings: &[Finding]) -> Vec<Chart> {
         ],
     };
     findings.iter().map(chart).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mean temperature between a warm and a cold wall is one half, whatever the viscosity.
+    #[test]
+    fn what_symmetry_gives_has_no_slope_and_the_rest_holds() -> Result<()> {
+        let found = findings(&CheckCase::HeatedCavity.study()?)?;
+        let keys: Vec<&str> = found.iter().map(|f| f.objective).collect();
+        assert_eq!(keys, ["nu"]);
+        assert!(found[0].holds, "{found:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_value_that_changes_or_a_gradient_that_says_so_is_not_flat() {
+        assert!(is_flat(&[[1e-3, 1e-13, 1e-13]], 1e-12, 0.5));
+        assert!(!is_flat(&[[1e-3, 1e-9, 1e-13]], 1e-12, 0.5));
+        assert!(!is_flat(&[[1e-3, 1e-13, 1e-9]], 1e-6, 0.5));
+    }
 }
