@@ -190,7 +190,11 @@ impl<P: Kindred + Clone, C> Board<P, C> {
         let model = self.queue.lane(at).head()?.what.model();
         let limit = place.limits[&model];
         let (items, full) = self.queue.lane(at).fill(limit);
-        if !full || self.places.iter().any(|place| place.idle_for(model)) {
+        // What is prepared is no more refused at its deadline, and it would wait for as long as the last batch computes.
+        if !full
+            || self.queue.lane(at).is_hurried()
+            || self.places.iter().any(|place| place.idle_for(model))
+        {
             return None;
         }
         let jobs = self.queue.take(at, items, limit);

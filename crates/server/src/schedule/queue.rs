@@ -75,6 +75,11 @@ impl<P: Kindred> Lane<P> {
         self.jobs.first_key_value().map(|(_, job)| job)
     }
 
+    /// Whether one of those that wait has a deadline.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.jobs.values().any(|job| job.deadline.is_some())
+    }
+
     /// Items of the largest batch that could be made of what waits.
     pub(crate) fn fill(&self, limit: Limit) -> (usize, bool) {
         let (mut items, mut pixels) = (0, 0_usize);
