@@ -10,7 +10,7 @@ use crate::goal::Goal;
 
 /// Steps of correction after a network, by default.
 pub const CORRECT: usize = 64;
-/// Steps of Surrogate-ILT between two looks at the true model, by default: 12 looks in the default descent of 240 steps.
+/// Steps of Surrogate-ILT between two looks at the true model, by default: 12 looks in its 240 steps.
 pub const CORRECT_EVERY: usize = 20;
 
 /// How a mask is found.
@@ -114,7 +114,11 @@ impl ModelSettings {
 
     /// The descent that finds or corrects its masks.
     pub(crate) fn descent(&self) -> IltConfig {
-        let config = self.correction().map_or_else(IltConfig::default, IltConfig::correction);
+        let config = match self.correction() {
+            Some(steps) => IltConfig::correction(steps),
+            None if self.model == Model::SurrogateIlt => IltConfig::through_surrogate(),
+            None => IltConfig::default(),
+        };
         IltConfig { starts: self.starts, loss: self.goal.weighed(config.loss), ..config }
     }
 

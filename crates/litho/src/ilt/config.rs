@@ -35,8 +35,11 @@ pub struct IltConfig {
     pub levels: Vec<Level>,
     /// Side of the square in which the mask may be open, in nm; outside it is dark.
     pub free_nm: f64,
-    /// Parameter of a pixel inside the target at the start; outside it is 0.
+    /// Parameter of a pixel inside the target at the start.
     pub start: f64,
+    /// Parameter of a pixel outside it. Below 0 the mask begins darker there, and contacts at the limit of the optics print.
+    #[serde(default)]
+    pub dark: f64,
     /// Adam's decay of the gradient's mean and of its square's.
     pub betas: [f64; 2],
     /// Weight of the mask's grey pixels, growing over a level.
@@ -68,15 +71,16 @@ impl Default for IltConfig {
         };
         Self {
             levels: vec![
-                level(8.0, 100, 0.2, [4.0, 4.0], [24.0, 80.0]),
+                level(8.0, 200, 0.2, [4.0, 4.0], [24.0, 80.0]),
                 level(4.0, 100, 0.05, [4.0, 4.0], [20.0, 120.0]),
-                level(2.0, 40, 0.02, [4.0, 16.0], [30.0, 160.0]),
+                level(2.0, 80, 0.02, [4.0, 16.0], [30.0, 160.0]),
             ],
             free_nm: 2048.0 - 2.0 * FRAME_NM,
             start: 0.5,
+            dark: -0.2,
             betas: [0.8, 0.99],
             grey: 0.02,
-            loss: PrintLoss::default(),
+            loss: PrintLoss { band: 4.0, ..PrintLoss::default() },
             corner_nm: 12.0,
             mend_at: vec![0.0, 0.375],
             starts: 1,
@@ -89,25 +93,43 @@ fn one() -> usize {
     1
 }
 
+/// Step sizes of a correction's levels, and slopes of their resists.
+const RATES: [f64; 3] = [0.12, 0.06, 0.03];
+const RESISTS: [f64; 3] = [80.0, 120.0, 240.0];
+
 /// Width of the frame around a field in which the mask stays as it is, in nm.
 const FRAME_NM: f64 = 128.0;
 
 impl IltConfig {
     /// The correction of a mask that a network proposes: nearly half of the steps at 8 nm, where they are cheap, three
     /// eighths at 4 nm, the rest at 2 nm. The mask is nearly right and the steps are few, so they are long at the end
-    /// and short at the start, unlike the solver's own.
+    /// and short at the start, unlike the solver's own; its resist ends steeper, and the band weighs less.
     pub fn correction(iterations: usize) -> Self {
         // However few they are, they end at the mask's pixel.
         let fine = (iterations * 5 / 32).max(1).min(iterations);
         let middle = iterations * 3 / 8;
-        let mut config = Self::default();
-        let steps = [iterations - middle - fine, middle, fine];
-        for ((level, steps), rate) in config.levels.iter_mut().zip(steps).zip([0.12, 0.06, 0.03]) {
-            level.iterations = steps;
+        let mut config = Self::default().stepping([iterations - middle - fine, middle, fine]);
+        for (level, (rate, resist)) in config.levels.iter_mut().zip(RATES.into_iter().zip(RESISTS))
+        {
             level.learning_rate = rate;
+            level.resist_steepness = Some(resist);
         }
         config.levels.retain(|level| level.iterations > 0);
         config
+    }
+
+    /// The descent through a surrogate: fewer steps, each of which costs more.
+    pub fn through_surrogate() -> Self {
+        Self::default().stepping([100, 100, 40])
+    }
+
+    /// So many steps of each level, with the band's own weight.
+    fn stepping(mut self, steps: [usize; 3]) -> Self {
+        self.loss.band = PrintLoss::default().band;
+        for (level, steps) in self.levels.iter_mut().zip(steps) {
+            level.iterations = steps;
+        }
+        self
     }
 
     /// The same for a field of another period.
@@ -165,7 +187,7 @@ impl IltConfig {
     /// Parameters at the start, on the target's grid.
     pub(super) fn first(&self, target: &Tensor<3>, start: &Start, level: &Level) -> Tensor<3> {
         match start {
-            Start::Target => target.clone() * self.start,
+            Start::Target => target.clone() * (self.start - self.dark) + self.dark,
             Start::Mask(mask) => {
                 // The inverse of the mask's sigmoid, where it is not saturated.
                 let mask = resized(mask.clone(), target.dims()[2]).clamp(0.02, 0.98);
