@@ -83,7 +83,7 @@ impl Found {
     fn or(mut self, other: Self) -> Result<Self, LithoError> {
         let pairs = self.errors.iter().zip(&other.errors);
         // An error that is no number is worse than any.
-        let better: Vec<bool> = pairs.map(|(own, other)| !(own <= other)).collect();
+        let better: Vec<bool> = pairs.map(|(own, other)| own.is_nan() || other < own).collect();
         self.masks.take(&better, &other.masks)?;
         let errors = self.errors.iter().zip(&other.errors);
         self.errors = errors.map(|(own, other)| own.min(*other)).collect();

@@ -35,7 +35,7 @@ type Output = BufWriter<NamedTempFile>;
 
 enum Sink {
     Gds(GdsWriter<Output>),
-    Oasis(OasisWriter<Output>),
+    Oasis(Box<OasisWriter<Output>>),
 }
 
 impl std::fmt::Debug for PolygonWriter {
@@ -61,7 +61,7 @@ impl PolygonWriter {
         let output = || file::part_of(path).map(|file| BufWriter::with_capacity(1 << 16, file));
         let sink = match Format::of(path) {
             Some(Format::Gds) => Sink::Gds(GdsWriter::new(output()?, &header)?),
-            Some(Format::Oasis) => Sink::Oasis(OasisWriter::new(output()?, &header)?),
+            Some(Format::Oasis) => Sink::Oasis(Box::new(OasisWriter::new(output()?, &header)?)),
             _ => return Err(LayoutError::NoWriter(path.to_path_buf())),
         };
         Ok(Self { path: path.to_path_buf(), sink })

@@ -146,7 +146,10 @@ impl Executor for OnDevice {
 impl Drop for OnDevice {
     fn drop(&mut self) {
         let number = self.place.number;
-        drop(self.runner.begin(move |shelf, _| Ok(drop(shelf.remove(&number)))));
+        drop(self.runner.begin(move |shelf, _| {
+            shelf.remove(&number);
+            Ok(())
+        }));
     }
 }
 

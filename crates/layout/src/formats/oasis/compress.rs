@@ -94,7 +94,7 @@ mod tests {
     fn blocks_come_in_the_order_of_their_records_whoever_is_done_first() {
         let records = |i: usize| {
             let length = if i.is_multiple_of(7) { 200_000 } else { 10 * i };
-            (0..length).map(|k| (k * k * (i + 3) >> 5) as u8).collect::<Vec<u8>>()
+            (0..length).map(|k| ((k * k * (i + 3)) >> 5) as u8).collect::<Vec<u8>>()
         };
         let all = |mut compressor: Compressor| {
             let mut blocks = Vec::new();
