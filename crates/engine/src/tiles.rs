@@ -305,9 +305,11 @@ impl<'a> Flow<'a> {
             let looked = looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             taken.and(looked)
         })?;
+        // Who puts tiles together may end the flow as soon as the ledger is closed and some are missing.
+        let is_ended = self.is_ended();
         self.ledger.close();
         match self.occupied.len() - self.ledger.ready() {
-            missing if missing > 0 && !self.is_ended() => Err(EngineError::Setting(format!(
+            missing if missing > 0 && !is_ended => Err(EngineError::Setting(format!(
                 "{missing} of {} tiles have no answer: these are answers of another layout",
                 self.occupied.len()
             ))),

@@ -216,10 +216,10 @@ fn training(server: &Server) -> String {
     format!("/v1/jobs/{}", answer.json()["id"].as_str().expect("a number"))
 }
 
-/// As the job above, with a training run, whose weights are those of a run that nobody killed.
+/// As the job above, with a training run, whose weights are those of a run that nobody killed. A server has jobs if it has a method.
 #[test]
 fn a_training_whose_server_is_killed_ten_times_ends_as_if_never_killed() {
-    const MODELS: [&str; 2] = ["--models", "simulator"];
+    const MODELS: [&str; 2] = ["--models", "ilt"];
     let ended = |server: &Server, path: &str| {
         let ended = server.until(path, |job| job["state"] != "queued" && job["state"] != "running");
         assert_eq!(ended["state"], "done", "{ended}");

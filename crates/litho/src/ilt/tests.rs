@@ -201,8 +201,8 @@ fn small_contacts_are_not_erased() -> Result<(), LithoError> {
     let truth = thin_mask(12);
     let mut config = IltConfig::default();
     config.levels.truncate(2);
-    config.levels[0].iterations = 40;
-    config.levels[1].iterations = 20;
+    config.levels[0].iterations = 120;
+    config.levels[1].iterations = 60;
     config.mend_at.clear();
     // Two close ones and one alone, on pixels of 4 nm.
     let contacts = [[100, 100], [140, 100], [380, 300]];
