@@ -6,7 +6,7 @@
 //! for these processes, and no result comes from them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -32,7 +32,8 @@ const AHEAD: &str = "LITHOBURN_AHEAD";
 const OWN: usize = 2;
 /// Bytes of a card's memory that a process beside the run may need.
 const BYTES: u64 = 1 << 30;
-/// Launches of a step whose kernels take longest to compile, and the one that depends most on the level.
+/// Launches of a step whose kernels take longest to compile (back to the mask's spectrum, prints, the mask's gradient, powers), and the
+/// one that depends most on the level (Adam's).
 const LONGEST: [usize; 4] = [5, 3, 6, 2];
 const BY_LEVEL: usize = 7;
 /// How often processes are looked at.
@@ -112,6 +113,7 @@ fn measure(evaluator: &Evaluator, target: &Raster) -> Result<(), EngineError> {
 /// Processes that compile beside a run; they end with it at the latest.
 #[derive(Debug)]
 pub(crate) struct Ahead {
+    marker: PathBuf,
     /// Its end tells the thread that watches them.
     _run: Sender<()>,
 }
@@ -145,15 +147,27 @@ impl Ahead {
         };
         let children: Vec<Child> = parts.filter_map(started).collect();
         let (run, ends) = mpsc::channel();
+        let done = marker.clone();
         // Without the thread nobody would take the processes' ends; they are few and short.
         let watch = move || {
             if watched(children, &ends) {
-                let _ = std::fs::write(marker, []);
+                mark(&done);
             }
         };
         std::thread::Builder::new().name("ahead".into()).spawn(watch).ok()?;
-        Some(Self { _run: run })
+        Some(Self { marker, _run: run })
     }
+
+    /// Notes that a run has been through: what it needed is in the cache, whether these processes are done or not. Without it, short
+    /// runs that find most kernels there would start them, and end them, every time.
+    pub(crate) fn finished(&self) {
+        mark(&self.marker);
+    }
+}
+
+/// Without the marker the next run starts the processes again.
+fn mark(marker: &Path) {
+    let _ = std::fs::write(marker, []);
 }
 
 /// Waits for processes, and ends those that are left when the run ends; says whether all did what they were to do.
@@ -241,6 +255,15 @@ mod tests {
     fn nothing_is_started_on_the_cpu() {
         let cpu = choose(lithoburn_pool::DeviceName::Cpu).expect("there is always a CPU");
         assert!(Ahead::start(&setup(), &[cpu]).is_none());
+    }
+
+    #[test]
+    fn a_run_that_is_through_leaves_its_marker() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ahead = Ahead { marker: folder.path().join("ahead-0"), _run: mpsc::channel().0 };
+        assert!(!ahead.marker.exists());
+        ahead.finished();
+        assert!(ahead.marker.exists());
     }
 
     #[cfg(unix)]

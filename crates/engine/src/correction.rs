@@ -364,8 +364,10 @@ impl<'a> Correction<'a> {
     pub fn room(&self, part: Part, device: &Chosen) -> Result<usize, EngineError> {
         self.check()?;
         let setup = self.setup()?;
-        let _ahead = Ahead::start(&setup, std::slice::from_ref(device));
-        loaded::room(&setup, part, device)
+        let ahead = Ahead::start(&setup, std::slice::from_ref(device));
+        let room = loaded::room(&setup, part, device)?;
+        ahead.iter().for_each(Ahead::finished);
+        Ok(room)
     }
 
     /// Settings that fit nothing, whatever the design.

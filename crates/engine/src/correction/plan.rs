@@ -40,7 +40,7 @@ pub struct Planned<'a> {
     format: MaskFormat,
     measure: bool,
     /// What compiles kernels beside the run.
-    _ahead: Option<Ahead>,
+    ahead: Option<Ahead>,
 }
 
 impl<'a> Planned<'a> {
@@ -78,7 +78,7 @@ impl<'a> Planned<'a> {
             batch: correction.wish.batch.unwrap_or(1),
             format: correction.format,
             measure: correction.measure,
-            _ahead: ahead,
+            ahead,
         })
     }
 
@@ -127,7 +127,7 @@ impl<'a> Planned<'a> {
     pub fn run(&self, watch: &mut dyn FnMut(Event) -> bool) -> Result<Mask, EngineError> {
         let (field, layouts) = self.field()?;
         match layouts {
-            [layout] => field.run(layout, watch),
+            [layout] => self.noted(field.run(layout, watch)),
             others => Err(EngineError::Setting(format!(
                 "{} layouts are not one: use run_each",
                 others.len()
@@ -147,7 +147,7 @@ impl<'a> Planned<'a> {
         take: &mut dyn FnMut(Mask) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let (field, layouts) = self.field()?;
-        field.run_each(layouts, self.batch, warm, watch, take)
+        self.noted(field.run_each(layouts, self.batch, warm, watch, take))
     }
 
     /// As [`Correction::run_in`]. `watch` hears of the progress and `stop` is asked from any thread; if either says so, the run ends.
@@ -167,7 +167,15 @@ impl<'a> Planned<'a> {
             mask.write_in(&folder)?;
             return Ok(mask.report);
         };
-        self.chip(library, *grid, occupied).run(&folder, stop, watch)
+        self.noted(self.chip(library, *grid, occupied).run(&folder, stop, watch))
+    }
+
+    /// A run's result, after who compiles ahead was told of a good one.
+    fn noted<T>(&self, ran: Result<T, EngineError>) -> Result<T, EngineError> {
+        if ran.is_ok() {
+            self.ahead.iter().for_each(Ahead::finished);
+        }
+        ran
     }
 
     /// The tiles, for a program that shares them out over machines itself.

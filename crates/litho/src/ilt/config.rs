@@ -118,9 +118,12 @@ impl IltConfig {
         config
     }
 
-    /// The descent through a surrogate: fewer steps, each of which costs more.
+    /// The descent through a surrogate: fewer steps, each of which costs more, with the start and the resist that its table was
+    /// measured with.
     pub fn through_surrogate() -> Self {
-        Self::default().stepping([100, 100, 40])
+        let mut config = Self { dark: 0.0, ..Self::default().stepping([100, 100, 40]) };
+        config.levels.iter_mut().for_each(|level| level.resist_steepness = None);
+        config
     }
 
     /// So many steps of each level, with the band's own weight.
