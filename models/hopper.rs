@@ -18,6 +18,8 @@ mod backward;
 mod forward;
 #[cfg(feature = "gpu")]
 mod launch;
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
+mod recording;
 #[cfg(test)]
 mod tests;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
@@ -35,6 +37,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 #[cfg(feature = "gpu")]
 use burn_cubecl::CubeBackend;
 
+use self::recording::Recordings;
 use self::weights::{Packed, Place};
 use crate::head::{Head, MaskNetwork, enlarge};
 use crate::program::{Program, run};
@@ -66,7 +69,7 @@ pub enum NotFused {
 }
 
 /// Images of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Extent {
     pub(crate) batch: usize,
     pub(crate) height: usize,
@@ -91,7 +94,7 @@ pub(crate) struct Compiled {
 /// The forward pass as an operation of a backend.
 #[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
 pub(crate) trait FusedPass: Backend {
-    /// Logits of `[batch, 1, height, width]`, both f32. Kernels are those for images of `tiled_for`.
+    /// Logits of `[batch, 1, height, width]`, both f32. Kernels are those for images of `tiled_for`; else what was recorded is replayed.
     #[fusion(dtype = x, shape = same_shape(x))]
     fn fused_pass(
         x: FloatTensor<Self>,
@@ -99,6 +102,7 @@ pub(crate) trait FusedPass: Backend {
         numbers: FloatTensor<Self>,
         compiled: Arc<Compiled>,
         tiled_for: Option<Extent>,
+        recordings: Arc<Recordings>,
     ) -> FloatTensor<Self>;
 }
 
@@ -115,8 +119,9 @@ impl FusedPass for CubeBackend {
         numbers: FloatTensor<Self>,
         compiled: Arc<Compiled>,
         tiled_for: Option<Extent>,
+        recordings: Arc<Recordings>,
     ) -> FloatTensor<Self> {
-        forward::run(x, [weights, numbers], &compiled, tiled_for)
+        forward::run(x, [weights, numbers], &compiled, tiled_for, &recordings)
     }
 }
 
@@ -124,6 +129,7 @@ impl FusedPass for CubeBackend {
 #[derive(Clone, Debug)]
 pub struct Hopper {
     compiled: Arc<Compiled>,
+    recordings: Arc<Recordings>,
     weights: Tensor<1>,
     numbers: Tensor<1>,
     head: Head,
@@ -164,6 +170,7 @@ impl Hopper {
         let options = |dtype| (device, dtype);
         Self {
             compiled: Arc::new(Compiled { steps, places }),
+            recordings: Arc::default(),
             weights: Tensor::from_data(TensorData::new(halves, many), options(DType::BF16)),
             numbers: Tensor::from_data(TensorData::new(numbers, few), options(DType::F32)),
             head: program.head,
@@ -206,6 +213,7 @@ impl Hopper {
             numbers,
             compiled,
             tiled_for,
+            self.recordings.clone(),
         );
         Tensor::<4>::from_dispatch(y).cast(dtype)
     }

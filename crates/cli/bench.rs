@@ -1,5 +1,6 @@
 //! Benchmarks over clips: a row each, and averages.
 
+mod cards;
 mod front;
 mod models;
 mod networks;
@@ -35,6 +36,8 @@ pub enum BenchJob {
     Networks(networks::NetworksArgs),
     /// Training of networks alone: milliseconds of a forward pass, of its gradients and of a step of Adam.
     Training(training::TrainingArgs),
+    /// Training over several cards: steps and images a second on 1, 2, 4 … of them, the network alone and the whole step.
+    Cards(cards::CardsArgs),
 }
 
 /// Clips and settings.
@@ -125,6 +128,7 @@ pub fn bench(job: &BenchJob) -> Result<Verdict> {
         BenchJob::Surrogate(args) => surrogate::surrogate(args),
         BenchJob::Networks(args) => networks::networks(args),
         BenchJob::Training(args) => training::training(args),
+        BenchJob::Cards(args) => cards::cards(args),
     }
 }
 

@@ -228,6 +228,10 @@ impl Diary {
                 say(false, &format!("trained layer by layer: {why}"));
                 Ok(())
             }
+            News::ThroughHost(why) => {
+                say(false, &format!("gradients travel through the host: {why}"));
+                Ok(())
+            }
             News::Labels(done, total) => {
                 // A line for each of some hundred would be too many.
                 if done % LABELS_A_LINE == 0 || done == total {

@@ -1,15 +1,19 @@
 //! The steps on a card, one launch each.
 
+use std::ops::Range;
+
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::client::Client;
 use cubecl::prelude::CubeCount;
 use cubecl::server::Handle;
 
 use super::launch::{
     Arguments, Card, DOUBLED_THREADS, Ends, Kernel, STEM_THREADS, cubes_of, empty, processors_of,
 };
+use super::recording::{Recording, Recordings};
 use super::tiles::{NARROW_ROWS, SEEN, Sizes};
 use super::weights::Place;
 use super::{Compiled, Extent};
@@ -26,7 +30,7 @@ const VECTOR: usize = 8;
 const ALIGNED: usize = 256;
 
 /// A forward pass under way.
-struct Pass<'a> {
+pub(super) struct Pass<'a> {
     card: Card<'a>,
     input: CubeTensor,
     images: Vec<Option<Handle>>,
@@ -39,17 +43,16 @@ pub(super) fn run(
     weights: [CubeTensor; 2],
     compiled: &Compiled,
     tiled_for: Option<Extent>,
+    recordings: &Recordings,
 ) -> CubeTensor {
     let mut pass = Pass::new(input, weights, compiled, tiled_for);
-    let last_uses = compiled.steps.last_uses();
-    for (number, (step, place)) in compiled.steps.steps.iter().zip(&compiled.places).enumerate() {
-        pass.launch(step, *place);
-        // Memory of an image that nobody reads any more is the next one's.
-        for (image, last) in pass.images.iter_mut().zip(&last_uses) {
-            if *last == number {
-                *image = None;
-            }
-        }
+    let recording = match tiled_for {
+        None => recordings.of(&mut pass, compiled),
+        Some(_) => None,
+    };
+    match recording {
+        Some(recording) if pass.replayed(&recording, compiled) => {}
+        _ => pass.launched(compiled),
     }
     pass.logits
 }
@@ -104,6 +107,63 @@ impl<'a> Pass<'a> {
         };
         let images = vec![None; compiled.steps.images.len()];
         Self { card, input: into_contiguous(input), images, logits }
+    }
+
+    /// All steps, one by one.
+    fn launched(&mut self, compiled: &Compiled) {
+        let last_uses = compiled.steps.last_uses();
+        self.images.fill(None);
+        for number in 0..compiled.steps.steps.len() {
+            self.launch_all(compiled, number..number + 1);
+            // Memory of an image that nobody reads any more is the next one's.
+            for (image, last) in self.images.iter_mut().zip(&last_uses) {
+                if *last == number {
+                    *image = None;
+                }
+            }
+        }
+    }
+
+    /// All steps, most of them as one order; false if the card did not take it.
+    fn replayed(&mut self, recording: &Recording, compiled: &Compiled) -> bool {
+        let last = compiled.steps.steps.len() - 1;
+        self.images = recording.images.iter().cloned().map(Some).collect();
+        self.launch_all(compiled, 0..1);
+        let taken = recording.replay().is_ok();
+        if taken {
+            self.launch_all(compiled, last..last + 1);
+        }
+        taken
+    }
+
+    /// Some steps.
+    pub(super) fn launch_all(&mut self, compiled: &Compiled, steps: Range<usize>) {
+        for number in steps {
+            self.launch(&compiled.steps.steps[number], compiled.places[number]);
+        }
+    }
+
+    /// Memory for all images at once, which the pass works in from then on.
+    pub(super) fn own_images(&mut self) -> Vec<Handle> {
+        self.images.fill(None);
+        (0..self.images.len()).map(|number| self.image(number)).collect()
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        self.card.extent
+    }
+
+    /// The stream that it is launched on.
+    pub(super) fn stream(&self) -> u64 {
+        self.logits.handle.stream.value
+    }
+
+    pub(super) fn client(&self) -> Client {
+        self.logits.client.clone()
+    }
+
+    pub(super) fn weights(&self) -> [CubeTensor; 2] {
+        [self.card.weights.clone(), self.card.numbers.clone()]
     }
 
     fn launch(&mut self, step: &Step, place: Place) {

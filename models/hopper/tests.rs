@@ -82,6 +82,19 @@ fn every_known_network_has_steps_and_each_image_is_made_before_it_is_read() {
     }
 }
 
+/// A graph holds what lies between the caller's images and the caller's logits, and nothing that reads or writes either.
+#[test]
+fn all_steps_but_the_first_and_the_last_can_be_recorded() {
+    for (name, program) in known() {
+        let mut steps = Steps::of(&program, Grain::HOPPER).expect(name);
+        assert_eq!(recording::inner(&steps), Some(1..steps.steps.len() - 1), "{name}");
+        steps.steps.swap(0, 1);
+        assert_eq!(recording::inner(&steps), None, "{name}: the input is read later");
+        steps.steps.truncate(1);
+        assert_eq!(recording::inner(&steps), None, "{name}: no list of steps");
+    }
+}
+
 const BACK: &str = "\
 weights of the last 3 x 3 on #3
 sums of #3 from logits through 3 x 3, relu
@@ -260,6 +273,32 @@ fn on_a_hopper_card_logits_are_the_cpus_and_do_not_depend_on_the_batch() {
             let first = Tensor::from_data(x.narrow(0, 0, 1).into_data(), &device);
             let alone = values(fused.logits(first));
             assert_eq!(alone, found[..height * width], "{name}, {shape:?}: other bits in a batch");
+        }
+    }
+}
+
+/// Launched one by one, the steps are the second implementation. The graph is made at the second pass of an extent, and later ones replay it on
+/// other images; logits that are still held are not written over.
+#[cfg(feature = "cuda")]
+#[test]
+fn on_a_hopper_card_a_replayed_pass_has_the_launched_ones_bits() {
+    let why = "LITHOBURN_TEST_DEVICE=cuda does not name a Hopper card";
+    let Some(device) = Need::Gpu.met(card(), why) else { return };
+    for (name, program) in known() {
+        let fused = Hopper::new(&program, &device).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut extents = 0;
+        for shape @ [batch, height, width] in [[1, 256, 256], [2, 64, 96], [9, 256, 256]] {
+            let extent = Extent { batch, height, width };
+            let images: Vec<_> =
+                (0..5).map(|i| input(shape, &device) * (1.0 - 0.2 * i as f32)).collect();
+            let launched = |x: &Tensor<4>| values(fused.pass(x.clone(), Some(extent)));
+            let expected: Vec<_> = images.iter().map(launched).collect();
+            let found: Vec<_> = images.iter().map(|x| fused.logits(x.clone())).collect();
+            for (i, (found, expected)) in found.into_iter().zip(&expected).enumerate() {
+                assert!(values(found) == *expected, "{name}, {shape:?}: image {i}");
+            }
+            extents += usize::from(batch < 9);
+            assert_eq!(fused.recordings.count(), extents, "{name}, {shape:?}");
         }
     }
 }

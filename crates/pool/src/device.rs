@@ -4,6 +4,9 @@
 //! what wgpu finds: Metal, DX12), then the CPU. Software rasterisers are slower than the CPU backend
 //! and are used only by name.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::tensor::Device;
 
 pub use self::apart::{answer_probes, quiet_graphics};
@@ -159,6 +162,9 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
 /// be caught. CUDA reports its failures.
 fn check(candidate: &Candidate) -> Result<(), String> {
     let device = candidate.device.clone();
+    if let DeviceName::Cuda(card) = candidate.name {
+        opened().insert(card.unwrap_or(0));
+    }
     guarded(move || cache::activate(&device))?;
     #[cfg(feature = "cuda")]
     if let DeviceName::Cuda(card) = candidate.name {
@@ -168,6 +174,17 @@ fn check(candidate: &Candidate) -> Result<(), String> {
         Kind::Cuda | Kind::Cpu => self_test::test(&candidate.device),
         _ => apart::test(candidate.name, &candidate.device),
     }
+}
+
+/// The CUDA cards that were tested so far, by their numbers.
+fn opened() -> MutexGuard<'static, BTreeSet<usize>> {
+    static OPENED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+    OPENED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many CUDA cards this process works with: those that were tested so far, before they are given to anybody.
+pub fn cards_opened() -> usize {
+    opened().len()
 }
 
 /// The first candidate that passes its test; the CPU always does.

@@ -25,7 +25,7 @@ pub use crew::{
     share, share_ordered, simulated,
 };
 pub use device::{
-    Candidate, Chosen, DeviceError, DeviceName, Kind, answer_probes, cache, choose, choose_all,
-    choose_each, identity, kernel_times::KernelTimes, memory, quiet_graphics, survey,
+    Candidate, Chosen, DeviceError, DeviceName, Kind, answer_probes, cache, cards_opened, choose,
+    choose_all, choose_each, identity, kernel_times::KernelTimes, memory, quiet_graphics, survey,
 };
 pub use plan::{Demand, DeviceState, Plan, PlanError, Rank, Strategy, plan};

@@ -172,19 +172,25 @@ impl Peer {
     /// # Errors
     ///
     /// [`PipelineError::Ended`] if another rank failed.
-    pub fn all_reduce(&mut self, x: Tensor<4>) -> Result<Tensor<4>, PipelineError> {
+    pub fn all_reduce<const D: usize>(&mut self, x: Tensor<D>) -> Result<Tensor<D>, PipelineError> {
         match (self.ranks(), self.native) {
             (1, _) => Ok(x),
             (_, true) => self.native_sum(x),
-            (2, false) => {
-                let parts = self.exchange(vec![Some(x); 2])?;
-                Ok(summed(parts))
+            (_, false) => {
+                let (shape, count) = (x.dims(), x.shape().num_elements());
+                Ok(self.portable_sum(x.reshape([1, 1, 1, count]))?.reshape(shape))
             }
-            (_, false) => self.sum_by_parts(x),
         }
     }
 
-    fn native_sum(&mut self, x: Tensor<4>) -> Result<Tensor<4>, PipelineError> {
+    fn portable_sum(&mut self, x: Tensor<4>) -> Result<Tensor<4>, PipelineError> {
+        match self.ranks() {
+            2 => Ok(summed(self.exchange(vec![Some(x); 2])?)),
+            _ => self.sum_by_parts(x),
+        }
+    }
+
+    fn native_sum<const D: usize>(&mut self, x: Tensor<D>) -> Result<Tensor<D>, PipelineError> {
         self.wait()?;
         let (start, ranks) = (Instant::now(), self.ranks() as u64);
         // Once a card waits for the others it cannot be called back, so all have to be here.
@@ -197,20 +203,19 @@ impl Peer {
         Ok(sum)
     }
 
-    /// Each rank sums one part and gives it to all.
+    /// Each rank sums one part and gives it to all. `x` is `[1, 1, 1, count]`.
     fn sum_by_parts(&mut self, x: Tensor<4>) -> Result<Tensor<4>, PipelineError> {
-        let (ranks, shape, count) = (self.ranks(), x.dims(), x.shape().num_elements());
+        let (ranks, count) = (self.ranks(), x.shape().num_elements());
         if count < ranks {
             let parts = self.exchange(vec![Some(x); ranks])?;
             return Ok(summed(parts));
         }
-        let flat = x.reshape([1, 1, 1, count]);
         let part = |i: usize| {
             let (start, end) = (i * count / ranks, (i + 1) * count / ranks);
-            Some(flat.clone().narrow(3, start, end - start))
+            Some(x.clone().narrow(3, start, end - start))
         };
         let parts = self.exchange((0..ranks).map(part).collect())?;
-        Ok(self.all_gather(summed(parts), 3)?.reshape(shape))
+        self.all_gather(summed(parts), 3)
     }
 }
 
@@ -219,7 +224,7 @@ fn summed(parts: Outbox) -> Tensor<4> {
     sum.unwrap_or_else(|| unreachable!("every rank has given a part"))
 }
 
-fn bytes(x: &Tensor<4>) -> u64 {
+fn bytes<const D: usize>(x: &Tensor<D>) -> u64 {
     (x.shape().num_elements() * x.dtype().size()) as u64
 }
 

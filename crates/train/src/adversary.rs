@@ -1,5 +1,7 @@
 //! The discriminator, and what its opinion costs the network.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_sigmoid;
@@ -7,8 +9,11 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_models::Discriminator;
 
 use crate::adam::{Adam, AdamTerms};
+use crate::checkpoint::Trainee;
+use crate::clips::Shard;
 use crate::config::Adversarial;
 use crate::labels::Labels;
+use crate::values::{restored, values_of};
 use crate::{ClipStream, TrainError};
 
 /// What the discriminator's opinion is measured in, in nm² per clip.
@@ -17,13 +22,13 @@ const UNIT_NM2: f64 = 1e4;
 /// The discriminator in training, and the examples that it sees.
 pub(crate) struct Adversary {
     pub(crate) judge: Discriminator,
-    pub(crate) adam: Adam,
-    labels: Labels,
+    adam: Adam,
+    labels: Arc<Labels>,
     stream: ClipStream,
-    /// Labelled clips per step.
-    share: usize,
+    /// Its device's part of the labelled clips.
+    shard: Shard,
     /// Steps done.
-    pub(crate) done: usize,
+    done: usize,
 }
 
 /// Labelled clips on a device.
@@ -47,28 +52,41 @@ pub(crate) struct Judgement {
 impl Adversary {
     pub(crate) fn new(
         settings: &Adversarial,
-        labels: Labels,
+        labels: Arc<Labels>,
         stream: ClipStream,
-        share: usize,
+        shard: Shard,
+        done: usize,
         device: &Device,
     ) -> Self {
         let judge = Discriminator::new(&settings.discriminator, &device.clone().autodiff());
-        Self { judge, adam: Adam::new(AdamTerms::default()), labels, stream, share, done: 0 }
+        Self { judge, adam: Adam::new(AdamTerms::default()), labels, stream, shard, done }
     }
 
-    /// The next labelled clips, in equal parts for the devices.
-    pub(crate) fn next_examples(&mut self, devices: usize) -> Vec<Examples> {
-        let first = self.done * self.share;
-        let indices: Vec<usize> =
-            (first..first + self.share).map(|i| i % self.labels.len()).collect();
-        let targets = self.stream.next_batch();
-        let (part, pixels) = (self.share / devices, targets.len() / self.share);
+    /// Takes up a discriminator's weights and its optimiser's state.
+    pub(crate) fn restore(&mut self, trainee: &Trainee) -> Result<(), String> {
+        self.judge = restored(self.judge.clone(), &trainee.values)?;
+        self.adam = Adam::restored(AdamTerms::default(), &self.judge, &trainee.adam)?;
+        Ok(())
+    }
+
+    /// Where the discriminator stands.
+    pub(crate) fn trainee(&self) -> Result<Trainee, TrainError> {
+        Ok(Trainee { values: values_of(&self.judge)?, adam: self.adam.values(&self.judge)? })
+    }
+
+    /// Moves the discriminator against its gradients times `scale`.
+    pub(crate) fn step(&mut self, gradients: GradientsParams, rate: f64, scale: f64) {
+        self.judge = self.adam.step(self.judge.clone(), gradients, rate, scale);
+    }
+
+    /// The next labelled clips of its device.
+    pub(crate) fn next_examples(&mut self) -> Examples {
+        let (count, first) = (self.labels.len() as u64, self.done * self.shard.clips());
+        let indices = first..first + self.shard.clips();
+        let masks =
+            self.labels.masks(indices.map(|i| (self.shard.clip(i as u64) % count) as usize));
         self.done += 1;
-        let examples = |i: usize| Examples {
-            targets: targets[i * part * pixels..(i + 1) * part * pixels].to_vec(),
-            masks: self.labels.masks(indices[i * part..(i + 1) * part].iter().copied()),
-        };
-        (0..devices).map(examples).collect()
+        Examples { targets: self.stream.next_batch(), masks }
     }
 }
 

@@ -10,12 +10,50 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::TrainError;
+use crate::{TrainConfig, TrainError};
 
 /// Batches kept ready.
 const AHEAD: usize = 4;
 /// Attempts per clip when shapes fill the whole field.
 const DENSE_ATTEMPTS: usize = 500;
+
+/// A rank's part of each batch of clips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shard {
+    rank: usize,
+    ranks: usize,
+    /// Clips of a batch, of all ranks.
+    batch: usize,
+    /// Equal pieces of a batch of which a rank has its part each.
+    pieces: usize,
+}
+
+impl Shard {
+    /// Of a run's batches: of each half, if one half of a batch can be labelled.
+    pub(crate) fn of(config: &TrainConfig, rank: usize, ranks: usize) -> Self {
+        let pieces = if config.adversarial.is_some() { 2 } else { 1 };
+        Self { rank, ranks, batch: config.batch, pieces }
+    }
+
+    /// Of a run's labelled half batches.
+    pub(crate) fn labelled(config: &TrainConfig, rank: usize, ranks: usize) -> Self {
+        Self { rank, ranks, batch: config.batch / 2, pieces: 1 }
+    }
+
+    /// Clips of a batch that are the rank's.
+    pub(crate) fn clips(&self) -> usize {
+        self.batch / self.ranks
+    }
+
+    /// The number, among all clips, of the rank's `own`-th one.
+    pub(crate) fn clip(&self, own: u64) -> u64 {
+        let part = (self.clips() / self.pieces) as u64;
+        let [rank, batch, pieces] = [self.rank, self.batch, self.pieces].map(|n| n as u64);
+        let (step, own) = (own / (part * pieces), own % (part * pieces));
+        let (piece, own) = (own / part, own % part);
+        step * batch + piece * (batch / pieces) + rank * part + own
+    }
+}
 
 /// An endless stream of batches of target images.
 pub struct ClipStream {
@@ -182,6 +220,27 @@ mod tests {
         assert_eq!(second, [clip(2), clip(3)].concat());
         assert_ne!(first, second);
         assert_eq!(ClipStream::start(2, 2, clip).next_batch(), second);
+    }
+
+    /// One rank has all clips in order; several have each clip once, and half of each half.
+    #[test]
+    fn every_clip_of_a_batch_is_one_ranks() {
+        for pieces in [1, 2] {
+            let shard = |rank, ranks| Shard { rank, ranks, batch: 12, pieces };
+            let own = |s: Shard, count: u64| (0..count).map(move |i| s.clip(i));
+            assert_eq!(own(shard(0, 1), 36).collect::<Vec<_>>(), (0..36).collect::<Vec<_>>());
+            for ranks in [2, 3] {
+                let parts = (0..ranks).map(|rank| shard(rank, ranks));
+                let mut all: Vec<u64> = parts.flat_map(|s| own(s, 3 * s.clips() as u64)).collect();
+                all.sort_unstable();
+                assert_eq!(all, (0..36).collect::<Vec<_>>(), "{ranks} ranks, {pieces} pieces");
+            }
+        }
+        let second = Shard { rank: 1, ranks: 2, batch: 8, pieces: 2 };
+        assert_eq!(
+            (0..8).map(|i| second.clip(i)).collect::<Vec<_>>(),
+            [2, 3, 6, 7, 10, 11, 14, 15]
+        );
     }
 
     #[test]

@@ -36,15 +36,15 @@ impl Fused {
         Ok(Self { training, program, terms, steps: 0 })
     }
 
-    /// Moves the weights against a gradient.
-    pub(crate) fn step(&mut self, gradient: Tensor<1>, rate: f64) {
+    /// Moves the weights against a gradient times `scale`.
+    pub(crate) fn step(&mut self, gradient: Tensor<1>, rate: f64, scale: f64) {
         self.steps += 1;
         let AdamTerms { betas, epsilon, most_norm } = self.terms;
         let step = AdamStep {
             betas: betas.map(|beta| beta as f32),
             epsilon: epsilon as f32,
             most_norm: most_norm.map_or(f32::INFINITY, |most| most as f32),
-            scale: 1.0,
+            scale: scale as f32,
             rate: rate as f32,
             count: self.steps,
         };

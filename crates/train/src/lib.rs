@@ -6,7 +6,8 @@
 //! adversarial phase asks the ILT solver for examples.
 //!
 //! A run can be killed at any time and started again: it goes on from its last validation, with the same
-//! clips as if nothing had happened. Several devices share a batch, and their gradients are averaged.
+//! clips as if nothing had happened. Several devices share a batch: each has the whole network, and what each learns from its part
+//! is summed over all before any moves a weight.
 
 mod adam;
 mod adversary;
@@ -18,7 +19,11 @@ mod fused;
 mod labels;
 mod masks;
 mod objective;
+pub mod pace;
+mod replica;
+mod replicas;
 mod run;
+mod sums;
 mod surrogate;
 mod values;
 
@@ -75,6 +80,8 @@ pub enum News<'a> {
     Resumed(&'a [Record]),
     /// A card that could train the network as one operation trains it layer by layer, and why.
     LayerByLayer(&'a str),
+    /// Several devices whose gradients travel through the host, and why.
+    ThroughHost(&'a str),
     /// Examples by the ILT solver, made so far and in all.
     Labels(usize, usize),
     /// A look at the loss; with a validation, what the network makes of some clips.
@@ -137,6 +144,23 @@ pub enum TrainError {
     /// The weights could not be encoded.
     #[error("cannot write weights to {0}: {1}")]
     Save(PathBuf, String),
+    /// The weights have no form that a file could hold.
+    #[error("the weights cannot be encoded: {0}")]
+    Encode(String),
+    /// A device failed. What was learned since the last validation is lost.
+    #[error("training stopped: {0}; the same command goes on from the last validation")]
+    Devices(#[from] lithoburn_ranks::PipelineError),
+    /// Weights that must be the same on all devices are not.
+    #[error(
+        "training stopped: the weights of device {device} of {devices} are no longer the first one's: a card or the way between has \
+         made a mistake; the same command goes on from the last validation"
+    )]
+    Apart {
+        /// The device, from 1.
+        device: usize,
+        /// How many there are.
+        devices: usize,
+    },
     /// A former run's state or examples cannot be used.
     #[error("{0}: {1}")]
     Resume(PathBuf, String),

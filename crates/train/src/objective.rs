@@ -1,5 +1,7 @@
 //! The simulator that teaches, and the clips that judge, on one device.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{CornerImages, KernelSet, Sampling, Simulator};
@@ -15,8 +17,8 @@ pub(crate) const IMAGE_PIXEL_NM: f64 = 4.0;
 const VALIDATION_SEED: u64 = 1 << 40;
 
 /// The simulator and the validation clips, on a device.
-pub(crate) struct Objective<'a> {
-    config: &'a TrainConfig,
+pub(crate) struct Objective {
+    config: Arc<TrainConfig>,
     simulator: Simulator,
     mask: Sampling,
     image: Sampling,
@@ -24,10 +26,10 @@ pub(crate) struct Objective<'a> {
     validation: Vec<Vec<f32>>,
 }
 
-impl<'a> Objective<'a> {
+impl Objective {
+    /// The simulator of a device, once it is known that network and clips fit the field.
     pub(crate) fn new(
-        config: &'a TrainConfig,
-        source: &ClipSource,
+        config: &Arc<TrainConfig>,
         network: &dyn MaskNetwork,
         kernels: &KernelSet,
         device: &Device,
@@ -56,11 +58,21 @@ impl<'a> Objective<'a> {
         if !problem.is_empty() {
             return Err(TrainError::Config(problem));
         }
-        let field = kernels.period_nm;
-        let clip = |i: usize| source.clip(true, VALIDATION_SEED, i as u64, field, IMAGE_PIXEL_NM);
-        let clips: Vec<Vec<f32>> = (0..config.validation_clips).map(clip).collect();
-        let validation = clips.chunks(config.batch).map(<[_]>::concat).collect();
+        let (config, validation) = (Arc::clone(config), Vec::new());
         Ok(Self { config, simulator, mask, image, network_size, validation })
+    }
+
+    /// Pixels of the network's image on a side.
+    pub(crate) fn network_size(&self) -> usize {
+        self.network_size
+    }
+
+    /// Draws the clips that judge.
+    pub(crate) fn validates_on(&mut self, source: &ClipSource, field_nm: f64) {
+        let clip =
+            |i: usize| source.clip(true, VALIDATION_SEED, i as u64, field_nm, IMAGE_PIXEL_NM);
+        let clips: Vec<Vec<f32>> = (0..self.config.validation_clips).map(clip).collect();
+        self.validation = clips.chunks(self.config.batch).map(<[_]>::concat).collect();
     }
 
     /// Targets `[batch, n, n]` of rasters at [`IMAGE_PIXEL_NM`].

@@ -1,31 +1,29 @@
 //! A training run: steps, looks, validations, and where it stands.
 
 mod schedule;
-mod step;
 
 use std::f64::consts::PI;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::module::Module;
-use burn::store::ModuleSnapshot;
 use burn::tensor::Device;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::KernelSet;
-use lithoburn_models::hopper::NotFused;
-use lithoburn_models::{Parallel, kernels_sha256, weights};
+use lithoburn_models::{Discriminator, kernels_sha256};
+use lithoburn_ranks::collective::Sums;
 
-use crate::adam::{Adam, AdamTerms};
-use crate::adversary::Adversary;
+use crate::adam::{Adam, AdamTerms, AdamValues};
 use crate::checkpoint::{self, BestValidation, RunState, Trainee};
 use crate::config::Network;
 use crate::files::write_network;
-use crate::fused::Fused;
-use crate::labels::{self, LabelMaker, Labels};
-use crate::objective::{IMAGE_PIXEL_NM, Objective};
-use crate::values::{each_value, restored, values_of};
-use crate::{ClipSource, ClipStream, End, News, Record, TrainConfig, TrainError, Trained, scalar};
+use crate::labels::{LabelMaker, Labels};
+use crate::objective::Objective;
+use crate::replica::{Lesson, Numbers, StepOrder, Trainable};
+use crate::replicas::Replicas;
+use crate::values::{restored, values_of, values_sizes};
+use crate::{ClipSource, End, News, Record, Sample, TrainConfig, TrainError, Trained};
 use schedule::Schedule;
-use step::{Station, StepResult};
 
 /// Steps between looks at the loss: a look waits for the device.
 const LOOK_EVERY: usize = 50;
@@ -33,6 +31,8 @@ const LOOK_EVERY: usize = 50;
 const EARLY_LOOKS: [usize; 2] = [1, 10];
 /// Clips that are drawn after a validation.
 const SAMPLES: usize = 3;
+/// Why gradients travel through the host.
+const NO_NCCL: &str = "the devices are not all different CUDA cards, or no libnccl.so was found";
 
 /// Trains, and keeps the weights with the best validation in `out`, with `config.json` and `training.json`. If `out` has
 /// the state of a run with the same settings that was stopped or killed, that run goes on. Batches are shared by the
@@ -54,87 +54,79 @@ pub fn train(
     };
     config.check(devices.len()).map_err(TrainError::Config)?;
     devices.iter().for_each(|device| device.seed(config.seed));
-    let device = first.clone().autodiff();
+    let tracked = first.clone().autodiff();
+    let judge = config.adversarial.as_ref();
+    let judge = move || judge.map(|a| Discriminator::new(&a.discriminator, &tracked));
+    let site = Site { kernels, devices, out };
     match &config.network {
         Network::NeuralIlt(network) => {
-            TrainingRun::new(config, network.init(&device), kernels, devices, out)?
-                .go(kernels, watch)
+            let network = network.clone();
+            Run::new(config, move |device| network.init(device), &judge, site)?.go(kernels, watch)
         }
         Network::GanOpc(network) => {
-            TrainingRun::new(config, network.init(&device), kernels, devices, out)?
-                .go(kernels, watch)
+            let network = network.clone();
+            Run::new(config, move |device| network.init(device), &judge, site)?.go(kernels, watch)
         }
     }
 }
 
-/// What a network must be to be trained.
-trait Trainable: Parallel + Module + ModuleSnapshot + Clone + Sync {}
-
-impl<N: Parallel + Module + ModuleSnapshot + Clone + Sync> Trainable for N {}
-
-struct TrainingRun<'a, N> {
-    config: &'a TrainConfig,
+/// What a run is on, and where it leaves its files.
+#[derive(Clone, Copy)]
+struct Site<'a> {
+    kernels: &'a KernelSet,
+    devices: &'a [Device],
     out: &'a Path,
+}
+
+struct Run<'a, N> {
+    config: Arc<TrainConfig>,
+    site: Site<'a>,
     source: ClipSource,
-    stations: Vec<Station<'a>>,
-    network: N,
-    adam: Adam,
-    /// The network as a card trains it; `network` and `adam` are then as of the last look.
-    fused: Option<Fused>,
-    adversary: Option<Adversary>,
+    replicas: Replicas<N>,
+    /// Pixels of the network's image on a side.
+    size: usize,
     state: RunState,
-    /// The trained modules of a former run.
-    former: Vec<Trainee>,
+    /// Where network and discriminator stood when the run began.
+    trainees: Arc<Vec<Trainee>>,
     schedule: Schedule,
 }
 
-impl<'a, N: Trainable> TrainingRun<'a, N> {
+impl<'a, N: Trainable> Run<'a, N> {
     fn new(
-        config: &'a TrainConfig,
-        network: N,
-        kernels: &KernelSet,
-        devices: &[Device],
-        out: &'a Path,
+        config: &TrainConfig,
+        network: impl Fn(&Device) -> N + Clone + Send + 'static,
+        judge: &dyn Fn() -> Option<Discriminator>,
+        site: Site<'a>,
     ) -> Result<Self, TrainError> {
+        let Site { kernels, devices, out } = site;
         let batches = config.validation_clips.div_ceil(config.batch);
         let mut schedule = Schedule::start(config.minutes, batches);
         let source = ClipSource::open(&config.clips, config.layouts.as_deref(), kernels.period_nm)?;
-        // Burn makes first weights when they are used: in an order that devices must not change.
-        let _ = each_value(&network).count();
-        let station = |device: &Device| {
-            let objective = Objective::new(config, &source, &network, kernels, device)?;
-            Ok(Station { device: device.clone(), objective })
-        };
-        let stations = devices.iter().map(station).collect::<Result<Vec<_>, TrainError>>()?;
-        let (state, former) = begun(config, kernels, out)?;
-        schedule.go_on_from(state.seconds);
-        let adam = Adam::new(AdamTerms::default());
-        let adversary = None;
-        let run = Self {
-            config,
-            out,
-            source,
-            stations,
-            network,
-            adam,
-            fused: None,
-            adversary,
-            state,
-            former,
-            schedule,
-        };
-        run.resumed()
-    }
-
-    /// Takes up the network of a former run.
-    fn resumed(mut self) -> Result<Self, TrainError> {
-        if let Some(trainee) = self.former.first() {
-            let wrong = |e| TrainError::Resume(self.out.join(checkpoint::FILE), e);
-            self.network = restored(self.network, &trainee.values).map_err(wrong)?;
-            let adam = Adam::restored(AdamTerms::default(), &self.network, &trainee.adam);
-            self.adam = adam.map_err(wrong)?;
+        let config = Arc::new(config.clone());
+        // First weights are made on one device and in one order, whatever the devices are.
+        let own = network(&devices[0].clone().autodiff());
+        let size = Objective::new(&config, &own, kernels, &Device::flex())?.network_size();
+        let mut trainees = vec![fresh(&own)?];
+        let judge = judge();
+        trainees.extend(judge.as_ref().map(fresh).transpose()?);
+        let (state, former) = begun(&config, kernels, out)?;
+        let wrong = |e| TrainError::Resume(out.join(checkpoint::FILE), e);
+        for (trainee, former) in trainees.iter_mut().zip(former) {
+            *trainee = former;
         }
-        Ok(self)
+        fits(own, trainees.first()).map_err(wrong)?;
+        judge.map_or(Ok(()), |judge| fits(judge, trainees.get(1))).map_err(wrong)?;
+        schedule.go_on_from(state.seconds);
+        let lesson = Lesson {
+            config: Arc::clone(&config),
+            source: source.clone(),
+            kernels: Arc::new(kernels.clone()),
+            trainees: Arc::new(trainees),
+            step: state.step,
+        };
+        let replicas = Replicas::new(&lesson, network, devices, Sums::Fastest)?;
+        let trainees = lesson.trainees;
+        Ok(Self { config, site, source, replicas, size, state, trainees, schedule })
     }
 
     fn go(
@@ -145,53 +137,53 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         if self.state.step > 0 && !watch(News::Resumed(&self.state.records)) {
             return self.ended(End::Stopped);
         }
-        if !self.fuse(watch)? {
+        if !self.tells_how(watch)? {
             return self.ended(End::Stopped);
         }
         if self.config.adversarial.is_some() && !self.recruit(kernels, watch)? {
             return self.ended(End::Stopped);
         }
-        let (batch, field) = (self.config.batch, kernels.period_nm);
-        let (source, seed) = (self.source.clone(), self.config.seed);
-        let clip = move |i| source.clip(false, seed, i, field, IMAGE_PIXEL_NM);
-        let stream = ClipStream::start((self.state.step * batch) as u64, batch, clip);
         while self.state.step < self.config.steps {
             let (since, steps) = (self.schedule.now(), self.config.steps);
             let share = self.schedule.share(self.state.step, steps, &mut self.state.compiling);
             let ends = self.state.step + 1 == steps || share >= 1.0;
-            let found = self.step(stream.next_batch(), share)?;
+            self.step(share)?;
             self.schedule.stepped(since);
-            self.state.step += 1;
-            if let Some(end) = self.after_step(found, ends, watch)? {
+            if let Some(end) = self.after_step(ends, watch)? {
                 return self.ended(end);
             }
         }
         self.ended(End::Done)
     }
 
-    /// Puts the network on a card as one operation, where that can be; false if `watch` said stop.
-    fn fuse(&mut self, watch: &mut dyn FnMut(News) -> bool) -> Result<bool, TrainError> {
-        let [station] = &self.stations[..] else { return Ok(true) };
-        if !self.config.bf16 {
-            return Ok(true);
-        }
-        let mut fused = match Fused::new(&self.network, &station.device, AdamTerms::default()) {
-            Ok(fused) => fused,
-            Err(NotFused::Card) => return Ok(true),
-            Err(why) => return Ok(watch(News::LayerByLayer(&why.to_string()))),
+    /// Puts the network on its cards as one operation, where that can be, and tells what is slower than it could be; false if `watch`
+    /// said stop.
+    fn tells_how(&self, watch: &mut dyn FnMut(News) -> bool) -> Result<bool, TrainError> {
+        let layers = match self.config.bf16 {
+            true => self.replicas.fuse(&self.trainees)?,
+            false => None,
         };
-        if let Some(trainee) = self.former.first() {
-            let wrong = |e| TrainError::Resume(self.out.join(checkpoint::FILE), e);
-            fused.restore(&self.network, &trainee.adam).map_err(wrong)?;
+        let mut goes_on = layers.is_none_or(|why| watch(News::LayerByLayer(&why)));
+        if self.replicas.count() > 1 && !self.replicas.is_native() {
+            goes_on &= watch(News::ThroughHost(NO_NCCL));
         }
-        self.fused = Some(fused);
-        Ok(true)
+        Ok(goes_on)
+    }
+
+    /// One step of Adam on all devices.
+    fn step(&mut self, share: f64) -> Result<(), TrainError> {
+        let fights = self.config.adversarial.as_ref().is_some_and(|a| share >= a.from);
+        let rate = rate(&self.config, self.state.step, share);
+        let order = StepOrder { share, rate, fights };
+        self.replicas.all(move |replica| replica.step(order))?;
+        self.state.step += 1;
+        self.state.adversarial += usize::from(fights);
+        Ok(())
     }
 
     /// Looks, validates and saves, if it is time; tells whether the run ends.
     fn after_step(
         &mut self,
-        found: StepResult,
         ends: bool,
         watch: &mut dyn FnMut(News) -> bool,
     ) -> Result<Option<End>, TrainError> {
@@ -201,14 +193,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
             return Ok(None);
         }
         self.state.seconds = self.schedule.now();
-        if let (Some(fused), true) = (&self.fused, validates) {
-            self.network = fused.module(self.network.clone());
-        }
-        let (record, better) = self.look(found, validates)?;
-        let samples = match better {
-            true => self.stations[0].objective.samples(&self.network.valid(), SAMPLES)?,
-            false => Vec::new(),
-        };
+        let (record, samples) = self.look(validates)?;
         let go_on = watch(News::Look(&record, &samples));
         let end = self.end(ends, go_on);
         if end.is_none() && validates {
@@ -234,11 +219,9 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         watch: &mut dyn FnMut(News) -> bool,
     ) -> Result<bool, TrainError> {
         let Some(settings) = &self.config.adversarial else { return Ok(true) };
-        let (config, field) = (self.config.clone(), kernels.period_nm);
-        let size = (field / self.network.head().pixel_nm).round() as usize;
-        let (device, wanted) = (&self.stations[0].device, settings.labels);
-        let maker =
-            LabelMaker::new(self.config, &self.source, settings, size, kernels, device, self.out)?;
+        let (Site { devices, out, .. }, wanted) = (self.site, settings.labels);
+        let (config, source, device) = (&self.config, &self.source, &devices[0]);
+        let maker = LabelMaker::new(config, source, settings, self.size, kernels, device, out)?;
         let mut stopped = false;
         let due = || self.schedule.labels_are_due();
         let labels = Labels::ready(&maker, wanted, &due, &mut |made| {
@@ -249,29 +232,17 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
             return Ok(false);
         }
         self.schedule.labelled();
-        let share = self.config.batch / 2;
-        let (count, done) = (labels.len() as u64, self.state.adversarial);
-        let source = self.source.clone();
-        let clip = move |i: u64| labels::clip(&config, &source, field, i % count);
-        let stream = ClipStream::start((done * share) as u64, share, clip);
-        let mut adversary = Adversary::new(settings, labels, stream, share, device);
-        adversary.done = done;
-        let _ = each_value(&adversary.judge).count();
-        if let Some(trainee) = self.former.get(1) {
-            let wrong = |e| TrainError::Resume(self.out.join(checkpoint::FILE), e);
-            adversary.judge = restored(adversary.judge, &trainee.values).map_err(wrong)?;
-            let adam = Adam::restored(AdamTerms::default(), &adversary.judge, &trainee.adam);
-            adversary.adam = adam.map_err(wrong)?;
-        }
-        self.adversary = Some(adversary);
+        let (labels, done) = (Arc::new(labels), self.state.adversarial);
+        let trainees = Arc::clone(&self.trainees);
+        self.replicas
+            .all(move |replica| replica.recruit(Arc::clone(&labels), done, trainees.get(1)))?;
         Ok(true)
     }
 
-    /// Reads the loss, and validates if it is time; tells whether the validation was the best.
-    fn look(&mut self, found: StepResult, validates: bool) -> Result<(Record, bool), TrainError> {
-        let told_apart = found.told_apart().map(|told| scalar(told, "read the discriminator"));
-        let told_apart = told_apart.transpose()?.map(f64::from);
-        let loss = scalar(found.loss, "read the training loss")?;
+    /// Reads the loss, and validates if it is time; some clips with their masks if that was the best validation.
+    fn look(&mut self, validates: bool) -> Result<(Record, Vec<Sample>), TrainError> {
+        let found = self.replicas.all(|replica| replica.look())?;
+        let Numbers { loss, told_apart } = found[0];
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: self.state.step, loss });
         }
@@ -282,21 +253,21 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
             loss_nm2: f64::from(loss),
             l2_nm2: None,
             pvb_nm2: None,
-            told_apart,
+            told_apart: told_apart.map(f64::from),
         };
-        let better = validates && self.validate(&mut record)?;
+        let samples = match validates && self.validate(&mut record)? {
+            true => self.replicas.first(|replica| replica.samples(SAMPLES))?,
+            false => Vec::new(),
+        };
         self.state.records.push(record);
-        Ok((record, better))
+        Ok((record, samples))
     }
 
     /// Validates; tells whether the network is the best so far, whose weights are kept.
     fn validate(&mut self, record: &mut Record) -> Result<bool, TrainError> {
         let since = self.schedule.now();
-        let objective = &self.stations[0].objective;
-        let [l2_nm2, pvb_nm2] = match &self.fused {
-            Some(fused) => objective.validate(&fused.training)?,
-            None => objective.validate(&self.network.valid())?,
-        };
+        self.replicas.agree()?;
+        let [l2_nm2, pvb_nm2] = self.replicas.first(|replica| replica.validated())?;
         (record.l2_nm2, record.pvb_nm2) = (Some(l2_nm2), Some(pvb_nm2));
         let better = self.state.best.as_ref().is_none_or(|best| l2_nm2 + pvb_nm2 < best.sum());
         self.state.since_best = if better { 0 } else { self.state.since_best + 1 };
@@ -310,35 +281,20 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
 
     /// Writes `model.safetensors` and its `config.json`; returns the former's hash.
     fn save_weights(&self) -> Result<String, TrainError> {
-        let failed = |problem: String| TrainError::Save(self.out.to_path_buf(), problem);
-        let network = self.network.valid();
-        let bytes = weights::encode(&network).map_err(failed)?;
-        let scale = logit_scale(self.stations[0].objective.loudness(&network)?);
+        let (bytes, loudness) = self.replicas.first(|replica| replica.encoded())?;
+        let scale = logit_scale(loudness);
         let mut config = self.config.network.clone();
         match &mut config {
             Network::NeuralIlt(config) => config.logit_scale *= scale,
             Network::GanOpc(config) => config.logit_scale *= scale,
         }
-        write_network(self.out, &config, &bytes)
+        write_network(self.site.out, &config, &bytes)
     }
 
     /// Writes where the run stands.
     fn save(&self) -> Result<(), TrainError> {
-        let own = match &self.fused {
-            Some(fused) => Trainee {
-                values: values_of(&fused.module(self.network.clone()))?,
-                adam: fused.adam_values(&self.network)?,
-            },
-            None => {
-                let adam = self.adam.values(&self.network)?;
-                Trainee { values: values_of(&self.network)?, adam }
-            }
-        };
-        let mut trainees = vec![own];
-        if let Some(Adversary { judge, adam, .. }) = &self.adversary {
-            trainees.push(Trainee { values: values_of(judge)?, adam: adam.values(judge)? });
-        }
-        checkpoint::save(self.out, &self.state, &trainees)
+        let trainees = self.replicas.first(|replica| replica.trainees())?;
+        checkpoint::save(self.site.out, &self.state, &trainees)
     }
 
     /// What the run leaves; its state too, if it may go on.
@@ -346,7 +302,7 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
         match end {
             End::Stopped if self.state.step > 0 => self.save()?,
             End::Stopped => (),
-            End::Done | End::EarlyStop => checkpoint::delete(self.out)?,
+            End::Done | End::EarlyStop => checkpoint::delete(self.site.out)?,
         }
         let none =
             BestValidation { step: 0, l2_nm2: f64::NAN, pvb_nm2: f64::NAN, hash: String::new() };
@@ -360,6 +316,22 @@ impl<'a, N: Trainable> TrainingRun<'a, N> {
             end,
         })
     }
+}
+
+/// A module before its first step.
+fn fresh<M: Module>(module: &M) -> Result<Trainee, TrainError> {
+    let none = || vec![Vec::new(); values_sizes(module).len()];
+    Ok(Trainee {
+        values: values_of(module)?,
+        adam: AdamValues { steps: 0, moments: [none(), none()] },
+    })
+}
+
+/// Whether a former run's module is one of these.
+fn fits<M: Module>(module: M, trainee: Option<&Trainee>) -> Result<(), String> {
+    let Some(trainee) = trainee else { return Ok(()) };
+    let module = restored(module, &trainee.values)?;
+    Adam::restored(AdamTerms::default(), &module, &trainee.adam).map(drop)
 }
 
 /// Where the run begins: where a former one with the same settings stopped, or at its first step. Only then is `out` changed.

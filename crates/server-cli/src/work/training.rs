@@ -26,7 +26,7 @@ pub(super) fn train(
         let step = match news {
             News::Resumed(records) => records.last().map(|record| record.step),
             News::Look(record, _) => Some(record.step),
-            News::Labels(..) | News::LayerByLayer(_) => None,
+            News::Labels(..) | News::LayerByLayer(_) | News::ThroughHost(_) => None,
         };
         if let Some(done) = step {
             say(Progress { phase: "train".into(), done, total });

@@ -2,7 +2,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use lithoburn_litho::optics::Optics;
-use lithoburn_models::{EncoderDecoderConfig, GanOpc, GanOpcConfig, NeuralIlt, NeuralIltConfig};
+use lithoburn_models::{
+    EncoderDecoderConfig, GanOpc, GanOpcConfig, NeuralIlt, NeuralIltConfig, weights,
+};
 
 use super::*;
 use crate::Adversarial;
@@ -63,6 +65,8 @@ fn run(config: &TrainConfig, devices: usize, stops: &[usize], out: &Path) -> Tra
     trained
 }
 
+mod cards;
+
 #[test]
 fn a_short_run_leaves_weights_that_load() {
     let out = folder("train");
@@ -97,17 +101,98 @@ fn an_adversarial_run_resumes_and_its_generator_loads() {
     assert!(first.join("labels/labels-00000.safetensors").exists());
 }
 
-/// Averaged gradients of two halves of a batch are the gradient of the batch.
+/// All numbers of the weights that a run left.
+fn weights_in(out: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(out.join(weights::FILE)).expect("weights");
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("a file of tensors");
+    let mut names: Vec<_> = tensors.names().into_iter().map(String::from).collect();
+    names.sort_unstable();
+    let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let own = |name: &String| tensors.tensor(name).expect("is there").data().to_vec();
+    names.iter().map(own).flat_map(|d| d.chunks_exact(4).map(number).collect::<Vec<_>>()).collect()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |v: &mut dyn Iterator<Item = f32>| v.map(|v| f64::from(v).powi(2)).sum::<f64>();
+    (square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut a.iter().copied())).sqrt()
+}
+
+/// The gradients of a batch's parts, averaged, are the gradient of the batch: all that is left between the weights is rounding.
 #[test]
-fn two_devices_train_as_one() {
-    for config in [tiny(), tiny_gan()] {
-        let one = run(&config, 1, &[], &folder("one"));
-        let two = run(&config, 2, &[], &folder("two"));
-        for (a, b) in one.records.iter().zip(&two.records) {
+fn several_devices_train_as_one() {
+    for (config, count) in [(tiny(), 2), (tiny(), 4), (tiny_gan(), 2)] {
+        let (first, second) = (folder("one"), folder("several"));
+        let one = run(&config, 1, &[], &first);
+        let several = run(&config, count, &[], &second);
+        for (a, b) in one.records.iter().zip(&several.records) {
             let off = (a.loss_nm2 - b.loss_nm2).abs();
             assert!(off < 1e-3 * a.loss_nm2, "step {}: {} vs {}", a.step, a.loss_nm2, b.loss_nm2);
         }
+        let off = distance(&weights_in(&first), &weights_in(&second));
+        assert!(off < 1e-4, "{count} devices: {off}");
     }
+}
+
+/// What is computed when does not matter, nor where a run was stopped.
+#[test]
+fn several_devices_leave_the_same_bits_each_time() {
+    let whole = run(&tiny_gan(), 2, &[], &folder("two"));
+    assert_eq!(whole.hash, run(&tiny_gan(), 2, &[], &folder("two-again")).hash);
+    assert_eq!(whole.hash, run(&tiny_gan(), 2, &[1, 2], &folder("two-parts")).hash);
+}
+
+/// Replicas of the tiny network, on the CPU.
+fn replicas(count: usize) -> Replicas<NeuralIlt> {
+    let (config, kernels) = (tiny(), kernels());
+    let Network::NeuralIlt(network) = config.network.clone() else { unreachable!("it is one") };
+    let lesson = Lesson {
+        source: ClipSource::open(&config.clips, None, kernels.period_nm).expect("clips"),
+        config: Arc::new(config),
+        kernels: Arc::new(kernels),
+        trainees: Arc::new(vec![fresh(&network.init(&Device::flex())).expect("weights")]),
+        step: 0,
+    };
+    let make = move |device: &Device| network.init(device);
+    Replicas::new(&lesson, make, &vec![Device::flex(); count], Sums::Fastest).expect("starts")
+}
+
+const ORDER: StepOrder = StepOrder { share: 0.0, rate: 1e-3, fights: false };
+
+#[test]
+fn a_device_that_fails_ends_the_step_of_all_with_its_name() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let replicas = replicas(2);
+    replicas.all(|replica| replica.step(ORDER)).expect("both are well");
+    let step = |replica: &mut crate::replica::Replica<NeuralIlt>| match replica.rank() {
+        1 => Err(TrainError::Config("it is on fire".into())),
+        _ => replica.step(ORDER),
+    };
+    let error = replicas.all(step).expect_err("one fails").to_string();
+    assert!(error.contains("device 2 of 2: it is on fire"), "{error}");
+    assert!(error.contains("goes on from the last validation"), "{error}");
+    assert!(replicas.all(|replica| replica.step(ORDER)).is_err(), "it is over");
+}
+
+/// Devices of several kinds round apart. These are made to.
+#[test]
+fn devices_that_are_apart_take_the_first_ones_weights() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let replicas = replicas(2);
+    let prints = || replicas.all(|replica| replica.fingerprint()).expect("hashes");
+    replicas.all(|replica| replica.step(ORDER)).expect("a step");
+    let before = prints();
+    assert_eq!(before[0], before[1]);
+    let mut other = replicas.first(|replica| replica.trainees()).expect("reads");
+    other[0].values[0][0] += 1.0;
+    let away = move |replica: &mut crate::replica::Replica<NeuralIlt>| match replica.rank() {
+        1 => replica.restore(&other).map_err(TrainError::Config),
+        _ => Ok(()),
+    };
+    replicas.all(away).expect("takes them");
+    assert_ne!(prints()[0], prints()[1]);
+    replicas.agree().expect("agrees");
+    assert_eq!(prints(), before);
 }
 
 #[test]

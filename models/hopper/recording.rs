@@ -1,0 +1,171 @@
+//! Passes of few images as CUDA graphs: recorded once, replayed with one order.
+//!
+//! The host takes longer to launch sixteen kernels than a card to run them on one image. So the second pass of an extent is recorded, and the
+//! ones after it are three orders: the first step, which reads the caller's images; the graph of all steps between, on images of its own; the
+//! last step, which writes the caller's logits. Nothing is copied, and the kernels are the same, so are the bits.
+//!
+//! While CUDA records, no thread of the process may ask another card for memory. So nothing is recorded where several cards were chosen
+//! ([`cards_opened`](lithoburn_pool::cards_opened)), and a card that records has its queue to itself.
+
+use crate::steps::{Steps, Then, Work};
+
+/// The steps that a graph can hold: all between the first, which reads the input, and the last, which writes the logits. None if the list
+/// is another one.
+pub(super) fn inner(steps: &Steps) -> Option<std::ops::Range<usize>> {
+    let inner = 1..steps.steps.len().checked_sub(1)?;
+    let (first, last) = (steps.steps.first()?, steps.steps.last()?);
+    let reads = |work: &Work| matches!(work, Work::Stem { .. });
+    let writes = |work: &Work| match work {
+        Work::Narrow { .. } => true,
+        Work::Convolve(work) => matches!(work.then, Then::Last(_) | Then::StoreLast(..)),
+        _ => false,
+    };
+    let closed = |range: std::ops::Range<usize>| {
+        steps.steps.get(range)?.iter().all(|s| !reads(&s.work) && !writes(&s.work)).then_some(())
+    };
+    closed(inner.clone())?;
+    (reads(&first.work) && writes(&last.work)).then_some(inner)
+}
+
+#[cfg(feature = "gpu")]
+pub(super) use on_card::Recording;
+#[cfg(feature = "gpu")]
+pub(crate) use on_card::Recordings;
+
+/// A program without GPUs records nothing.
+#[cfg(not(feature = "gpu"))]
+#[derive(Debug, Default)]
+pub(crate) struct Recordings;
+
+#[cfg(feature = "gpu")]
+mod on_card {
+    #![allow(
+        unsafe_code,
+        reason = "a graph is replayed on the stream that it was recorded on, and what it reads and writes lives as long as it does"
+    )]
+
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex, Once, PoisonError};
+
+    use burn_cubecl::tensor::CubeTensor;
+    use cubecl::client::Graph;
+    use cubecl::server::Handle;
+    use lithoburn_pool::cards_opened;
+
+    use super::super::forward::Pass;
+    use super::super::{Compiled, Extent, brief};
+
+    /// Most pixels of a batch that is recorded: beyond four tiles of 2048 nm the card takes longer than the host.
+    const MOST_PIXELS: usize = 4 * 256 * 256;
+    /// Most extents that are recorded: each keeps its images.
+    const MOST_EXTENTS: usize = 8;
+
+    /// What passes of a network were recorded, by stream and extent.
+    #[derive(Default)]
+    pub(crate) struct Recordings(Mutex<HashMap<(u64, Extent), Known>>);
+
+    impl std::fmt::Debug for Recordings {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("Recordings").finish_non_exhaustive()
+        }
+    }
+
+    /// What is known of an extent on a stream.
+    enum Known {
+        /// It was met once: its kernels are compiled.
+        Met,
+        Recorded(Arc<Recording>),
+        /// It could not be recorded.
+        Refused,
+    }
+
+    /// The inner steps of a pass of one extent.
+    pub(in super::super) struct Recording {
+        graph: Graph,
+        pub(in super::super) images: Vec<Handle>,
+        /// What the graph reads besides, kept for it.
+        _weights: [CubeTensor; 2],
+    }
+
+    impl Recording {
+        /// Puts the inner steps in the queue.
+        pub(in super::super) fn replay(&self) -> Result<(), String> {
+            // SAFETY: `images` and `_weights` are all that the graph reads and writes, and live in here. Recordings are found by the
+            // stream that made them, so all that uses the images is in one queue.
+            unsafe { self.graph.replay() }.map_err(|error| error.to_string())
+        }
+    }
+
+    impl Recordings {
+        /// How many passes are recorded.
+        #[cfg(test)]
+        pub(crate) fn count(&self) -> usize {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.values().filter(|known| matches!(known, Known::Recorded(_))).count()
+        }
+
+        /// The recording of such a pass, which is made the second time that it is asked for.
+        pub(in super::super) fn of(
+            &self,
+            pass: &mut Pass,
+            compiled: &Compiled,
+        ) -> Option<Arc<Recording>> {
+            let Extent { batch, height, width } = pass.extent();
+            if batch * height * width > MOST_PIXELS || cards_opened() > 1 {
+                return None;
+            }
+            let key = (pass.stream(), pass.extent());
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = all.len();
+            match all.get(&key) {
+                Some(Known::Recorded(recording)) => return Some(Arc::clone(recording)),
+                Some(Known::Refused) => return None,
+                None if count >= MOST_EXTENTS => return None,
+                None => {
+                    all.insert(key, Known::Met);
+                    return None;
+                }
+                Some(Known::Met) => {}
+            }
+            let known = match recorded(pass, compiled) {
+                Ok(recording) => Known::Recorded(Arc::new(recording)),
+                Err(why) => {
+                    say_once(&why);
+                    Known::Refused
+                }
+            };
+            let found =
+                if let Known::Recorded(own) = &known { Some(Arc::clone(own)) } else { None };
+            all.insert(key, known);
+            found
+        }
+    }
+
+    /// Records the inner steps on images of their own, after running them there once.
+    fn recorded(pass: &mut Pass, compiled: &Compiled) -> Result<Recording, String> {
+        let inner = super::inner(&compiled.steps).ok_or("its steps are not known to be closed")?;
+        let images = pass.own_images();
+        let (client, weights) = (pass.client(), pass.weights());
+        let record = || {
+            client.graph_prepare()?;
+            pass.launch_all(compiled, inner.clone());
+            let opened = client.start_capture();
+            if opened.is_ok() {
+                pass.launch_all(compiled, inner.clone());
+            }
+            // What was begun is ended in any case: a stream left open would record all that follows.
+            let graph = client.stop_capture();
+            opened.and(graph)
+        };
+        // Nothing of other threads comes between.
+        let graph = client.exclusive(record).and_then(|graph| graph);
+        let graph = graph.map_err(|error| brief(&error.to_string()))?;
+        Ok(Recording { graph, images, _weights: weights })
+    }
+
+    /// Writes a line on standard error, once a process.
+    fn say_once(why: &str) {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| eprintln!("note: passes of few images are launched step by step: {why}"));
+    }
+}
