@@ -53,7 +53,7 @@ pub use event::{Event, Phase};
 pub use files::default_directory;
 pub use focus::{Exposed, WindowReport, WindowSettings, kernels_at, process_window, through_focus};
 pub use goal::Goal;
-pub use loaded::{Loaded, Part};
+pub use loaded::{Fields, Loaded, Part, Sizes};
 pub use mask::Mask;
 pub use model::{CORRECT, CORRECT_EVERY, Method, Model, ModelSettings};
 pub use proposer::{Kept, load_network};

@@ -3,6 +3,8 @@
 //! [`Correction::run`](crate::Correction::run) loads a model, corrects, and lets the model go. Whoever answers many, one after the other, keeps it. The
 //! answers are the same to the last bit, whatever fields are computed at once.
 
+mod fields;
+
 use std::borrow::Cow;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -17,13 +19,12 @@ use rayon::prelude::*;
 use crate::EngineError;
 use crate::devices::fleet::{MOST_BATCH, Wish, fleet};
 use crate::evaluate::Evaluator;
-use crate::proposer::{Proposer, Target, quickest};
+use crate::proposer::{Proposer, Target, Targets, quickest};
 use crate::setup::Setup;
+pub use fields::{Fields, Sizes};
 
 /// Fields that a simulator is asked for at once: it computes one after the other.
 const IMAGES: usize = 16;
-/// Least pixels on a side of a field.
-const LEAST: usize = 16;
 
 /// What is kept of a correction's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +60,7 @@ impl Part {
 pub struct Loaded {
     means: Means,
     device: Device,
-    /// Side of a field, in nm.
-    field_nm: f64,
-    /// Pixels on a side of what goes in, at least.
-    side: usize,
+    sizes: Sizes,
 }
 
 enum Means {
@@ -97,17 +95,12 @@ impl Loaded {
                 (Means::Simulator(Box::new(evaluator)), pixels(setup.pixel_nm))
             }
         };
-        Ok(Self { means, device: device.device.clone(), field_nm, side })
+        Ok(Self { means, device: device.device.clone(), sizes: Sizes { side, field_nm } })
     }
 
-    /// Pixels on a side of the field that is computed with. Fields may have a whole multiple of them, or a whole part.
-    pub fn side(&self) -> usize {
-        self.side
-    }
-
-    /// Side of a pixel of a field of so many a side, in nm.
-    pub fn pixel_nm(&self, side: usize) -> f64 {
-        self.field_nm / side as f64
+    /// The sizes of fields that it takes.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Computes once with few steps, so that what is compiled at first use is compiled.
@@ -116,97 +109,127 @@ impl Loaded {
     ///
     /// As [`Loaded::run`].
     pub fn warm_up(&mut self) -> Result<(), EngineError> {
-        let dark = Raster::new(self.side, self.side, self.pixel_nm(self.side));
+        let Sizes { side, .. } = self.sizes;
+        let dark = PackedImages::of_pixels(&vec![false; side * side], side);
         match &mut self.means {
             Means::Method(proposer) => proposer.briefly(|proposer| {
-                proposer.propose(&[Target::Raster(&dark)], &mut |_| true).map(drop)
+                proposer.answer(&Targets::Bits(&dark), &mut |_| true).map(drop)
             }),
-            _ => self.run(&[dark], &mut || true).map(drop),
+            _ => self.run(Fields::Bits(dark), &mut || true).map(drop),
         }
     }
 
-    /// What comes out of fields of equal sizes, values from 0 to 1: for each of [`Part::outputs`] a raster a field. `go_on` is asked now
-    /// and then.
+    /// What comes out of fields, values from 0 to 1: for each of [`Part::outputs`] as many fields. `go_on` is asked now and then.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Setting`] if a field has no such size, [`EngineError::Litho`] if the device fails or `go_on` said no.
+    /// [`EngineError::Setting`] if a field has no size that fits, [`EngineError::Litho`] if the device fails or `go_on` said no.
     pub fn run(
         &self,
-        fields: &[Raster],
+        fields: Fields,
         go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Vec<Vec<Raster>>, EngineError> {
-        fields.iter().try_for_each(|field| self.fits(field))?;
+    ) -> Result<Vec<Fields>, EngineError> {
+        fields.sizes().iter().try_for_each(|&[width, height]| self.sizes.check(width, height))?;
         match &self.means {
-            Means::Method(proposer) => {
-                let (side, field_nm) = (self.side, self.field_nm);
-                let fine = fields.par_iter().map(|field| refined(field, side, field_nm));
-                let fine: Vec<Cow<Raster>> = fine.collect();
-                let targets: Vec<Target> = fine.iter().map(|fine| Target::Raster(fine)).collect();
-                Ok(vec![proposer.propose(&targets, &mut |_| go_on())?])
-            }
+            Means::Method(proposer) => self.corrected(proposer, fields, go_on),
             Means::Network(network) => self.proposed(network.as_ref(), fields),
-            Means::Simulator(evaluator) => {
-                let mut outputs = vec![Vec::new(); Part::Simulator.outputs().len()];
-                for field in fields {
-                    if !go_on() {
-                        return Err(LithoError::Interrupted.into());
-                    }
-                    let images = exposed(evaluator, field)?;
-                    outputs.iter_mut().zip(images).for_each(|(all, image)| all.push(image));
-                }
-                Ok(outputs)
-            }
+            Means::Simulator(evaluator) => self.simulated(evaluator, fields, go_on),
         }
     }
 
-    /// Whether a field has a size that is computed with.
-    fn fits(&self, field: &Raster) -> Result<(), EngineError> {
-        let Raster { width, height, .. } = *field;
-        let own = self.side;
-        let whole = width.is_multiple_of(own) || own.is_multiple_of(width);
-        match width == height && width >= LEAST.min(own) && whole {
-            true => Ok(()),
-            false => Err(EngineError::Setting(format!(
-                "a field of {width} x {height} pixels does not fit: expected {own} x {own} pixels for its {} nm, or a whole multiple or part \
-                 of that ({} to {})",
-                self.field_nm,
-                LEAST.min(own),
-                own * 4
-            ))),
+    /// A method's masks.
+    fn corrected(
+        &self,
+        proposer: &Proposer,
+        fields: Fields,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<Fields>, EngineError> {
+        let Sizes { side, field_nm } = self.sizes;
+        let mut answer = |targets: &Targets| proposer.answer(targets, &mut |_| go_on());
+        let masks = match fields {
+            Fields::Bits(bits) if bits.side == side => answer(&Targets::Bits(&bits))?,
+            Fields::Bits(bits) if bits.side < side => {
+                answer(&Targets::Bits(&bits.refined(side / bits.side)))?
+            }
+            // Of a part of a pixel is covered what of its finer pixels is.
+            fields => {
+                let fields = fields.into_rasters(field_nm);
+                let fine = fields.par_iter().map(|field| refined(field, side, field_nm));
+                let fine: Vec<Cow<Raster>> = fine.collect();
+                answer(&Targets::Each(fine.iter().map(|fine| Target::Raster(fine)).collect()))?
+            }
+        };
+        Ok(vec![Fields::Bits(masks)])
+    }
+
+    /// Images and prints of masks, one after the other.
+    fn simulated(
+        &self,
+        evaluator: &Evaluator,
+        fields: Fields,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<Fields>, EngineError> {
+        let mut images = [const { Vec::new() }; 2];
+        let mut prints: [Option<PackedImages>; 3] = [const { None }; 3];
+        for field in fields.into_rasters(self.sizes.field_nm) {
+            if !go_on() {
+                return Err(LithoError::Interrupted.into());
+            }
+            let (aerial, print) = exposed(evaluator, &field)?;
+            images.iter_mut().zip(aerial).for_each(|(all, image)| all.push(image));
+            for (all, print) in prints.iter_mut().zip(print) {
+                match all {
+                    Some(all) => all.words.extend(print.words),
+                    None => *all = Some(print),
+                }
+            }
         }
+        let none = || PackedImages { side: 0, words: Vec::new() };
+        let prints = prints.into_iter().map(|print| Fields::Bits(print.unwrap_or_else(none)));
+        Ok(images.into_iter().map(Fields::Values).chain(prints).collect())
     }
 
     /// A network's logits, and the masks that they mean.
     fn proposed(
         &self,
         network: &dyn MaskNetwork,
-        fields: &[Raster],
-    ) -> Result<Vec<Vec<Raster>>, EngineError> {
-        let Some(first) = fields.first() else { return Ok(vec![Vec::new(); 2]) };
-        let area = first.height * first.width;
-        let mut data = vec![0.0; fields.len() * area];
-        data.par_chunks_mut(area.max(1))
-            .zip(fields)
-            .for_each(|(data, field)| data.copy_from_slice(&field.data));
-        let data = TensorData::new(data, [fields.len(), first.height, first.width]);
-        let target = resized(Tensor::<3>::from_data(data, &self.device), self.side);
+        fields: Fields,
+    ) -> Result<Vec<Fields>, EngineError> {
+        if fields.is_empty() {
+            return Ok(vec![Fields::Values(Vec::new()); 2]);
+        }
+        let target = match &fields {
+            Fields::Bits(bits) => bits.to_tensor(&self.device),
+            Fields::Values(values) => self.uploaded(values),
+        };
+        let target = resized(target, self.sizes.side);
         let logits = network.logits(target.clone().unsqueeze_dim::<4>(1));
         let mask = network.mask(target, logits.clone());
         let logits = logits.cast(DType::F32).squeeze_dim::<3>(1);
         [logits, mask].map(|images| self.read(images)).into_iter().collect()
     }
 
+    /// Fields on the device.
+    fn uploaded(&self, fields: &[Raster]) -> Tensor<3> {
+        let [width, height] = fields.first().map_or([0; 2], |field| [field.width, field.height]);
+        let area = width * height;
+        let mut data = vec![0.0; fields.len() * area];
+        data.par_chunks_mut(area.max(1))
+            .zip(fields)
+            .for_each(|(data, field)| data.copy_from_slice(&field.data));
+        Tensor::from_data(TensorData::new(data, [fields.len(), height, width]), &self.device)
+    }
+
     /// Images from the device.
-    fn read(&self, images: Tensor<3>) -> Result<Vec<Raster>, EngineError> {
+    fn read(&self, images: Tensor<3>) -> Result<Fields, EngineError> {
         let [_, height, width] = images.dims();
         let failed = |problem: String| LithoError::Device { doing: "read the images", problem };
         let data = images.try_into_data().map_err(|e| failed(format!("{e:?}")))?;
         let data =
             data.convert::<f32>().try_into_vec::<f32>().map_err(|e| failed(format!("{e:?}")))?;
-        let pixel_nm = self.pixel_nm(width);
+        let pixel_nm = self.sizes.pixel_nm(width);
         let raster = |data: &[f32]| Raster { width, height, pixel_nm, data: data.to_vec() };
-        Ok(data.par_chunks_exact((width * height).max(1)).map(raster).collect())
+        Ok(Fields::Values(data.par_chunks_exact((width * height).max(1)).map(raster).collect()))
     }
 }
 
@@ -225,16 +248,14 @@ fn refined(field: &Raster, least: usize, field_nm: f64) -> Cow<'_, Raster> {
 }
 
 /// A mask's images and prints, as [`Part::outputs`] names them.
-fn exposed(evaluator: &Evaluator, mask: &Raster) -> Result<[Raster; 5], EngineError> {
+fn exposed(
+    evaluator: &Evaluator,
+    mask: &Raster,
+) -> Result<([Raster; 2], [PackedImages; 3]), EngineError> {
     let [best, defocus] = evaluator.aerial(mask, mask.pixel_nm)?;
     let (window, resist) = (evaluator.window(), evaluator.resist());
     let prints = Prints::develop(&best.data, &defocus.data, best.width, window, resist);
-    let raster = |print: &PackedImages| Raster {
-        data: print.to_pixels().iter().map(|&on| f32::from(u8::from(on))).collect(),
-        ..Raster::new(best.width, best.height, best.pixel_nm)
-    };
-    let [nominal, outer, inner] = [&prints.nominal, &prints.outer, &prints.inner].map(raster);
-    Ok([best, defocus, nominal, outer, inner])
+    Ok(([best, defocus], [prints.nominal, prints.outer, prints.inner]))
 }
 
 /// Fields that a device holds at once, as the plan of a tiled layout has it: what the method takes of the device is tried if its memory is

@@ -1,5 +1,7 @@
 //! Models on a device: targets in, masks out.
 
+mod target;
+
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Mutex, Once};
@@ -26,7 +28,7 @@ use crate::devices::team::Team;
 use crate::model::{Method, Model};
 use crate::setup::Setup;
 use crate::surrogate::TrueModel;
-use crate::tiles::pixels::on_pixels;
+pub(crate) use target::{Target, Targets};
 
 /// Steps of a trial's last level, of which two are tried as hard masks.
 const TRIAL_STEPS: usize = 6;
@@ -249,7 +251,8 @@ impl Proposer {
         targets: &[Target],
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
-        let masks = self.masks(targets, watch, true)?.into_packed(0)?;
+        let target = info_span!("upload").in_scope(|| self.upload(targets));
+        let masks = self.masks(&target, watch, true)?.into_packed(0)?;
         let (side, pixel_nm) = (masks.side, self.pixel_nm(masks.side));
         let raster = |data| Raster { width: side, height: side, pixel_nm, data };
         Ok(masks.to_values().into_iter().map(raster).collect())
@@ -265,10 +268,28 @@ impl Proposer {
         targets: &[Target],
         halo_nm: f64,
     ) -> Result<(PackedImages, f64), EngineError> {
-        let masks = self.masks(targets, &mut |_| true, false)?;
+        let target = info_span!("upload").in_scope(|| self.upload(targets));
+        let masks = self.masks(&target, &mut |_| true, false)?;
         let pixel_nm = self.pixel_nm(masks.side());
         let halo = (halo_nm / pixel_nm).round() as usize;
         Ok((masks.into_packed(halo)?, pixel_nm))
+    }
+
+    /// Masks for targets that are bits or fields of any pixels. Errors are not looked at on the way, which waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proposer::propose`].
+    pub(crate) fn answer(
+        &self,
+        targets: &Targets,
+        watch: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<PackedImages, EngineError> {
+        let target = info_span!("upload").in_scope(|| match targets {
+            Targets::Bits(bits) => bits.to_tensor(self.simulator().device()),
+            Targets::Each(targets) => self.upload(targets),
+        });
+        Ok(self.masks(&target, watch, false)?.into_packed(0)?)
     }
 
     /// Size of a pixel of which a mask has so many a side, in nm.
@@ -279,12 +300,11 @@ impl Proposer {
     /// Masks for targets, where they were computed; `looks` tells whether `watch` wants to hear of errors.
     fn masks(
         &self,
-        targets: &[Target],
+        target: &Tensor<3>,
         watch: &mut dyn FnMut(Progress) -> bool,
         looks: bool,
     ) -> Result<BinaryImages, EngineError> {
-        let _span = info_span!("propose", tiles = targets.len() as u64).entered();
-        let target = info_span!("upload").in_scope(|| self.upload(targets));
+        let _span = info_span!("propose", tiles = target.dims()[0] as u64).entered();
         let truth: &dyn ForwardModel = match &self.means {
             Means::Surrogate { truth, .. } => truth.as_ref(),
             _ => &self.optics,
@@ -292,23 +312,23 @@ impl Proposer {
         let descent = Ilt::new(&self.descent, truth);
         let descent = if looks { descent } else { descent.without_looks() };
         match &self.means {
-            Means::Descent => Ok(self.descend(descent, &target, &Start::Target, 0, watch)?.masks),
+            Means::Descent => Ok(self.descend(descent, target, &Start::Target, 0, watch)?.masks),
             Means::Surrogate { learned, every, .. } => {
                 let descent = descent.with_surrogate(learned.as_ref(), *every);
-                let found = self.descend(descent, &target, &Start::Target, 0, watch)?;
+                let found = self.descend(descent, target, &Start::Target, 0, watch)?;
                 if let Ok(mut usage) = self.usage.lock() {
                     *usage = Some(found.usage);
                 }
                 Ok(found.masks)
             }
             Means::Network { network, correct } => {
-                let mask = self.network_mask(network.as_ref(), &target, *correct == 0);
+                let mask = self.network_mask(network.as_ref(), target, *correct == 0);
                 if !watch(Progress { done: 1, total: self.steps(), loss_nm2: None }) {
                     return Err(LithoError::Interrupted.into());
                 }
                 match correct {
                     0 => self.uncorrected(mask),
-                    _ => Ok(self.descend(descent, &target, &Start::Mask(mask), 1, watch)?.masks),
+                    _ => Ok(self.descend(descent, target, &Start::Mask(mask), 1, watch)?.masks),
                 }
             }
         }
@@ -384,37 +404,6 @@ impl Proposer {
             .for_each(|(data, target)| data.copy_from_slice(&target.data));
         let data = TensorData::new(data, [targets.len(), height, width]);
         Tensor::from_data(data, self.simulator().device())
-    }
-}
-
-/// What a field shall print.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target<'a> {
-    Raster(&'a Raster),
-    /// Polygons' edges, on the pixels that the answer depends on.
-    Edges(&'a Edges),
-}
-
-impl<'a> Target<'a> {
-    fn edges(&self) -> Option<&'a Edges> {
-        match self {
-            Self::Raster(_) => None,
-            Self::Edges(edges) => Some(edges),
-        }
-    }
-
-    /// Drawn, on pixels of this size where they nest.
-    fn on_pixels(self, pixel_nm: f64) -> Cow<'a, Raster> {
-        match self {
-            Self::Raster(raster) => on_pixels(raster, pixel_nm),
-            Self::Edges(edges) => {
-                let drawn = edges.rasterize();
-                match on_pixels(&drawn, pixel_nm) {
-                    Cow::Owned(small) => Cow::Owned(small),
-                    Cow::Borrowed(_) => Cow::Owned(drawn),
-                }
-            }
-        }
     }
 }
 

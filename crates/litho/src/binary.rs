@@ -289,6 +289,21 @@ impl PackedImages {
         Bitmap { words: &self.words[image * each..(image + 1) * each], side: self.side }
     }
 
+    /// The same images on pixels of which `factor` lie along one of these.
+    #[must_use]
+    pub fn refined(&self, factor: usize) -> Self {
+        let (side, own) = (self.side * factor, self.row_words());
+        let mut words = Vec::with_capacity(self.words.len() / own.max(1) * side.div_ceil(WORD));
+        for row in self.words.chunks_exact(own.max(1)) {
+            let mut wide = vec![0_u32; side.div_ceil(WORD)];
+            for x in (0..side).filter(|x| row[x / factor / WORD] >> (x / factor % WORD) & 1 == 1) {
+                wide[x / WORD] |= 1 << (x % WORD);
+            }
+            (0..factor).for_each(|_| words.extend_from_slice(&wide));
+        }
+        Self { side, words }
+    }
+
     /// Words of a row.
     pub fn row_words(&self) -> usize {
         self.side.div_ceil(WORD)
@@ -355,6 +370,22 @@ mod tests {
         let expected: Vec<bool> = (0..pixels.len()).filter(inside).map(|i| pixels[i]).collect();
         assert_eq!(inner.to_pixels(), expected);
         Ok(())
+    }
+
+    #[test]
+    fn a_refined_image_has_squares_where_pixels_were() {
+        for (side, factor) in [(70, 3), (16, 4), (5, 1)] {
+            let pixels: Vec<bool> = (0..2 * side * side).map(|i| i * i % 7 < 3).collect();
+            let fine = side * factor;
+            let of = |i: usize| {
+                let (image, y, x) =
+                    (i / (fine * fine), i / fine % fine / factor, i % fine / factor);
+                pixels[image * side * side + y * side + x]
+            };
+            let expected: Vec<bool> = (0..2 * fine * fine).map(of).collect();
+            let found = PackedImages::of_pixels(&pixels, side).refined(factor);
+            assert_eq!(found, PackedImages::of_pixels(&expected, fine));
+        }
     }
 
     #[test]

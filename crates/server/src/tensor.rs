@@ -1,5 +1,6 @@
 //! Tensors as they travel: a datatype, a shape in pixels, and bytes.
 
+mod bits;
 mod data;
 mod datatype;
 mod values;

@@ -19,7 +19,7 @@ impl Lane {
     /// Threads of a lane that shares a batch of tiles: while one packs, checks and sends masks, the other's kernels run. More than
     /// half of a tile's time on an H200 was the host's. Other runtimes than CUDA's have one queue for all threads, and the CPU is busy
     /// as it is.
-    pub(crate) fn hands(device: &str) -> usize {
+    pub fn hands(device: &str) -> usize {
         if device.starts_with("cuda") { 2 } else { 1 }
     }
 

@@ -28,6 +28,19 @@ fn quick<'a>() -> Correction<'a> {
     correction(Model::NeuralIltFast).correct(2)
 }
 
+/// What comes out of fields of any values, as rasters.
+fn run(loaded: &Loaded, fields: &[Raster]) -> Result<Vec<Vec<Raster>>, EngineError> {
+    let outputs = loaded.run(Fields::Values(fields.to_vec()), &mut || true)?;
+    Ok(outputs.into_iter().map(|fields| fields.into_rasters(FIELD_NM)).collect())
+}
+
+/// Fields of 0 and 1 as bits.
+fn bits(fields: &[Raster]) -> Fields {
+    let all = fields.iter().map(|field| PackedImages::at_least(&field.data, field.width, 0.5));
+    let words = all.flat_map(|bits| bits.words).collect();
+    Fields::Bits(PackedImages { side: fields[0].width, words })
+}
+
 /// What `infer` gives for a field, and what is kept for many, one by one and together.
 #[test]
 fn a_method_that_stays_gives_what_a_run_of_one_field_gives_to_the_last_bit()
@@ -39,9 +52,10 @@ fn a_method_that_stays_gives_what_a_run_of_one_field_gives_to_the_last_bit()
         expected.push(quick().with_design(layout).on(vec![cpu.clone()]).run()?);
     }
     let targets: Vec<Raster> = expected.iter().map(|mask| mask.target().clone()).collect();
-    let together = loaded.run(&targets, &mut || true)?;
+    let together = run(&loaded, &targets)?;
+    assert_eq!(loaded.run(bits(&targets), &mut || true)?, vec![bits(&together[0])]);
     for (i, mask) in expected.iter().enumerate() {
-        let alone = loaded.run(&targets[i..=i], &mut || true)?;
+        let alone = run(&loaded, &targets[i..=i])?;
         assert!(mask.raster().data.contains(&1.0), "something is open");
         assert_eq!(alone[0][0].data, mask.raster().data);
         assert_eq!(together[0][i].data, mask.raster().data);
@@ -61,15 +75,18 @@ fn coarse_pixels_are_squares_of_fine_ones() -> Result<(), EngineError> {
     let layout = Layout::new("bar", vec![Polygon::rectangle(304.0, 208.0, 384.0, 800.0)]);
     let drawn =
         |pixel_nm: f64| layout.rasterize(&frame(pixel_nm), lithoburn_layout::Coverage::Exact);
-    let run = |field: Raster| {
-        Ok::<_, EngineError>(loaded.run(&[field], &mut || true)?.remove(0).remove(0))
+    let mask = |field: Raster| {
+        let outputs = run(&loaded, std::slice::from_ref(&field))?;
+        let of_bits = loaded.run(bits(&[field]), &mut || true)?;
+        assert_eq!(of_bits, vec![bits(&outputs[0])]);
+        Ok::<_, EngineError>(outputs[0][0].clone())
     };
-    let fine = run(drawn(2.0))?;
-    assert_eq!(fine, run(drawn(16.0))?);
-    assert_eq!(fine, run(drawn(1.0))?);
+    let fine = mask(drawn(2.0))?;
+    assert_eq!(fine, mask(drawn(16.0))?);
+    assert_eq!(fine, mask(drawn(1.0))?);
     for (width, height) in [(500, 500), (512, 256), (8, 8), (0, 0)] {
         let field = Raster::new(width, height, 2.0);
-        let refused = loaded.run(&[field], &mut || true).expect_err("no such size").to_string();
+        let refused = run(&loaded, &[field]).expect_err("no such size").to_string();
         assert!(refused.contains("512 x 512"), "{refused}");
     }
     Ok(())
@@ -80,8 +97,8 @@ fn a_network_gives_the_logits_of_its_mask_whatever_the_batch() -> Result<(), Eng
     let cpu = cpu();
     let mut loaded = correction(Model::NeuralIltFast).load(Part::Network, &cpu)?;
     loaded.warm_up()?;
-    let side = loaded.side();
-    let mut fields = vec![Raster::new(side, side, loaded.pixel_nm(side)); 2];
+    let side = loaded.sizes().side;
+    let mut fields = vec![Raster::new(side, side, loaded.sizes().pixel_nm(side)); 2];
     for (i, field) in fields.iter_mut().enumerate() {
         field
             .data
@@ -90,8 +107,10 @@ fn a_network_gives_the_logits_of_its_mask_whatever_the_batch() -> Result<(), Eng
             .take(16)
             .for_each(|row| row[30..90].fill(1.0));
     }
-    let together = loaded.run(&fields, &mut || true)?;
-    let alone = loaded.run(&fields[1..], &mut || true)?;
+    let together = run(&loaded, &fields)?;
+    let alone = run(&loaded, &fields[1..])?;
+    let of_bits = loaded.run(bits(&fields), &mut || true)?;
+    assert_eq!(of_bits, together.iter().cloned().map(Fields::Values).collect::<Vec<_>>());
     assert_eq!(together.len(), Part::Network.outputs().len());
     for (all, one) in together.iter().zip(&alone) {
         assert_eq!(all[1], one[0]);
@@ -108,13 +127,13 @@ fn a_simulator_gives_the_images_and_prints_that_are_measured() -> Result<(), Eng
     let layout = &layouts()[0];
     let mask = quick().with_design(layout).on(vec![cpu.clone()]).run()?;
     let loaded = correction(Model::Ilt).load(Part::Simulator, &cpu)?;
-    let images = loaded.run(std::slice::from_ref(mask.raster()), &mut || true)?;
+    let images = run(&loaded, std::slice::from_ref(mask.raster()))?;
     let found = mask.evaluation();
     assert_eq!((&images[0][0].data, &images[1][0].data), (&found.best.data, &found.defocus.data));
     let print: Vec<bool> = images[2][0].data.iter().map(|&v| v == 1.0).collect();
     assert_eq!(print, found.prints.nominal.to_pixels());
     assert!(print.contains(&true));
-    let stopped = loaded.run(std::slice::from_ref(mask.raster()), &mut || false);
+    let stopped = loaded.run(bits(std::slice::from_ref(mask.raster())), &mut || false);
     assert!(matches!(stopped, Err(EngineError::Litho(LithoError::Interrupted))));
     Ok(())
 }

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lithoburn_engine::{EngineError, Loaded, failure};
+use lithoburn_engine::{EngineError, Fields, Loaded, Sizes, failure};
 use lithoburn_layout::Raster;
+use lithoburn_litho::PackedImages;
 use lithoburn_pool::Failure;
 use lithoburn_server::model::{
     Answer, Batch, Device, Executor, Fault, Model, Port, Request, Signature, Stop, Wanted, Work,
 };
-use lithoburn_server::tensor::{Datatype, Tensor};
+use lithoburn_server::tensor::{Datatype, Tensor, TensorError};
 use rayon::prelude::*;
 
 use super::Described;
@@ -74,14 +75,25 @@ impl Model for Served {
         let runner = runner.ok_or_else(|| Fault::Lost(format!("no device {device}")))?.clone();
         let (number, chosen) = (runner.number(), runner.device.clone());
         let Described { part, correction, .. } = self.described.clone();
-        let place = runner.run(move |shelf| {
-            let room = correction.room(part, &chosen).map_err(|error| fault(&error))?;
+        let (tried, on) = (correction.clone(), chosen.clone());
+        let room = move || tried.room(part, &on).map_err(|error| fault(&error));
+        let room = runner.first(room)?;
+        let loaded = runner.each(move |shelf| {
             let loaded = correction.load(part, &chosen).map_err(|error| fault(&error))?;
-            let (side, field_nm) = (loaded.side(), loaded.pixel_nm(1));
+            let sizes = loaded.sizes();
             shelf.insert(number, loaded);
-            Ok(Place { number, pixels: room.saturating_mul(side * side), field_nm })
-        })?;
-        Ok(Box::new(OnDevice { runner, place }))
+            Ok(sizes)
+        });
+        let place = |sizes: Sizes| Place { number, room: room.max(1), sizes };
+        match loaded.map(|sizes| sizes.first().copied().map(place)) {
+            Ok(Some(place)) => Ok(Box::new(OnDevice { runner, place })),
+            Ok(None) => Err(Fault::Lost(format!("no thread for {device}"))),
+            Err(fault) => {
+                // A hand may have it.
+                runner.tell_each(move |shelf| drop(shelf.remove(&number)));
+                Err(fault)
+            }
+        }
     }
 }
 
@@ -100,10 +112,10 @@ fn fault(error: &EngineError) -> Fault {
 #[derive(Clone, Copy)]
 struct Place {
     number: u64,
-    /// Most pixels of a batch.
-    pixels: usize,
-    /// Side of a field, in nm.
-    field_nm: f64,
+    /// Fields that the device holds.
+    room: usize,
+    /// The sizes of fields.
+    sizes: Sizes,
 }
 
 /// A model on a device.
@@ -119,23 +131,29 @@ fn of(shelf: &mut Shelf, number: u64) -> Result<&mut Loaded, Fault> {
 
 impl Executor for OnDevice {
     fn pixels(&self) -> usize {
-        self.place.pixels
+        self.place.room.saturating_mul(self.place.sizes.side.pow(2))
+    }
+
+    fn hands(&self) -> usize {
+        self.runner.hands().min(self.place.room)
     }
 
     fn warm_up(&mut self) -> Result<(), Fault> {
         let number = self.place.number;
-        self.runner.run(move |shelf| of(shelf, number)?.warm_up().map_err(|error| fault(&error)))
+        let warm =
+            move |shelf: &mut Shelf| of(shelf, number)?.warm_up().map_err(|error| fault(&error));
+        self.runner.each(warm).map(drop)
     }
 
     fn prepare(&mut self, batch: &Batch) -> Result<Box<dyn Work>, Fault> {
-        let field_nm = self.place.field_nm;
-        let fields = batch.requests.par_iter().map(|request| fields(request, field_nm));
-        let fields: Vec<Vec<Raster>> = fields.collect::<Result<_, Fault>>()?;
-        Ok(Box::new(Fields {
+        let sizes = self.place.sizes;
+        let fields = batch.requests.par_iter().map(|request| fields(request, sizes));
+        let fields: Vec<Fields> = fields.collect::<Result<_, Fault>>()?;
+        Ok(Box::new(Flight {
             runner: self.runner.clone(),
             number: self.place.number,
             requests: batch.requests.clone(),
-            fields: fields.into_iter().flatten().collect(),
+            fields: Some(together(fields, sizes.field_nm)),
             computed: None,
             outputs: Vec::new(),
             stop: batch.stop.clone(),
@@ -146,58 +164,71 @@ impl Executor for OnDevice {
 impl Drop for OnDevice {
     fn drop(&mut self) {
         let number = self.place.number;
-        drop(self.runner.begin(move |shelf, _| {
-            shelf.remove(&number);
-            Ok(())
-        }));
+        self.runner.tell_each(move |shelf| drop(shelf.remove(&number)));
     }
 }
 
-/// A request's fields.
-fn fields(request: &Request, field_nm: f64) -> Result<Vec<Raster>, Fault> {
-    let Some(tensor) = request.inputs.first() else { return Ok(Vec::new()) };
+/// A request's fields: bits, if all of its pixels are 0 or 1.
+fn fields(request: &Request, sizes: Sizes) -> Result<Fields, Fault> {
+    let wrong = |error: &dyn std::fmt::Display| Fault::Request(error.to_string());
+    let tensor = request.inputs.first().ok_or_else(|| wrong(&"expected an input"))?;
     let &[_, height, width] = tensor.shape.as_slice() else {
-        return Err(Fault::Request(format!(
-            "expected [items, height, width], got {:?}",
-            tensor.shape
-        )));
+        return Err(wrong(&format!("expected [items, height, width], got {:?}", tensor.shape)));
     };
-    let values = tensor.to_f32().map_err(|error| Fault::Request(error.to_string()))?;
-    if let Some(wrong) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
-        return Err(Fault::Request(format!(
-            "a pixel is {wrong}: expected 0 for dark, 1 for pattern, and between them what part of the pixel is covered"
+    sizes.check(width, height).map_err(|error| wrong(&error))?;
+    if let Some(words) = tensor.to_words().map_err(|error| wrong(&error))? {
+        return Ok(Fields::Bits(PackedImages { side: width, words }));
+    }
+    let values = tensor.to_f32().map_err(|error| wrong(&error))?;
+    if let Some(other) = values.iter().find(|value| !(0.0..=1.0).contains(*value)) {
+        return Err(wrong(&format!(
+            "a pixel is {other}: expected 0 for dark, 1 for pattern, and between them what part of the pixel is covered"
         )));
     }
-    let pixel_nm = field_nm / width.max(1) as f64;
-    let raster = |data: Vec<f32>| Raster { width, height, pixel_nm, data };
-    let area = (height * width).max(1);
-    if values.len() == area {
-        return Ok(vec![raster(values)]);
+    let pixel_nm = sizes.pixel_nm(width);
+    let raster = |data: &[f32]| Raster { width, height, pixel_nm, data: data.to_vec() };
+    Ok(Fields::Values(values.par_chunks_exact(height * width).map(raster).collect()))
+}
+
+/// The fields of several requests: bits, if all are.
+fn together(fields: Vec<Fields>, field_nm: f64) -> Fields {
+    let bits: Option<Vec<&PackedImages>> = fields
+        .iter()
+        .map(|fields| match fields {
+            Fields::Bits(bits) => Some(bits),
+            Fields::Values(_) => None,
+        })
+        .collect();
+    if let Some(bits) = bits {
+        let words: Vec<&[u32]> = bits.iter().map(|bits| &bits.words[..]).collect();
+        let side = bits.first().map_or(0, |bits| bits.side);
+        return Fields::Bits(PackedImages { side, words: words.concat() });
     }
-    Ok(values.par_chunks_exact(area).map(|data| raster(data.to_vec())).collect())
+    Fields::Values(fields.into_iter().flat_map(|fields| fields.into_rasters(field_nm)).collect())
 }
 
 /// A batch of fields on its way.
-struct Fields {
+struct Flight {
     runner: Arc<Runner>,
     /// Of the model.
     number: u64,
     requests: Vec<Arc<Request>>,
     /// Until they are launched.
-    fields: Vec<Raster>,
-    computed: Option<Pending<Vec<Vec<Raster>>>>,
-    /// For each output a raster a field.
-    outputs: Vec<Vec<Raster>>,
+    fields: Option<Fields>,
+    computed: Option<Pending<Vec<Fields>>>,
+    /// For each output as many fields.
+    outputs: Vec<Fields>,
     stop: Stop,
 }
 
-impl Work for Fields {
+impl Work for Flight {
     fn launch(&mut self) -> Result<(), Fault> {
         let (number, stop) = (self.number, self.stop.clone());
-        let fields = std::mem::take(&mut self.fields);
+        let launched = || Fault::Broken("the batch was launched before".into());
+        let fields = self.fields.take().ok_or_else(launched)?;
         self.computed = Some(self.runner.begin(move |shelf, unwanted| {
             let go_on = &mut || !stop.asked() && !unwanted.is_set();
-            of(shelf, number)?.run(&fields, go_on).map_err(|error| match error {
+            of(shelf, number)?.run(fields, go_on).map_err(|error| match error {
                 // A field that does not fit is its client's.
                 EngineError::Setting(text) => Fault::Request(text),
                 other => fault(&other),
@@ -238,28 +269,39 @@ impl Work for Fields {
 }
 
 /// What a request gets of the outputs, whose fields are these.
-fn answer(
-    outputs: &[Vec<Raster>],
-    request: &Request,
-    fields: Range<usize>,
-) -> Result<Answer, Fault> {
+fn answer(outputs: &[Fields], request: &Request, fields: Range<usize>) -> Result<Answer, Fault> {
     let tensor = |wanted: &Wanted| {
-        let rasters = outputs.get(wanted.output).and_then(|all| all.get(fields.clone()));
-        let rasters = rasters
-            .ok_or_else(|| Fault::Broken("the device gave fewer fields than it got".into()))?;
-        let (height, width) =
-            rasters.first().map_or((0, 0), |raster| (raster.height, raster.width));
-        let values = match rasters {
-            [alone] => Cow::Borrowed(&alone.data),
-            several => {
-                let each: Vec<&[f32]> = several.iter().map(|field| &field.data[..]).collect();
-                Cow::Owned(each.concat())
-            }
-        };
-        Tensor::from_f32(wanted.datatype, vec![fields.len(), height, width], &values)
+        let all = outputs.get(wanted.output);
+        let fewer = || Fault::Broken("the device gave fewer fields than it got".into());
+        let all = all.filter(|all| all.len() >= fields.end).ok_or_else(fewer)?;
+        tensor(all, wanted.datatype, fields.clone())
             .map_err(|error| Fault::Broken(error.to_string()))
     };
     request.outputs.iter().map(tensor).collect()
+}
+
+/// Some of these fields as a tensor.
+fn tensor(all: &Fields, datatype: Datatype, range: Range<usize>) -> Result<Tensor, TensorError> {
+    let items = range.len();
+    match all {
+        Fields::Bits(bits) => {
+            let each = bits.side * bits.row_words();
+            let words = &bits.words[range.start * each..range.end * each];
+            Tensor::from_words(datatype, vec![items, bits.side, bits.side], words)
+        }
+        Fields::Values(rasters) => {
+            let rasters = &rasters[range];
+            let [height, width] = rasters.first().map_or([0; 2], |of| [of.height, of.width]);
+            let values = match rasters {
+                [alone] => Cow::Borrowed(&alone.data),
+                several => {
+                    let each: Vec<&[f32]> = several.iter().map(|field| &field.data[..]).collect();
+                    Cow::Owned(each.concat())
+                }
+            };
+            Tensor::from_f32(datatype, vec![items, height, width], &values)
+        }
+    }
 }
 
 #[cfg(test)]

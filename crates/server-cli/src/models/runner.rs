@@ -1,59 +1,61 @@
-//! A thread that computes on a device.
+//! The threads that compute on a device: its hands.
 //!
-//! What is on a device never leaves this thread: a host thread is a stream and a memory pool of its own in the device's runtime. Who hands it work does not
-//! wait: the scheduler's thread lays the next batch out, and brings the last one's answers into their datatypes, while this one computes.
+//! What a hand has on its device never leaves it: a host thread is a stream and a memory pool of its own in the device's runtime, so that each has its own
+//! copy of a model. Who hands them work does not wait: the scheduler's thread lays the next batch out, and brings the last one's answers into their
+//! datatypes, while they compute.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
-use lithoburn_engine::Loaded;
+use lithoburn_engine::{Lane, Loaded};
 use lithoburn_pool::Chosen;
 use lithoburn_server::model::Fault;
 
-/// What is on the device, by numbers that are given once.
+/// What a hand has on the device, by numbers that are given once.
 pub(super) type Shelf = HashMap<u64, Loaded>;
 type Task = Box<dyn FnOnce(&mut Shelf) + Send>;
 
-/// A device and its thread, which ends with the last reference to it.
+/// A device and its hands, which end with the last reference to it.
 pub(crate) struct Runner {
     /// The device.
     pub(crate) device: Chosen,
-    tasks: Sender<Task>,
+    hands: Vec<Hand>,
     numbers: AtomicU64,
 }
 
-impl Runner {
-    /// Starts a device's thread.
-    ///
-    /// # Errors
-    ///
-    /// If the system gives no thread.
-    pub(crate) fn start(device: Chosen) -> std::io::Result<Arc<Self>> {
+/// A thread that computes on a device.
+struct Hand {
+    tasks: Sender<Task>,
+    /// Tasks that it has and has not done.
+    owes: Arc<AtomicUsize>,
+}
+
+impl Hand {
+    fn start(device: &str) -> std::io::Result<Self> {
         let (tasks, queue) = mpsc::channel::<Task>();
+        let owes = Arc::new(AtomicUsize::new(0));
+        let done = owes.clone();
         let work = move || {
             let mut shelf = Shelf::new();
-            queue.into_iter().for_each(|task| task(&mut shelf));
+            for task in queue {
+                task(&mut shelf);
+                done.fetch_sub(1, Ordering::Relaxed);
+            }
             // Handles of a lost device panic when they are dropped; there is nobody to tell.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(shelf)));
         };
         // Detached: nobody waits for a device that hangs.
-        thread::Builder::new().name(format!("compute {}", device.name)).spawn(work)?;
-        Ok(Arc::new(Self { device, tasks, numbers: AtomicU64::new(0) }))
+        thread::Builder::new().name(format!("compute {device}")).spawn(work)?;
+        Ok(Self { tasks, owes })
     }
 
-    /// A number that nothing on the shelf has.
-    pub(super) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Hands work over, which is told when its outcome is not wanted any more.
-    pub(super) fn begin<T: Send + 'static>(
+    fn begin<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Shelf, &Unwanted) -> Result<T, Fault> + Send + 'static,
     ) -> Pending<T> {
@@ -66,17 +68,78 @@ impl Runner {
             // Whoever asked may be gone.
             let _ = outcome.send(done.unwrap_or_else(panicked));
         };
+        self.owes.fetch_add(1, Ordering::Relaxed);
         // A thread that is gone drops the task, and with it the way back, which is an answer too.
         let _ = self.tasks.send(Box::new(task));
         Pending { receiver, outcome: None, unwanted }
     }
+}
 
-    /// Does work there and waits for it.
-    pub(super) fn run<T: Send + 'static>(
+impl Runner {
+    /// Starts a device's threads, as many as share a card in a run of tiles.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub(crate) fn start(device: Chosen) -> std::io::Result<Arc<Self>> {
+        let hands = Lane::hands(&device.name);
+        Self::with_hands(device, hands)
+    }
+
+    /// Starts so many threads for a device.
+    pub(super) fn with_hands(device: Chosen, hands: usize) -> std::io::Result<Arc<Self>> {
+        let hands = (0..hands).map(|_| Hand::start(&device.name)).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Self { device, hands, numbers: AtomicU64::new(0) }))
+    }
+
+    /// How many threads compute on the device.
+    pub(super) fn hands(&self) -> usize {
+        self.hands.len()
+    }
+
+    /// A number that nothing on the shelf has.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Hands work to the hand that has least to do; it is told when its outcome is not wanted any more.
+    pub(super) fn begin<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Shelf) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut Shelf, &Unwanted) -> Result<T, Fault> + Send + 'static,
+    ) -> Pending<T> {
+        let free = self.hands.iter().min_by_key(|hand| hand.owes.load(Ordering::Relaxed));
+        free.map_or_else(Pending::lost, |hand| hand.begin(work))
+    }
+
+    /// Has the first hand do something that needs no model.
+    pub(super) fn first<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        self.begin(|shelf, _| work(shelf)).wait()
+        self.hands.first().map_or_else(Pending::lost, |hand| hand.begin(|_, _| work())).wait()
+    }
+
+    /// Has each hand do the same, one after the other: what the first one compiles, the others find.
+    pub(super) fn each<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut Shelf) -> Result<T, Fault> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, Fault> {
+        let done = |hand: &Hand| {
+            let work = work.clone();
+            hand.begin(move |shelf, _| work(shelf)).wait()
+        };
+        self.hands.iter().map(done).collect()
+    }
+
+    /// Has each hand do something for which nobody waits.
+    pub(super) fn tell_each(&self, work: impl Fn(&mut Shelf) + Clone + Send + 'static) {
+        for hand in &self.hands {
+            let work = work.clone();
+            drop(hand.begin(move |shelf, _| {
+                work(shelf);
+                Ok(())
+            }));
+        }
     }
 }
 
@@ -100,6 +163,12 @@ pub(super) struct Pending<T> {
 impl<T> Pending<T> {
     fn gone() -> Result<T, Fault> {
         Err(Fault::Lost("its thread is gone".into()))
+    }
+
+    /// Of a device without a thread.
+    fn lost() -> Self {
+        let (_, receiver) = mpsc::channel();
+        Self { receiver, outcome: Some(Self::gone()), unwanted: Unwanted::default() }
     }
 
     /// Waits at most so long, and says whether it is done.
@@ -153,9 +222,28 @@ mod tests {
     #[test]
     fn a_panic_is_a_fault_and_the_thread_goes_on() {
         let runner = runner();
-        let broken = runner.run(|_| -> Result<(), Fault> { panic!("a kernel's launch failed") });
+        let broken = runner.each(|_| -> Result<(), Fault> { panic!("a kernel's launch failed") });
         assert_eq!(broken, Err(Fault::Broken("a kernel's launch failed".into())));
-        assert_eq!(runner.run(|shelf| Ok(shelf.len())), Ok(0));
+        assert_eq!(runner.each(|shelf| Ok(shelf.len())), Ok(vec![0]));
+    }
+
+    /// Both wait for each other, which they could not, one after the other.
+    #[test]
+    fn two_hands_compute_at_once_and_each_has_its_own_shelf() {
+        let cpu = choose(DeviceName::Cpu).expect("always there");
+        let runner = Runner::with_hands(cpu, 2).expect("threads");
+        let meet = Arc::new(std::sync::Barrier::new(2));
+        let both = [0, 1].map(|_| {
+            let meet = meet.clone();
+            runner.begin(move |_, _| {
+                meet.wait();
+                Ok(thread::current().id())
+            })
+        });
+        let threads = both.map(|pending| pending.wait().expect("met"));
+        assert_ne!(threads[0], threads[1]);
+        let all = runner.each(|_| Ok(thread::current().id())).expect("each");
+        assert!(threads.iter().all(|thread| all.contains(thread)) && all.len() == 2);
     }
 
     #[test]

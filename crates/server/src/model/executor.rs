@@ -31,8 +31,15 @@ pub trait Model: Send + Sync {
 
 /// A model on a device.
 pub trait Executor {
-    /// Most pixels of a batch, all items, as a trial of the device's memory found them. A single item may have as many.
+    /// Most pixels that the device holds, all items of all batches that it computes at once, as a trial of its memory found them. A single
+    /// item may have as many.
     fn pixels(&self) -> usize;
+
+    /// Batches that it computes at once: while one waits for its device, the others' work goes on there. Each has a like share of
+    /// [`Executor::pixels`].
+    fn hands(&self) -> usize {
+        1
+    }
 
     /// Computes once, so that what is compiled at first use is compiled before the first client waits.
     ///
@@ -49,7 +56,7 @@ pub trait Executor {
     fn prepare(&mut self, batch: &Batch) -> Result<Box<dyn Work>, Fault>;
 }
 
-/// A batch on its way through a device.
+/// A batch on its way through a device. No more are launched and not finished than the executor has hands.
 pub trait Work {
     /// Starts computing without waiting for it, if the device computes on its own.
     ///

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::board::Given;
+use super::board::{Given, Turned};
 use super::call::{Answered, Call};
 use super::catalog::Entry;
 use super::hub::Next;
@@ -20,10 +20,12 @@ use crate::model::{Answer, Batch, Executor, Fault, Stop, Work};
 
 /// How often a device's thread looks whether a full batch waits, while it computes another.
 const LOOK: Duration = Duration::from_millis(4);
+/// The same while it computes several, of which any may be the next to be done.
+const SHORT_LOOK: Duration = Duration::from_millis(1);
 
 /// Works until there is nothing left to do.
 pub(crate) fn run(index: usize, shared: &Shared) {
-    let mut bench = Bench { index, shared, executors: HashMap::new() };
+    let mut bench = Bench { index, shared, executors: HashMap::new(), landed: Instant::now() };
     loop {
         match shared.hub.next(index) {
             Next::Batch(given) => bench.work(given),
@@ -40,6 +42,8 @@ struct Bench<'a> {
     index: usize,
     shared: &'a Shared,
     executors: HashMap<u64, Box<dyn Executor>>,
+    /// When the last batch was computed.
+    landed: Instant,
 }
 
 /// A batch on its way.
@@ -49,6 +53,42 @@ struct Flight {
     work: Box<dyn Work>,
     input: Duration,
     launched: Instant,
+    /// How it broke while it was waited for.
+    broke: Option<Fault>,
+}
+
+/// Where a batch's time went.
+struct Computed {
+    stages: Stages,
+    /// What of its computing no other batch of the device is charged with.
+    busy: Duration,
+    launched: Instant,
+}
+
+/// Batches of a device: those that compute, the oldest first, and one that is prepared.
+#[derive(Default)]
+struct Flights {
+    computing: Vec<Flight>,
+    prepared: Option<Flight>,
+}
+
+impl Flights {
+    /// Waits a moment for a batch; the place of one that is computed, or of one that failed, as it says when it is finished.
+    fn settled(&mut self) -> Option<usize> {
+        // With nothing more to prepare, there is nothing to look for meanwhile.
+        if let ([_], Some(_)) = (&self.computing[..], &self.prepared) {
+            return Some(0);
+        }
+        let look = if self.computing.len() > 1 { SHORT_LOOK } else { LOOK };
+        let mut waits = std::iter::once(look).chain(std::iter::repeat(Duration::ZERO));
+        self.computing.iter_mut().position(|flight| {
+            let wait = waits.next().unwrap_or_default();
+            caught(|| Ok(flight.work.settles_within(wait))).unwrap_or_else(|fault| {
+                flight.broke = Some(fault);
+                true
+            })
+        })
+    }
 }
 
 impl Bench<'_> {
@@ -62,14 +102,14 @@ impl Bench<'_> {
         let made = caught(|| {
             let mut executor = entry.model.executor(&device)?;
             executor.warm_up()?;
-            let pixels = executor.pixels();
-            Ok((executor, pixels))
+            let (pixels, hands) = (executor.pixels(), executor.hands().max(1));
+            Ok((executor, pixels, hands))
         });
         match made {
-            Ok((executor, pixels)) => {
+            Ok((executor, pixels, hands)) => {
                 self.executors.insert(entry.id, executor);
                 let items = entry.model.signature().max_batch.max(1);
-                let limit = Limit { items, pixels, most: pixels };
+                let limit = Limit { items, pixels: (pixels / hands).max(1), most: pixels, hands };
                 self.shared.hub.serves(self.index, entry.id, limit);
                 entry.settle(self.index, None);
             }
@@ -95,11 +135,34 @@ impl Bench<'_> {
         entry.settle(self.index, None);
     }
 
-    /// Computes a batch, and those that are prepared meanwhile.
+    /// Computes a batch, and those that come meanwhile.
     fn work(&mut self, given: Given<Arc<Call>>) {
-        let mut flight = self.prepare(given).and_then(|flight| self.launch(flight));
-        while let Some(now) = flight {
-            flight = self.compute(now);
+        let mut flights = Flights::default();
+        self.take(given, &mut flights);
+        while !flights.computing.is_empty() {
+            self.look_ahead(&mut flights);
+            if let Some(at) = flights.settled() {
+                let flight = flights.computing.remove(at);
+                self.land(flight, &mut flights);
+            }
+        }
+    }
+
+    /// Prepares a batch, and launches it if it is to be.
+    fn take(&mut self, given: Given<Arc<Call>>, flights: &mut Flights) {
+        let begun = given.begun;
+        match self.prepare(given) {
+            Some(flight) if begun => flights.computing.extend(self.launch(flight)),
+            prepared => flights.prepared = prepared,
+        }
+    }
+
+    /// Begins further batches while hands are free, and prepares a full one.
+    fn look_ahead(&mut self, flights: &mut Flights) {
+        while flights.prepared.is_none()
+            && let Some(given) = self.shared.hub.ahead(self.index)
+        {
+            self.take(given, flights);
         }
     }
 
@@ -110,7 +173,10 @@ impl Bench<'_> {
         let entry = calls.first()?.entry.clone();
         let start = Instant::now();
         match self.prepared(&entry, &calls) {
-            Ok(work) => Some(Flight { id, calls, work, input: start.elapsed(), launched: start }),
+            Ok(work) => {
+                let input = start.elapsed();
+                Some(Flight { id, calls, work, input, launched: start, broke: None })
+            }
             Err(fault) => {
                 self.failed(id, &entry, &fault);
                 None
@@ -149,54 +215,51 @@ impl Bench<'_> {
         }
     }
 
-    /// Finishes a batch and answers it; returns the next one if it is launched already.
-    fn compute(&mut self, mut flight: Flight) -> Option<Flight> {
-        let mut ahead = None;
-        if let Err(fault) = self.finish(&mut flight, &mut ahead) {
-            if let Some(ahead) = ahead {
-                self.shared.hub.put_back(self.index, ahead.id);
-                drop_quietly(ahead.work);
-            }
+    /// Finishes a batch and answers it.
+    fn land(&mut self, mut flight: Flight, flights: &mut Flights) {
+        let broke = flight.broke.take();
+        if let Err(fault) = broke.map_or_else(|| caught(|| flight.work.finish()), Err) {
+            let done = flight.id;
             self.drop_flight(flight, &fault);
-            return None;
+            // What a client did wrong is nobody else's fault.
+            return match fault {
+                Fault::Request(_) | Fault::Stopped => self.begin(flights, done),
+                _ => self.leave(flights),
+            };
         }
-        let infer = flight.launched.elapsed();
+        let now = Instant::now();
+        let infer = now - flight.launched;
+        // Of the time that two hands compute at once, each has a part.
+        let busy = now - flight.launched.max(self.landed);
+        self.landed = now;
         // The device goes on before its answers are looked at.
-        let next = ahead.and_then(|ahead| self.begin(ahead));
-        if !self.answer(flight, infer)
-            && let Some(next) = next
-        {
-            // What broke may have broken this one too.
-            self.shared.hub.put_back(self.index, next.id);
-            drop_quietly(next.work);
-            return None;
+        self.begin(flights, flight.id);
+        if !self.answer(flight, infer, busy) {
+            self.leave(flights);
         }
-        next
     }
 
-    /// Waits until a batch is computed. As soon as a full one waits behind it, that is prepared.
-    fn finish(&mut self, flight: &mut Flight, ahead: &mut Option<Flight>) -> Result<(), Fault> {
-        while ahead.is_none() {
-            *ahead = self.shared.hub.ahead(self.index).and_then(|given| self.prepare(given));
-            if ahead.is_none() && caught(|| Ok(flight.work.settles_within(LOOK)))? {
-                break;
-            }
+    /// Launches the prepared batch, unless it has to wait or another device has taken it over.
+    fn begin(&mut self, flights: &mut Flights, done: u64) {
+        let Some(flight) = flights.prepared.take() else { return };
+        match self.shared.hub.begin(self.index, flight.id, done) {
+            Turned::Begun => flights.computing.extend(self.launch(flight)),
+            Turned::Waits => flights.prepared = Some(flight),
+            Turned::Gone => drop_quietly(flight.work),
         }
-        caught(|| flight.work.finish())
     }
 
-    /// Launches a prepared batch, unless another device has taken it over.
-    fn begin(&mut self, flight: Flight) -> Option<Flight> {
-        if self.shared.hub.begin(self.index, flight.id) {
-            return self.launch(flight);
+    /// Leaves all undone: what broke may have broken these too.
+    fn leave(&mut self, flights: &mut Flights) {
+        for flight in flights.computing.drain(..).chain(flights.prepared.take()) {
+            self.shared.hub.put_back(self.index, flight.id);
+            drop_quietly(flight.work);
         }
-        drop_quietly(flight.work);
-        None
     }
 
     /// Stage three, and the answers. `false` if it failed.
-    fn answer(&mut self, flight: Flight, infer: Duration) -> bool {
-        let Flight { id, calls, work, input, launched } = flight;
+    fn answer(&mut self, flight: Flight, infer: Duration, busy: Duration) -> bool {
+        let Flight { id, calls, work, input, launched, .. } = flight;
         let Some(entry) = calls.first().map(|call| call.entry.clone()) else { return true };
         let start = Instant::now();
         let answers = match caught(|| work.collect()).and_then(|answers| whole(answers, &calls)) {
@@ -208,7 +271,7 @@ impl Bench<'_> {
         };
         let stages = Stages { queue: Duration::ZERO, input, infer, output: start.elapsed() };
         if let Some(jobs) = self.shared.hub.finished(self.index, id, input + infer) {
-            self.deliver(&entry, jobs, answers, &stages, launched);
+            self.deliver(&entry, jobs, answers, &Computed { stages, busy, launched });
         }
         true
     }
@@ -218,14 +281,15 @@ impl Bench<'_> {
         entry: &Entry,
         jobs: Vec<Job<Arc<Call>>>,
         answers: Vec<Answer>,
-        stages: &Stages,
-        launched: Instant,
+        computed: &Computed,
     ) {
+        let Computed { stages, busy, launched } = computed;
         let batch = jobs.iter().map(|job| job.items).sum();
         let pixels = jobs.iter().map(|job| job.pixels).sum();
         // Counted first, so that who reads the counts after an answer finds it there.
         entry.count(|counts| counts.executed(batch, stages));
-        self.worker().count().did(jobs.len(), batch, pixels, stages);
+        let of_device = Stages { infer: *busy, ..*stages };
+        self.worker().count().did(jobs.len(), batch, pixels, &of_device);
         for (job, outputs) in jobs.into_iter().zip(answers) {
             let waited = launched.saturating_duration_since(job.what.came);
             let stages = Stages { queue: waited.saturating_sub(stages.input), ..*stages };

@@ -3,7 +3,8 @@
 //! - **One queue for all devices, late binding.** A batch is made when a device asks, of what waits then.
 //! - **Spread.** Where k devices are idle, each takes a k-th of what waits.
 //! - **No padding.** A batch holds requests of one model and shape, the one whose turn is next decides which; its limit is in pixels.
-//! - **Prepared ahead.** While a batch computes, the next one is prepared, but only if it is full and no device is idle, since otherwise later
+//! - **Hands.** A device may compute several batches at once. A hand that is free begins with half of a full batch, unless a device is idle.
+//! - **Prepared ahead.** While batches compute, the next one is prepared, but only if it is full and no device is idle, since otherwise later
 //!   requests could still join it. An idle device takes over what another has only prepared.
 //! - **A fault costs no request.** Those of a device that fails go back, with their old turn. What was in a batch that broke an executor is
 //!   tried alone, elsewhere if there is an elsewhere, at most [`TRIES`] times.
@@ -41,6 +42,19 @@ pub(crate) struct Given<P> {
     pub jobs: Vec<P>,
     /// Those whose deadline is past.
     pub expired: Vec<Job<P>>,
+    /// Whether it is to be computed at once, or only prepared.
+    pub begun: bool,
+}
+
+/// What becomes of a batch that was prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// It is computed from now on.
+    Begun,
+    /// Its device has no hand for it yet.
+    Waits,
+    /// It is this device's no more.
+    Gone,
 }
 
 /// A request that is given up, and what its client is told.
@@ -145,7 +159,8 @@ impl<P: Kindred + Clone, C> Board<P, C> {
             Decision::Take { lane, share } => {
                 let model = self.queue.lane(lane).head().map(|job| job.what.model());
                 let limit = model.and_then(|model| self.places[device].limits.get(&model));
-                let limit = limit.copied().unwrap_or(Limit { items: 1, pixels: 0, most: 0 });
+                let limit =
+                    limit.copied().unwrap_or(Limit { items: 1, pixels: 0, most: 0, hands: 1 });
                 self.queue.take(lane, share, limit)
             }
             Decision::Linger(until) => return Err(Some(until)),
@@ -165,7 +180,7 @@ impl<P: Kindred + Clone, C> Board<P, C> {
             self.places[device].held.push_back(held);
             self.places[device].condition = Condition::Busy;
         }
-        Given { id, jobs: what, expired }
+        Given { id, jobs: what, expired, begun }
     }
 
     /// A batch that another device has only prepared.
@@ -180,35 +195,50 @@ impl<P: Kindred + Clone, C> Board<P, C> {
         Some(self.give(device, held.jobs, now, true))
     }
 
-    /// A full batch to be prepared while the last one computes.
+    /// A batch for a device that computes: for a hand that is free, at least half of one, to be begun at once; else a full one, to be prepared.
     pub(crate) fn ahead(&mut self, device: usize, now: Instant) -> Option<Given<P>> {
         let place = &self.places[device];
-        if place.gone() || !place.commands.is_empty() || place.held.len() > 1 {
+        if place.gone() || !place.commands.is_empty() || place.has_prepared() {
             return None;
         }
         let at = self.queue.next_lane(|model| place.serves(model))?;
-        let model = self.queue.lane(at).head()?.what.model();
+        let lane = self.queue.lane(at);
+        let head = lane.head()?;
+        let model = head.what.model();
         let limit = place.limits[&model];
-        let (items, full) = self.queue.lane(at).fill(limit);
+        let free = place.has_hand(model, head.pixels.max(limit.pixels), limit, None);
+        let enough = lane.fill(if free { limit.half() } else { limit }).1;
         // What is prepared is no more refused at its deadline, and it would wait for as long as the last batch computes.
-        if !full
-            || self.queue.lane(at).is_hurried()
+        if !enough
+            || (!free && lane.is_hurried())
             || self.places.iter().any(|place| place.idle_for(model))
         {
             return None;
         }
+        let (items, _) = lane.fill(limit);
         let jobs = self.queue.take(at, items, limit);
-        Some(self.give(device, jobs, now, false))
+        Some(self.give(device, jobs, now, free))
     }
 
-    /// Whether a prepared batch is still this device's, which begins to compute it.
-    pub(crate) fn begin(&mut self, device: usize, id: u64, now: Instant) -> bool {
-        let held = self.places[device].held.iter_mut().find(|held| held.id == id);
-        held.map(|held| held.began = Some(now)).is_some()
+    /// A device that has computed the batch `done` begins with one that it prepared, if that is still its own and a hand is free.
+    pub(crate) fn begin(&mut self, device: usize, id: u64, done: u64, now: Instant) -> Turned {
+        let place = &mut self.places[device];
+        let Some(at) = place.held.iter().position(|held| held.id == id) else {
+            return Turned::Gone;
+        };
+        let jobs = &place.held[at].jobs;
+        let pixels = jobs.iter().fold(0, |all: usize, job| all.saturating_add(job.pixels));
+        let model = jobs.first().map(|job| job.what.model());
+        let limit = model.and_then(|model| Some((model, *place.limits.get(&model)?)));
+        if limit.is_some_and(|(model, limit)| !place.has_hand(model, pixels, limit, Some(done))) {
+            return Turned::Waits;
+        }
+        place.held[at].began = Some(now);
+        Turned::Begun
     }
 
-    /// A batch that was only prepared is not wanted any more: its requests wait again.
-    pub(crate) fn put_back_prepared(&mut self, device: usize, id: u64) {
+    /// A batch is left undone: its requests wait again.
+    pub(crate) fn leave(&mut self, device: usize, id: u64) {
         if let Some(held) = self.places[device].release(id) {
             self.put_back(held.jobs);
         }

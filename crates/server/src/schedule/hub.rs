@@ -6,7 +6,7 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::board::{Board, Given, Refused};
+use super::board::{Board, Given, Refused, Turned};
 use super::place::Condition;
 use super::queue::{Job, Kindred, Limit, Turn};
 use super::sync::{Condvar, Mutex, MutexGuard, wait};
@@ -144,19 +144,19 @@ impl<P: Kindred + Clone, C> Hub<P, C> {
         }
     }
 
-    /// A full batch to be prepared while the last one computes.
+    /// A batch to be begun beside the one that computes, or prepared meanwhile.
     pub(crate) fn ahead(&self, device: usize) -> Option<Given<P>> {
         self.lock().ahead(device, Instant::now())
     }
 
-    /// Whether a prepared batch is still this device's, which begins to compute it.
-    pub(crate) fn begin(&self, device: usize, id: u64) -> bool {
-        self.lock().begin(device, id, Instant::now())
+    /// A device that has computed the batch `done` begins with one that it prepared, if it may.
+    pub(crate) fn begin(&self, device: usize, id: u64, done: u64) -> Turned {
+        self.lock().begin(device, id, done, Instant::now())
     }
 
-    /// A batch that was only prepared is not wanted any more.
+    /// A batch is left undone.
     pub(crate) fn put_back(&self, device: usize, id: u64) {
-        self.changed(|state| state.put_back_prepared(device, id));
+        self.changed(|state| state.leave(device, id));
     }
 
     /// A batch is computed. `None` if it is not expected any more, because the device was given up.

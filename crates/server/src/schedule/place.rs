@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::queue::{Job, Limit};
+use super::queue::{Job, Kindred, Limit};
 
 /// What a device is at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) struct Place<P, C> {
     pub limits: BTreeMap<u64, Limit>,
     /// What it is to do beside batches.
     pub commands: VecDeque<C>,
-    /// Batches: one that computes, and perhaps one that is prepared.
+    /// Batches: those that compute, one a hand, and perhaps one that is prepared.
     pub held: VecDeque<Held<P>>,
     /// How often its executor broke since it last did a batch.
     pub breaks: usize,
@@ -71,6 +71,37 @@ impl<P, C> Place<P, C> {
     /// Whether it has this model.
     pub(crate) fn serves(&self, model: u64) -> bool {
         !self.gone() && self.limits.contains_key(&model)
+    }
+
+    /// Whether a batch is prepared and waits.
+    pub(crate) fn has_prepared(&self) -> bool {
+        self.held.iter().any(|held| held.began.is_none())
+    }
+
+    /// Whether a hand is free for so many pixels of a model, beside the batches that compute; it is if none does.
+    /// A batch that is `done` needs none any more.
+    pub(crate) fn has_hand(
+        &self,
+        model: u64,
+        pixels: usize,
+        limit: Limit,
+        done: Option<u64>,
+    ) -> bool
+    where
+        P: Kindred,
+    {
+        let at_work = |held: &&Held<P>| held.began.is_some() && Some(held.id) != done;
+        let computing = self.held.iter().filter(at_work);
+        let (mut hands, mut all) = (0, pixels);
+        for job in computing.map(|held| &held.jobs) {
+            hands += 1;
+            all = job.iter().fold(all, |all, job| all.saturating_add(job.pixels));
+            // How much of two models a device holds nobody has tried.
+            if job.iter().any(|job| job.what.model() != model) {
+                return false;
+            }
+        }
+        hands == 0 || (hands < limit.hands && all <= limit.most)
     }
 
     /// Takes a batch out.

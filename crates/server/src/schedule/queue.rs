@@ -56,8 +56,17 @@ pub(crate) struct Limit {
     pub items: usize,
     /// Pixels, unless a request alone has more.
     pub pixels: usize,
-    /// Pixels of the largest request.
+    /// Pixels of the largest request, and of all batches that are computed at once.
     pub most: usize,
+    /// Batches that are computed at once.
+    pub hands: usize,
+}
+
+impl Limit {
+    /// What of a batch a hand that is free begins with: to wait for a full one would leave it idle.
+    pub(crate) fn half(self) -> Self {
+        Self { items: self.items.div_ceil(2), pixels: self.pixels.div_ceil(2), ..self }
+    }
 }
 
 impl<P: Kindred> Lane<P> {

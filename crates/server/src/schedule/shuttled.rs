@@ -9,6 +9,7 @@ use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread;
 
 use self::hub::{Arrival, Denied, Hub, Next};
+use super::board::Turned;
 use super::queue::{Kindred, Limit};
 use super::{board, place, queue};
 use crate::model::Fault;
@@ -50,7 +51,10 @@ impl Kindred for Ask {
     }
 }
 
-const LIMIT: Limit = Limit { items: 2, pixels: usize::MAX, most: usize::MAX };
+/// With a second hand, a device begins a batch beside the one that it computes.
+const fn limit(hands: usize) -> Limit {
+    Limit { items: 2, pixels: usize::MAX / 2, most: usize::MAX, hands }
+}
 
 fn ask(number: usize, shapes: usize) -> Arrival<Ask> {
     let what = Ask { number, shape: number % shapes };
@@ -96,7 +100,7 @@ fn serve(hub: &Hub<Ask, ()>, device: usize, faults: &BTreeMap<usize, Fault>, tal
         };
         count(hub.finished(device, given.id, Duration::ZERO));
         if let Some(ahead) = ahead
-            && hub.begin(device, ahead.id)
+            && (ahead.begun || hub.begin(device, ahead.id, given.id) == Turned::Begun)
             && !failed(ahead.id, &mut done)
         {
             count(hub.finished(device, ahead.id, Duration::ZERO));
@@ -116,7 +120,7 @@ fn run(
     let hub = Arc::new(Hub::<Ask, ()>::new(names, usize::MAX));
     let tally = Tally::of(clients * each);
     for device in 0..devices.len() {
-        hub.serves(device, 1, LIMIT);
+        hub.serves(device, 1, limit(1 + device % 2));
     }
     let workers: Vec<_> = devices
         .into_iter()

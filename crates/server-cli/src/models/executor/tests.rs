@@ -43,21 +43,16 @@ fn answers(executor: &mut dyn Executor, requests: Vec<Arc<Request>>) -> Result<V
     work.collect()
 }
 
+/// A mask as `infer` finds it for a bar that begins at `x`.
+fn inferred(model: &Described, x: f64, on: &Chosen) -> lithoburn_engine::Mask {
+    model.correction.clone().with_design(&layout(x)).on(vec![on.clone()]).run().expect("a mask")
+}
+
 /// One batch of four requests in four datatypes, one of two fields: each gets what `infer` gives for its field.
 #[test]
 fn a_served_mask_is_what_infer_gives_to_the_last_bit_in_every_datatype_and_batch() {
     let (cpu, model) = (cpu(), model());
-    let masks: Vec<_> = [300.0, 640.0]
-        .map(|x| {
-            model
-                .correction
-                .clone()
-                .with_design(&layout(x))
-                .on(vec![cpu.clone()])
-                .run()
-                .expect("a mask")
-        })
-        .into();
+    let masks = [300.0, 640.0].map(|x| inferred(&model, x, &cpu));
     let targets: Vec<&Raster> = masks.iter().map(|mask| mask.target()).collect();
     let served = Served::new(model, on(cpu));
     let device = Device::new("cpu");
@@ -80,6 +75,26 @@ fn a_served_mask_is_what_infer_gives_to_the_last_bit_in_every_datatype_and_batch
         assert!(expected.contains(&1.0) && expected.contains(&0.0));
         assert_eq!(answer[0].shape, [fields.len(), 512, 512]);
         assert_eq!(answer[0].to_f32().expect("pixels"), expected, "{}", answer[0].datatype);
+    }
+}
+
+/// A bar that begins within a pixel, beside one that is bits, on a device of two hands.
+#[test]
+fn a_pixel_that_is_covered_in_part_keeps_its_part_whatever_it_is_computed_with() {
+    let (cpu, model) = (cpu(), model());
+    let masks = [301.0, 640.0].map(|x| inferred(&model, x, &cpu));
+    let targets = masks.each_ref().map(|mask| mask.target());
+    assert!(targets[0].data.contains(&0.5));
+    let runners = vec![Runner::with_hands(cpu, 2).expect("threads")];
+    let served = Served::new(model, runners);
+    let mut executor = served.executor(&Device::new("cpu")).expect("the CPU has it");
+    assert_eq!(executor.hands(), 1, "a device that holds one field computes one batch");
+    let mut grey = Request::clone(&request(&targets[..1], Datatype::Fp32));
+    grey.outputs[0].datatype = Datatype::Bytes;
+    let requests = vec![Arc::new(grey), request(&targets[1..], Datatype::Bytes)];
+    let answers = answers(executor.as_mut(), requests).expect("answers");
+    for (answer, mask) in answers.iter().zip(&masks) {
+        assert_eq!(answer[0].to_f32().expect("pixels"), mask.raster().data);
     }
 }
 
