@@ -1,5 +1,7 @@
 //! Load: how a server does under so many requests at once, or so many a second.
 
+mod images;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use lithoburn_server::load::{
 };
 
 use crate::Verdict;
+use images::Fields;
 
 /// Load a server of the Open Inference Protocol: throughput, latencies with intervals, and where the time goes.
 #[derive(Args, Debug)]
@@ -68,15 +71,18 @@ pub(crate) struct CargoArgs {
     /// Datatype of inputs instead of the model's own: FP32, FP16, BF16, UINT8, BOOL, or BYTES (a bit a pixel).
     #[arg(long, value_name = "TYPE")]
     pub(crate) datatype: Option<String>,
-    /// Different random targets that are sent in turn.
+    /// Different requests that are sent in turn.
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) different: usize,
     /// Seed of the random targets.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Files of raw little-endian FP32 pixels to send instead, one image each.
+    /// Files to send instead: raw little-endian FP32 pixels, one image each, or layouts, cut into fields side by side.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) data: Vec<PathBuf>,
+    /// Side of a pixel of such layouts, in nm.
+    #[arg(long, value_name = "NM", default_value_t = 2.0)]
+    pub(crate) pixel: f64,
 }
 
 /// How long is measured.
@@ -156,22 +162,15 @@ impl CargoArgs {
     pub(crate) fn cargo(&self) -> Result<Cargo> {
         let source = match self.data.is_empty() {
             true => Source::Random { different: self.different, seed: self.seed },
-            false => Source::Images(self.data.iter().map(|f| image(f)).collect::<Result<_>>()?),
+            false => {
+                let most = self.different.max(1) * self.batch.max(1);
+                let fields = Fields { sides: self.size.0, pixel_nm: self.pixel, most };
+                Source::Images(fields.of(&self.data)?)
+            }
         };
         let datatype = self.datatype.as_ref().map(|name| name.to_uppercase());
         Ok(Cargo { batch: self.batch, sides: self.size.0, datatype, source })
     }
-}
-
-/// The pixels of a file.
-fn image(file: &Path) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let (pixels, rest) = bytes.as_chunks::<4>();
-    if !rest.is_empty() {
-        let length = bytes.len();
-        bail!("{} has {length} bytes; expected raw FP32, four a pixel", file.display());
-    }
-    Ok(pixels.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
 impl TermArgs {

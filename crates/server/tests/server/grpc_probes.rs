@@ -109,17 +109,38 @@ fn client(channel: Channel) -> Client {
 
 /// Calls as a probe's name says.
 async fn call(channel: &Channel, name: &str) -> Option<Result<(), Status>> {
-    let mut client = client(channel.clone());
+    let client = || client(channel.clone());
     if let Some(request) = inference(name) {
-        let answer = client.model_infer(request.clone()).await;
-        return Some(answer.map(|answer| {
-            let answer = answer.into_inner();
-            assert_eq!(answer.id, request.id);
-            let raw = &answer.raw_output_contents[0];
-            assert_eq!(raw.len(), request.raw_input_contents.first().map_or(64, Bytes::len));
-        }));
+        return Some(infer(client(), request).await);
     }
-    let (nope, tile, version) = (String::from("nope"), String::from("tile"), String::new());
+    if let Some(answer) = ask(client(), name).await {
+        return Some(answer);
+    }
+    if let Some(answer) = ask_of_a_model(client(), name).await {
+        return Some(answer);
+    }
+    Some(match name {
+        "deadline 1ms" => hurried(client()).await,
+        "stream ok/bad/ok" => stream(client()).await,
+        "grpc.health.v1 Check" => {
+            let check =
+                HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
+            check.map(|answer| assert_eq!(answer.into_inner().status, 1))
+        }
+        _ => return None,
+    })
+}
+
+async fn infer(mut client: Client, request: ModelInferRequest) -> Result<(), Status> {
+    let answer = client.model_infer(request.clone()).await?.into_inner();
+    assert_eq!(answer.id, request.id);
+    let raw = &answer.raw_output_contents[0];
+    assert_eq!(raw.len(), request.raw_input_contents.first().map_or(64, Bytes::len));
+    Ok(())
+}
+
+/// What is asked of the server.
+async fn ask(mut client: Client, name: &str) -> Option<Result<(), Status>> {
     Some(match name {
         "ServerLive" => client
             .server_live(ServerLiveRequest {})
@@ -129,74 +150,69 @@ async fn call(channel: &Channel, name: &str) -> Option<Result<(), Status>> {
             .server_ready(ServerReadyRequest {})
             .await
             .map(|answer| assert!(answer.into_inner().ready)),
-        "ModelReady ok" => client
-            .model_ready(ModelReadyRequest { name: tile, version })
-            .await
-            .map(|answer| assert!(answer.into_inner().ready)),
-        "ModelReady nope" => client
-            .model_ready(ModelReadyRequest { name: nope, version })
-            .await
-            .map(|answer| assert!(!answer.into_inner().ready)),
-        "ServerMetadata" => client.server_metadata(ServerMetadataRequest {}).await.map(|_| ()),
-        "ModelMetadata" => client
-            .model_metadata(ModelMetadataRequest { name: tile, version })
-            .await
-            .map(|answer| {
-                assert_eq!(answer.into_inner().inputs[0].shape, [-1, 1, -1, -1]);
-            }),
-        "ModelMetadata nope" => {
-            client.model_metadata(ModelMetadataRequest { name: nope, version }).await.map(|_| ())
-        }
-        "ModelConfig" => {
-            client.model_config(ModelConfigRequest { name: tile, version }).await.map(|answer| {
-                assert_eq!(answer.into_inner().config.expect("a configuration").max_batch_size, 32);
-            })
-        }
+        "ServerMetadata" => client.server_metadata(ServerMetadataRequest {}).await.map(drop),
         "ModelStatistics all" => {
             client.model_statistics(ModelStatisticsRequest::default()).await.map(|answer| {
                 assert_eq!(answer.into_inner().model_stats.len(), 2);
             })
         }
-        "ModelStatistics nope" => client
-            .model_statistics(ModelStatisticsRequest { name: nope, version })
-            .await
-            .map(|_| ()),
         "RepositoryIndex" => {
             client.repository_index(RepositoryIndexRequest::default()).await.map(|answer| {
                 assert!(answer.into_inner().models.iter().all(|model| model.state == "READY"));
             })
         }
-        "RepositoryModelLoad" => client
-            .repository_model_load(RepositoryModelLoadRequest {
-                model_name: tile,
-                ..Default::default()
-            })
-            .await
-            .map(|_| ()),
         "SystemSharedMemoryStatus" => client
             .system_shared_memory_status(SystemSharedMemoryStatusRequest::default())
             .await
-            .map(|_| ()),
-        "TraceSetting" => client.trace_setting(TraceSettingRequest::default()).await.map(|_| ()),
-        "LogSettings" => client.log_settings(LogSettingsRequest::default()).await.map(|_| ()),
-        "deadline 1ms" => {
-            let mut request = Request::new(request());
-            request.set_timeout(Duration::from_micros(1));
-            let answer = client.model_infer(request).await.map(|_| ());
-            // Where tonic's client loses patience before it is answered, it calls that so.
-            let impatient = |status: &Status| status.message() == "Timeout expired";
-            answer.map_err(|status| match impatient(&status) {
-                true => Status::deadline_exceeded(status.message()),
-                false => status,
+            .map(drop),
+        "TraceSetting" => client.trace_setting(TraceSettingRequest::default()).await.map(drop),
+        "LogSettings" => client.log_settings(LogSettingsRequest::default()).await.map(drop),
+        _ => return None,
+    })
+}
+
+/// What is asked of a model that is there, or of none.
+async fn ask_of_a_model(mut client: Client, name: &str) -> Option<Result<(), Status>> {
+    let (what, known) = match name.split_once(' ') {
+        Some((what, "nope")) => (what, false),
+        _ => (name.trim_end_matches(" ok"), true),
+    };
+    let (name, version) = (String::from(if known { "tile" } else { "nope" }), String::new());
+    Some(match what {
+        "ModelReady" => client
+            .model_ready(ModelReadyRequest { name, version })
+            .await
+            .map(|answer| assert_eq!(answer.into_inner().ready, known)),
+        "ModelMetadata" => client
+            .model_metadata(ModelMetadataRequest { name, version })
+            .await
+            .map(|answer| assert_eq!(answer.into_inner().inputs[0].shape, [-1, 1, -1, -1])),
+        "ModelConfig" => {
+            client.model_config(ModelConfigRequest { name, version }).await.map(|answer| {
+                assert_eq!(answer.into_inner().config.expect("a configuration").max_batch_size, 32);
             })
         }
-        "stream ok/bad/ok" => stream(client).await,
-        "grpc.health.v1 Check" => {
-            let check =
-                HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
-            check.map(|answer| assert_eq!(answer.into_inner().status, 1))
+        "ModelStatistics" => {
+            client.model_statistics(ModelStatisticsRequest { name, version }).await.map(drop)
+        }
+        "RepositoryModelLoad" => {
+            let load = RepositoryModelLoadRequest { model_name: name, ..Default::default() };
+            client.repository_model_load(load).await.map(drop)
         }
         _ => return None,
+    })
+}
+
+/// A request whose client does not wait.
+async fn hurried(mut client: Client) -> Result<(), Status> {
+    let mut request = Request::new(request());
+    request.set_timeout(Duration::from_micros(1));
+    let answer = client.model_infer(request).await.map(drop);
+    // Where tonic's client loses patience before it is answered, it calls that so.
+    let impatient = |status: &Status| status.message() == "Timeout expired";
+    answer.map_err(|status| match impatient(&status) {
+        true => Status::deadline_exceeded(status.message()),
+        false => status,
     })
 }
 

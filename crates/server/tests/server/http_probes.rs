@@ -107,26 +107,47 @@ fn headed(name: &'static str, value: &str, body: Vec<u8>) -> Sent {
 
 /// What a probe sends, as its name says.
 fn sent(name: &str) -> Option<Sent> {
-    let ok = || inputs(&[input(|_| ())]);
-    let changed = |key: &str, value: Value| inputs(&[input(|input| input[key] = value)]);
-    let mut whole = ok();
+    with_json(name).or_else(|| with_binary(name)).or_else(|| with_input(name))
+}
+
+/// What probes send whose inputs are whole.
+fn with_json(name: &str) -> Option<Sent> {
+    let mut whole = inputs(&[input(|_| ())]);
+    let mut with = |key: &str, value: Value| {
+        whole[key] = value;
+        plain(&whole)
+    };
+    let text = || inputs(&[input(|_| ())]).to_string().into_bytes();
     Some(match name {
-        "get" | "head" | "post to GET" | "get infer" | "index" | "load (mode none)" => {
-            (Vec::new(), Vec::new())
-        }
+        "get" | "head" | "post to GET" | "get infer" | "index" | "load (mode none)"
+        | "empty body" => (Vec::new(), Vec::new()),
         "index ready" => plain(&json!({ "ready": true })),
-        "json ok" | "explicit version" | "unknown model" | "bad version" | "nan version" => {
-            plain(&ok())
+        "json ok" | "explicit version" | "unknown model" | "bad version" | "nan version"
+        | "json ints for fp32" => (Vec::new(), text()),
+        "json ok id" => with("id", "abc".into()),
+        "unknown output" => with("outputs", json!([{ "name": "zz" }])),
+        "timeout 1us" => with("parameters", json!({ "timeout": 1 })),
+        "priority" => with("parameters", json!({ "priority": 1 })),
+        "bad json" => (Vec::new(), b"{\"inputs\": [}".to_vec()),
+        "no inputs" => plain(&json!({})),
+        "inputs []" => plain(&inputs(&[])),
+        "gzip" => {
+            let body = packed(GzEncoder::new(&text()[..], Compression::fast()));
+            headed("content-encoding", "gzip", body)
         }
-        "json ok id" => {
-            whole["id"] = "abc".into();
-            plain(&whole)
+        "deflate" => {
+            let body = packed(ZlibEncoder::new(&text()[..], Compression::fast()));
+            headed("content-encoding", "deflate", body)
         }
-        "json nested data" => plain(&changed(
-            "data",
-            json!([[[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]]]),
-        )),
-        "json ints for fp32" => plain(&ok()),
+        "accept gzip" => headed("accept-encoding", "gzip", text()),
+        _ => return None,
+    })
+}
+
+/// What probes of the binary extension send.
+fn with_binary(name: &str) -> Option<Sent> {
+    const LENGTH: &str = "inference-header-content-length";
+    Some(match name {
         "bin ok" => {
             let mut json = inputs(&[binary(64)]);
             json["outputs"] = json!([{ "name": "mask", "parameters": { "binary_data": true } }]);
@@ -136,63 +157,42 @@ fn sent(name: &str) -> Option<Sent> {
         "bin size != shape" => with_bytes(&inputs(&[binary(60)]), &floats()[..60]),
         "bin truncated" => with_bytes(&inputs(&[binary(64)]), &floats()[..32]),
         "bin extra bytes" => with_bytes(&inputs(&[binary(64)]), &[floats(), vec![0; 4]].concat()),
-        "raw binary hl=0 (nobatch)" => {
-            headed("inference-header-content-length", "0", vec![0; 64 * 64 * 4])
-        }
-        "hl bad" => headed("inference-header-content-length", "abc", b"{}".to_vec()),
-        "hl > len" => headed("inference-header-content-length", "999", b"{}".to_vec()),
-        "bad json" => (Vec::new(), b"{\"inputs\": [}".to_vec()),
-        "empty body" => (Vec::new(), Vec::new()),
-        "no inputs" => plain(&json!({})),
-        "inputs []" => plain(&inputs(&[])),
-        "unknown input" => plain(&changed("name", "zz".into())),
-        "extra input" => {
-            plain(&inputs(&[input(|_| ()), input(|input| input["name"] = "zz".into())]))
-        }
-        "dup input" => plain(&inputs(&[input(|_| ()), input(|_| ())])),
-        "dtype mismatch" => plain(&changed("datatype", "INT32".into())),
-        "dtype unknown" => plain(&changed("datatype", "FP31".into())),
-        "shape rank" => plain(&changed("shape", json!([4, 4]))),
-        "shape ch=2" => plain(&changed("shape", json!([1, 2, 4, 2]))),
-        "shape neg" => plain(&changed("shape", json!([1, 1, -4, -4]))),
-        "count != shape" => plain(&changed("shape", json!([1, 1, 4, 5]))),
-        "batch 33 > 32" => plain(&inputs(&[input(|input| {
-            input["shape"] = json!([33, 1, 4, 4]);
-            input["data"] = vec![0; 33 * 16].into();
-        })])),
-        "batch 0" => plain(&inputs(&[input(|input| {
-            input["shape"] = json!([0, 1, 4, 4]);
-            input["data"] = json!([]);
-        })])),
-        "unknown output" => {
-            whole["outputs"] = json!([{ "name": "zz" }]);
-            plain(&whole)
-        }
-        "gzip" => headed(
-            "content-encoding",
-            "gzip",
-            packed(GzEncoder::new(&plain(&ok()).1[..], Compression::fast())),
-        ),
-        "deflate" => headed(
-            "content-encoding",
-            "deflate",
-            packed(ZlibEncoder::new(&plain(&ok()).1[..], Compression::fast())),
-        ),
-        "accept gzip" => headed("accept-encoding", "gzip", plain(&ok()).1),
-        "timeout 1us" => {
-            whole["parameters"] = json!({ "timeout": 1 });
-            plain(&whole)
-        }
-        "priority" => {
-            whole["parameters"] = json!({ "priority": 1 });
-            plain(&whole)
-        }
-        "data + bin size" => plain(&inputs(&[input(|input| {
-            input["parameters"] = json!({ "binary_data_size": 64 });
-        })])),
-        "FP16 json" => plain(&changed("datatype", "FP16".into())),
+        "raw binary hl=0 (nobatch)" => headed(LENGTH, "0", vec![0; 64 * 64 * 4]),
+        "hl bad" => headed(LENGTH, "abc", b"{}".to_vec()),
+        "hl > len" => headed(LENGTH, "999", b"{}".to_vec()),
         _ => return None,
     })
+}
+
+/// What probes send whose input is changed.
+fn with_input(name: &str) -> Option<Sent> {
+    let changed = |key: &str, value: Value| inputs(&[input(|input| input[key] = value)]);
+    let batch = |items: usize| {
+        inputs(&[input(|input| {
+            input["shape"] = json!([items, 1, 4, 4]);
+            input["data"] = vec![0; items * 16].into();
+        })])
+    };
+    Some(plain(&match name {
+        "json nested data" => changed(
+            "data",
+            json!([[[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]]]),
+        ),
+        "unknown input" => changed("name", "zz".into()),
+        "extra input" => inputs(&[input(|_| ()), input(|input| input["name"] = "zz".into())]),
+        "dup input" => inputs(&[input(|_| ()), input(|_| ())]),
+        "dtype mismatch" => changed("datatype", "INT32".into()),
+        "dtype unknown" => changed("datatype", "FP31".into()),
+        "FP16 json" => changed("datatype", "FP16".into()),
+        "shape rank" => changed("shape", json!([4, 4])),
+        "shape ch=2" => changed("shape", json!([1, 2, 4, 2])),
+        "shape neg" => changed("shape", json!([1, 1, -4, -4])),
+        "count != shape" => changed("shape", json!([1, 1, 4, 5])),
+        "batch 33 > 32" => batch(33),
+        "batch 0" => batch(0),
+        "data + bin size" => changed("parameters", json!({ "binary_data_size": 64 })),
+        _ => return None,
+    }))
 }
 
 fn packed(mut packer: impl std::io::Read) -> Vec<u8> {
