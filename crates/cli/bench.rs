@@ -19,7 +19,8 @@ use crate::Verdict;
 use crate::options::{
     Asked, DeviceOptions, KernelOptions, LayoutOptions, ModelOptions, RuleOptions, StyleOptions,
 };
-use crate::terminal::{Progress, print_json, say, table};
+use crate::progress::Progress;
+use lithoburn_terminal::{print_json, say, table};
 
 /// Run a benchmark.
 #[derive(Subcommand, Debug)]

@@ -7,7 +7,7 @@ use lithoburn_pool::memory::{Limit, readable};
 use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose_all, choose_each};
 
 use crate::options::DeviceOptions;
-use crate::terminal::{say, table};
+use lithoburn_terminal::{say, table};
 
 /// The devices of a job.
 #[derive(Args, Debug)]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use lithoburn_pool::{DeviceName, cache, choose, survey};
 
 use crate::Verdict;
-use crate::terminal::{say, table};
+use lithoburn_terminal::{say, table};
 
 /// Runs the job.
 ///

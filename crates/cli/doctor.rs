@@ -11,7 +11,7 @@ use clap::Args;
 use lithoburn_pool::{Candidate, DeviceName, choose, survey};
 
 use crate::Verdict;
-use crate::terminal::{print_json, say};
+use lithoburn_terminal::{print_json, say};
 
 use host::{Host, ThisHost};
 

@@ -15,7 +15,7 @@ use lithoburn_train::field_clip;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::Verdict;
-use crate::terminal::say;
+use lithoburn_terminal::say;
 
 /// Side of the field that a network is written for, unless told otherwise, in nm.
 const FIELD_NM: f64 = 2048.0;

@@ -9,7 +9,7 @@ use lithoburn_layout::generate::{Chip, ClipRules};
 use lithoburn_layout::{Layer, PolygonWriter, glp, write_whole};
 
 use crate::Verdict;
-use crate::terminal::say;
+use lithoburn_terminal::say;
 
 /// Least width and space of a chip's wires, in nm. Its tracks are dense everywhere: closer ones have a pitch that the built-in optics
 /// (131 nm at the least) cannot print, whatever the mask.

@@ -9,7 +9,7 @@ use lithoburn_layout::write_whole;
 use lithoburn_models::weights;
 
 use crate::Verdict;
-use crate::terminal::say;
+use lithoburn_terminal::say;
 
 /// A published network, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

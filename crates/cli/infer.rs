@@ -18,7 +18,8 @@ use crate::options::{
 };
 use crate::profile::ProfileOptions;
 use crate::programs::{Program, Rest};
-use crate::terminal::{Progress, go_on, print_json, say, table};
+use crate::progress::Progress;
+use lithoburn_terminal::{go_on, print_json, say, table};
 
 /// Find the mask whose print is the design.
 #[derive(Args, Debug)]

@@ -11,7 +11,7 @@ use lithoburn_pictures::draw_optics;
 
 use crate::Verdict;
 use crate::optics::OpticsOptions;
-use crate::terminal::{say, table};
+use lithoburn_terminal::{say, table};
 
 /// Make, import or check optical kernels.
 #[derive(Subcommand, Debug)]

@@ -10,7 +10,7 @@ use lithoburn_layout::{Bounds, CellContents, Contents, Format, LayerContents, Ti
 use serde_json::{Value, json};
 
 use crate::Verdict;
-use crate::terminal::{print_json, say, table};
+use lithoburn_terminal::{print_json, say, table};
 
 /// Rows of the table without --all.
 const ROWS: usize = 20;

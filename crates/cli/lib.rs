@@ -16,33 +16,19 @@ mod optics;
 mod options;
 mod profile;
 pub mod programs;
+mod progress;
 pub mod scaling;
 pub mod score;
 pub mod simulate;
-mod terminal;
 pub mod train;
 pub mod window;
 
 use std::process::ExitCode;
 
-/// What a job that ran says about its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Done.
-    Done,
-    /// Ran, but what was asked for was not met.
-    NotMet,
-}
+pub use lithoburn_terminal::Verdict;
 
 /// Runs a job and turns its result into an exit status; an error is one line on the terminal.
 pub fn run(job: impl FnOnce() -> anyhow::Result<Verdict>) -> ExitCode {
-    terminal::prepare();
-    match job() {
-        Ok(Verdict::Done) => ExitCode::SUCCESS,
-        Ok(Verdict::NotMet) => ExitCode::from(1),
-        Err(error) => {
-            terminal::complain(&error);
-            ExitCode::from(2)
-        }
-    }
+    lithoburn_terminal::listen();
+    lithoburn_terminal::finish(job())
 }

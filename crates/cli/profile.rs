@@ -27,7 +27,7 @@ use tracing::{Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::terminal::{say, table};
+use lithoburn_terminal::{say, table};
 
 /// The first number of rows of kernels, beyond all threads'.
 const KERNELS: u64 = 1 << 20;

@@ -11,7 +11,7 @@ use lithoburn_pool::Chosen;
 
 use crate::Verdict;
 use crate::crew::devices;
-use crate::terminal::{go_on, say};
+use lithoburn_terminal::{go_on, say};
 
 /// Measure how a network scales over devices: images per second, efficiency, latency, memory, bubbles; table, raw numbers and
 /// charts.

@@ -9,7 +9,7 @@ use lithoburn_layout::{Bounds, Coverage, Frame, Layer, Layout, Library, Raster, 
 
 use crate::Verdict;
 use crate::options::{KernelOptions, LayoutOptions, open};
-use crate::terminal::{note, print_json, say, table};
+use lithoburn_terminal::{note, print_json, say, table};
 
 /// A mask, the target that it is for, and how both are read.
 #[derive(Args, Debug)]
@@ -65,7 +65,7 @@ impl PairOptions {
         let pixel_nm = self.mask_pixel.unwrap_or(field / pixels);
         if self.mask_pixel.is_none() && pixel_nm != self.drawing.pixel {
             note(&format!(
-                "the mask is an image of {pixels} pixels: taken as {pixel_nm} nm each, so that it covers the field of \
+                "note: the mask is an image of {pixels} pixels: taken as {pixel_nm} nm each, so that it covers the field of \
                  {field} nm; --mask-pixel takes another size"
             ));
         }

@@ -15,7 +15,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use crate::Verdict;
 use crate::crew::{CrewOptions, TileOptions};
 use crate::options::{DeviceOptions, KernelOptions, LayoutOptions};
-use crate::terminal::{Progress, go_on, say, table};
+use crate::progress::Progress;
+use lithoburn_terminal::{go_on, say, table};
 
 /// Simulate a mask (or a layout, taken as mask): aerial images and prints at three corners.
 #[derive(Args, Debug)]

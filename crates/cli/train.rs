@@ -15,7 +15,7 @@ use lithoburn_train::{End, Network, News, Record, Sample, TrainConfig, Trained, 
 
 use crate::Verdict;
 use crate::options::{BakeOptions, KernelOptions};
-use crate::terminal::{go_on, say};
+use lithoburn_terminal::{go_on, say};
 
 mod surrogate;
 

@@ -9,7 +9,7 @@ use lithoburn_layout::write_whole;
 
 use crate::Verdict;
 use crate::score::PairOptions;
-use crate::terminal::{print_json, say, table};
+use lithoburn_terminal::{print_json, say, table};
 
 /// Look at a mask through dose and focus: focus-exposure matrix, exposure latitude, depth of focus.
 #[derive(Args, Debug)]

@@ -17,11 +17,12 @@ use lithoburn_cfd::{Case, Flow, Gradient, Objective};
 use lithoburn_layout::write_whole;
 use serde::Serialize;
 
+use crate::number::number;
 use crate::options::Cells;
 use crate::pictures::{Chart, Series, charts};
 use crate::study::{Measure, Study};
-use crate::terminal::{Verdict, number, print_json, say, table};
 use crate::{studies, study::Quantity};
+use lithoburn_terminal::{Verdict, print_json, say, table};
 
 mod direction;
 

@@ -9,14 +9,13 @@
 //! folder, each whole; its result is its numbers to the last bit, so that two machines that computed one case can be compared.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use lithoburn_farm::collect::{Collector, Look};
 use lithoburn_farm::desk::{Desk, Receipt};
 use lithoburn_farm::events::Events;
@@ -28,10 +27,10 @@ use lithoburn_farm::worker::{Terms, Work, WorkError, Worker};
 use lithoburn_farm::{Digest, FarmError, worker_name};
 use serde::{Deserialize, Serialize};
 
+use crate::cases::{Outcome, Point, solve};
 use crate::options::{RunOptions, positive};
 use crate::report::Row;
-use crate::sweep::{Outcome, Point, solve};
-use crate::terminal::{go_on, note};
+use lithoburn_terminal::{go_on, note};
 
 /// Between two questions of a thread that has no case while others of this machine compute.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -39,63 +38,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const WAITING: usize = 20;
 /// How long a source that cannot be reached is asked again.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// Sharing a list of cases.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Several machines")]
-pub(crate) struct FarmOptions {
-    /// Share the cases with every machine that runs this same line: local, over the folder --out, which all must see;
-    /// nats://HOST:4222 or tls://HOST:4222, by a server of NATS with JetStream; slurm, lsf or kubernetes, as the tasks of an array.
-    #[arg(long, value_name = "WHO", num_args = 0..=1, default_missing_value = "local")]
-    farm: Option<String>,
-    /// File that the server lets us in with: a token, user:password, an NKey's seed, or credentials.
-    #[arg(long, value_name = "FILE", requires = "farm")]
-    auth: Option<PathBuf>,
-    /// Certificates (PEM) that the server's own is signed by.
-    #[arg(long, value_name = "FILE", requires = "farm")]
-    ca: Option<PathBuf>,
-    /// Seconds after which a case whose machine is not heard of is another one's.
-    #[arg(
-        long,
-        value_name = "S",
-        default_value_t = 30.0,
-        requires = "farm",
-        allow_negative_numbers = true
-    )]
-    lease: f64,
-}
-
-impl FarmOptions {
-    /// Whether cases are shared.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.farm.is_some()
-    }
-
-    /// Who hands out cases, if they are shared.
-    ///
-    /// # Errors
-    ///
-    /// If the name means nothing.
-    pub(crate) fn source(&self) -> Result<Option<Named>> {
-        let named =
-            |name: &String| Named::parse("--farm", name, self.auth.clone(), self.ca.clone());
-        Ok(self.farm.as_ref().map(named).transpose()?)
-    }
-
-    /// Refuses to share what is no list of cases.
-    ///
-    /// # Errors
-    ///
-    /// If sharing was asked for.
-    pub(crate) fn refuse(&self, what: &str) -> Result<()> {
-        if self.is_asked() {
-            bail!(
-                "--farm shares a list of steady cases, such as --re 10,20,40, and means nothing to {what}"
-            );
-        }
-        Ok(())
-    }
-}
 
 /// Takes part in a sweep until none of its cases is left, and gives those that are done, in their order.
 ///

@@ -2,8 +2,10 @@
 //!
 //! Exit status: 0 done, 1 not converged or outside a tolerance, 2 bad input.
 
+mod cases;
 mod check;
 mod farm;
+mod number;
 mod optimize;
 mod options;
 mod pictures;
@@ -14,7 +16,6 @@ mod shape_file;
 mod studies;
 mod study;
 mod sweep;
-mod terminal;
 mod unsteady;
 mod verify;
 mod vtk;
@@ -23,6 +24,8 @@ mod warming;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lithoburn_cfd::Error;
+use lithoburn_terminal::Verdict;
 
 /// Differentiable flow: steady and exact, with gradients of drag, lift, pressure drop and heat.
 #[derive(Parser)]
@@ -58,7 +61,7 @@ enum Job {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    terminal::finish(match &cli.job {
+    let result = match &cli.job {
         Job::Cavity(args) => args.run(),
         Job::HeatedCavity(args) => args.run(),
         Job::Channel(args) => args.run(),
@@ -69,5 +72,12 @@ fn main() -> ExitCode {
         Job::Verify(args) => verify::verify(args),
         Job::Optimize(args) => optimize::optimize(args),
         Job::Profile(args) => profile::profile(args),
-    })
+    };
+    // A flow that did not converge is no bad input.
+    let is_the_solvers = matches!(
+        result.as_ref().err().and_then(|error| error.downcast_ref()),
+        Some(Error::NotConverged(_) | Error::Singular { .. })
+    );
+    let status = lithoburn_terminal::finish(result);
+    if is_the_solvers { Verdict::NotMet.into() } else { status }
 }

@@ -10,10 +10,11 @@ use lithoburn_cfd::optimize::{End, Optimum, Record};
 use lithoburn_layout::write_whole;
 use serde::Serialize;
 
+use crate::number::number;
 use crate::options::use_threads;
 use crate::pictures::{Caption, Chart, Fields, Series, Window, charts, overview};
-use crate::terminal::{Verdict, go_on, listen, note, number, print_json, say, table};
 use crate::vtk;
+use lithoburn_terminal::{Verdict, go_on, listen, note, print_json, say, table};
 
 pub(crate) mod density;
 pub(crate) mod inflow;

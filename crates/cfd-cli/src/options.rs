@@ -1,11 +1,13 @@
 //! Options that all cases share.
 
+mod shared;
+
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::farm::FarmOptions;
+pub(crate) use shared::FarmOptions;
 
 /// Cells along x and y, written 128x64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::options::Cells;
 use crate::pictures::{Chart, Series, charts};
 use crate::studies;
 use crate::study::{Measure, Study};
-use crate::terminal::{Verdict, print_json, say, table};
+use lithoburn_terminal::{Verdict, print_json, say, table};
 
 /// Options of the profile.
 #[derive(Args, Debug)]

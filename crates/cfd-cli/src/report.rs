@@ -3,8 +3,9 @@
 use lithoburn_cfd::{Flow, Gradient, History, TimeGradient};
 use serde::Serialize;
 
+use crate::number::number;
 use crate::study::{Quantity, Reference, Study};
-use crate::terminal::{number, table};
+use lithoburn_terminal::table;
 
 /// A number with what it is compared with.
 #[derive(Clone, Debug, Serialize)]

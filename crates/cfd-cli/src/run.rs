@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail};
 use lithoburn_cfd::{Error, Flow, History, NewtonStep};
 use lithoburn_layout::write_whole;
 
+use crate::number::number;
 use crate::options::{RunOptions, positive, use_threads};
 use crate::pictures::{Caption, Chart, Fields, Series, Window, charts, overview};
 use crate::report::{GradientReport, Report, Row, Seconds, shown};
 use crate::study::{Measure, Study};
-use crate::terminal::{Verdict, note, number, passed, passing, print_json, say};
 use crate::vtk;
+use lithoburn_terminal::{Verdict, note, passed, passing, print_json, say};
 
 /// Runs a case.
 ///

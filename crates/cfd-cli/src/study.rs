@@ -82,7 +82,7 @@ impl Reference {
     }
 
     pub(crate) fn shown(&self) -> String {
-        let [low, high] = self.band.map(crate::terminal::number);
+        let [low, high] = self.band.map(crate::number::number);
         if low == high {
             low
         } else if self.band[0] == 0.0 {

@@ -10,74 +10,15 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use lithoburn_layout::write_whole;
 use rayon::prelude::*;
-use serde::Serialize;
 
+use crate::cases::{Outcome, Point, solve};
 use crate::farm;
+use crate::number::number;
 use crate::options::{RunOptions, use_threads};
 use crate::pictures::{Chart, Series, charts};
-use crate::report::Row;
 use crate::run;
 use crate::study::{Quantity, Study};
-use crate::terminal::{Verdict, go_on, listen, note, number, print_json, say, table};
-
-/// A value of an option that varies, as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Setting {
-    pub(crate) option: &'static str,
-    pub(crate) value: String,
-}
-
-/// A case of the sweep.
-pub(crate) struct Point {
-    pub(crate) settings: Vec<Setting>,
-    pub(crate) study: Study,
-}
-
-impl Point {
-    /// A case, with the options that give it.
-    pub(crate) fn new(settings: &[(&'static str, String)], study: Study) -> Self {
-        let setting =
-            |(option, value): &(&'static str, String)| Setting { option, value: value.clone() };
-        Self { settings: settings.iter().map(setting).collect(), study }
-    }
-
-    /// Its folder, and its name on the screen.
-    pub(crate) fn name(&self) -> String {
-        let part = |s: &Setting| format!("{}-{}", s.option, s.value.replace(['/', '\\'], "_"));
-        self.settings.iter().map(part).collect::<Vec<_>>().join("_")
-    }
-}
-
-/// What became of a case.
-#[derive(Debug, Serialize)]
-pub(crate) struct Outcome {
-    case: String,
-    settings: Vec<Setting>,
-    converged: bool,
-    /// Why there are no numbers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
-    pub(crate) quantities: Vec<Row>,
-    seconds: f64,
-}
-
-impl Outcome {
-    /// What a case gave, or why it gave nothing.
-    pub(crate) fn of(point: &Point, found: Result<Vec<Row>, String>, seconds: f64) -> Self {
-        let (quantities, error) = match found {
-            Ok(rows) => (rows, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        Self {
-            converged: error.is_none(),
-            case: point.name(),
-            settings: point.settings.clone(),
-            error,
-            quantities,
-            seconds,
-        }
-    }
-}
+use lithoburn_terminal::{Verdict, go_on, listen, note, print_json, say, table};
 
 /// Runs one case as ever, several beside each other.
 ///
@@ -170,24 +111,9 @@ fn plan(points: &[Point], json: bool) -> Result<Verdict> {
     Ok(Verdict::Done)
 }
 
-/// Solves a case and writes its files; what goes wrong is its outcome.
-pub(crate) fn solve(point: &mut Point, options: &RunOptions) -> Outcome {
-    let started = Instant::now();
-    let case = point.name();
-    let directory = point.study.directory(options).join(&case);
-    let solved = run::solve(&mut point.study, options, &directory);
-    let seconds = started.elapsed().as_secs_f64();
-    let outcome = Outcome::of(point, solved.map_err(|error| format!("{error:#}")), seconds);
-    if !options.json {
-        let how = outcome.error.clone().unwrap_or_else(|| format!("{seconds:.1} s"));
-        note(&format!("{case}: {how}"));
-    }
-    outcome
-}
-
 fn tell(study: &Study, options: &RunOptions, outcomes: &[Outcome], seconds: f64) -> Result<()> {
     if options.json {
-        return print_json(&outcomes);
+        return Ok(print_json(&outcomes)?);
     }
     let names = study.quantities.iter().map(|quantity| quantity.name);
     let varied = outcomes.first().map_or(&[][..], |outcome| &outcome.settings);
@@ -289,6 +215,7 @@ fn lines(outcomes: &[Outcome], key: &str, x: usize) -> Vec<Series> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Row;
     use crate::studies;
 
     fn point(settings: &[(&'static str, &str)]) -> Result<Point> {

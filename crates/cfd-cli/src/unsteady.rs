@@ -9,13 +9,14 @@ use lithoburn_cfd::{Case, March, Objective, State};
 use lithoburn_layout::write_whole;
 use serde::Serialize;
 
+use crate::number::number;
 use crate::options::{RunOptions, positive, use_threads};
 use crate::pictures::{Caption, Chart, Fields, Series, charts, overview};
 use crate::report::{Row, shown};
 use crate::run;
 use crate::study::{Reference, Study};
-use crate::terminal::{Verdict, go_on, listen, note, number, print_json, say};
 use crate::vtk;
+use lithoburn_terminal::{Verdict, go_on, listen, note, print_json, say};
 
 /// Options of flow in time.
 #[derive(Args, Debug)]

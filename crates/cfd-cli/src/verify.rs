@@ -11,8 +11,9 @@ use clap::Args;
 use lithoburn_layout::write_whole;
 use serde::{Deserialize, Serialize};
 
+use crate::number::number;
 use crate::study::Reference;
-use crate::terminal::{Verdict, note, number, print_json, say, table};
+use lithoburn_terminal::{Verdict, note, print_json, say, table};
 
 mod closed_forms;
 mod designs;

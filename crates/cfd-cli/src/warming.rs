@@ -8,13 +8,14 @@ use lithoburn_cfd::{Flow, March, Objective, State};
 use lithoburn_layout::write_whole;
 use serde::Serialize;
 
+use crate::number::number;
 use crate::options::{RunOptions, positive, use_threads};
 use crate::pictures::{Caption, Chart, Fields, Series, charts, overview};
 use crate::report::{GradientReport, Row, shown};
 use crate::run;
 use crate::study::{Measure, Reference, Study};
-use crate::terminal::{Verdict, go_on, listen, note, number, print_json, say};
 use crate::vtk;
+use lithoburn_terminal::{Verdict, go_on, listen, note, print_json, say};
 
 /// Options of heat in time.
 #[derive(Args, Debug)]
@@ -257,7 +258,7 @@ fn rows(series: &[History]) -> Vec<Row> {
 
 fn tell(options: &RunOptions, report: &Report) -> Result<()> {
     if options.json {
-        return print_json(report);
+        return Ok(print_json(report)?);
     }
     let (time, step) = (clock(report.time), clock(report.step));
     say(false, &format!("{}, warming up to time {time} by {step}", report.title));

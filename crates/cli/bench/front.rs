@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Iccad13Args, Table, correction, layouts, measured};
 use crate::Verdict;
-use crate::terminal::{print_json, say, table};
+use lithoburn_terminal::{print_json, say, table};
 
 /// Weights of the PV band.
 const BANDS: [f64; 7] = [0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0];

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Iccad13Args, Table, correction, layouts, measured};
 use crate::Verdict;
-use crate::terminal::{go_on, print_json, say, table};
+use lithoburn_terminal::{go_on, print_json, say, table};
 
 /// One method's averages.
 #[derive(Clone, Debug, Serialize)]

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::Verdict;
 use crate::options::DeviceOptions;
-use crate::terminal::{print_json, say, table};
+use lithoburn_terminal::{print_json, say, table};
 
 /// Passes before the clock runs.
 const WARM: usize = 3;

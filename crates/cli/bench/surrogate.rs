@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::clips_of;
 use crate::Verdict;
 use crate::options::{BakeOptions, DeviceOptions, KernelOptions, LayoutOptions, RuleOptions};
-use crate::terminal::{go_on, print_json, say, table};
+use lithoburn_terminal::{go_on, print_json, say, table};
 
 /// Clips and settings.
 #[derive(Args, Debug)]

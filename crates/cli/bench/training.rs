@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::networks::{middle, programs};
 use crate::Verdict;
 use crate::options::DeviceOptions;
-use crate::terminal::{print_json, say, table};
+use lithoburn_terminal::{print_json, say, table};
 
 /// Steps before the clock runs, and those of which the device waits for none.
 const WARM: usize = 3;

@@ -7,7 +7,7 @@ use lithoburn_train::{SurrogateRecord, SurrogateTraining, train_surrogate};
 
 use super::TrainArgs;
 use crate::Verdict;
-use crate::terminal::{go_on, say};
+use lithoburn_terminal::{go_on, say};
 
 /// The configuration that the options describe.
 fn config(args: &TrainArgs) -> Result<SurrogateTraining> {

@@ -12,22 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
-use lithoburn_layout::{Layout, Raster};
 use lithoburn_litho::ilt::Work;
-use lithoburn_pool::{Chosen, cache, choose, memory};
+use lithoburn_pool::{Chosen, cache, memory};
 use serde::{Deserialize, Serialize};
 
-use crate::EngineError;
 use crate::built_in::default_kernels;
-use crate::correction::Correction;
-use crate::devices::probe::bar;
-use crate::evaluate::{Design, Evaluator, Exposed};
 use crate::model::Model;
-use crate::proposer::{Proposer, Target};
 use crate::setup::Setup;
 
 /// Set in a process that was started to compile a part.
-const AHEAD: &str = "LITHOBURN_AHEAD";
+pub(crate) const AHEAD: &str = "LITHOBURN_AHEAD";
 /// Processors that are left to the run.
 const OWN: usize = 2;
 /// Bytes of a card's memory that a process beside the run may need.
@@ -39,75 +33,26 @@ const BY_LEVEL: usize = 7;
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// Whether this program answers when it is started with [`AHEAD`].
-static ANSWERS: AtomicBool = AtomicBool::new(false);
+pub(crate) static ANSWERS: AtomicBool = AtomicBool::new(false);
 
 /// What a process compiles, on a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Part {
-    device: String,
+pub(crate) struct Part {
+    pub device: String,
     /// Model whose descent it is.
-    model: Model,
-    kernels: Kernels,
+    pub model: Model,
+    pub kernels: Kernels,
 }
 
 /// Kernels that are compiled together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-enum Kernels {
+pub(crate) enum Kernels {
     /// Those of a part of a level's work.
     Work(usize, Work),
     /// All that a level needs, with the mask rules.
     Level(usize),
     /// Those that measure masks.
     Measures,
-}
-
-/// Lets first runs be shared among processes.
-///
-/// Call it first in `main`, after [`lithoburn_pool::answer_probes`]. It starts this program again with an environment variable set, and
-/// in that process it does not return. A program that does not call it compiles all by itself.
-pub fn answer_ahead() {
-    match std::env::var(AHEAD) {
-        Ok(text) => {
-            let part = serde_json::from_str(&text).map_err(|e| EngineError::Setting(e.to_string()));
-            let done = part.and_then(|part: Part| part.compile());
-            std::process::exit(i32::from(done.is_err()));
-        }
-        Err(_) => ANSWERS.store(true, Ordering::Relaxed),
-    }
-}
-
-impl Part {
-    /// Takes some steps of the level, or measures a mask.
-    fn compile(&self) -> Result<(), EngineError> {
-        let failed = |text: String| EngineError::Pool(text);
-        let name = self.device.parse().map_err(failed)?;
-        let device = choose(name).map_err(|e| failed(e.to_string()))?.device;
-        let setup = plain(self.model)?;
-        let target =
-            bar((setup.kernels.period_nm / setup.pixel_nm).round() as usize, setup.pixel_nm);
-        match self.kernels {
-            Kernels::Work(level, work) => {
-                Proposer::descending(&setup, &device, None)?.compile(level, work)
-            }
-            Kernels::Level(level) => {
-                let proposer = Proposer::descending(&setup, &device, Some(level))?.short();
-                proposer.cores(&[Target::Raster(&target)], 0.0).map(drop)
-            }
-            Kernels::Measures => {
-                measure(&Evaluator::on(&device, &setup.kernels, &setup.process), &target)
-            }
-        }
-    }
-}
-
-/// A model with all other settings as they are without a word.
-fn plain(model: Model) -> Result<Setup, EngineError> {
-    let nothing: &[Layout] = &[];
-    Correction::of(nothing).model(model).setup()
-}
-
-fn measure(evaluator: &Evaluator, target: &Raster) -> Result<(), EngineError> {
-    evaluator.compare(Exposed::binary(target), &Design::whole(target)).map(drop)
 }
 
 /// Processes that compile beside a run; they end with it at the latest.
@@ -120,7 +65,7 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     /// Starts them, where a card has never run this program's model: on CUDA with the built-in optics, if the program
-    /// [answers](answer_ahead) and the host has processors for them.
+    /// [answers](crate::answer_ahead) and the host has processors for them.
     pub(crate) fn start(setup: &Setup, devices: &[Chosen]) -> Option<Self> {
         let device = devices.iter().find(|device| device.name.starts_with("cuda"))?;
         if !ANSWERS.load(Ordering::Relaxed) || setup.kernels != default_kernels().ok()? {
@@ -219,8 +164,10 @@ fn marker(setup: &Setup) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use lithoburn_litho::ilt::LAUNCHES;
+    use lithoburn_pool::choose;
 
     use super::*;
+    use crate::compiling::plain;
 
     fn setup() -> Setup {
         plain(Model::NeuralIltFast).expect("the default settings")
@@ -237,18 +184,6 @@ mod tests {
         assert!(LONGEST.iter().all(|&first| first < LAUNCHES) && BY_LEVEL < LAUNCHES);
         let text = serde_json::to_string(&parts[0]).expect("a part as text");
         assert_eq!(serde_json::from_str::<Part>(&text).expect("a part"), parts[0]);
-    }
-
-    /// What a process would do on a card, on the CPU.
-    #[test]
-    fn every_part_runs() {
-        let part = |kernels| Part { device: "cpu".into(), model: Model::NeuralIltFast, kernels };
-        let work = Kernels::Work(0, Work::Errors { hard: true });
-        for kernels in [work, Kernels::Level(0), Kernels::Measures] {
-            part(kernels).compile().expect("a part");
-        }
-        assert!(part(Kernels::Level(9)).compile().is_err());
-        assert!(part(Kernels::Work(9, Work::Step { first: 0 })).compile().is_err());
     }
 
     #[test]

@@ -30,7 +30,6 @@ use crate::tiles::occupied::Occupied;
 use crate::tiles::scan::Source;
 use crate::tiles::{Flow, Ran};
 use assemble::{Assembler, Built};
-use picture::Picture;
 
 /// Least space between a tile's start and its neighbour's, in nm: a fully convolutional network's stride of 16 pixels of 8 nm, so
 /// that it sees every tile on the same grid.
@@ -214,8 +213,7 @@ impl Chip<'_> {
         built: &Built,
         folder: &Folder,
     ) -> Result<(), EngineError> {
-        let Some(mask) = &built.picture else { return Ok(()) };
-        let design = Picture::of_design(self.library, &self.grid, self.occupied.tiles())?;
+        let (Some(mask), Some(design)) = (&built.picture, &built.design) else { return Ok(()) };
         let origin_nm = self.grid.origin_nm;
         let worst_nm = built.worst.as_ref().and_then(|shown| {
             let shift = [0, 1].map(|i| shown.frame.origin_nm[i] - origin_nm[i]);

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 1 ran but something is missing, 2 failed.
 
+mod devices;
 mod masks;
 mod merge;
 mod plan;
@@ -11,7 +12,6 @@ mod simulate;
 mod source;
 mod status;
 mod submit;
-mod terminal;
 mod timeline;
 mod work;
 
@@ -56,8 +56,8 @@ fn main() -> ExitCode {
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
-    terminal::listen();
-    terminal::finish(match &cli.job {
+    lithoburn_terminal::listen();
+    lithoburn_terminal::finish(match &cli.job {
         Job::Plan(args) => plan::plan(args),
         Job::Work(args) => work::work(args),
         Job::Run(args) => run::run(args),

@@ -1,7 +1,7 @@
 //! `merge`: a job's results become the mask.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -12,13 +12,16 @@ use lithoburn_farm::collect::{Collector, Look};
 use lithoburn_farm::desk::Desk;
 use lithoburn_farm::job::Opened;
 
+use crate::devices::{Devices, cpu};
 use crate::settings::Settings;
 use crate::source::{AnyLedger, SourceOptions};
-use crate::terminal::{Progress, Verdict, go_on, print_json, say};
-use crate::work::devices;
+use lithoburn_terminal::{Progress, Verdict, go_on, print_json, say};
 
-/// Between two looks for results that are not there yet.
-const PAUSE: Duration = Duration::from_millis(200);
+/// Between two looks for results that are not there yet: at least so long, and so many times as long as a look takes.
+const PAUSE: Duration = Duration::from_millis(30);
+const PAUSES: u32 = 9;
+/// The longest of them: who asks is heard within a second.
+const MOST: Duration = Duration::from_millis(500);
 
 /// Put a job's results together, as they come, and write the mask and its report.
 #[derive(Args, Debug)]
@@ -27,16 +30,8 @@ pub(crate) struct MergeArgs {
     job: PathBuf,
     #[command(flatten)]
     source: SourceOptions,
-    /// Devices that the mask is measured on: auto, all (every GPU), or names such as cuda:0,cuda:1,cpu.
-    #[arg(
-        long,
-        short,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "auto",
-        alias = "device"
-    )]
-    devices: Vec<String>,
+    #[command(flatten)]
+    devices: Devices,
     /// End with an error if results are missing, instead of waiting for them.
     #[arg(long)]
     no_wait: bool,
@@ -54,9 +49,8 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<Verdict> {
     let settings = Settings::of(&job)?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
-    let cpu = ["cpu".into()];
     // What is not measured needs no card.
-    let devices = devices(if settings.measures() { &args.devices } else { &cpu })?;
+    let devices = if settings.measures() { args.devices.choose() } else { cpu() }?;
     let planned = asked.correction(&library, devices)?.plan()?;
     let shares = settings.shares(&planned)?;
     job.admit(program(), &Digest::of_key(&shares.fingerprint()?))?;
@@ -114,6 +108,7 @@ impl Merge<'_> {
     }
 
     fn next(&self, collector: &mut Collector<'_, AnyLedger>) -> Result<Cores> {
+        let start = Instant::now();
         match collector.look()? {
             Look::All => Ok(None),
             Look::Result(_, bytes) => Ok(Some(unpacked(&bytes)?)),
@@ -126,7 +121,7 @@ impl Merge<'_> {
                 progress.done, progress.total
             ))),
             Look::Nothing(_) => {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(PAUSE.max(PAUSES * start.elapsed()).min(MOST));
                 Ok(Some(Vec::new()))
             }
         }
@@ -163,7 +158,7 @@ pub(crate) fn told(
         if let (Some(before), Some(after)) = (report.before, report.after) {
             let rows: Vec<Vec<String>> = before.table(&after).into_iter().map(Vec::from).collect();
             let header = ["", "before (design as mask)", "after"];
-            say(false, &crate::terminal::table(&header, &rows));
+            say(false, &lithoburn_terminal::table(&header, &rows));
         }
         say(
             false,

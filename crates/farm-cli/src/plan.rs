@@ -9,10 +9,10 @@ use lithoburn_engine::program;
 use lithoburn_farm::Digest;
 use lithoburn_farm::job::{Cost, Job, Opened};
 use lithoburn_farm::manifest::{Block, Manifest, blocks};
-use lithoburn_pool::{DeviceName, choose};
 
+use crate::devices::cpu;
 use crate::settings::{Files, Settings};
-use crate::terminal::{Progress, Verdict, print_json, say};
+use lithoburn_terminal::{Progress, Verdict, print_json, say};
 
 /// A layout, and what is asked of it.
 #[derive(Args, Debug)]
@@ -91,7 +91,7 @@ pub(crate) fn planned(
     let asked = settings.with(&inputs);
     let library = asked.library()?;
     // Nothing is computed yet: the device is of no matter.
-    let planned = asked.correction(&library, vec![choose(DeviceName::Cpu)?])?.plan()?;
+    let planned = asked.correction(&library, cpu()?)?.plan()?;
     let shares = settings.shares(&planned)?;
     let progress = Progress::new(quiet);
     let targets = shares.targets(&mut |event| {

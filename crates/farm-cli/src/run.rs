@@ -10,12 +10,13 @@ use lithoburn_engine::{Report, default_directory};
 use lithoburn_farm::desk::Desk;
 use lithoburn_farm::worker::Outcome;
 
+use crate::devices::names;
 use crate::merge::{Merge, place, told};
 use crate::plan::{Wish, planned};
 use crate::settings::Settings;
 use crate::source::SourceOptions;
-use crate::terminal::{Verdict, go_on, say};
-use crate::work::{AtWork, How, names};
+use crate::work::{AtWork, How};
+use lithoburn_terminal::{Verdict, go_on, say};
 
 /// How often one who has nothing to do looks whether that is so still.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

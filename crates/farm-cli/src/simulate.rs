@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use lithoburn_farm::simulate::{Farm, Run};
+use lithoburn_farm::simulate::{Farm, FarmRun};
 use serde::Serialize;
 
-use crate::terminal::{Verdict, duration, print_json, say, table};
+use lithoburn_terminal::{Verdict, duration, print_json, say, table};
 
 /// Simulate farms of any size: the same source and ledger, under a clock that is set by hand.
 #[derive(Args, Debug)]
@@ -70,7 +70,7 @@ pub(crate) struct SimulateArgs {
 #[derive(Serialize)]
 struct Simulated {
     farm: Farm,
-    run: Run,
+    run: FarmRun,
 }
 
 /// Runs the job.

@@ -13,7 +13,7 @@ use lithoburn_farm::source::Beat;
 use serde::Serialize;
 
 use crate::source::{AnyLedger, SourceOptions};
-use crate::terminal::{Verdict, again, duration, go_on, plain, print_json, say, table};
+use lithoburn_terminal::{Verdict, again, duration, go_on, plain, print_json, say, table};
 
 /// Between two looks of --watch.
 const EVERY: Duration = Duration::from_secs(2);

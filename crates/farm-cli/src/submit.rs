@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use lithoburn_farm::job::Opened;
 
-use crate::terminal::{Verdict, say};
+use lithoburn_terminal::{Verdict, say};
 
 /// Print what to hand to a site's scheduler.
 #[derive(Args, Debug)]

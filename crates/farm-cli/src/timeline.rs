@@ -10,7 +10,7 @@ use lithoburn_farm::timeline::{End, Lane, lanes};
 use lithoburn_layout::write_whole;
 use lithoburn_page::canvas::{Align, Canvas, INK, MUTED, RULE, Rgb, Style};
 
-use crate::terminal::{Verdict, duration, print_json, say};
+use lithoburn_terminal::{Verdict, duration, print_json, say};
 
 /// Draw who did what when, from the event log of a job.
 #[derive(Args, Debug)]

@@ -14,12 +14,13 @@ use lithoburn_farm::manifest::Manifest;
 use lithoburn_farm::tally::{Exporter, Tally};
 use lithoburn_farm::worker::{Outcome, Terms, Work, Worker};
 use lithoburn_farm::{Digest, worker_name};
-use lithoburn_pool::{Chosen, DeviceName, choose, choose_all};
+use lithoburn_pool::Chosen;
 
+use crate::devices::{Devices, cpu, names};
 use crate::masks::{Masks, Rehearsal};
 use crate::settings::Settings;
 use crate::source::SourceOptions;
-use crate::terminal::{Progress, Verdict, duration, go_on, say};
+use lithoburn_terminal::{Progress, Verdict, duration, go_on, say};
 
 /// Work for a job until nothing is left; any number of workers may come and go.
 #[derive(Args, Debug)]
@@ -38,16 +39,8 @@ pub(crate) struct WorkArgs {
 /// How this machine works.
 #[derive(Args, Debug)]
 pub(crate) struct How {
-    /// Devices of this machine: auto, all (every GPU), or names such as cuda:0,cuda:1,cpu.
-    #[arg(
-        long,
-        short,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "auto",
-        alias = "device"
-    )]
-    pub(crate) devices: Vec<String>,
+    #[command(flatten)]
+    devices: Devices,
     /// Tiles that each device computes at once [default: what its memory holds, at most 96; 1 on the CPU].
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<usize>,
@@ -118,15 +111,10 @@ impl How {
     /// The devices, tested; a rehearsal has none.
     pub(crate) fn choose(&self, is_rehearsal: bool) -> Result<Vec<Chosen>> {
         match is_rehearsal {
-            true => devices(&["cpu".into()]),
-            false => devices(&self.devices),
+            true => cpu(),
+            false => self.devices.choose(),
         }
     }
-}
-
-/// The names of devices.
-pub(crate) fn names(devices: &[Chosen]) -> String {
-    devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>().join(",")
 }
 
 impl AtWork<'_> {
@@ -199,16 +187,4 @@ fn ended(outcome: Outcome, tally: &Tally, seconds: f64) -> String {
         duration(seconds),
         tally.next.sum().as_secs_f64()
     )
-}
-
-/// Devices by name, tested.
-pub(crate) fn devices(names: &[String]) -> Result<Vec<Chosen>> {
-    let named = |name: &String| -> Result<Chosen> {
-        let name: DeviceName = name.parse().map_err(|e| anyhow::anyhow!("--devices: {e}"))?;
-        Ok(choose(name)?)
-    };
-    match names {
-        [all] if all == "all" => Ok(choose_all()),
-        names => names.iter().map(named).collect(),
-    }
 }

@@ -1,17 +1,19 @@
 //! A bucket of an S3-compatible store: whole objects, written and read by their names, for machines that share no file system.
 //!
 //! What lets us in comes from the environment, as the other tools of such stores take it: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-//! `AWS_SESSION_TOKEN` if there is one, `AWS_REGION`, and `AWS_ENDPOINT_URL` for a store that is not Amazon's.
+//! `AWS_SESSION_TOKEN` if there is one, `AWS_REGION`, `AWS_ENDPOINT_URL` for a store that is not Amazon's, and `AWS_CA_BUNDLE` for one
+//! whose certificate is signed by nobody that the system knows.
 
+use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusty_s3::{Credentials, S3Action, UrlStyle};
 use ureq::Agent;
 use ureq::http::StatusCode;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::FarmError;
 
@@ -30,6 +32,8 @@ pub struct Bucket {
     bucket: Arc<rusty_s3::Bucket>,
     credentials: Arc<Credentials>,
     agent: Agent,
+    /// Where the store is.
+    endpoint: Arc<str>,
     /// `s3://BUCKET/` and what all names begin with.
     prefix: String,
 }
@@ -86,7 +90,10 @@ impl Bucket {
         let bucket = rusty_s3::Bucket::new(url, style, name.to_string(), region);
         let bucket = Arc::new(bucket.map_err(|e| wrong(&e))?);
         let prefix = prefix.trim_matches('/').to_string();
-        Ok(Self { bucket, credentials: Arc::new(credentials), agent: agent(), prefix })
+        let bundle = of("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let agent = agent(bundle.as_deref().map(certificates).transpose()?);
+        let (credentials, endpoint) = (Arc::new(credentials), endpoint.into());
+        Ok(Self { bucket, credentials, agent, endpoint, prefix })
     }
 
     /// A place below this one.
@@ -163,10 +170,21 @@ impl Bucket {
                          and write there, the bucket's AWS_REGION, and a clock that is right within minutes"
                     )));
                 }
+                Err(error) if is_of_tls(&error) => return Err(self.no_tls(&place, &error)),
                 Err(error) => error.to_string(),
             };
         }
-        Err(FarmError::Server(format!("{place}: the store cannot be used: {problem}")))
+        let store = &self.endpoint;
+        Err(FarmError::Server(format!("{place}: the store at {store} cannot be used: {problem}")))
+    }
+
+    /// What no second question makes better.
+    fn no_tls(&self, place: &str, error: &ureq::Error) -> FarmError {
+        FarmError::Setting(format!(
+            "{place}: no encrypted connection to the store at {}: {error}; expected https:// and the name that is in the store's certificate \
+             in AWS_ENDPOINT_URL, and in AWS_CA_BUNDLE the certificates that it is signed by, if the system does not know them",
+            self.endpoint
+        ))
     }
 
     fn no_bucket(&self, name: &str) -> FarmError {
@@ -175,16 +193,50 @@ impl Bucket {
     }
 }
 
-/// Connections that are kept, with the system's certificates.
-fn agent() -> Agent {
-    let system = rustls_native_certs::load_native_certs().certs;
-    let certificates = system.iter().map(|one| Certificate::from_der(one).to_owned());
+/// Whether the two do not agree on an encrypted connection, or one does not trust the other.
+fn is_of_tls(error: &ureq::Error) -> bool {
+    let told = match error {
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => return true,
+        ureq::Error::Io(error) => error.get_ref(),
+        _ => None,
+    };
+    let mut cause = told.map(|error| error as &(dyn Error + 'static));
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Certificates of who may have signed the store's.
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, FarmError> {
+    let wrong = |problem: &dyn fmt::Display| {
+        FarmError::Setting(format!(
+            "AWS_CA_BUNDLE is {path:?}: {problem}; expected a file of certificates in PEM form (-----BEGIN CERTIFICATE-----)"
+        ))
+    };
+    let text = std::fs::read(path).map_err(|e| wrong(&e))?;
+    let items: Result<Vec<PemItem<'_>>, ureq::Error> = parse_pem(&text).collect();
+    let of = |item| if let PemItem::Certificate(one) = item { Some(one) } else { None };
+    let found: Vec<_> = items.map_err(|e| wrong(&e))?.into_iter().filter_map(of).collect();
+    if found.is_empty() { Err(wrong(&"it holds none")) } else { Ok(found) }
+}
+
+/// Connections that are kept, with these certificates or else the system's. Nobody is sent elsewhere with what lets us in.
+fn agent(certificates: Option<Vec<Certificate<'static>>>) -> Agent {
+    let certificates = certificates.unwrap_or_else(|| {
+        let system = rustls_native_certs::load_native_certs().certs;
+        system.iter().map(|one| Certificate::from_der(one).to_owned()).collect()
+    });
     let tls = TlsConfig::builder()
-        .root_certs(RootCerts::from(certificates.collect::<Vec<_>>()))
+        .root_certs(RootCerts::from(certificates))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build();
     Agent::config_builder()
         .http_status_as_error(false)
+        .max_redirects(0)
         .timeout_global(Some(PATIENCE))
         .tls_config(tls)
         .build()

@@ -63,7 +63,7 @@ pub struct Farm {
 
 /// How a simulated farm went.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Run {
+pub struct FarmRun {
     /// Seconds until the last block was committed.
     pub seconds: f64,
     /// Seconds of as many cards that never wait, start or die.
@@ -121,7 +121,7 @@ struct Simulation<'a> {
     random: StdRng,
     /// When each block was committed, in that order.
     commits: Vec<Duration>,
-    run: Run,
+    run: FarmRun,
     /// Blocks whose worker died, and when.
     orphans: Vec<(u64, Duration)>,
 }
@@ -132,7 +132,7 @@ impl Farm {
     /// # Errors
     ///
     /// [`FarmError::Setting`] if a number is out of range.
-    pub fn run(&self) -> Result<Run, FarmError> {
+    pub fn run(&self) -> Result<FarmRun, FarmError> {
         self.check()?;
         let mut simulation = Simulation::new(self);
         while let Some(Reverse((now, _, card, life, event))) = simulation.due.pop() {
@@ -204,7 +204,7 @@ impl<'a> Simulation<'a> {
             number: 0,
             random: StdRng::seed_from_u64(farm.seed),
             commits: Vec::new(),
-            run: Run::none(farm),
+            run: FarmRun::none(farm),
             orphans: Vec::new(),
         };
         for card in 0..farm.cards {
@@ -355,7 +355,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn end(mut self) -> Result<Run, FarmError> {
+    fn end(mut self) -> Result<FarmRun, FarmError> {
         let last = self.commits.iter().max().copied().unwrap_or_default();
         let mut merged = Duration::ZERO;
         self.commits.sort_unstable();
@@ -373,7 +373,7 @@ impl<'a> Simulation<'a> {
     }
 }
 
-impl Run {
+impl FarmRun {
     fn none(farm: &Farm) -> Self {
         Self {
             seconds: 0.0,

@@ -1,11 +1,11 @@
 //! Where blocks come from: one trait, whoever hands them out.
 
-mod board;
 mod chunk;
 #[cfg(test)]
 mod interleavings;
 mod named;
 mod nats;
+mod open;
 mod shared;
 mod watch;
 

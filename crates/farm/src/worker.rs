@@ -107,7 +107,7 @@ pub struct Worker<'a> {
 }
 
 /// What the worker's threads share.
-struct Run<'a> {
+struct Shift<'a> {
     worker: &'a Worker<'a>,
     held: Held,
     stop: &'a (dyn Fn() -> bool + Sync),
@@ -131,7 +131,7 @@ impl Worker<'_> {
         stop: &(dyn Fn() -> bool + Sync),
         watch: &(dyn Fn(&Beat) + Sync),
     ) -> Result<Outcome, FarmError> {
-        let run = Run {
+        let run = Shift {
             worker: self,
             held: Held::default(),
             stop,
@@ -166,7 +166,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-impl Run<'_> {
+impl Shift<'_> {
     /// Rounds of work, until there is no more.
     fn all(&self, work: &mut dyn Work) -> Result<Outcome, FarmError> {
         loop {

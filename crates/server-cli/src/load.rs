@@ -15,7 +15,7 @@ use lithoburn_server::load::{
     Terms, watch,
 };
 
-use crate::Verdict;
+use lithoburn_terminal::Verdict;
 use images::Fields;
 
 /// Load a server of the Open Inference Protocol: throughput, latencies with intervals, and where the time goes.
@@ -203,9 +203,12 @@ pub(crate) fn load(args: &LoadArgs) -> Result<Verdict> {
         let load = prepare(args).await?;
         let told = &mut |findings: &Findings| told(findings, args.out.as_deref());
         let findings = load.run(&stop, told).await?;
-        crate::say(&format!("\n{}", table(&findings)));
+        lithoburn_terminal::say(false, &format!("\n{}", table(&findings)));
         for level in findings.levels.iter().filter(|level| level.failed() > 0) {
-            crate::say(&format!("failed at {}: {}", level.offered, level.reasons()));
+            lithoburn_terminal::say(
+                false,
+                &format!("failed at {}: {}", level.offered, level.reasons()),
+            );
         }
         let stable = findings.levels.iter().all(|level| level.stable);
         Ok(if stable { Verdict::Done } else { Verdict::NotMet })
@@ -280,7 +283,7 @@ async fn only_model(address: &Address) -> Result<String> {
 /// Says what a level found, and leaves all that is known until now on disk.
 pub(crate) fn told(findings: &Findings, out: Option<&Path>) -> Result<(), LoadError> {
     if let Some(level) = findings.levels.last() {
-        crate::say(&line(level));
+        lithoburn_terminal::say(false, &line(level));
     }
     out.map_or(Ok(()), |out| write(findings, out))
 }

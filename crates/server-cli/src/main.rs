@@ -9,11 +9,9 @@ mod load;
 mod models;
 mod serve;
 mod study;
-mod terminal;
 mod top;
 mod work;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,39 +39,17 @@ enum Job {
     Work(work::WorkArgs),
 }
 
-/// What a job that ran says about its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Done.
-    Done,
-    /// Ran, but what was asked for was not met.
-    NotMet,
-}
-
-/// Writes a line for people.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
 fn main() -> ExitCode {
     // What looks for devices asks programs like this one whether a driver answers.
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
-    let result = match &cli.job {
+    lithoburn_terminal::finish(match &cli.job {
         Job::Serve(args) => serve::serve(args),
         Job::Load(args) => load::load(args),
         Job::Study(args) => study::study(args),
         Job::Top(args) => top::top(args),
         Job::Work(args) => work::work(args),
-    };
-    match result {
-        Ok(Verdict::Done) => ExitCode::SUCCESS,
-        Ok(Verdict::NotMet) => ExitCode::from(1),
-        Err(error) => {
-            terminal::complain(&error);
-            ExitCode::from(2)
-        }
-    }
+    })
 }

@@ -29,11 +29,11 @@ use lithoburn_server::telemetry::Cards;
 use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::Verdict;
 use crate::corrector::{Engine, Method};
 use crate::devices::{chosen, sleeping};
 use crate::models::{Described, Runner, Served, described_methods, repository, shipped};
-use crate::terminal::say;
+use lithoburn_terminal::Verdict;
+use lithoburn_terminal::note;
 pub(crate) use options::ServeArgs;
 use options::Settings;
 use ports::Ports;
@@ -180,7 +180,7 @@ async fn run(planned: Planned) -> Result<Verdict> {
     let (leave, stop) = (CancellationToken::new(), CancellationToken::new());
     let jobs = Jobs::open(planned.job_terms()?, leave.clone())?;
     let server = Arc::new(planned.server().start()?);
-    say(&text::begin(&planned, &ports));
+    note(&text::begin(&planned, &ports));
     let routes = routes(&planned, &server, &jobs, ports.metrics(), &stop);
     let serving = ports.serve(&planned.settings, &server, routes, &stop);
     let working = (!planned.methods.is_empty()).then(|| tokio::spawn(jobs.clone().work()));
@@ -191,7 +191,7 @@ async fn run(planned: Planned) -> Result<Verdict> {
     }
     tokio::spawn(announce(server.clone(), ports.addresses(&planned.settings), start));
     until_told().await;
-    say(
+    note(
         "stopping: what is in flight ends, jobs go on when the server starts again; once more ends at once",
     );
     tokio::spawn(async {
@@ -208,7 +208,7 @@ async fn run(planned: Planned) -> Result<Verdict> {
     match whole {
         true => Ok(Verdict::Done),
         false => {
-            say("some requests were not answered in time");
+            note("some requests were not answered in time");
             Ok(Verdict::NotMet)
         }
     }
@@ -248,14 +248,14 @@ fn routes(
 async fn announce(server: Arc<Server>, addresses: serde_json::Value, start: Instant) {
     let readiness = server.settled().await;
     for problem in readiness.problems() {
-        say(&format!("note: {problem}"));
+        note(&format!("note: {problem}"));
     }
     let seconds = start.elapsed().as_secs_f64();
     match readiness {
-        Readiness::Ready => say(&format!("ready after {seconds:.1} s")),
-        other => say(&format!("{} after {seconds:.1} s", other.name())),
+        Readiness::Ready => note(&format!("ready after {seconds:.1} s")),
+        other => note(&format!("{} after {seconds:.1} s", other.name())),
     }
-    crate::say(&addresses.to_string());
+    lithoburn_terminal::say(false, &addresses.to_string());
 }
 
 /// Returns at Ctrl-C, and at SIGTERM, which systemd and Kubernetes send.

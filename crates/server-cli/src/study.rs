@@ -9,8 +9,8 @@ use lithoburn_layout::write_whole;
 use lithoburn_server::load::{Level, LoadError};
 use lithoburn_server::study::{Results, Starter, Study};
 
-use crate::Verdict;
 use crate::load::{CargoArgs, Levels, TermArgs, levels, line, stop_on_ctrl_c};
+use lithoburn_terminal::Verdict;
 
 /// What is asked if no model is named.
 const MODEL: &str = "neural-ilt-fast";
@@ -73,7 +73,10 @@ pub(crate) fn study(args: &StudyArgs) -> Result<Verdict> {
     let stop = stop_on_ctrl_c();
     let told = &mut |results: &Results, level: Option<&Level>| told(results, level, &args.out);
     let results = runtime.block_on(study.run(&stop, told))?;
-    crate::say(&format!("\n{}\nwrote {}/report.md", results.markdown(), args.out.display()));
+    lithoburn_terminal::say(
+        false,
+        &format!("\n{}\nwrote {}/report.md", results.markdown(), args.out.display()),
+    );
     Ok(if stop.asked() { Verdict::NotMet } else { Verdict::Done })
 }
 
@@ -99,11 +102,11 @@ impl Drop for Scratch {
 /// Says what a level found; what is known when a configuration is over is on disk.
 fn told(results: &Results, level: Option<&Level>, out: &Path) -> Result<(), LoadError> {
     if let Some(level) = level {
-        crate::say(&line(level));
+        lithoburn_terminal::say(false, &line(level));
         return Ok(());
     }
     if let Some(last) = results.configurations.last() {
-        crate::say(&format!("{} devices are done", last.devices));
+        lithoburn_terminal::say(false, &format!("{} devices are done", last.devices));
     }
     let failed = |error: &dyn std::fmt::Display| LoadError::File {
         path: out.display().to_string(),

@@ -11,7 +11,7 @@ use lithoburn_server::load::{Address, LoadError, watch};
 use lithoburn_server::telemetry::live::{Glance, Look};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use crate::Verdict;
+use lithoburn_terminal::Verdict;
 
 /// Show what a server's devices, models and jobs do, live. q ends it.
 #[derive(Args, Debug)]
@@ -87,7 +87,7 @@ fn once(pages: &Pages, interval: Duration) -> Result<Verdict> {
     std::thread::sleep(interval);
     let now = pages.look()?;
     let glance = Glance::between(&before, &now, start.elapsed());
-    crate::say(view::text(&glance, &pages.server.to_string(), 100).trim_end());
+    lithoburn_terminal::say(false, view::text(&glance, &pages.server.to_string(), 100).trim_end());
     Ok(Verdict::Done)
 }
 

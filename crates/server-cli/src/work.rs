@@ -16,10 +16,10 @@ use lithoburn_server::jobs::Told;
 use lithoburn_server::layouts::Progress;
 use lithoburn_server::layouts::masks::{Corrector, MaskOrder, Wrong};
 
-use crate::Verdict;
 use crate::corrector::Engine;
 use crate::devices::chosen;
 use crate::serve::methods_of;
+use lithoburn_terminal::Verdict;
 
 /// Time that a run has to end in when it is asked to; its journal is whole at any moment.
 const GRACE: Duration = Duration::from_secs(8);
@@ -80,7 +80,7 @@ pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
         // Another time it would be the same.
         Err(Wrong::Request(text)) => bail!(text),
         Err(Wrong::Failed(text)) => {
-            crate::terminal::say(&format!("error: {text}"));
+            lithoburn_terminal::note(&format!("error: {text}"));
             std::process::exit(3)
         }
     }

@@ -5,12 +5,13 @@ use clap::Args;
 use lithoburn_cfd::{Flow, Grid, Objective, cases};
 
 use super::middle_lines::{self, Line, worst};
+use crate::cases::Point;
 use crate::options::{Cells, RunOptions, positive};
 use crate::pictures::Window;
 use crate::study::{Quantity, Reference, Study};
-use crate::sweep::{self, Point};
-use crate::terminal::Verdict;
+use crate::sweep;
 use crate::warming::{Start, WarmingOptions, warm};
+use lithoburn_terminal::Verdict;
 
 /// Options of the lid-driven cavity.
 #[derive(Args, Debug)]

@@ -13,8 +13,8 @@ use crate::run;
 use crate::shape_file::Placement;
 use crate::study::{Quantity, Reference, Study};
 use crate::sweep;
-use crate::terminal::Verdict;
 use crate::warming::{Start, WarmingOptions, warm};
+use lithoburn_terminal::Verdict;
 
 /// Options of the channel.
 #[derive(Args, Debug)]

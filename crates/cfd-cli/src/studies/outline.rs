@@ -8,10 +8,10 @@ use clap::Args;
 use lithoburn_cfd::shape::Shape;
 use lithoburn_cfd::{Body, Case};
 
+use crate::cases::Point;
 use crate::pictures::Window;
 use crate::shape_file::{self, Placement};
 use crate::study::Study;
-use crate::sweep::Point;
 
 /// An outline of the user's.
 #[derive(Args, Debug)]

@@ -9,13 +9,14 @@ use lithoburn_cfd::{Objective, cases};
 
 use super::outline::{ShapeOptions, check_body, read_body};
 use super::read_off::wake;
+use crate::cases::Point;
 use crate::options::{Cells, RunOptions, positive};
 use crate::pictures::Window;
 use crate::shape_file::Placement;
 use crate::study::{Quantity, Reference, Study};
-use crate::sweep::{self, Point};
-use crate::terminal::Verdict;
+use crate::sweep;
 use crate::unsteady::{self, TimeOptions};
+use lithoburn_terminal::Verdict;
 
 /// Above this Reynolds number a cylinder's steady flow is unstable and sheds vortices.
 const SHEDDING: f64 = 47.0;

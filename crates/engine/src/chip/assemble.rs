@@ -47,6 +47,8 @@ pub(super) struct Built {
     /// The tile with the largest error, with its images.
     pub worst: Option<Shown>,
     pub picture: Option<Picture>,
+    /// The design, as far as its tiles are put together.
+    pub design: Option<Picture>,
     pub seams: Seams,
     /// Seconds in which rows were put together and measured.
     pub seconds: f64,
@@ -73,6 +75,7 @@ struct Assembled {
     /// Its numbers and the mask around it; none if tiles are not measured.
     measured: Option<(Measured, Packed)>,
     small: Raster,
+    design: Raster,
     open: bool,
 }
 
@@ -236,7 +239,8 @@ impl<'a> Assembler<'a> {
         let measured = self.chip.measure.then(measure).transpose()?;
         let inside = window.unframed(margin);
         let (small, open) = (Scale::of(&mask_grid).part(&inside, pixel_nm), !inside.is_dark());
-        Ok(Assembled { polygons, measured, small, open })
+        let design = Scale::of(grid).design(self.chip.library, grid, [column, row])?;
+        Ok(Assembled { polygons, measured, small, design, open })
     }
 
     /// Adds a tile's numbers.
@@ -250,6 +254,7 @@ impl<'a> Assembler<'a> {
         if let Some(picture) = &mut built.picture {
             picture.show(&tile.small, place);
         }
+        built.design.get_or_insert_with(|| Picture::new(grid)).show(&tile.design, place);
         let Some((measured, window)) = tile.measured else { return Ok(()) };
         let Measured { before, after, violations, unprinted, seams } = measured;
         let error = after.l2_nm2 + after.pvb_nm2;

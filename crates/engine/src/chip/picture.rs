@@ -1,12 +1,9 @@
 //! The whole mask as one picture, however large the layout.
 
 use lithoburn_layout::{Bits, Coverage, Frame, Layout, LayoutError, Library, Raster, TileGrid};
-use rayon::prelude::*;
 
 /// Most pixels on a side.
 const MOST: usize = 4096;
-/// Tiles whose parts are drawn before they are shown.
-const TOGETHER: usize = 4096;
 
 /// How much of a mask a pixel of its picture shows.
 #[derive(Clone, Copy)]
@@ -32,6 +29,24 @@ impl Scale {
     pub(super) fn part(self, core: &Bits, pixel_nm: f64) -> Raster {
         core.averaged(core.width() / self.side, pixel_nm)
     }
+
+    /// The design's part of the picture in a tile's core.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::TooMuch`] if the tile holds more polygons than memory should.
+    pub(super) fn design(
+        self,
+        library: &Library,
+        grid: &TileGrid,
+        place: [usize; 2],
+    ) -> Result<Raster, LayoutError> {
+        let (side, core_nm) = (self.side, grid.core() as f64 * grid.pixel_nm);
+        let origin_nm = [0, 1].map(|i| grid.origin_nm[i] + place[i] as f64 * core_nm);
+        let frame = Frame { origin_nm, pixel_nm: core_nm / side as f64, width: side, height: side };
+        let polygons = library.polygons_in(frame.bounds())?;
+        Ok(Layout::new("core", polygons).rasterize(&frame, Coverage::Exact))
+    }
 }
 
 /// A picture that grows tile by tile.
@@ -48,34 +63,6 @@ impl Picture {
         let pixel_nm = grid.core() as f64 * grid.pixel_nm * cores as f64 / side as f64;
         let [width, height] = [grid.columns, grid.rows].map(|n| n.div_ceil(cores) * side);
         Self { raster: Raster::new(width, height, pixel_nm), scale }
-    }
-
-    /// The design on the pixels of its mask's picture; `tiles` are those that hold something.
-    ///
-    /// # Errors
-    ///
-    /// [`LayoutError::TooMuch`] if a tile holds more polygons than memory should.
-    pub(super) fn of_design(
-        library: &Library,
-        grid: &TileGrid,
-        tiles: &[usize],
-    ) -> Result<Self, LayoutError> {
-        let mut picture = Self::new(grid);
-        let (side, core_nm) = (picture.scale.side, grid.core() as f64 * grid.pixel_nm);
-        let place = |tile: usize| [tile % grid.columns, tile / grid.columns];
-        let part = |&tile: &usize| {
-            let at = place(tile);
-            let origin_nm = [0, 1].map(|i| grid.origin_nm[i] + at[i] as f64 * core_nm);
-            let frame =
-                Frame { origin_nm, pixel_nm: core_nm / side as f64, width: side, height: side };
-            let polygons = library.polygons_in(frame.bounds())?;
-            Ok(Layout::new("core", polygons).rasterize(&frame, Coverage::Exact))
-        };
-        for some in tiles.chunks(TOGETHER) {
-            let parts: Result<Vec<Raster>, LayoutError> = some.par_iter().map(part).collect();
-            some.iter().zip(parts?).for_each(|(&tile, part)| picture.show(&part, place(tile)));
-        }
-        Ok(picture)
     }
 
     /// Shows a tile's part.
@@ -110,7 +97,11 @@ mod tests {
         let library = Library::from_bytes("a.glp".as_ref(), clip.as_bytes(), &Default::default())?;
         for (columns, rows) in [(4, 3), (25_391, 32_227)] {
             let grid = grid(columns, rows);
-            let picture = Picture::of_design(&library, &grid, &grid.occupied(&library)?)?;
+            let mut picture = Picture::new(&grid);
+            for tile in grid.occupied(&library)? {
+                let place = [tile % grid.columns, tile / grid.columns];
+                picture.show(&Scale::of(&grid).design(&library, &grid, place)?, place);
+            }
             let raster = picture.raster();
             assert!((raster.area_nm2() - 6e4).abs() < 1.0, "{}", raster.area_nm2());
             let row = (2200.0 / raster.pixel_nm) as usize;

@@ -6,6 +6,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::*;
 use crate::{Digest, Results};
 
@@ -18,21 +22,44 @@ pub(crate) struct Store {
 impl Store {
     /// Where it listens, as long as the test runs.
     pub(crate) fn start(busy: usize) -> (Arc<Self>, SocketAddr) {
+        Self::behind(busy, |store, mut stream| while store.answer(&mut stream).is_some() {})
+    }
+
+    /// The same over TLS, with the certificate of `localhost` and 127.0.0.1 that signs itself.
+    fn start_tls() -> (Arc<Self>, SocketAddr) {
+        let chain = vec![CertificateDer::from_pem_file(data("localhost.pem")).expect("PEM")];
+        let key = PrivateKeyDer::from_pem_file(data("localhost.key")).expect("PEM");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions().expect("TLS 1.2 and 1.3");
+        let config = config.with_no_client_auth().with_single_cert(chain, key).expect("a pair");
+        let config = Arc::new(config);
+        Self::behind(0, move |store, stream| {
+            let connection = ServerConnection::new(config.clone()).expect("a configuration");
+            let mut stream = StreamOwned::new(connection, stream);
+            while store.answer(&mut stream).is_some() {}
+        })
+    }
+
+    fn behind(
+        busy: usize,
+        serve: impl Fn(&Self, TcpStream) + Clone + Send + 'static,
+    ) -> (Arc<Self>, SocketAddr) {
         let store = Arc::new(Self { objects: Mutex::default(), busy: AtomicUsize::new(busy) });
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (theirs, address) = (store.clone(), listener.local_addr().expect("ours"));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let store = theirs.clone();
-                std::thread::spawn(move || while store.answer(&stream).is_some() {});
+                let (store, serve) = (theirs.clone(), serve.clone());
+                std::thread::spawn(move || serve(&store, stream));
             }
         });
         (store, address)
     }
 
     /// Answers one question; none if there is no more.
-    fn answer(&self, stream: &TcpStream) -> Option<()> {
-        let mut reader = BufReader::new(stream);
+    fn answer(&self, stream: &mut (impl Read + Write)) -> Option<()> {
+        let mut reader = BufReader::new(&mut *stream);
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -52,8 +79,7 @@ impl Store {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (status, body) = self.done(method, path, query, body);
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
-        let mut writer = stream;
-        writer.write_all(&[head.as_bytes(), &body].concat()).ok()
+        stream.write_all(&[head.as_bytes(), &body].concat()).ok()
     }
 
     fn done(&self, method: &str, path: &str, query: &str, body: Vec<u8>) -> (&str, Vec<u8>) {
@@ -74,6 +100,11 @@ impl Store {
             }
         }
     }
+}
+
+/// Keys and certificates of nobody, which the server's tests have.
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/data").join(name)
 }
 
 /// The environment of somebody with a key.
@@ -120,4 +151,52 @@ fn a_store_that_does_not_let_us_in_or_is_not_there_is_named() {
     let open = |place: &str| Bucket::open(place, &|_| None).expect_err("no keys").to_string();
     assert!(open("s3://jobs").contains("AWS_ACCESS_KEY_ID is not set"));
     assert!(open("s3:///x").contains("expected s3://BUCKET"));
+}
+
+#[test]
+fn a_store_behind_tls_is_trusted_by_the_certificates_that_are_named() -> Result<(), FarmError> {
+    let (_store, address) = Store::start_tls();
+    let pem = data("localhost.pem").display().to_string();
+    let with = |bundle: &str| {
+        let (keys, bundle) = (keys(address, "AK"), bundle.to_string());
+        move |name: &str| match name {
+            "AWS_ENDPOINT_URL" => Some(format!("https://{address}")),
+            "AWS_CA_BUNDLE" => Some(bundle.clone()),
+            name => keys(name),
+        }
+    };
+    let bucket = Bucket::open("s3://jobs/a", &with(&pem))?;
+    bucket.put("mask", b"polygons")?;
+    assert_eq!(bucket.get("mask")?.as_deref(), Some(&b"polygons"[..]));
+    // The system does not know who signed it: that is said at once, and a second question would be told the same.
+    let error = Bucket::open("s3://jobs/a", &with(""))?.get("mask").expect_err("a stranger");
+    let said = error.to_string();
+    assert!(matches!(error, FarmError::Setting(_)), "{said}");
+    assert!(said.contains("https://127.0.0.1:") && said.contains("AWS_CA_BUNDLE"), "{said}");
+    let open =
+        |bundle: &str| Bucket::open("s3://jobs", &with(bundle)).expect_err(bundle).to_string();
+    assert!(open("/nowhere.pem").contains("AWS_CA_BUNDLE is \"/nowhere.pem\""));
+    assert!(open(&data("other.key").display().to_string()).contains("it holds none"));
+    Ok(())
+}
+
+#[test]
+fn a_store_without_tls_is_told_from_one_that_does_not_answer() -> Result<(), FarmError> {
+    let (_store, address) = Store::behind(0, |_, mut stream| {
+        // What a web server says of a greeting that is no HTTP.
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    let of = |name: &str| match name {
+        "AWS_ENDPOINT_URL" => Some(format!("https://{address}")),
+        name => keys(address, "AK")(name),
+    };
+    let error = Bucket::open("s3://jobs", &of)?.get("x").expect_err("no answer");
+    let said = error.to_string();
+    assert!(matches!(error, FarmError::Setting(_)), "{said}");
+    assert!(
+        said.contains("no encrypted connection") && said.contains("AWS_ENDPOINT_URL"),
+        "{said}"
+    );
+    Ok(())
 }

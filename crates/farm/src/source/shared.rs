@@ -1,6 +1,7 @@
 //! Workers that share nothing but a ledger: the source without a daemon.
 //!
-//! * A worker claims the nearest block that it believes open; of two that claim one, one succeeds.
+//! * A worker claims the nearest block that it believes open; of two that claim one, one succeeds. All work in one part of the job, which
+//!   moves on from its front, so that whoever puts results together follows close behind.
 //! * Workers watch each other's beats ([`watch`](super::watch)). Whoever finds one gone ends its tries in the ledger, and the next worker that asks
 //!   takes its blocks.
 //! * Clocks of two machines are never compared, nor with the file server's: a beat that does not change is measured by the watcher's own.
@@ -9,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::board::Board;
-use super::watch::{State, Watch};
+use super::open::OpenBlocks;
+use super::watch::{Life, Watch};
 use super::{Beat, BlockSource, Next};
 use crate::FarmError;
 use crate::clock::Clock;
@@ -24,7 +25,10 @@ const COLLISIONS: u64 = 4;
 const STALE: [u64; 2] = [64, 512];
 /// At most this part of the time goes into listing the ledger.
 const LISTING: f64 = 0.02;
-/// Between two workers' first blocks, as a part of all: any number of them is spread evenly.
+/// Least part of a job that all workers are in, as one of so many, and blocks of it for each of them.
+const PARTS: u64 = 16;
+const EACH: u64 = 8;
+/// Between two workers' first blocks, as a part of those that all are in: any number of workers is spread evenly.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Open tries whose workers are looked up by one that has nothing to do, each time.
 const LOOKED_UP: usize = 4;
@@ -42,13 +46,19 @@ pub struct Shared<L, C> {
 /// What a worker has seen.
 #[derive(Debug)]
 struct Seen {
-    open: Board,
+    open: OpenBlocks,
     /// Blocks to try again, the last first.
     again: Vec<u64>,
     /// Tries without an end, at the last listing.
     running: Vec<(u64, u32)>,
     /// The next block of first choice.
     near: u64,
+    /// Where in the part that all workers are in this one begins, from 0 to 1.
+    place: f64,
+    /// Blocks of that part.
+    reach: u64,
+    /// Workers that ever joined, at the last look.
+    workers: u64,
     watch: Watch,
     watched: Option<Duration>,
     listed: Option<Duration>,
@@ -64,6 +74,42 @@ struct Seen {
     progress: Progress,
 }
 
+/// Blocks of a job that so many workers are in at once: few, so that results come in their order, but the more the more often one
+/// would meet the others there.
+fn reach(total: u64, workers: u64) -> u64 {
+    (total / PARTS).max(workers * EACH.max(workers)).max(1)
+}
+
+impl Seen {
+    /// Goes to where this worker begins, or to the front if all there is others'.
+    fn begin(&mut self) {
+        self.go_to(self.place);
+        let front = self.open.nearest(0).unwrap_or(0);
+        let block = self.open.nearest(self.near).unwrap_or(front);
+        if block - front >= self.reach {
+            self.near = front;
+        }
+    }
+
+    /// Goes on elsewhere than at a block.
+    fn jump(&mut self, block: u64) {
+        let front = self.open.nearest(0).unwrap_or(0);
+        let place = block.saturating_sub(front) as f64 / self.within(front) as f64;
+        self.go_to((place + GOLDEN).fract());
+    }
+
+    /// Goes to a place of the part that all workers are in, from 0 to 1.
+    fn go_to(&mut self, place: f64) {
+        let front = self.open.nearest(0).unwrap_or(0);
+        self.near = front + (place * self.within(front) as f64) as u64;
+    }
+
+    /// Blocks of that part.
+    fn within(&self, front: u64) -> u64 {
+        self.reach.min(self.open.total() - front).max(1)
+    }
+}
+
 impl<L: Ledger, C: Clock> Shared<L, C> {
     /// Joins a job of `total` blocks, whose leases are `lease` long.
     ///
@@ -71,23 +117,27 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
     ///
     /// [`FarmError`] of the ledger.
     pub fn join(desk: Desk<L>, clock: C, total: u64, lease: Duration) -> Result<Self, FarmError> {
-        let before = desk.ledger().list(Kind::Worker)?.len() as f64;
+        let before = desk.ledger().list(Kind::Worker)?.len() as u64;
         desk.ledger().put(&Entry::of_worker(desk.me()), &json(&Beat::default())?)?;
-        let seen = Seen {
-            open: Board::open(total),
+        let mut seen = Seen {
+            open: OpenBlocks::open(total),
             again: Vec::new(),
             running: Vec::new(),
-            near: ((before * GOLDEN).fract() * total as f64) as u64,
+            near: 0,
+            place: (before as f64 * GOLDEN).fract(),
+            workers: before + 1,
+            reach: reach(total, before + 1),
             watch: Watch::default(),
             watched: None,
             listed: None,
             listing: Duration::ZERO,
             pause: Duration::ZERO,
             collisions: 0,
-            is_stale: before > 0.0,
+            is_stale: before > 0,
             drained: false,
             progress: Progress { total, ..Progress::default() },
         };
+        seen.begin();
         Ok(Self { desk, clock, total, lease, seen: Mutex::new(seen) })
     }
 
@@ -109,7 +159,10 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         }
         seen.watched = Some(now);
         seen.drained = self.desk.ledger().read(&Entry::drain())?.is_some();
-        for about in self.desk.ledger().list(Kind::Worker)? {
+        let workers = self.desk.ledger().list(Kind::Worker)?;
+        seen.workers = seen.workers.max(workers.len() as u64);
+        seen.reach = seen.reach.max(reach(self.total, seen.workers));
+        for about in workers {
             match about {
                 About::Name(name) if name != self.desk.me() => seen.watch.add(name, now),
                 _ => {}
@@ -123,7 +176,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         let beat = self.desk.ledger().read(&Entry::of_worker(name))?.unwrap_or_default();
         let has_left = serde_json::from_slice(&beat).is_ok_and(|beat: Beat| beat.left);
         match seen.watch.saw(name, beat, has_left, now, self.lease) {
-            Some(State::Left) => self.end_tries(seen, name, "its worker left"),
+            Some(Life::Left) => self.end_tries(seen, name, "its worker left"),
             Some(_) => {
                 let lease = self.lease.as_secs_f64();
                 self.end_tries(seen, name, &format!("{name} was not heard of for {lease} s"))
@@ -149,7 +202,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         let start = self.clock.now();
         let ledger = self.desk.ledger();
         let mut last: HashMap<u64, u32> = HashMap::new();
-        let mut open = Board::open(self.total);
+        let mut open = OpenBlocks::open(self.total);
         // First: what begins after this is found out by a collision.
         for about in ledger.list(Kind::Lease)? {
             if let About::Try(block, attempt) = about {
@@ -179,6 +232,10 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         running.sort_unstable();
         (seen.open, seen.running, seen.progress) = (open, running, progress);
         (seen.is_stale, seen.collisions) = (false, 0);
+        // At the front itself all workers would meet.
+        if seen.open.nearest(0).is_some_and(|front| seen.near < front) {
+            seen.begin();
+        }
         seen.listed = Some(self.clock.now());
         seen.listing = self.clock.now().saturating_sub(start);
         Ok(())
@@ -197,6 +254,27 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         Ok(true)
     }
 
+    /// The next block that is believed open, in the part that all workers are in. At its end the ledger is listed, which tells where its
+    /// front is by now; if it is too soon for that, the part is too small for blocks as quick as these.
+    fn nearest(&self, seen: &mut Seen) -> Result<Option<u64>, FarmError> {
+        while let Some(front) = seen.open.nearest(0) {
+            let block = seen.open.nearest(seen.near.max(front));
+            let block = block.filter(|&block| block - front < seen.reach);
+            if block.is_some() || front + seen.reach >= self.total {
+                return Ok(block.or(Some(front)));
+            }
+            // All workers together list no more often than eight would.
+            let least = self.lease / 60 * (seen.workers / EACH).clamp(1, 10) as u32;
+            let is_soon = seen.listed.is_some_and(|last| self.clock.now() < last + least);
+            if !is_soon && self.list_if_due(seen)? {
+                seen.begin();
+            } else {
+                seen.reach *= 2;
+            }
+        }
+        Ok(None)
+    }
+
     /// Claims a block that nobody has; none also if so many turned out to be others' that the board has to be listed again, and it is
     /// too soon for that.
     fn claim(&self, seen: &mut Seen) -> Result<Option<Lease>, FarmError> {
@@ -206,7 +284,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
             }
         }
         let stale = STALE[0].max(self.total / STALE[1]);
-        while let Some(block) = seen.open.nearest(seen.near) {
+        while let Some(block) = self.nearest(seen)? {
             if seen.collisions >= stale {
                 match self.list_if_due(seen)? {
                     true => continue,
@@ -220,8 +298,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
             }
             seen.collisions += 1;
             if seen.collisions.is_multiple_of(COLLISIONS) {
-                let place = block as f64 / self.total as f64 + GOLDEN;
-                seen.near = (place.fract() * self.total as f64) as u64;
+                seen.jump(block);
             }
         }
         Ok(None)

@@ -12,7 +12,7 @@ const NEIGHBOURS: usize = 3;
 
 /// What is known of another worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Life {
     /// Its beat changed not long ago.
     Alive,
     /// It said goodbye.
@@ -26,7 +26,7 @@ struct Watched {
     beat: Vec<u8>,
     /// When this beat was first seen.
     since: Duration,
-    state: State,
+    state: Life,
 }
 
 /// The workers after one in the ring.
@@ -36,7 +36,7 @@ pub(super) struct Watch(BTreeMap<String, Watched>);
 impl Watch {
     /// One more worker to look at, if it is not known.
     pub(super) fn add(&mut self, name: String, now: Duration) {
-        let new = Watched { beat: Vec::new(), since: now, state: State::Alive };
+        let new = Watched { beat: Vec::new(), since: now, state: Life::Alive };
         self.0.entry(name).or_insert(new);
     }
 
@@ -46,11 +46,11 @@ impl Watch {
         let before = self.0.range::<str, (Bound<&str>, Bound<&str>)>((Unbounded, Excluded(me)));
         let mut alive = 0;
         let near = after.chain(before).take_while(|(_, other)| {
-            alive += usize::from(other.state == State::Alive);
+            alive += usize::from(other.state == Life::Alive);
             alive <= NEIGHBOURS
         });
         // Those that left say nothing more.
-        near.filter(|(_, o)| o.state != State::Left).map(|(name, _)| name.clone()).collect()
+        near.filter(|(_, o)| o.state != Life::Left).map(|(name, _)| name.clone()).collect()
     }
 
     /// A worker's beat as it is now; tells if it is newly known to have left or to be gone.
@@ -61,18 +61,18 @@ impl Watch {
         has_left: bool,
         now: Duration,
         lease: Duration,
-    ) -> Option<State> {
+    ) -> Option<Life> {
         let other = self.0.get_mut(name)?;
         if other.beat != beat {
             (other.beat, other.since) = (beat, now);
         }
         let state = match (has_left, now.saturating_sub(other.since) >= lease) {
-            (true, _) => State::Left,
-            (false, true) => State::Gone,
-            (false, false) => State::Alive,
+            (true, _) => Life::Left,
+            (false, true) => Life::Gone,
+            (false, false) => Life::Alive,
         };
         let before = std::mem::replace(&mut other.state, state);
-        (state != before && state != State::Alive).then_some(state)
+        (state != before && state != Life::Alive).then_some(state)
     }
 }
 
@@ -97,9 +97,9 @@ mod tests {
         let mut watch = watch(&["b"]);
         let mut saw = |beat: u8, second| watch.saw("b", vec![beat], false, at(second), LEASE);
         assert_eq!((saw(1, 100), saw(1, 129)), (None, None));
-        assert_eq!((saw(1, 130), saw(1, 131)), (Some(State::Gone), None), "news is told once");
-        assert_eq!((saw(2, 140), saw(2, 170)), (None, Some(State::Gone)));
-        assert_eq!(watch.saw("b", vec![3], true, at(171), LEASE), Some(State::Left));
+        assert_eq!((saw(1, 130), saw(1, 131)), (Some(Life::Gone), None), "news is told once");
+        assert_eq!((saw(2, 140), saw(2, 170)), (None, Some(Life::Gone)));
+        assert_eq!(watch.saw("b", vec![3], true, at(171), LEASE), Some(Life::Left));
         assert!(watch.ring("a").is_empty());
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Instant;
 
-use super::{Run, WorkError};
+use super::{Shift, WorkError};
 use crate::FarmError;
 use crate::desk::{Committed, Lease, Receipt};
 use crate::events::What;
@@ -17,11 +17,11 @@ const THREADS: usize = 4;
 pub(crate) const BEHIND: usize = 2 * THREADS;
 
 /// The threads' mail.
-pub(super) struct Committers<'a>(SyncSender<(u64, Vec<u8>)>, &'a Run<'a>);
+pub(super) struct Committers<'a>(SyncSender<(u64, Vec<u8>)>, &'a Shift<'a>);
 
 impl<'a> Committers<'a> {
     /// Threads that end when this is dropped and their mail is done.
-    pub(super) fn start<'s>(scope: &'s Scope<'s, '_>, run: &'a Run<'a>) -> Self
+    pub(super) fn start<'s>(scope: &'s Scope<'s, '_>, run: &'a Shift<'a>) -> Self
     where
         'a: 's,
     {
@@ -51,7 +51,7 @@ fn next(inbox: &Mutex<Receiver<(u64, Vec<u8>)>>) -> Option<(u64, Vec<u8>)> {
     inbox.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-impl Run<'_> {
+impl Shift<'_> {
     /// Writes a result and commits it.
     fn commit(&self, block: u64, bytes: &[u8]) {
         let Some((lease, since)) = self.held.get(block) else { return };

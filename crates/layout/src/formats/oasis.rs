@@ -13,6 +13,7 @@ mod names;
 mod points;
 mod read;
 mod record;
+mod records;
 mod shape;
 mod trapezoid;
 mod validation;

@@ -11,7 +11,7 @@ use lithoburn_server::schedule::Scheduler;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::models::{Described, Runner, Served, repository};
-use crate::terminal::say;
+use lithoburn_terminal::note;
 
 /// A version of a model.
 type Version = (String, u64);
@@ -41,7 +41,7 @@ impl Follower {
         while asked.recv().await.is_some() {
             match repository(&self.folder) {
                 Ok(found) => self.change(found).await,
-                Err(error) => say(&format!("note: the repository is as it was: {error:#}")),
+                Err(error) => note(&format!("note: the repository is as it was: {error:#}")),
             }
         }
     }
@@ -51,14 +51,14 @@ impl Follower {
         // The new first, so that a name is never without a version.
         for model in found.into_iter().filter(|model| !self.served.contains(&version(model))) {
             let (name, number) = version(&model);
-            say(&format!("loading {name} version {number}"));
+            note(&format!("loading {name} version {number}"));
             self.scheduler.load(Arc::new(Served::new(model, self.runners.clone()))).await;
         }
         for (name, number) in self.served.difference(&now) {
-            say(&format!("unloading {name} version {number}"));
+            note(&format!("unloading {name} version {number}"));
             self.scheduler.unload(name, *number).await;
         }
         self.served = now;
-        say("the repository is served as it is now");
+        note("the repository is served as it is now");
     }
 }

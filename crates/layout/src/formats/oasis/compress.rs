@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::record;
-use super::write::Records;
+use super::records::Records;
 
 /// How hard the compressor tries, of 10.
 const LEVEL: u8 = 6;

@@ -1,4 +1,4 @@
-use super::write::Records;
+use super::records::Records;
 use super::*;
 use crate::{Library, Polygon, ReadOptions};
 

@@ -19,6 +19,7 @@
 //! than 32 KB.
 
 mod boxes;
+mod chunks;
 mod fields;
 mod fold;
 mod image;

@@ -2,12 +2,12 @@
 
 /// A set of block numbers.
 #[derive(Clone, Debug)]
-pub(super) struct Board {
+pub(super) struct OpenBlocks {
     words: Vec<u64>,
     total: u64,
 }
 
-impl Board {
+impl OpenBlocks {
     /// All blocks, open.
     pub(super) fn open(total: u64) -> Self {
         let mut words = vec![u64::MAX; total.div_ceil(64) as usize];
@@ -15,6 +15,11 @@ impl Board {
             *last = (1 << rest) - 1;
         }
         Self { words, total }
+    }
+
+    /// Blocks, open or not.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     /// A block is not open.
@@ -50,13 +55,13 @@ mod tests {
     #[test]
     fn the_nearest_open_block_is_found_also_past_the_end() {
         for total in [0_u64, 1, 63, 64, 65, 200] {
-            let mut board = Board::open(total);
+            let mut believed = OpenBlocks::open(total);
             let mut open: Vec<u64> = (0..total).collect();
             let mut at = 17;
-            while let Some(block) = board.nearest(at) {
+            while let Some(block) = believed.nearest(at) {
                 let later = open.iter().copied().find(|&b| b >= at);
                 assert_eq!(Some(block), later.or(open.first().copied()), "{at} of {total}");
-                board.close(block);
+                believed.close(block);
                 open.retain(|&b| b != block);
                 at = (at * 31 + block) % (total + 3);
             }
