@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::Verdict;
 use crate::crew::devices;
 use crate::options::KernelOptions;
-use crate::terminal::{go_on, print_json, say, table};
+use lithoburn_terminal::{go_on, print_json, say, table};
 
 /// The look at a run that starts the clock: kernels are compiled then.
 const FIRST_LOOK: usize = 100;
