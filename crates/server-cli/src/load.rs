@@ -15,8 +15,8 @@ use lithoburn_server::load::{
     Terms, watch,
 };
 
-use lithoburn_terminal::Verdict;
 use images::Fields;
+use lithoburn_terminal::Verdict;
 
 /// Load a server of the Open Inference Protocol: throughput, latencies with intervals, and where the time goes.
 #[derive(Args, Debug)]
