@@ -448,6 +448,24 @@ pub(crate) fn quickest(
     Ok((network, hash))
 }
 
+/// Compiles the kernels of a method's built-in network that a device has for it, from one of so many parts on: nothing on most devices.
+///
+/// # Errors
+///
+/// [`EngineError`] if they do not compile.
+pub(crate) fn compile_network(
+    method: Method,
+    device: &Device,
+    part: [usize; 2],
+) -> Result<(), EngineError> {
+    if !is_hopper(device) {
+        return Ok(());
+    }
+    let (network, _) = load_network(method, None, &Device::flex())?;
+    let compiled = Hopper::compile(&network.program(), device, part);
+    compiled.map_err(|e| EngineError::Setting(format!("{}: {e}", method.name())))
+}
+
 /// Writes a line on standard error, once a process however many workers find the same.
 fn say_once(text: &str) {
     static SAID: Once = Once::new();
