@@ -12,6 +12,7 @@
 //! | [`Bitmaps::or`] and its like, [`Bitmaps::chosen`], [`Bitmaps::square`] | `joined`, `chosen`, `square`: a word |
 //! | [`Bitmaps::pixels`] | `count` a row |
 //! | [`draw`] | `accumulate` an edge's row, `sum_rows` four pixels of a row that its cube has |
+//! | [`rounded`], [`shrunk`] | `three_boxes` along rows and along columns, eight pixels of a cube's; `mean` a block |
 //! | [`Bitmaps::forbidden`] | shapes: `begin`, `join`, `measure`, `large` a word; `near` a word and a distance in rows; `grown` a word |
 //! | [`Bitmaps::enforced`], a round | `grown` four times, shapes, `near`, `grown`, `settle` a word; `look` where a mask rests |
 //! | [`Bitmaps::strips`] | `edge`, `thin`, `mark`, `transpose`: a word |
@@ -27,6 +28,7 @@
     )
 )]
 
+mod boxes;
 mod draw;
 mod error;
 #[cfg(feature = "gpu")]
@@ -40,6 +42,7 @@ mod words;
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
 
+pub use boxes::{MOST_REACH, rounded, shrunk};
 pub use draw::draw;
 pub use error::Error;
 pub use rules::Rules;

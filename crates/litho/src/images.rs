@@ -3,6 +3,7 @@
 use burn::tensor::module::avg_pool2d;
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{Bool, BoolStore, DType, Device, Tensor, TensorData};
+use lithoburn_bitmap as bitmap;
 use rayon::prelude::*;
 use tracing::info_span;
 
@@ -85,6 +86,9 @@ pub fn resized(image: Tensor<3>, size: usize) -> Tensor<3> {
         (n, size) if n == size => image,
         (n, size) if n.is_multiple_of(size) => {
             let factor = n / size;
+            if has_kernels(&image) {
+                return bitmap::shrunk(image, factor);
+            }
             let blocks = image.reshape([batch, size, factor, size * factor]).mean_dim(2);
             blocks.reshape([batch, size, size, factor]).mean_dim(3).reshape([batch, size, size])
         }
@@ -106,6 +110,11 @@ pub fn resized(image: Tensor<3>, size: usize) -> Tensor<3> {
     }
 }
 
+/// Whether an image's device has kernels of our own for it.
+fn has_kernels(image: &Tensor<3>) -> bool {
+    bitmap::is_on(&image.device()) && image.dtype() == DType::F32
+}
+
 /// The share that each of `n` pixels along a side has in each of `size`: `[n, size]`.
 fn shares(n: usize, size: usize, device: &Device) -> Tensor<2> {
     let share = |i: usize, j: usize| {
@@ -124,6 +133,9 @@ pub(crate) fn rounded(target: Tensor<3>, sigma_nm: f64, pixel_nm: f64) -> Tensor
     let side = (((4.0 * sigma * sigma + 1.0).sqrt() - 1.0) / 2.0).round() as usize * 2 + 1;
     if side <= 1 {
         return target;
+    }
+    if has_kernels(&target) && side / 2 <= bitmap::MOST_REACH {
+        return bitmap::rounded(target, side / 2);
     }
     let smooth = (0..3).fold(target, |image, _| smoothed(image, side));
     smooth.greater_equal_elem(0.5).float()

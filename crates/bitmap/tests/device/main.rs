@@ -4,6 +4,7 @@
 //! `vulkan`. Without such a device they are skipped, and say so. Compiling takes most of their time, so they share a program.
 #![cfg(all(feature = "wgpu", feature = "cuda"))]
 
+mod boxes;
 mod draw;
 mod rules;
 mod strips;
