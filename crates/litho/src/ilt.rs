@@ -181,7 +181,7 @@ impl<'a> Ilt<'a> {
                 Descent::new(self.config, level, models, goal, first).looking(self.looks);
             let last_level = index + 1 == levels.len();
             run.level(&mut descent, last_level, run.progress.done)?;
-            if index == 0 && !last_level {
+            if index == 0 && !last_level && !self.config.wider_nm.is_empty() {
                 run.find_lost(&mut descent)?;
             }
             parameters = Some(descent.parameters.clone());
@@ -285,7 +285,7 @@ impl Optimization<'_> {
     fn find_lost(&mut self, descent: &mut Descent) -> Result<(), LithoError> {
         let _span = info_span!("lost features").entered();
         let mut lost = lost::features(descent, &mut self.tally)?;
-        for wider_nm in lost::WIDER_NM {
+        for &wider_nm in &self.ilt.config.wider_nm {
             let clips: Vec<usize> = (0..lost.len()).filter(|&clip| lost[clip].count > 0).collect();
             if clips.is_empty() {
                 break;

@@ -50,6 +50,10 @@ pub struct IltConfig {
     pub corner_nm: f64,
     /// When the mask is held against its constraint, as shares of the last level.
     pub mend_at: Vec<f64>,
+    /// How much wider than drawn the openings are, on each side, from which a level is done again where nothing of a feature prints, attempt
+    /// by attempt, in nm.
+    #[serde(default = "wider")]
+    pub wider_nm: Vec<f64>,
     /// Starts, of which each clip keeps the best end; they take as many times as long.
     #[serde(default = "one")]
     pub starts: usize,
@@ -83,10 +87,15 @@ impl Default for IltConfig {
             loss: PrintLoss { band: 4.0, ..PrintLoss::default() },
             corner_nm: 12.0,
             mend_at: vec![0.0, 0.375],
+            wider_nm: wider(),
             starts: 1,
             point_nm: 1.0,
         }
     }
+}
+
+fn wider() -> Vec<f64> {
+    vec![24.0, 32.0]
 }
 
 fn one() -> usize {

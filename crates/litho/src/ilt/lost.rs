@@ -13,9 +13,6 @@ use super::models::Tally;
 use crate::LithoError;
 use crate::binary::{BinaryImages, PackedImages};
 
-/// How much wider than drawn the openings are on each side, attempt by attempt, in nm.
-pub(super) const WIDER_NM: [f64; 2] = [24.0, 32.0];
-
 /// How far from where the mask must be dark a feature must reach to be looked for, in nm.
 const INSIDE_NM: f64 = 32.0;
 
