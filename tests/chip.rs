@@ -6,23 +6,9 @@ use std::time::Duration;
 
 use lithoburn::layout::{Coverage, Frame, Layer, Layout, Polygon, ReadOptions, gds, write_whole};
 
+use crate::programs::{folder, path, text};
+
 const LAYER: Layer = Layer { layer: 11, datatype: 0 };
-
-/// A folder of this test's own.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chip").join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("temporary folder");
-    folder
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Bars of several widths, of which some cross the tiles' borders; `(columns, rows)` cells of 1024 nm, the same in every
 /// `period`-th.
@@ -80,7 +66,7 @@ fn numbers(report: &serde_json::Value) -> [serde_json::Value; 5] {
 
 #[test]
 fn any_number_of_devices_gives_the_mask_of_one_and_a_killed_run_goes_on() {
-    let folder = folder("same");
+    let folder = folder("chip/same");
     let layout = bars(&folder, [4, 3], 3);
     let one = folder.join("one");
     let report = run(infer(&layout, &one, &["--device", "cpu"]));
@@ -133,7 +119,7 @@ fn any_number_of_devices_gives_the_mask_of_one_and_a_killed_run_goes_on() {
 
 #[test]
 fn equal_tiles_are_computed_once_and_other_settings_are_refused() {
-    let folder = folder("reuse");
+    let folder = folder("chip/reuse");
     let layout = bars(&folder, [5, 1], 1);
     let out = folder.join("out");
     // With this halo cores are 1024 nm, as the cells are.
@@ -170,7 +156,7 @@ fn equal_tiles_are_computed_once_and_other_settings_are_refused() {
 
 #[test]
 fn what_does_not_fit_tiles_is_refused_and_leaves_no_folder() {
-    let folder = folder("refused");
+    let folder = folder("chip/refused");
     let layout = bars(&folder, [3, 1], 1);
     let out = folder.join("out");
     let cases: [(&[&str], &str); 9] = [
@@ -201,7 +187,7 @@ fn what_does_not_fit_tiles_is_refused_and_leaves_no_folder() {
 /// Each of billions of empty tiles was once drawn and hashed.
 #[test]
 fn two_bars_centimetres_apart_are_a_handful_of_tiles() {
-    let folder = folder("stray");
+    let folder = folder("chip/stray");
     let bar = |x: f64, y: f64| Polygon::rectangle(x, y, x + 80.0, y + 600.0);
     let design = Layout::new("stray", vec![bar(0.0, 0.0), bar(26_000_000.0, 33_000_000.0)]);
     let file = folder.join("stray.gds");
@@ -226,7 +212,7 @@ fn two_bars_centimetres_apart_are_a_handful_of_tiles() {
 /// The second once took the first one's journal, and swept its half written mask away.
 #[test]
 fn two_runs_into_one_folder_do_not_meet() {
-    let folder = folder("twice");
+    let folder = folder("chip/twice");
     let layout = bars(&folder, [6, 4], 6);
     let out = folder.join("out");
     let mut first = infer(&layout, &out, &["--device", "cpu"]).spawn().expect("starts");
@@ -245,7 +231,7 @@ fn two_runs_into_one_folder_do_not_meet() {
 
 #[test]
 fn what_was_not_measured_is_null() {
-    let folder = folder("null");
+    let folder = folder("chip/null");
     let layout = bars(&folder, [3, 1], 1);
     let report = run(infer(
         &layout,
@@ -268,7 +254,7 @@ fn what_was_not_measured_is_null() {
 /// Tiles of two sizes, whose borders lie elsewhere: the printed contours are the same shapes.
 #[test]
 fn prints_do_not_depend_on_the_tiles() {
-    let folder = folder("print");
+    let folder = folder("chip/print");
     let layout = bars(&folder, [6, 5], 6);
     let simulate = |tile: &str, format: &str| {
         let out = folder.join(tile);
@@ -305,7 +291,7 @@ fn prints_do_not_depend_on_the_tiles() {
 
 #[test]
 fn a_dry_run_prints_the_plan_and_writes_nothing() {
-    let folder = folder("dry");
+    let folder = folder("chip/dry");
     let layout = bars(&folder, [3, 2], 2);
     let out = folder.join("out");
     let dry = |more: &[&str]| {
@@ -342,7 +328,7 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
 
 #[test]
 fn a_limit_of_memory_counts_without_tiles_and_one_that_cannot_be_meant_is_refused() {
-    let folder = folder("limit");
+    let folder = folder("chip/limit");
     let layout = bars(&folder, [1, 1], 1);
     let run = |limit: &str| {
         let done = Command::new(env!("CARGO_BIN_EXE_infer"))
@@ -366,7 +352,7 @@ fn a_limit_of_memory_counts_without_tiles_and_one_that_cannot_be_meant_is_refuse
 
 #[test]
 fn a_network_in_parts_proposes_the_same_mask() {
-    let folder = folder("parts");
+    let folder = folder("chip/parts");
     let layout = bars(&folder, [1, 1], 1);
     let mask = |name: &str, more: &[&str]| {
         let out = folder.join(name);
@@ -393,7 +379,7 @@ fn a_network_in_parts_proposes_the_same_mask() {
 /// The numbers are the machine's; that they are there, and add up, is ours.
 #[test]
 fn a_study_of_the_scheduler_leaves_its_files() {
-    let out = folder("study");
+    let out = folder("chip/study");
     let run = Command::new(env!("CARGO_BIN_EXE_lithoburn"))
         .args(["scaling", "--simulate", "--gpus", "1,3", "--batch", "2", "--seconds", "0.1"])
         .args(["--price-per-hour", "6", "--out", path(&out)])
@@ -426,7 +412,7 @@ fn a_study_of_the_scheduler_leaves_its_files() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_run_that_can_go_on() {
-    let folder = folder("interrupted");
+    let folder = folder("chip/interrupted");
     let layout = bars(&folder, [8, 8], 8);
     let out = folder.join("out");
     let mut child = infer(&layout, &out, &["--device", "cpu"]).spawn().expect("starts");

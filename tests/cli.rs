@@ -4,27 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
-
-/// A folder of this test's own.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("temporary folder");
-    folder
-}
-
-fn lithoburn(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lithoburn")).args(arguments).output().expect("starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
+use crate::programs::{EXAMPLE, folder, lithoburn, path, text};
 
 #[test]
 fn infer_improves_the_example_and_leaves_whole_files() {

@@ -1,19 +1,13 @@
 //! Images of tiles and of kernels with a finite reach, beside those of the whole.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lithoburn::layout::{Coverage, Frame, Layer, Layout, ReadOptions};
 use lithoburn_compare::{largest, largest_difference};
 
-const LAYER: Layer = Layer { layer: 11, datatype: 0 };
+use crate::programs::folder;
 
-/// A folder of this test's own.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images").join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("temporary folder");
-    folder
-}
+const LAYER: Layer = Layer { layer: 11, datatype: 0 };
 
 /// The optics themselves, with kernels made for half as large again a period, are the judge.
 #[test]
@@ -59,7 +53,7 @@ fn images_of_tiles_are_the_image_of_the_whole() {
     use lithoburn::engine::print::{Printing, images};
     use lithoburn::layout::generate::{Chip, ClipRules};
     use lithoburn::layout::{Library, PolygonWriter};
-    let file = folder("image").join("wires.oas");
+    let file = folder("images/image").join("wires.oas");
     let wires = Chip { side_nm: 5000.0, rules: ClipRules::default(), seed: 7 };
     let mut writer = PolygonWriter::create(&file, "WIRES", LAYER, 1.0).expect("a file");
     wires.write(&mut writer).expect("written");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use lithoburn::burn::tensor::{Device, Tensor, TensorData};
 use lithoburn::models::weights::Stored;
@@ -13,6 +12,8 @@ use lithoburn_exchange::{Checkpoint, Imported, Published, import};
 use lithoburn_testing::reference;
 
 use crate::reference::npz;
+
+use crate::programs::{folder, lithoburn, text};
 
 /// Small checkpoints that PyTorch wrote, with an input and its output; `make_checkpoints.py` made them.
 fn fixture(name: &str) -> PathBuf {
@@ -196,21 +197,6 @@ fn what_does_not_fit_is_named() {
     v.data[0] = -1.0;
     let problem = refusal(&variance, Published::GanOpc);
     assert!(problem.contains("_seq.0.1.running_var") && problem.contains("-1"), "{problem}");
-}
-
-fn lithoburn(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lithoburn")).args(arguments).output().expect("starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("temporary folder");
-    folder
 }
 
 /// From a checkpoint to a mask, and to an ONNX file.

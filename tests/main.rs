@@ -12,5 +12,6 @@ mod invariance;
 mod layouts;
 mod optics;
 mod options;
+mod programs;
 mod reference;
 mod surrogate;

@@ -1,31 +1,10 @@
 //! Options that mean nothing, or another thing than one may think, are told of.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use lithoburn::layout::{Coverage, Frame, Layout, Polygon, png};
 
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/layouts/metal_clip.glp");
-
-/// A folder of this test's own.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("options").join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("temporary folder");
-    folder
-}
-
-fn lithoburn(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lithoburn")).args(arguments).output().expect("starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
+use crate::programs::{EXAMPLE, folder, lithoburn, path, text};
 
 #[test]
 fn options_that_mean_nothing_to_a_model_are_refused() {
@@ -44,7 +23,7 @@ fn options_that_mean_nothing_to_a_model_are_refused() {
 
 #[test]
 fn devices_that_one_field_does_not_use_are_named() {
-    let out = folder("unused");
+    let out = folder("options/unused");
     let run = ["infer", EXAMPLE, "--devices", "cpu,cpu", "--correct", "0", "--pixel", "8"];
     let run = lithoburn(&[&run[..], &["--out", path(&out)]].concat());
     let said = text(&run.stdout);
@@ -55,7 +34,7 @@ fn devices_that_one_field_does_not_use_are_named() {
 /// are larger, and the program says so.
 #[test]
 fn a_mask_of_fewer_pixels_covers_the_field_and_is_said_to() {
-    let out = folder("image");
+    let out = folder("options/image");
     let bars = [0.0, 320.0].map(|x| Polygon::rectangle(x, 0.0, x + 80.0, 800.0));
     let clip = Layout::new("bars", bars.to_vec());
     let layout = out.join("bars.glp");

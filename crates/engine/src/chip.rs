@@ -30,6 +30,7 @@ use crate::tiles::occupied::Occupied;
 use crate::tiles::scan::Source;
 use crate::tiles::{Flow, Ran};
 use assemble::{Assembler, Built};
+use picture::Picture;
 
 /// Least space between a tile's start and its neighbour's, in nm: a fully convolutional network's stride of 16 pixels of 8 nm, so
 /// that it sees every tile on the same grid.
@@ -206,7 +207,7 @@ impl Chip<'_> {
         first.and(second).and(third)
     }
 
-    /// Leaves the picture of the whole: design and mask, and where the worst tile lies.
+    /// Leaves the picture of the whole: design, mask and, if it was simulated, print, and where the worst tile lies.
     fn show_whole(
         &self,
         report: &Report,
@@ -235,7 +236,7 @@ impl Chip<'_> {
             ),
             target: design.raster(),
             mask: mask.raster(),
-            print: None,
+            print: built.print.as_ref().map(Picture::raster),
             worst_nm,
             origin_nm,
         })?;

@@ -49,6 +49,8 @@ pub(super) struct Built {
     pub picture: Option<Picture>,
     /// The design, as far as its tiles are put together.
     pub design: Option<Picture>,
+    /// What prints, if tiles are measured.
+    pub print: Option<Picture>,
     pub seams: Seams,
     /// Seconds in which rows were put together and measured.
     pub seconds: f64,
@@ -256,7 +258,8 @@ impl<'a> Assembler<'a> {
         }
         built.design.get_or_insert_with(|| Picture::new(grid)).show(&tile.design, place);
         let Some((measured, window)) = tile.measured else { return Ok(()) };
-        let Measured { before, after, violations, unprinted, seams } = measured;
+        let Measured { before, after, violations, unprinted, seams, print } = measured;
+        built.print.get_or_insert_with(|| Picture::new(grid)).show_shades(&print, place);
         let error = after.l2_nm2 + after.pvb_nm2;
         let index = place[1] * grid.columns + place[0];
         if self.worst.as_ref().is_none_or(|(worst, ..)| error > *worst || error.is_nan()) {

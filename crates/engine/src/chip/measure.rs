@@ -1,11 +1,12 @@
 //! A tile's numbers: simulated once for each pair of target and mask.
 
-use lithoburn_layout::{Bits, Bounds, TileGrid, Violation, fracture};
+use lithoburn_layout::{Bits, Bounds, Raster, TileGrid, Violation, fracture};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::info_span;
 
 use super::Chip;
+use super::picture::{Scale, shades};
 use crate::EngineError;
 use crate::evaluate::{Design, Evaluation, Evaluator, Exposed, Metrics};
 use crate::report::{Place, Seams};
@@ -24,6 +25,8 @@ pub(super) struct Measured {
     pub violations: Vec<Violation>,
     pub unprinted: Vec<Place>,
     pub seams: Seams,
+    /// The core's nominal print on the pixels of the whole's picture, as [`shades`] writes it.
+    pub print: String,
 }
 
 /// What tiles are measured with.
@@ -87,7 +90,17 @@ impl Measurer<'_> {
             violations: info_span!("rules").in_scope(|| self.violations(window, mask_nm)),
             unprinted: after.unprinted.iter().map(place).collect(),
             seams: seams(&after, &self.flow.source.grid),
+            print: shades(&self.print(&after)),
         })
+    }
+
+    /// What prints in the core, on the pixels of the whole's picture.
+    fn print(&self, after: &Evaluation) -> Raster {
+        let grid = &self.flow.source.grid;
+        let print = &after.prints.nominal;
+        let seen = Bits::of_words(&print.words, print.side, print.side);
+        let core = seen.unframed((print.side - grid.core()) / 2);
+        Scale::of(grid).part(&core, grid.pixel_nm)
     }
 
     /// Where a tile's core breaks the mask's rules. What touches the window's border is not wholly seen, and another tile's.

@@ -4,6 +4,8 @@ use lithoburn_layout::{Bits, Coverage, Frame, Layout, LayoutError, Library, Rast
 
 /// Most pixels on a side.
 const MOST: usize = 4096;
+/// The brightest of the greys that a journal keeps.
+const DEPTH: f32 = 15.0;
 
 /// How much of a mask a pixel of its picture shows.
 #[derive(Clone, Copy)]
@@ -76,9 +78,28 @@ impl Picture {
         self.raster.data[at] += part.data.iter().sum::<f32>() / share;
     }
 
+    /// Shows a tile's part as [`shades`] wrote it; what is something else is shown dark.
+    pub(super) fn show_shades(&mut self, shades: &str, place: [usize; 2]) {
+        let value = |c: char| c.to_digit(16).unwrap_or(0) as f32 / DEPTH;
+        let data: Vec<f32> = shades.chars().map(value).collect();
+        let (width, pixel_nm) = (self.scale.side, self.raster.pixel_nm);
+        if data.len() == width * width {
+            self.show(&Raster { width, height: width, pixel_nm, data }, place);
+        }
+    }
+
     /// The picture.
     pub(super) fn raster(&self) -> &Raster {
         &self.raster
+    }
+}
+
+/// The grey of a part's pixels as hexadecimal digits, which a journal keeps in a byte each; nothing for a dark part.
+pub(super) fn shades(part: &Raster) -> String {
+    let digit = |&value: &f32| char::from_digit((DEPTH * value).round() as u32, 16);
+    match part.data.iter().any(|&value| value > 0.0) {
+        true => part.data.iter().map(|value| digit(value).unwrap_or('f')).collect(),
+        false => String::new(),
     }
 }
 
@@ -126,5 +147,20 @@ mod tests {
             let area = picture.raster().area_nm2();
             assert!((area - 1024.0 * 512.0).abs() < 1.0, "{columns} x {rows}: {area}");
         }
+    }
+
+    #[test]
+    fn a_part_comes_back_from_its_shades() {
+        let grid = grid(4, 3);
+        let scale = Scale::of(&grid);
+        let mut core = Bits::dark(256, 256);
+        (0..100).for_each(|y| core.set_run(y, 30, 200));
+        let part = scale.part(&core, 4.0);
+        let mut pictures = [Picture::new(&grid), Picture::new(&grid)];
+        pictures[0].show(&part, [2, 1]);
+        pictures[1].show_shades(&shades(&part), [2, 1]);
+        let [drawn, kept] = pictures.map(|picture| picture.raster.data);
+        assert!(drawn.iter().zip(&kept).all(|(a, b)| (a - b).abs() <= 0.5 / DEPTH + 1e-6));
+        assert!(kept.contains(&1.0) && shades(&scale.part(&Bits::dark(256, 256), 4.0)).is_empty());
     }
 }

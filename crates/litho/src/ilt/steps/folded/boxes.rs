@@ -10,6 +10,7 @@
 
 use cubecl::prelude::*;
 
+use super::super::kernels::Adam;
 use super::fold::Four;
 use super::instructions::sigmoid;
 
@@ -154,17 +155,6 @@ pub(super) fn soft_mask(
         }
         sync_cube();
     }
-}
-
-/// Adam, as far as it is the same everywhere.
-#[derive(CubeLaunch, CubeType, Clone, Copy)]
-pub(super) struct Adam {
-    pub(super) beta1: f32,
-    pub(super) beta2: f32,
-    /// The step size over what the mean's start at zero takes away.
-    pub(super) rate: f32,
-    /// What the square's start at zero takes away.
-    pub(super) unbias: f32,
 }
 
 /// A step of Adam by the box means of a gradient. `[batch, n, n]`; cubes as those of [`soft_mask`].

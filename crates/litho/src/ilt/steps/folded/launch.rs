@@ -11,9 +11,10 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::features::Plane;
 use cubecl::prelude::*;
 
+use super::super::kernels::AdamLaunch;
 use super::super::launch::{arg, empty_like, owned};
 use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintWeights, Waves};
-use super::boxes::{self, AHEAD, AdamLaunch};
+use super::boxes::{self, AHEAD};
 use super::chunks::Chunks;
 use super::order::Launch;
 use super::print::{self, ProcessLaunch, Wanted};
