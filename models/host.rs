@@ -1,28 +1,28 @@
 //! A network's forward pass on the CPU, as the fused [`steps`](crate::steps) of its [`Program`].
 //!
-//! Layer by layer, Burn gathers every neighbourhood of an image into a matrix before it multiplies. Here a convolution reads images as
-//! they lie (`host::convolve`), folding, unfolding and joining are addresses, and images keep their memory from pass to pass. The layers one by
-//! one are the reference, and the way of gradients.
+//! Layer by layer, Burn gathers every neighbourhood of an image into a matrix before it multiplies. Here a convolution needs a quarter of the
+//! products and writes no neighbourhood down (`host::winograd`), folding, unfolding and joining are addresses, and images keep their memory
+//! from pass to pass. The layers one by one are the reference, and the way of gradients.
 
-mod convolve;
 mod enlarge;
 mod picture;
+mod processor;
+mod product;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
 
-use self::convolve::{Band, Convolution, Input};
 use self::picture::Picture;
+use self::processor::Processor;
+use self::winograd::{Convolution, Input, Output, Spare};
 use crate::head::{Head, MaskNetwork};
 use crate::program::{LayerKind, Program};
 use crate::steps::{Grain, Step, Steps, Then, View, Work};
-
-/// Bands of rows for each thread: a thread that is late has a small one.
-const BANDS: usize = 2;
 
 /// Where the network's input is among the pictures of a pass; the steps' images follow.
 const INPUT: usize = 0;
@@ -51,6 +51,8 @@ struct Pass {
     pictures: Vec<[usize; 2]>,
     /// Pictures of passes that are over.
     spare: Mutex<Vec<Vec<Picture>>>,
+    /// Memory of convolutions that are over.
+    scratch: Spare,
 }
 
 impl Host {
@@ -108,7 +110,8 @@ impl Pass {
     fn new(program: &Program, steps: &Steps) -> Result<Self, String> {
         let mut pictures = vec![[1, 1]];
         pictures.extend(steps.images.iter().map(|image| [image.channels, image.shrink]));
-        let mut pass = Self { actions: Vec::new(), pictures, spare: Mutex::default() };
+        let (spare, scratch) = (Mutex::default(), Spare::default());
+        let mut pass = Self { actions: Vec::new(), pictures, spare, scratch };
         for step in &steps.steps {
             pass.add(program, step)?;
         }
@@ -169,7 +172,7 @@ impl Pass {
         program: &Program,
         step: &Step,
         from: &[(usize, bool)],
-        (to, unfold): (usize, bool),
+        (to, unfolded): (usize, bool),
         relu: bool,
     ) -> Result<(), String> {
         let LayerKind::Convolve { kernel, .. } = &program.layers[step.layer].kind else {
@@ -182,8 +185,8 @@ impl Pass {
         let inputs = from.iter().map(input).collect();
         let values = kernel.values()?;
         let weight = |to, from, row, column| values.at(to, from, row, column);
-        let bias = values.bias.clone();
-        let convolution = Convolution::new(inputs, bias, [unfold, relu], weight);
+        let (processor, output) = (Processor::here(), Output { unfolded, relu });
+        let convolution = Convolution::new(processor, inputs, &values.bias, output, weight);
         self.actions.push(Action::Convolve { convolution, to });
         Ok(())
     }
@@ -196,7 +199,7 @@ impl Pass {
         each.for_each(|(image, logits)| {
             let mut pictures = self.taken([height, width]);
             pictures[INPUT].fill(image);
-            self.actions.iter().for_each(|action| action.run(&mut pictures));
+            self.actions.iter().for_each(|action| action.run(&mut pictures, &self.scratch));
             if let Some(last) = pictures.last() {
                 last.copy_to(logits);
             }
@@ -225,30 +228,18 @@ impl Pass {
 }
 
 impl Action {
-    fn run(&self, pictures: &mut [Picture]) {
+    fn run(&self, pictures: &mut [Picture], spare: &Spare) {
         let (Self::Convolve { to, .. }
         | Self::Pool { to, .. }
         | Self::Double { to, .. }
         | Self::Project { to, .. }) = self;
         let mut made = std::mem::take(&mut pictures[*to]);
         match self {
-            Self::Convolve { convolution, .. } => convolve(convolution, pictures, &mut made),
+            Self::Convolve { convolution, .. } => convolution.run(pictures, &mut made, spare),
             Self::Pool { from, .. } => made.pool(&pictures[*from]),
             Self::Double { from, .. } => made.double(&pictures[*from]),
             Self::Project { from, weights, .. } => made.project(&pictures[*from], weights),
         }
         pictures[*to] = made;
     }
-}
-
-/// Convolves by bands of rows, all threads at once.
-fn convolve(convolution: &Convolution, pictures: &[Picture], made: &mut Picture) {
-    let unfold = convolution.unfold;
-    let ([height, width], line) = ([made.height / unfold, made.width / unfold], made.line());
-    let tall = height.div_ceil(BANDS * rayon::current_num_threads()).max(1);
-    let bands = made.rows_mut().par_chunks_mut(tall * unfold * line).enumerate();
-    bands.for_each(|(number, to)| {
-        let rows = number * tall..height.min((number + 1) * tall);
-        convolution.rows(pictures, &mut Band { rows, width, to });
-    });
 }

@@ -2,27 +2,33 @@
 
 use rayon::prelude::*;
 
+use super::processor::{LANES, Numbers};
+
 /// Pixels of the border: one folded pixel.
 pub(super) const BORDER: usize = 2;
+/// What stored sides are multiples of: a tile of folded pixels.
+const WHOLE: usize = 8;
 
 /// An image `[height + 2 BORDER, width + 2 BORDER, channels]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Picture {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
-    pub(super) data: Vec<f32>,
+    pub(super) data: Numbers,
 }
 
 impl Picture {
     pub(super) fn new(height: usize, width: usize, channels: usize) -> Self {
-        let size = (height + 2 * BORDER) * (width + 2 * BORDER) * channels;
-        Self { height, width, channels, data: vec![0.0; size] }
+        let [tall, wide] = [height, width].map(|side| side.next_multiple_of(WHOLE) + 2 * BORDER);
+        // A last vector of channels may reach beyond the image.
+        let data = Numbers::new(tall * wide * channels + LANES);
+        Self { height, width, channels, data }
     }
 
     /// Numbers of a row with its borders.
     pub(super) fn line(&self) -> usize {
-        (self.width + 2 * BORDER) * self.channels
+        (self.width.next_multiple_of(WHOLE) + 2 * BORDER) * self.channels
     }
 
     /// Rows within the border, each with its own border to the left and right.
@@ -55,8 +61,9 @@ impl Picture {
     /// Works on all rows of pixels at once: `work(y, row)`.
     fn each_row(&mut self, work: impl Fn(usize, &mut [f32]) + Sync) {
         let (line, edge) = (self.line(), BORDER * self.channels);
+        let end = edge + self.width * self.channels;
         let rows = self.rows_mut().par_chunks_exact_mut(line).enumerate();
-        rows.for_each(|(y, row)| work(y, &mut row[edge..line - edge]));
+        rows.for_each(|(y, row)| work(y, &mut row[edge..end]));
     }
 
     /// The largest of each two by two pixels of an image twice as large.

@@ -43,7 +43,7 @@ fn the_steps_are_the_layers() {
                 assert_eq!(found.dims(), expected.dims());
                 let scale: f32 = expected.clone().abs().max().into_scalar();
                 let off: f32 = (found - expected.clone()).abs().max().into_scalar();
-                assert!(scale > 0.0 && off <= 1e-5 * scale, "{name}: {off} of {scale}");
+                assert!(scale > 0.0 && off <= 3e-5 * scale, "{name}: {off} of {scale}");
             }
         }
     }
