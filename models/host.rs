@@ -5,8 +5,8 @@
 //! from pass to pass. The layers one by one are the reference, and the way of gradients.
 
 mod enlarge;
+mod numbers;
 mod picture;
-mod processor;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -15,10 +15,10 @@ mod winograd;
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use lithoburn_processor::Processor;
 use rayon::prelude::*;
 
 use self::picture::Picture;
-use self::processor::Processor;
 use self::winograd::{Convolution, Input, Output, Spare};
 use crate::head::{Head, MaskNetwork};
 use crate::program::{LayerKind, Program};

@@ -1,6 +1,7 @@
 //! From logits to a mask, on the CPU: enlarged between pixel middles, then a sigmoid, row by row.
 
 use lithoburn_litho::ilt::sigmoid;
+use lithoburn_processor::{Processor, Work};
 use rayon::prelude::*;
 
 /// An output between an input pixel and a neighbour.
@@ -41,9 +42,25 @@ pub(super) fn masks(logits: &[f32], [height, width]: [usize; 2], factor: usize) 
         let (image, Between { own, other, share }) =
             (number / rows.len() * height, rows[number % rows.len()]);
         let [own, other] = [own, other].map(|row| &lines[(image + row) * wide..][..wide]);
+        Processor::here().compute(Row { own, other, share, mask });
+    });
+    masks
+}
+
+/// A row of the mask, between two lines of logits.
+struct Row<'a> {
+    own: &'a [f32],
+    other: &'a [f32],
+    share: f32,
+    mask: &'a mut [f32],
+}
+
+impl Work for Row<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { own, other, share, mask } = self;
         for (to, (own, other)) in mask.iter_mut().zip(own.iter().zip(other)) {
             *to = sigmoid(own + (other - own) * share);
         }
-    });
-    masks
+    }
 }

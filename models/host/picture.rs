@@ -1,8 +1,9 @@
 //! Images of the CPU: f32, channels last, with a border of zeros that convolutions may read.
 
+use lithoburn_processor::{Processor, Work};
 use rayon::prelude::*;
 
-use super::processor::{LANES, Numbers};
+use super::numbers::{LANES, Numbers};
 
 /// Pixels of the border: one folded pixel.
 pub(super) const BORDER: usize = 2;
@@ -69,47 +70,104 @@ impl Picture {
     /// The largest of each two by two pixels of an image twice as large.
     pub(super) fn pool(&mut self, from: &Self) {
         let channels = self.channels;
-        self.each_row(|y, row| {
-            let [upper, lower] = [0, 1].map(|dy| from.row(2 * y + dy).chunks_exact(2 * channels));
-            let pairs = upper.zip(lower);
-            for (to, (upper, lower)) in row.chunks_exact_mut(channels).zip(pairs) {
-                for (i, to) in to.iter_mut().enumerate() {
-                    let side = |row: &[f32]| larger(row[i], row[i + channels]);
-                    *to = larger(side(upper), side(lower));
-                }
-            }
+        self.each_row(|y, to| {
+            let rows = [0, 1].map(|dy| from.row(2 * y + dy));
+            Processor::here().compute(Pooled { rows, channels, to });
         });
     }
 
     /// An image half as large, bilinear with aligned corners (see [`crate::resample`]).
     pub(super) fn double(&mut self, from: &Self) {
         let channels = self.channels;
-        self.each_row(|y, row| {
+        self.each_row(|y, to| {
             let (near, far, share) = mix(y, from.height);
-            let (near, far) = (from.row(near), from.row(far));
-            for (x, to) in row.chunks_exact_mut(channels).enumerate() {
-                let (left, right, across) = mix(x, from.width);
-                let pixel = |row: &[f32], x: usize, i: usize| row[x * channels + i];
-                for (i, to) in to.iter_mut().enumerate() {
-                    let side = |row| {
-                        let own = pixel(row, left, i);
-                        own + (pixel(row, right, i) - own) * across
-                    };
-                    let own = side(near);
-                    *to = own + (side(far) - own) * share;
-                }
-            }
+            let rows = [from.row(near), from.row(far)];
+            Processor::here().compute(Doubled { rows, share, channels, to });
         });
     }
 
     /// A 1×1 convolution to one channel: its weights, then its bias.
     pub(super) fn project(&mut self, from: &Self, weights: &[f32]) {
-        self.each_row(|y, row| {
-            for (to, pixel) in row.iter_mut().zip(from.row(y).chunks_exact(from.channels)) {
-                let products = pixel.iter().zip(weights).map(|(a, b)| a * b);
-                *to = products.sum::<f32>() + weights[from.channels];
-            }
+        self.each_row(|y, to| {
+            Processor::here().compute(Projected { row: from.row(y), weights, to })
         });
+    }
+}
+
+/// A row of the largest of two by two pixels.
+struct Pooled<'a> {
+    rows: [&'a [f32]; 2],
+    channels: usize,
+    to: &'a mut [f32],
+}
+
+impl Work for Pooled<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { rows: [upper, lower], channels, to } = self;
+        let pairs = upper.chunks_exact(2 * channels).zip(lower.chunks_exact(2 * channels));
+        for (to, (upper, lower)) in to.chunks_exact_mut(channels).zip(pairs) {
+            let ((a, b), (c, d)) = (upper.split_at(channels), lower.split_at(channels));
+            let seen = a.iter().zip(b).zip(c.iter().zip(d));
+            for (to, ((&a, &b), (&c, &d))) in to.iter_mut().zip(seen) {
+                *to = larger(larger(a, b), larger(c, d));
+            }
+        }
+    }
+}
+
+/// A row of an image that is doubled, between two of its own.
+struct Doubled<'a> {
+    rows: [&'a [f32]; 2],
+    share: f32,
+    channels: usize,
+    to: &'a mut [f32],
+}
+
+impl Work for Doubled<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { rows: [near, far], share, channels, to } = self;
+        let width = near.len() / channels;
+        for (x, to) in to.chunks_exact_mut(channels).enumerate() {
+            let (left, right, across) = mix(x, width);
+            let pixel = |x: usize| x * channels..(x + 1) * channels;
+            let near = near[pixel(left)].iter().zip(&near[pixel(right)]);
+            let far = far[pixel(left)].iter().zip(&far[pixel(right)]);
+            for (to, ((a, b), (c, d))) in to.iter_mut().zip(near.zip(far)) {
+                let (own, other) = (a + (b - a) * across, c + (d - c) * across);
+                *to = own + (other - own) * share;
+            }
+        }
+    }
+}
+
+/// A row of a 1×1 convolution to one channel.
+struct Projected<'a> {
+    row: &'a [f32],
+    weights: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Work for Projected<'_> {
+    /// Sixteen sums side by side, which are added in pairs.
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { row, weights, to } = self;
+        let channels = weights.len() - 1;
+        for (to, pixel) in to.iter_mut().zip(row.chunks_exact(channels)) {
+            let mut sums = [0.0; LANES];
+            for (pixel, weights) in pixel.chunks(LANES).zip(weights.chunks(LANES)) {
+                let products = pixel.iter().zip(weights).map(|(a, b)| a * b);
+                sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
+            }
+            for half in [8, 4, 2, 1] {
+                for i in 0..half {
+                    sums[i] += sums[i + half];
+                }
+            }
+            *to = sums[0] + weights[channels];
+        }
     }
 }
 
@@ -123,6 +181,7 @@ fn mix(i: usize, n: usize) -> (usize, usize, f32) {
 }
 
 /// The larger of two numbers; what is none stays none.
+#[inline(always)]
 pub(super) fn larger(a: f32, b: f32) -> f32 {
     if a > b || a.is_nan() { a } else { b }
 }

@@ -2,7 +2,7 @@
 
 use std::array;
 
-use super::processor::{LANES, multiply_add};
+use super::numbers::{LANES, multiply_add};
 
 /// Rows of a product.
 pub(super) const ROWS: usize = 8;

@@ -21,11 +21,12 @@ use std::array;
 use std::ops::Range;
 use std::sync::Mutex;
 
+use lithoburn_processor::{Processor, Work};
 use rayon::prelude::*;
 
 use self::transforms::{POINTS, TILE, transform_kernels, transform_pixels, transform_sums};
+use super::numbers::{LANES, Lanes, Numbers};
 use super::picture::{BORDER, Picture};
-use super::processor::{LANES, Lanes, Numbers, Processor, Work};
 use super::product::{ROWS, Rows};
 
 /// Tiles of a band: their numbers stay in a core's own cache, and the weights are read once for all of them.

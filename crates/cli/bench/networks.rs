@@ -25,6 +25,8 @@ const AHEAD: usize = 20;
 const ROUNDS: usize = 7;
 /// A pass that takes longer, in seconds, fills a device alone.
 const LONG: f64 = 0.02;
+/// What there is to measure: the shipped networks, and the published U-Net.
+const NETWORKS: [&str; 4] = ["neural-ilt-fast", "gan-opc", "neural-ilt", "neural-ilt-64"];
 /// Width of the U-Net that was published, and the seed of its weights here.
 const PUBLISHED: (usize, u64) = (64, 1);
 
@@ -56,6 +58,10 @@ pub struct NetworksArgs {
     /// Side of an image, in pixels.
     #[arg(long, value_name = "PX", default_value_t = 256)]
     size: usize,
+    /// Networks to measure.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(value_parser = NETWORKS, default_values = NETWORKS)]
+    networks: Vec<String>,
     /// Leave out the passes layer by layer where there is a faster way.
     #[arg(long)]
     only_fused: bool,
@@ -108,6 +114,9 @@ pub(super) fn networks(args: &NetworksArgs) -> Result<Verdict> {
     say(args.json, &format!("device {} ({})", device.name, device.card));
     let mut rows = Vec::new();
     for (name, program) in programs()? {
+        if !args.networks.iter().any(|asked| asked == name) {
+            continue;
+        }
         rows.extend(measured(args, name, &program, &device.device)?);
     }
     if let Some(out) = &args.out {

@@ -4,8 +4,8 @@
 
 use std::array;
 
+use crate::host::numbers::{LANES, Lanes, lanes, multiply_add};
 use crate::host::picture::larger;
-use crate::host::processor::{LANES, Lanes, lanes, multiply_add};
 
 /// Pixels of a tile's side that a convolution makes …
 pub(super) const TILE: usize = 4;

@@ -1,5 +1,6 @@
 //! What the step does to pixels, row by row: boxes, sigmoids, the loss and its gradient, Adam.
 
+use lithoburn_processor::{Processor, Work};
 use rayon::prelude::*;
 
 use crate::ilt::steps::{CornerWeight, DescentStep, PrintWeights};
@@ -8,11 +9,13 @@ use crate::ilt::steps::{CornerWeight, DescentStep, PrintWeights};
 const ROWS: usize = 32;
 
 /// 1 / (1 + exp(−x)), in operations that a compiler makes vectors of.
+#[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// exp(x) to four units in the last place, for |x| up to 87: two to the whole part as an exponent, times a polynomial.
+#[inline(always)]
 fn exp(x: f32) -> f32 {
     // Adding it leaves the nearest whole number in the lowest bits.
     const WHOLE: f32 = 12_582_912.0;
@@ -36,7 +39,21 @@ impl Runs {
     /// Sums over `side` neighbours, `unit` numbers apart, from sums over 1, 2, 4, … of them: where all are 0, so is the sum. `own`
     /// has `side - 1` neighbours more than `sums`.
     fn sum(&mut self, unit: usize, side: usize, sums: &mut [f32]) {
-        let Self { own, next } = self;
+        Processor::here().compute(Summing { runs: self, unit, side, sums });
+    }
+}
+
+struct Summing<'a> {
+    runs: &'a mut Runs,
+    unit: usize,
+    side: usize,
+    sums: &'a mut [f32],
+}
+
+impl Work for Summing<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { runs: Runs { own, next }, unit, side, sums } = self;
         next.resize(own.len(), 0.0);
         sums.fill(0.0);
         let (mut length, mut start, mut left) = (1, 0, own.len());
@@ -98,11 +115,26 @@ pub(super) fn soft_mask(
     let parts = mask.par_chunks_mut(ROWS * n).zip(window.par_chunks(ROWS * n));
     parts.enumerate().for_each(|(part, (mask, window))| {
         let sums = sums_along_columns(along_rows, (n, reach), part * ROWS, mask.len() / n);
-        let pixels = mask.iter_mut().zip(window).zip(&sums);
-        pixels.for_each(|((mask, window), sum)| {
+        Processor::here().compute(SoftMask { sums: &sums, window, share, steepness, mask });
+    });
+}
+
+struct SoftMask<'a> {
+    sums: &'a [f32],
+    window: &'a [f32],
+    share: f32,
+    steepness: f32,
+    mask: &'a mut [f32],
+}
+
+impl Work for SoftMask<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { sums, window, share, steepness, mask } = self;
+        mask.iter_mut().zip(window).zip(sums).for_each(|((mask, window), sum)| {
             *mask = sigmoid((sum * share - 0.5) * steepness) * window;
         });
-    });
+    }
 }
 
 /// What Adam keeps and changes.
@@ -121,21 +153,38 @@ pub(super) fn adam(
     changed: Changed,
 ) {
     let share = 1.0 / ((2 * reach + 1) * (2 * reach + 1)) as f32;
-    let [b1, b2] = betas;
     let Changed { parameters, mean, square } = changed;
     let moments = mean.par_chunks_mut(ROWS * n).zip(square.par_chunks_mut(ROWS * n));
     let parts = parameters.par_chunks_mut(ROWS * n).zip(moments);
     parts.enumerate().for_each(|(part, (parameters, (mean, square)))| {
         let sums = sums_along_columns(along_rows, (n, reach), part * ROWS, mean.len() / n);
+        let changed = Changed { parameters, mean, square };
+        Processor::here().compute(Adam { sums: &sums, share, betas, step, changed });
+    });
+}
+
+struct Adam<'a> {
+    sums: &'a [f32],
+    share: f32,
+    betas: [f32; 2],
+    step: &'a DescentStep,
+    changed: Changed<'a>,
+}
+
+impl Work for Adam<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { sums, share, betas: [b1, b2], step, changed } = self;
+        let Changed { parameters, mean, square } = changed;
         let moments = mean.iter_mut().zip(square.iter_mut());
-        let pixels = parameters.iter_mut().zip(moments).zip(&sums);
+        let pixels = parameters.iter_mut().zip(moments).zip(sums);
         pixels.for_each(|((parameter, (mean, square)), sum)| {
             let gradient = sum * share;
             *mean = *mean * b1 + gradient * (1.0 - b1);
             *square = *square * b2 + gradient * gradient * (1.0 - b2);
             *parameter -= *mean * step.rate / ((*square * step.unbias).sqrt() + 1e-8);
         });
-    });
+    }
 }
 
 /// A row of the goal.
@@ -157,22 +206,43 @@ pub(super) fn gradient(
     best: &mut [f32],
     defocus: &mut [f32],
 ) {
-    let PrintWeights { threshold, steepness, corners, band, edge } = *weights;
-    let images = best.iter_mut().zip(defocus.iter_mut());
-    let goals = goal.target.iter().zip(goal.design).zip(goal.strips);
-    for ((best, defocus), ((&target, &design), &strips)) in images.zip(goals) {
-        let print = corners.map(|c| sigmoid((light(&c, *best, *defocus) - threshold) * steepness));
-        let off = |i: usize| 2.0 * corners[i].weight * (print[i] - target);
-        let apart = 2.0 * band * (print[1] - print[2]);
-        let by_print =
-            [off(0) + 2.0 * edge * strips * (print[0] - design), off(1) + apart, off(2) - apart];
-        let by_light =
-            |i: usize| by_print[i] * print[i] * (1.0 - print[i]) * steepness * corners[i].dose;
-        let at = |out: bool| -> f32 {
-            let own = |i: usize| if corners[i].defocus == out { by_light(i) } else { 0.0 };
-            own(0) + own(1) + own(2)
-        };
-        (*best, *defocus) = (at(false), at(true));
+    Processor::here().compute(Gradient { weights, goal, best, defocus });
+}
+
+struct Gradient<'a> {
+    weights: &'a PrintWeights,
+    goal: GoalRow<'a>,
+    best: &'a mut [f32],
+    defocus: &'a mut [f32],
+}
+
+impl Work for Gradient<'_> {
+    /// A corner sees one image: its dose for the other one is 0. So nothing is asked of a pixel, and a compiler makes vectors.
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let Self { weights, goal, best, defocus } = self;
+        let PrintWeights { threshold, steepness, corners: [nominal, outer, inner], band, edge } =
+            *weights;
+        let (near, far) = (
+            [nominal, outer, inner].map(|c| if c.defocus { 0.0 } else { c.dose }),
+            [nominal, outer, inner].map(|c| if c.defocus { c.dose } else { 0.0 }),
+        );
+        let images = best.iter_mut().zip(defocus.iter_mut());
+        let goals = goal.target.iter().zip(goal.design).zip(goal.strips);
+        for ((best, defocus), ((&target, &design), &strips)) in images.zip(goals) {
+            let print =
+                |i: usize| sigmoid((*best * near[i] + *defocus * far[i] - threshold) * steepness);
+            let (middle, more, less) = (print(0), print(1), print(2));
+            let apart = 2.0 * band * (more - less);
+            let off =
+                2.0 * nominal.weight * (middle - target) + 2.0 * edge * strips * (middle - design);
+            let by_light = |off: f32, print: f32| off * print * (1.0 - print) * steepness;
+            let middle = by_light(off, middle);
+            let more = by_light(2.0 * outer.weight * (more - target) + apart, more);
+            let less = by_light(2.0 * inner.weight * (less - target) - apart, less);
+            let image = |dose: [f32; 3]| middle * dose[0] + more * dose[1] + less * dose[2];
+            (*best, *defocus) = (image(near), image(far));
+        }
     }
 }
 

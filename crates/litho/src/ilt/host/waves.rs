@@ -9,6 +9,7 @@ use std::f64::consts::PI;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use lithoburn_processor::{Processor, Work};
 use rayon::prelude::*;
 
 /// Classes of waves: even cosines, odd cosines, odd sines, even sines.
@@ -154,33 +155,64 @@ pub(super) fn quarters_mut(
 
 /// The classes' sums of four rows, one after the other, from rows in the order of [`quarters`].
 pub(super) fn fold(rows: [&[f32]; 4], folded: &mut [f32]) {
-    let (even, odd) = folded.split_at_mut(folded.len() / 2);
-    let (even_cosines, odd_cosines) = even.split_at_mut(even.len() / 2);
-    let (odd_sines, even_sines) = odd.split_at_mut(odd.len() / 2);
-    let [a, b, c, d] = rows;
-    for x in 0..a.len() {
-        let ([outer, inner], [outer_odd, inner_odd]) =
-            ([a[x] + d[x], b[x] + c[x]], [a[x] - d[x], b[x] - c[x]]);
-        even_cosines[x] = outer + inner;
-        odd_cosines[x] = outer - inner;
-        odd_sines[x] = outer_odd + inner_odd;
-        even_sines[x] = outer_odd - inner_odd;
+    Processor::here().compute(Fold { rows, folded });
+}
+
+struct Fold<'a> {
+    rows: [&'a [f32]; 4],
+    folded: &'a mut [f32],
+}
+
+impl Work for Fold<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let width = self.folded.len() / CLASSES;
+        // All of one length, so that nothing is checked inside.
+        let [a, b, c, d] = self.rows.map(|row| &row[..width]);
+        let (even, odd) = self.folded.split_at_mut(2 * width);
+        let (even_cosines, odd_cosines) = even.split_at_mut(width);
+        let (odd_sines, even_sines) = odd.split_at_mut(width);
+        let even_sines = &mut even_sines[..width];
+        for x in 0..width {
+            let ([outer, inner], [outer_odd, inner_odd]) =
+                ([a[x] + d[x], b[x] + c[x]], [a[x] - d[x], b[x] - c[x]]);
+            even_cosines[x] = outer + inner;
+            odd_cosines[x] = outer - inner;
+            odd_sines[x] = outer_odd + inner_odd;
+            even_sines[x] = outer_odd - inner_odd;
+        }
     }
 }
 
 /// Four rows in the order of [`quarters`] from the classes' parts.
 pub(super) fn unfold(folded: &[f32], rows: [&mut [f32]; 4]) {
-    let (even, odd) = folded.split_at(folded.len() / 2);
-    let (even_cosines, odd_cosines) = even.split_at(even.len() / 2);
-    let (odd_sines, even_sines) = odd.split_at(odd.len() / 2);
-    let [a, b, c, d] = rows;
-    for x in 0..a.len() {
-        let (outer, inner) = (even_cosines[x] + odd_cosines[x], even_cosines[x] - odd_cosines[x]);
-        let (outer_odd, inner_odd) = (odd_sines[x] + even_sines[x], odd_sines[x] - even_sines[x]);
-        a[x] = outer + outer_odd;
-        b[x] = inner + inner_odd;
-        c[x] = inner - inner_odd;
-        d[x] = outer - outer_odd;
+    Processor::here().compute(Unfold { folded, rows });
+}
+
+struct Unfold<'a> {
+    folded: &'a [f32],
+    rows: [&'a mut [f32]; 4],
+}
+
+impl Work for Unfold<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool, const WIDE: bool>(self) {
+        let width = self.folded.len() / CLASSES;
+        let [a, b, c, d] = self.rows.map(|row| &mut row[..width]);
+        let (even, odd) = self.folded.split_at(2 * width);
+        let (even_cosines, odd_cosines) = even.split_at(width);
+        let (odd_sines, even_sines) = odd.split_at(width);
+        let even_sines = &even_sines[..width];
+        for x in 0..width {
+            let (outer, inner) =
+                (even_cosines[x] + odd_cosines[x], even_cosines[x] - odd_cosines[x]);
+            let (outer_odd, inner_odd) =
+                (odd_sines[x] + even_sines[x], odd_sines[x] - even_sines[x]);
+            a[x] = outer + outer_odd;
+            b[x] = inner + inner_odd;
+            c[x] = inner - inner_odd;
+            d[x] = outer - outer_odd;
+        }
     }
 }
 

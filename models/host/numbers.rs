@@ -1,0 +1,62 @@
+//! Numbers side by side: as many as a vector holds, and memory that begins where vectors do.
+
+use std::ops::{Deref, DerefMut};
+
+/// Neighbouring numbers that are treated alike: one vector of AVX-512, two of AVX2, four of NEON.
+pub(super) const LANES: usize = 16;
+
+/// Sixteen neighbours.
+pub(super) type Lanes = [f32; LANES];
+
+/// Bytes of a vector, and of a line of the cache.
+const LINE: usize = 64;
+
+/// `a * factor + b`
+#[inline(always)]
+pub(super) fn multiply_add<const FUSED: bool>(a: f32, factor: f32, b: f32) -> f32 {
+    if FUSED { a.mul_add(factor, b) } else { a * factor + b }
+}
+
+/// The sixteen numbers from `at` on.
+#[inline(always)]
+pub(super) fn lanes(from: &[f32], at: usize) -> &Lanes {
+    &from[at..at + LANES].as_chunks().0[0]
+}
+
+/// Numbers that begin with a line of the cache: vectors that lie across two are read and written twice.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    values: Vec<f32>,
+    start: usize,
+}
+
+impl Numbers {
+    /// Zeros.
+    pub(super) fn new(length: usize) -> Self {
+        let values = vec![0.0; length + LINE / size_of::<f32>()];
+        let start = values.as_ptr().align_offset(LINE).min(values.len() - length);
+        Self { values, start }
+    }
+
+    /// The first `length` of them, whatever they are; more if there are too few.
+    pub(super) fn first(&mut self, length: usize) -> &mut [f32] {
+        if self.len() < length {
+            *self = Self::new(length);
+        }
+        &mut self[..length]
+    }
+}
+
+impl Deref for Numbers {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values[self.start..]
+    }
+}
+
+impl DerefMut for Numbers {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.values[self.start..]
+    }
+}
