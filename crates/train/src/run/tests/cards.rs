@@ -52,9 +52,12 @@ fn two_cards_train_as_one() {
         println!("{name}: weights of two cards are off one card's by {off:.1e} of their size");
         // Six steps of Adam with a step size below 5e-4; wrong sums would be off by as much as the weights moved, some 1e-2.
         assert!(off < 1e-3, "{name}: {off}");
+        // The discriminator's layers multiply in bf16, and what it thinks of a mask is a part of the loss.
+        let tolerance = if config.adversarial.is_some() { 2e-2 } else { 1e-3 };
         for (a, b) in one.records.iter().zip(&two.records) {
-            let off = (a.loss_nm2 - b.loss_nm2).abs();
-            assert!(off < 5e-3 * a.loss_nm2, "step {}: {} vs {}", a.step, a.loss_nm2, b.loss_nm2);
+            let off = (a.loss_nm2 - b.loss_nm2).abs() / a.loss_nm2;
+            let (one, two) = (a.loss_nm2, b.loss_nm2);
+            assert!(off < tolerance, "{name}, step {}: {one} vs {two}", a.step);
         }
     }
 }
