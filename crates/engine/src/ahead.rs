@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::built_in::default_kernels;
 use crate::model::Model;
-use crate::setup::Setup;
+use crate::setup::{Setup, build};
 
 /// Set in a process that was started to compile a part.
 pub(crate) const AHEAD: &str = "LITHOBURN_AHEAD";
@@ -160,9 +160,8 @@ fn parts(setup: &Setup, device: &str) -> Vec<Part> {
 
 /// The file that says that a program's kernels of a model are in the cache: a build, a model and a pixel have one.
 fn marker(setup: &Setup) -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?.metadata().ok()?;
     let mut hash = DefaultHasher::new();
-    (program.len(), program.modified().ok()?, setup.model.model.name()).hash(&mut hash);
+    (build()?, setup.model.model.name()).hash(&mut hash);
     (setup.pixel_nm.to_bits(), setup.model.correct).hash(&mut hash);
     cache::folder().map(|folder| folder.join(format!("ahead-{:016x}", hash.finish())))
 }

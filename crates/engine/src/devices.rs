@@ -1,6 +1,7 @@
 //! Devices of a correction: what a model takes of each, who computes what, and one network over several.
 
 pub(crate) mod fleet;
+mod known;
 pub(crate) mod lane;
 pub(crate) mod probe;
 pub(crate) mod team;

@@ -9,6 +9,7 @@ use lithoburn_models::{LayerKind, Program};
 use lithoburn_pool::plan::{Parallelisable, Split};
 use lithoburn_pool::{Chosen, Demand, DeviceState, Plan, PlanError, Strategy, memory, plan};
 
+use super::known;
 use super::lane::Lane;
 use super::probe::{Probe, RUNS, probe};
 use super::team::{Team, Way, link_speed, places, stage_costs};
@@ -159,11 +160,14 @@ pub(crate) fn fleet(setup: &Setup, devices: &[Chosen], wish: &Wish) -> Result<Fl
         return Err(EngineError::Setting(problem));
     }
     let alone = devices.len() == 1 && matches!(wish.strategy, Strategy::Auto | Strategy::Data);
-    // Of a single device nobody asks how fast it is.
-    let runs = if alone && !wish.probe { 1 } else { RUNS };
     let needed = wish.probe || !alone || (wish.batch.is_none() && devices[0].name != "cpu");
+    let anew = |device: &Chosen| probe(setup, device, RUNS);
+    let trial = |device: &Chosen| match wish.probe {
+        true => anew(device),
+        false => known::or_else(setup, device, || anew(device)),
+    };
     let Tried { devices, probes, left_out } = match needed && !wish.offload {
-        true => tried(devices, &|device| probe(setup, device, runs))?,
+        true => tried(devices, &trial)?,
         false => Tried { devices: devices.to_vec(), probes: Vec::new(), left_out: Vec::new() },
     };
     let (plan, states) = planned(setup, &devices, &probes, wish)?;

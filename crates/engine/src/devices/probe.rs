@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use lithoburn_layout::Raster;
 use lithoburn_pool::{Chosen, memory};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
 use crate::proposer::{Proposer, Target};
@@ -22,7 +22,7 @@ const CPU_TILES: usize = 2;
 pub(crate) const RUNS: usize = 3;
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
     /// The device's name.
     pub device: String,
