@@ -6,9 +6,9 @@ use std::str::FromStr;
 use anyhow::{Result, ensure};
 use clap::Args;
 use lithoburn_engine::program;
-use lithoburn_farm::Digest;
 use lithoburn_farm::job::{Cost, Job, Opened};
 use lithoburn_farm::manifest::{Block, Manifest, blocks};
+use lithoburn_farm::{Bucket, Digest};
 
 use crate::devices::cpu;
 use crate::settings::{Files, Settings};
@@ -27,10 +27,10 @@ pub(crate) struct Wish {
     #[arg(long, value_name = "CxR", default_value = "auto")]
     block: Side,
     /// Tiles a second of one card, for the prediction; docs/farm.md has measured ones.
-    #[arg(long, value_name = "N", default_value_t = 455.0)]
+    #[arg(long, value_name = "N", default_value_t = 455.0, allow_negative_numbers = true)]
     rate: f64,
     /// Seconds after which a block whose worker is not heard of goes to another one.
-    #[arg(long, value_name = "S", default_value_t = 30.0)]
+    #[arg(long, value_name = "S", default_value_t = 30.0, allow_negative_numbers = true)]
     lease: f64,
     /// Place in an S3-compatible store for the job and its results, instead of a shared file system: s3://BUCKET/PREFIX. Its keys come
     /// from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its place from AWS_REGION or AWS_ENDPOINT_URL.
@@ -86,6 +86,8 @@ pub(crate) fn planned(
     let Wish { layout, settings, files, block, rate, lease, store } = wish;
     ensure!(rate.is_finite() && *rate > 0.0, "--rate must be more than 0, got {rate}");
     ensure!(lease.is_finite() && *lease >= 1.0, "--lease must be 1 s or more, got {lease}");
+    // Before a large layout is looked at for minutes.
+    store.as_deref().map(Bucket::of_environment).transpose()?;
     let mut settings = settings.clone();
     let inputs = files.inputs(layout, &mut settings)?;
     let asked = settings.with(&inputs);

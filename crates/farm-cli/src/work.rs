@@ -48,7 +48,7 @@ pub(crate) struct How {
     #[arg(long, value_name = "WORD")]
     name: Option<String>,
     /// Seconds for which a source that cannot be reached is asked again.
-    #[arg(long, value_name = "S", default_value_t = 600.0)]
+    #[arg(long, value_name = "S", default_value_t = 600.0, allow_negative_numbers = true)]
     patience: f64,
     /// Address at which Prometheus reads this worker's counters, such as 127.0.0.1:9464.
     #[arg(long, value_name = "ADDRESS")]

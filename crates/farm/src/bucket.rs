@@ -96,6 +96,15 @@ impl Bucket {
         Ok(Self { bucket, credentials, agent, endpoint, prefix })
     }
 
+    /// The place at `s3://BUCKET/PREFIX`, which the environment lets us into.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::open`].
+    pub fn of_environment(address: &str) -> Result<Self, FarmError> {
+        Self::open(address, &|name| std::env::var(name).ok())
+    }
+
     /// A place below this one.
     #[must_use]
     pub fn below(&self, name: &str) -> Self {

@@ -359,7 +359,9 @@ impl<L: Ledger> Desk<L> {
         let Some(bytes) = self.ledger.read(entry)? else { return Ok(None) };
         let damaged = |e: serde_json::Error| FarmError::Damaged {
             path: entry.to_string().into(),
-            problem: format!("the ledger's entry is not what lithoburn wrote: {e}"),
+            problem: format!(
+                "the ledger's entry is not what lithoburn wrote: {e}; lithoburn farm retry --blocks forgets what is noted of a block"
+            ),
         };
         serde_json::from_slice(&bytes).map(Some).map_err(damaged)
     }

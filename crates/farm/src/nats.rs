@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, ConnectOptions};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::FarmError;
@@ -115,6 +117,7 @@ impl Connection {
 }
 
 fn options(address: &Address, name: &str) -> Result<ConnectOptions, FarmError> {
+    address.ca.as_deref().map(has_certificates).transpose()?;
     // Of two connections in a process the second finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let options = match address.auth.as_deref().map(auth).transpose()? {
@@ -163,6 +166,24 @@ fn auth(path: &Path) -> Result<Auth, FarmError> {
         Some((user, password)) => Auth::Password(user.into(), password.into()),
         None => Auth::Token(line.into()),
     })
+}
+
+/// Finds out before a server is asked, whose answer would not name the file.
+fn has_certificates(path: &Path) -> Result<(), FarmError> {
+    let wrong = |problem: &dyn std::fmt::Display| FarmError::Damaged {
+        path: path.into(),
+        problem: format!(
+            "{problem}; expected certificates in PEM form (-----BEGIN CERTIFICATE-----)"
+        ),
+    };
+    let found: Result<Vec<CertificateDer<'_>>, PemError> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    match found {
+        Err(PemError::Io(error)) => Err(FarmError::Read(path.into(), error)),
+        Err(error) => Err(wrong(&error)),
+        Ok(found) if found.is_empty() => Err(wrong(&"it holds none")),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// A secret that others of the machine can read is none.
@@ -253,5 +274,18 @@ mod tests {
         let error = open("nats://127.0.0.1:1");
         assert!(error.contains("nobody answers at nats://127.0.0.1:1"), "{error}");
         assert!(open("http:// nowhere").contains("expected nats://"));
+    }
+
+    #[test]
+    fn certificates_that_are_none_are_named_before_a_server_is_asked() {
+        let open = |ca: &Path| {
+            let url = "tls://127.0.0.1:1".to_string();
+            let address = Address { url, ca: Some(ca.into()), ..Address::default() };
+            Connection::open(&address, "test").err().expect("no certificates").to_string()
+        };
+        assert!(open("/nowhere.pem".as_ref()).contains("/nowhere.pem"));
+        let none = file("no PEM");
+        let error = open(none.path());
+        assert!(error.contains("it holds none") && error.contains("BEGIN CERTIFICATE"), "{error}");
     }
 }

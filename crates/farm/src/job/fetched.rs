@@ -12,7 +12,7 @@ pub(super) fn place(path: &Path) -> Option<&str> {
 
 /// A bucket that the environment lets us into.
 pub(super) fn bucket(place: &str) -> Result<Bucket, FarmError> {
-    Bucket::open(place, &|name| std::env::var(name).ok())
+    Bucket::of_environment(place)
 }
 
 /// The folder that an object or a job is in, and its name.
