@@ -14,11 +14,11 @@ use crate::checkpoint::Trainee;
 use crate::replica::{Lesson, Replica, Trainable};
 
 /// What a replica's thread is to do.
-type Order<N> = Box<dyn FnOnce(&mut Replica<N>) -> Result<(), TrainError> + Send>;
+type Errand<N> = Box<dyn FnOnce(&mut Replica<N>) -> Result<(), TrainError> + Send>;
 
 /// Replicas of a network, one on each device.
 pub(crate) struct Replicas<N> {
-    team: Team<Order<N>, ()>,
+    team: Team<Errand<N>, ()>,
     native: bool,
 }
 
@@ -35,11 +35,11 @@ impl<N: Trainable> Replicas<N> {
         let rank = |peer: Peer| {
             let name = format!("device {} of {}", peer.rank() + 1, peer.ranks());
             let (lesson, network) = (lesson.clone(), network.clone());
-            let make: Make<Order<N>, ()> = Box::new(move || {
+            let make: Make<Errand<N>, ()> = Box::new(move || {
                 let module = network(&peer.device().clone().autodiff());
                 let mut replica = Replica::new(lesson, module, peer).map_err(failed)?;
-                let work: Work<Order<N>, ()> =
-                    Box::new(move |order: Order<N>| order(&mut replica).map_err(failed));
+                let work: Work<Errand<N>, ()> =
+                    Box::new(move |order: Errand<N>| order(&mut replica).map_err(failed));
                 Ok(work)
             });
             (name, make)
@@ -64,7 +64,7 @@ impl<N: Trainable> Replicas<N> {
     ) -> Result<Vec<T>, TrainError> {
         let (sender, answers) = channel();
         let work = Arc::new(work);
-        let order = |rank: usize| -> Order<N> {
+        let order = |rank: usize| -> Errand<N> {
             let (sender, work) = (sender.clone(), Arc::clone(&work));
             Box::new(move |replica| {
                 // Nobody listens any more if another one failed.

@@ -61,11 +61,11 @@ pub fn train(
     match &config.network {
         Network::NeuralIlt(network) => {
             let network = network.clone();
-            Run::new(config, move |device| network.init(device), &judge, site)?.go(kernels, watch)
+            Fit::new(config, move |device| network.init(device), &judge, site)?.go(kernels, watch)
         }
         Network::GanOpc(network) => {
             let network = network.clone();
-            Run::new(config, move |device| network.init(device), &judge, site)?.go(kernels, watch)
+            Fit::new(config, move |device| network.init(device), &judge, site)?.go(kernels, watch)
         }
     }
 }
@@ -78,7 +78,7 @@ struct Site<'a> {
     out: &'a Path,
 }
 
-struct Run<'a, N> {
+struct Fit<'a, N> {
     config: Arc<TrainConfig>,
     site: Site<'a>,
     source: ClipSource,
@@ -91,7 +91,7 @@ struct Run<'a, N> {
     schedule: Schedule,
 }
 
-impl<'a, N: Trainable> Run<'a, N> {
+impl<'a, N: Trainable> Fit<'a, N> {
     fn new(
         config: &TrainConfig,
         network: impl Fn(&Device) -> N + Clone + Send + 'static,
