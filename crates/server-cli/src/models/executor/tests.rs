@@ -26,6 +26,12 @@ fn layout(x: f64) -> Layout {
     Layout::new("bar", vec![Polygon::rectangle(x, 200.0, x + 80.0, 800.0)])
 }
 
+/// A bar that ends within a pixel, and one on whole pixels, around whose middle fields lie.
+fn between_pixels() -> Layout {
+    let bars = [[300.0, 381.0], [420.0, 500.0]];
+    Layout::new("bars", bars.map(|[a, b]| Polygon::rectangle(a, 200.0, b, 800.0)).into())
+}
+
 /// Items of one request, whose answer is wanted in the same datatype.
 fn request(fields: &[&Raster], datatype: Datatype) -> Arc<Request> {
     let side = fields[0].width;
@@ -43,16 +49,16 @@ fn answers(executor: &mut dyn Executor, requests: Vec<Arc<Request>>) -> Result<V
     work.collect()
 }
 
-/// A mask as `infer` finds it for a bar that begins at `x`.
-fn inferred(model: &Described, x: f64, on: &Chosen) -> lithoburn_engine::Mask {
-    model.correction.clone().with_design(&layout(x)).on(vec![on.clone()]).run().expect("a mask")
+/// A mask as `infer` finds it.
+fn inferred(model: &Described, layout: &Layout, on: &Chosen) -> lithoburn_engine::Mask {
+    model.correction.clone().with_design(layout).on(vec![on.clone()]).run().expect("a mask")
 }
 
 /// One batch of four requests in four datatypes, one of two fields: each gets what `infer` gives for its field.
 #[test]
 fn a_served_mask_is_what_infer_gives_to_the_last_bit_in_every_datatype_and_batch() {
     let (cpu, model) = (cpu(), model());
-    let masks = [300.0, 640.0].map(|x| inferred(&model, x, &cpu));
+    let masks = [300.0, 640.0].map(|x| inferred(&model, &layout(x), &cpu));
     let targets: Vec<&Raster> = masks.iter().map(|mask| mask.target()).collect();
     let served = Served::new(model, on(cpu));
     let device = Device::new("cpu");
@@ -78,11 +84,11 @@ fn a_served_mask_is_what_infer_gives_to_the_last_bit_in_every_datatype_and_batch
     }
 }
 
-/// A bar that begins within a pixel, beside one that is bits, on a device of two hands.
+/// A field with a pixel of which half is covered, beside one that is bits.
 #[test]
 fn a_pixel_that_is_covered_in_part_keeps_its_part_whatever_it_is_computed_with() {
     let (cpu, model) = (cpu(), model());
-    let masks = [301.0, 640.0].map(|x| inferred(&model, x, &cpu));
+    let masks = [between_pixels(), layout(640.0)].map(|bars| inferred(&model, &bars, &cpu));
     let targets = masks.each_ref().map(|mask| mask.target());
     assert!(targets[0].data.contains(&0.5));
     let runners = vec![Runner::with_hands(cpu, 2).expect("threads")];
