@@ -3,13 +3,14 @@
     lithoburn export --model neural-ilt-fast --onnx fast.onnx && lithoburn export --model neural-ilt --onnx unet.onnx
     python3 benches/peers/onnx_cpu.py --lithoburn target/release/lithoburn fast.onnx=neural-ilt-fast unet.onnx=neural-ilt
 
-Both compute a mask from a target, one at a time, with all cores. Other work on the machine slows both, so rounds alternate and each pair counts by
+Both compute a mask from a target, one at a time. Other work on the machine slows both, so rounds alternate and each pair counts by
 its ratio; the least of a round is what the machine can do when it is left alone for a moment. `--before PROGRAM` measures a second program of
 ours in the same rounds, `--operations` prints how long ONNX Runtime's operations take. Needs onnxruntime and numpy.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -42,9 +43,11 @@ def measured(run, passes=7):
     return {"ms": statistics.median(times), "least": min(times), "user": user * 1e3 / passes}
 
 
-def ours(program, networks, selects=True):
+def ours(program, networks, threads, selects=True):
     command = [program, "bench", "networks", "--device", "cpu", "--batches", "1", "--only-fused", "--json"]
-    rows = json.loads(subprocess.check_output(command + (["--networks", ",".join(networks)] if selects else [])))
+    command += ["--networks", ",".join(networks)] if selects else []
+    limit = {"RAYON_NUM_THREADS": str(threads)} if threads else {}
+    rows = json.loads(subprocess.check_output(command, env=os.environ | limit))
     return {row["network"]: row["mask_ms"] for row in rows}
 
 
@@ -68,17 +71,18 @@ def main():
     options.add_argument("--lithoburn", required=True, help="the program")
     options.add_argument("--before", help="an older one, which may know no --networks")
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--threads", type=int, default=0, help="of both; all cores if it is left out")
     options.add_argument("--operations", action="store_true")
     options.add_argument("--json", help="file for all rounds")
     options.add_argument("files", nargs="+", metavar="FILE=NETWORK")
     args = options.parse_args()
     files = dict(reversed(pair.split("=")) for pair in args.files)
-    runs = {network: session(path)[1] for network, path in files.items()}
+    runs = {network: session(path, intra_op_num_threads=args.threads)[1] for network, path in files.items()}
     rounds = []
     for _ in range(args.rounds):
         peer = {network: measured(run) for network, run in runs.items()}
-        own = ours(args.lithoburn, files)
-        before = ours(args.before, files, selects=False) if args.before else {}
+        own = ours(args.lithoburn, files, args.threads)
+        before = ours(args.before, files, args.threads, selects=False) if args.before else {}
         rounds.append({network: {"ours": own[network], "before": before.get(network), "peer": peer[network]} for network in files})
         print(json.dumps(rounds[-1]), flush=True)
     print(f"onnxruntime {onnxruntime.__version__}; {args.rounds} rounds, ms a mask")

@@ -299,6 +299,54 @@ mod tests {
         }
     }
 
+    /// Corner by corner, with a question for each: the derivative as it is written down, to the last bit on every processor.
+    #[test]
+    fn the_gradient_is_that_of_the_corners_on_every_processor() {
+        let corner = |dose, defocus, weight| CornerWeight { dose, defocus, weight };
+        let corners = [corner(1.0, false, 1.0), corner(1.04, false, 0.7), corner(0.96, true, 0.4)];
+        let weights =
+            PrintWeights { threshold: 0.225, steepness: 80.0, corners, band: 3.0, edge: 2.0 };
+        let wave = |pitch: f32| -> Vec<f32> {
+            (0..203).map(|i| 0.3 + 0.3 * (i as f32 * pitch).sin()).collect()
+        };
+        let hard = |pitch| wave(pitch).iter().map(|&v| f32::from(u8::from(v > 0.3))).collect();
+        let (target, design, strips): (_, Vec<f32>, Vec<f32>) = (wave(0.11), hard(0.13), hard(0.7));
+        let goal = GoalRow { target: &target, design: &design, strips: &strips };
+        let expected: Vec<[f32; 2]> = (0..203)
+            .map(|x| corner_by_corner(&weights, goal, x, [wave(0.31)[x], wave(0.37)[x]]))
+            .collect();
+        for processor in Processor::kinds() {
+            let (mut best, mut defocus) = (wave(0.31), wave(0.37));
+            let (weights, best_row, defocus_row) = (&weights, &mut best[..], &mut defocus[..]);
+            processor.compute(Gradient { weights, goal, best: best_row, defocus: defocus_row });
+            let found: Vec<[f32; 2]> = best.iter().zip(&defocus).map(|(&b, &d)| [b, d]).collect();
+            assert_eq!(found, expected, "{processor:?}");
+        }
+        assert!(expected.iter().all(|[best, _]| best.is_finite()));
+        assert!(expected.iter().any(|[best, defocus]| best * defocus != 0.0));
+    }
+
+    fn corner_by_corner(
+        weights: &PrintWeights,
+        goal: GoalRow,
+        x: usize,
+        [best, defocus]: [f32; 2],
+    ) -> [f32; 2] {
+        let PrintWeights { threshold, steepness, corners, band, edge } = *weights;
+        let (target, design, strips) = (goal.target[x], goal.design[x], goal.strips[x]);
+        let print = corners.map(|c| sigmoid((light(&c, best, defocus) - threshold) * steepness));
+        let off = |i: usize| 2.0 * corners[i].weight * (print[i] - target);
+        let apart = 2.0 * band * (print[1] - print[2]);
+        let by_print =
+            [off(0) + 2.0 * edge * strips * (print[0] - design), off(1) + apart, off(2) - apart];
+        let by_light =
+            |i: usize| by_print[i] * print[i] * (1.0 - print[i]) * steepness * corners[i].dose;
+        [false, true].map(|out| {
+            let own = |i: usize| if corners[i].defocus == out { by_light(i) } else { 0.0 };
+            own(0) + own(1) + own(2)
+        })
+    }
+
     #[test]
     fn the_sigmoid_is_that_of_the_standard_library() {
         for i in -4000..=4000 {
