@@ -9,7 +9,7 @@ use clap::Args;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::KernelSet;
 use lithoburn_models::{GanOpcConfig, NeuralIltConfig, Parallel, Program};
-use lithoburn_train::pace::{Exercise, step_seconds};
+use lithoburn_train::pace::{StepLoad, step_seconds};
 use lithoburn_train::{Network, News, TrainConfig, train};
 use serde::Serialize;
 
@@ -130,8 +130,8 @@ fn measured(
     kernels: &KernelSet,
     cards: &[Device],
 ) -> Result<Row> {
-    let exercise = Exercise { batch: args.batch, side: SIDE, steps: args.steps };
-    let alone = step_seconds(program, cards, exercise)?;
+    let load = StepLoad { batch: args.batch, side: SIDE, steps: args.steps };
+    let alone = step_seconds(program, cards, load)?;
     let whole = match args.only_network {
         true => None,
         false => Some(whole_seconds(args, network, kernels, cards)?),

@@ -18,7 +18,7 @@ const ROUNDS: usize = 7;
 
 /// What the steps of a network are made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Exercise {
+pub struct StepLoad {
     /// Images of a device's batch.
     pub batch: usize,
     /// Pixels of an image on a side.
@@ -36,15 +36,15 @@ pub struct Exercise {
 pub fn step_seconds(
     program: &Program,
     devices: &[Device],
-    exercise: Exercise,
+    load: StepLoad,
 ) -> Result<f64, TrainError> {
     let (peers, meeting) = peers(devices, Sums::Fastest);
     let rank = |peer: Peer| {
         let name = format!("device {} of {}", peer.rank() + 1, peer.ranks());
         let program = program.clone();
         let make: Make<usize, ()> = Box::new(move || {
-            let mut athlete = Athlete::new(&program, peer, exercise)?;
-            let work: Work<usize, ()> = Box::new(move |steps| athlete.run(steps));
+            let mut own = Rank::new(&program, peer, load)?;
+            let work: Work<usize, ()> = Box::new(move |steps| own.run(steps));
             Ok(work)
         });
         (name, make)
@@ -54,15 +54,15 @@ pub fn step_seconds(
     let mut seconds = Vec::new();
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        team.call(vec![exercise.steps; devices.len()])?;
-        seconds.push(start.elapsed().as_secs_f64() / exercise.steps as f64);
+        team.call(vec![load.steps; devices.len()])?;
+        seconds.push(start.elapsed().as_secs_f64() / load.steps as f64);
     }
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[ROUNDS / 2])
 }
 
-/// A network that is trained for nothing.
-struct Athlete {
+/// A card that is measured, its network and its images.
+struct Rank {
     training: Training,
     peer: Peer,
     images: Tensor<4>,
@@ -70,11 +70,11 @@ struct Athlete {
     count: i32,
 }
 
-impl Athlete {
-    fn new(program: &Program, peer: Peer, exercise: Exercise) -> Result<Self, PipelineError> {
+impl Rank {
+    fn new(program: &Program, peer: Peer, load: StepLoad) -> Result<Self, PipelineError> {
         let failed = |why| PipelineError::Failed(format!("{why}"));
         let training = Training::new(program, peer.device()).map_err(failed)?;
-        let Exercise { batch, side, .. } = exercise;
+        let StepLoad { batch, side, .. } = load;
         let image = |low: f64| {
             let of = Distribution::Uniform(low, 1.0);
             Tensor::<4>::random([batch, 1, side, side], of, peer.device())
