@@ -28,6 +28,8 @@ const LISTING: f64 = 0.02;
 /// Least part of a job that all workers are in, as one of so many, and blocks of it for each of them.
 const PARTS: u64 = 16;
 const EACH: u64 = 8;
+/// So many workers at most stay together.
+const MANY: u64 = 32;
 /// Between two workers' first blocks, as a part of those that all are in: any number of workers is spread evenly.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Open tries whose workers are looked up by one that has nothing to do, each time.
@@ -75,9 +77,12 @@ struct Seen {
 }
 
 /// Blocks of a job that so many workers are in at once: few, so that results come in their order, but the more the more often one
-/// would meet the others there.
+/// would meet the others there, and all where they are many.
 fn reach(total: u64, workers: u64) -> u64 {
-    (total / PARTS).max(workers * EACH.max(workers)).max(1)
+    match workers {
+        0..=MANY => (total / PARTS).max(workers * EACH.max(workers)).max(1),
+        _ => total,
+    }
 }
 
 impl Seen {
@@ -161,7 +166,13 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         seen.drained = self.desk.ledger().read(&Entry::drain())?.is_some();
         let workers = self.desk.ledger().list(Kind::Worker)?;
         seen.workers = seen.workers.max(workers.len() as u64);
-        seen.reach = seen.reach.max(reach(self.total, seen.workers));
+        let reach = reach(self.total, seen.workers);
+        let is_much_more = reach > 2 * seen.reach;
+        seen.reach = seen.reach.max(reach);
+        if is_much_more {
+            // Many joined together, each in the belief that it was among the first.
+            seen.begin();
+        }
         for about in workers {
             match about {
                 About::Name(name) if name != self.desk.me() => seen.watch.add(name, now),
