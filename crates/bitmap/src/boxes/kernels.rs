@@ -73,8 +73,9 @@ pub(super) fn three_boxes(
                 to[at] = sum;
             }
             let last = comptime!(pass == 2);
-            if last && inside && seen >= AROUND && seen < AROUND + WRITTEN && first_line + line < n
-            {
+            let is_written = seen >= AROUND;
+            let is_written = is_written && seen < AROUND + WRITTEN;
+            if last && inside && is_written && first_line + line < n {
                 let out = start + index(first_line + line, place - AROUND, n, down);
                 if comptime!(down) {
                     sums[out] = select(sum >= half, 1.0f32, 0.0f32);
