@@ -164,14 +164,10 @@ impl Hopper {
     ///
     /// [`NotFused`], in words for the user: the network runs layer by layer then.
     pub fn new(program: &Program, device: &Device) -> Result<Self, NotFused> {
-        if !is_hopper(device) {
-            return Err(NotFused::Card);
+        match is_hopper(device) {
+            true => Prepared::of(program)?.on(device),
+            false => Err(NotFused::Card),
         }
-        let steps = Steps::of(program, Grain::HOPPER)?;
-        let packed = Packed::of(program, &steps).map_err(NotFused::Trial)?;
-        let fused = Self::placed(program, steps, packed, device);
-        fused.trial(program).map_err(NotFused::Trial)?;
-        Ok(fused)
     }
 
     /// Compiles the kernels of a network's steps on a card, from the beginning of one of so many equal parts of them on and round: who
@@ -191,7 +187,8 @@ impl Hopper {
         let steps = Steps::of(program, Grain::HOPPER)?;
         let packed = Packed::of(program, &steps).map_err(NotFused::Trial)?;
         let first = (steps.steps.len() * part / parts.max(1)).min(steps.steps.len() - 1);
-        let fused = Self::placed(program, steps, packed, device);
+        let form = (program.head, program.stride);
+        let fused = Self::placed(form, steps, packed, device);
         let side = TRIAL_SIDE.next_multiple_of(fused.stride);
         let launches = Launches { tiled_for: Some(USUAL), first };
         let logits = fused.pass(Tensor::zeros([1, 1, side, side], device), launches);
@@ -200,7 +197,13 @@ impl Hopper {
         read.map(drop).map_err(|e| NotFused::Trial(brief(&e.to_string())))
     }
 
-    fn placed(program: &Program, steps: Steps, packed: Packed, device: &Device) -> Self {
+    /// Weights on a card, with the head and the stride of their network.
+    fn placed(
+        (head, stride): (Head, usize),
+        steps: Steps,
+        packed: Packed,
+        device: &Device,
+    ) -> Self {
         let Packed { halves, numbers, places } = packed;
         let (many, few) = ([halves.len()], [numbers.len()]);
         let options = |dtype| (device, dtype);
@@ -209,8 +212,8 @@ impl Hopper {
             recordings: Arc::default(),
             weights: Tensor::from_data(TensorData::new(halves, many), options(DType::BF16)),
             numbers: Tensor::from_data(TensorData::new(numbers, few), options(DType::F32)),
-            head: program.head,
-            stride: program.stride,
+            head,
+            stride,
         }
     }
 
@@ -219,20 +222,11 @@ impl Hopper {
         &self.compiled.steps
     }
 
-    /// Compares small images' logits with the CPU's. Not a number is a failure.
-    fn trial(&self, program: &Program) -> Result<(), String> {
-        let side = TRIAL_SIDE.next_multiple_of(self.stride);
-        let (host, shape) = (Device::flex(), [2, 1, side, side]);
-        let values: Vec<f32> = (0..2 * side * side).map(noise).collect();
-        let x = |device: &Device| {
-            Tensor::<4>::from_data(TensorData::new(values.clone(), shape), device)
-        };
-        let layers = program.placed(0..program.layers.len(), &host, DType::F32);
-        let read = |y: Tensor<4>| y.try_into_vec_as::<f32>().map_err(|e| brief(&e.to_string()));
-        let expected = read(run(&layers, x(&host)))?;
-        let usual = Launches { tiled_for: Some(USUAL), first: 0 };
-        let found = read(self.pass(x(&self.numbers.device()), usual))?;
-        let off = distance(&found, &expected);
+    /// Compares the trial images' logits with the CPU's. Not a number is a failure.
+    fn trial(&self, expected: &[f32]) -> Result<(), String> {
+        let images = trial_images(self.stride, &self.numbers.device());
+        let found = read(self.pass(images, Launches { tiled_for: Some(USUAL), first: 0 }))?;
+        let off = distance(&found, expected);
         match off <= TOLERANCE {
             true => Ok(()),
             false => Err(format!("logits are off by {off:.1e} of their size")),
@@ -254,6 +248,61 @@ impl Hopper {
         );
         Tensor::<4>::from_dispatch(y).cast(dtype)
     }
+}
+
+/// All of a network that a card needs and the host computes: laid out, with the logits that it must find in its trial.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    steps: Steps,
+    packed: Packed,
+    head: Head,
+    stride: usize,
+    expected: Vec<f32>,
+}
+
+impl Prepared {
+    /// Lays a network out. No card need be there.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFused::Layer`] if a layer has no kernel, [`NotFused::Trial`] if the CPU does not compute it.
+    pub fn of(program: &Program) -> Result<Self, NotFused> {
+        let steps = Steps::of(program, Grain::HOPPER)?;
+        let packed = Packed::of(program, &steps).map_err(NotFused::Trial)?;
+        let host = Device::flex();
+        let layers = program.placed(0..program.layers.len(), &host, DType::F32);
+        let images = trial_images(program.stride, &host);
+        let expected = read(run(&layers, images)).map_err(NotFused::Trial)?;
+        let (head, stride) = (program.head, program.stride);
+        Ok(Self { steps, packed, head, stride, expected })
+    }
+
+    /// The network on a card, once its kernels have computed there what the CPU computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hopper::new`].
+    pub fn on(self, device: &Device) -> Result<Hopper, NotFused> {
+        if !is_hopper(device) {
+            return Err(NotFused::Card);
+        }
+        let Self { steps, packed, head, stride, expected } = self;
+        let fused = Hopper::placed((head, stride), steps, packed, device);
+        fused.trial(&expected).map_err(NotFused::Trial)?;
+        Ok(fused)
+    }
+}
+
+/// Small images of noise, two for a network of this stride.
+fn trial_images(stride: usize, device: &Device) -> Tensor<4> {
+    let side = TRIAL_SIDE.next_multiple_of(stride);
+    let values: Vec<f32> = (0..2 * side * side).map(noise).collect();
+    Tensor::from_data(TensorData::new(values, [2, 1, side, side]), device)
+}
+
+/// Numbers of a device, or what it says.
+fn read(logits: Tensor<4>) -> Result<Vec<f32>, String> {
+    logits.try_into_vec_as::<f32>().map_err(|e| brief(&e.to_string()))
 }
 
 impl MaskNetwork for Hopper {

@@ -1,5 +1,6 @@
 //! The library's front: corrections as a program describes them.
 
+use lithoburn::engine::{MASK_LAYER, Phase};
 use lithoburn::prelude::*;
 
 fn bars() -> Layout {
@@ -9,7 +10,11 @@ fn bars() -> Layout {
 
 /// Quick: a network's mask as it is, on coarse pixels.
 fn quick(design: &Layout) -> Correction<'_> {
-    Correction::of(design).model(Model::NeuralIltFast).correct(0).pixel_nm(8.0).device("cpu")
+    quick_of(Correction::of(design))
+}
+
+fn quick_of(correction: Correction<'_>) -> Correction<'_> {
+    correction.model(Model::NeuralIltFast).correct(0).pixel_nm(8.0).device("cpu")
 }
 
 #[test]
@@ -27,6 +32,54 @@ fn three_lines_make_a_mask_with_its_files() {
         assert!(out.join(file).exists(), "{file}");
     }
     std::fs::remove_dir_all(&out).expect("it was made here");
+}
+
+/// Alone, in a batch, and of a library, whose field and network are begun before its device is there.
+#[test]
+fn a_mask_is_the_same_however_early_its_parts_are_begun() {
+    let design = bars();
+    let alone = quick(&design).run().expect("runs");
+    let mut others = Vec::new();
+    let each = quick(&design).run_each(false, &mut |_| true, &mut |mask| {
+        others.push(mask);
+        Ok(())
+    });
+    each.expect("runs");
+    let file = std::path::Path::new("bars.gds");
+    let bytes = lithoburn::layout::gds::encode(file, &design, MASK_LAYER, 1.0).expect("a file");
+    let library = Library::from_bytes(file, &bytes, &Default::default()).expect("a library");
+    let of_library = quick_of(Correction::of(&library));
+    others.push(of_library.run().expect("runs"));
+    let planned = of_library.plan().expect("a plan");
+    // What was begun is taken once; the second run makes its own.
+    others.extend((0..2).map(|_| planned.run(&mut |_| true).expect("runs")));
+    assert_eq!(others.len(), 4);
+    for other in others {
+        assert_eq!(other.raster(), alone.raster());
+        assert_eq!(other.polygons(), alone.polygons());
+        assert_eq!(other.metrics(), alone.metrics());
+        assert_eq!(other.metrics_before(), alone.metrics_before());
+    }
+}
+
+#[test]
+fn a_correction_that_is_stopped_says_so_in_every_phase() {
+    let design = bars();
+    for phase in [Phase::Load, Phase::Optimize, Phase::Evaluate] {
+        let planned = quick(&design).plan().expect("a plan");
+        let stopped = planned.run(&mut |event| event.phase != phase);
+        let error = stopped.expect_err("it was stopped").to_string();
+        assert!(error.contains("interrupted"), "{phase:?}: {error}");
+    }
+}
+
+/// A network may draw into the dark; the design has nothing to count.
+#[test]
+fn an_empty_design_is_measured_as_nothing() {
+    let mask = quick(&Layout::new("empty", Vec::new())).run().expect("runs");
+    let before = mask.metrics_before();
+    assert_eq!((before.shots, before.epe_sites, before.l2_nm2), (0, 0, 0.0));
+    assert_eq!((before.min_shape_area_nm2, before.min_shape_distance_nm), (None, None));
 }
 
 /// A threshold that the evaluator once ignored.

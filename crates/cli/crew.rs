@@ -1,10 +1,13 @@
 //! Options of jobs that several devices share.
 
+use std::thread::JoinHandle;
+
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{Correction, Fleet, MaskFormat};
 use lithoburn_pool::memory::{Limit, readable};
-use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose_all, choose_each};
+use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose, choose_all, choose_each};
+use tracing::info_span;
 
 use crate::options::DeviceOptions;
 use lithoburn_terminal::{say, table};
@@ -21,15 +24,37 @@ pub(crate) struct CrewOptions {
 }
 
 impl CrewOptions {
-    /// The devices by name, tested.
-    pub(crate) fn choose(&self, single: &DeviceOptions) -> Result<Vec<Chosen>> {
+    /// Begins to open and test the devices.
+    pub(crate) fn open(&self, single: &DeviceOptions) -> Result<Opening> {
         if self.batch == Some(0) {
             bail!("--batch must be 1 or more");
         }
-        match self.devices.as_slice() {
-            [] => Ok(vec![single.choose()?]),
+        let (several, one) = (self.devices.clone(), single.device);
+        let names = match several.as_slice() {
+            [] => vec![one.to_string()],
+            names => names.to_vec(),
+        };
+        let open = move || match several.as_slice() {
+            [] => Ok(vec![choose(one)?]),
             names => devices(names),
-        }
+        };
+        let spanned = move || info_span!("devices").in_scope(open);
+        let thread = std::thread::Builder::new().name("devices".into()).spawn(spanned);
+        Ok(Opening { names, thread: thread.context("no thread opens the devices")? })
+    }
+}
+
+/// Devices that are being opened; a layout is read meanwhile. Nobody waits for those that are not asked for.
+pub(crate) struct Opening {
+    /// As they were asked for.
+    pub names: Vec<String>,
+    thread: JoinHandle<Result<Vec<Chosen>>>,
+}
+
+impl Opening {
+    /// The devices, once they are tested. A panic goes on here.
+    pub(crate) fn devices(self) -> Result<Vec<Chosen>> {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

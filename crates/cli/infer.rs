@@ -98,23 +98,26 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
     }
     let start = Instant::now();
     let profile = args.profile.start()?;
+    let opening = args.crew.open(&args.device)?;
     let library = info_span!("read").in_scope(|| args.drawing.library(&args.layout))?;
     let InferArgs { model, kernels, drawing, rules, style, .. } = args;
     let asked = Asked { model, kernels, drawing, rules, style };
     let correction = asked.correction(Correction::of(&library))?;
-    let devices = info_span!("devices").in_scope(|| args.crew.choose(&args.device))?;
-    devices.iter().for_each(|device| announce(args.json, device));
-    if args.kernels.kernels.is_none() && args.model.weights.is_none() {
-        say(args.json, "optics   built-in kernels and weights");
-    }
-    let correction = args.plan.correction(&args.crew, correction);
-    let planned = correction
-        .on(devices)
+    let begun = args
+        .plan
+        .correction(&args.crew, correction)
+        .devices(opening.names.clone())
         .tile_nm(args.tiles.tile)
         .halo_nm(args.tiles.halo()?)
         .format(args.tiles.format.into())
         .measure(!args.no_measure)
-        .plan()?;
+        .begin()?;
+    let devices = info_span!("wait for devices").in_scope(|| opening.devices())?;
+    devices.iter().for_each(|device| announce(args.json, device));
+    if args.kernels.kernels.is_none() && args.model.weights.is_none() {
+        say(args.json, "optics   built-in kernels and weights");
+    }
+    let planned = info_span!("plan").in_scope(|| begun.on(devices))?;
     planned.notes().iter().for_each(|note| say(args.json, &format!("note     {note}")));
     if let Some(fleet) =
         planned.fleet().filter(|fleet| fleet.plan.ranks.len() > 1 || args.plan.dry_run)

@@ -23,12 +23,10 @@ pub mod simulate;
 pub mod train;
 pub mod window;
 
-use std::process::ExitCode;
-
 pub use lithoburn_terminal::Verdict;
 
-/// Runs a job and turns its result into an exit status; an error is one line on the terminal.
-pub fn run(job: impl FnOnce() -> anyhow::Result<Verdict>) -> ExitCode {
+/// Runs a job and ends the process with its result as exit status; an error is one line on the terminal.
+pub fn run(job: impl FnOnce() -> anyhow::Result<Verdict>) -> ! {
     lithoburn_terminal::listen();
-    lithoburn_terminal::finish(job())
+    lithoburn_terminal::end(job())
 }

@@ -1,8 +1,6 @@
 #![recursion_limit = "256"]
 //! `infer`: a layout in, a corrected mask out.
 
-use std::process::ExitCode;
-
 use clap::Parser;
 use lithoburn_cli::infer::{InferArgs, infer};
 
@@ -14,10 +12,10 @@ struct Cli {
     args: InferArgs,
 }
 
-fn main() -> ExitCode {
+fn main() {
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
-    lithoburn_cli::run(|| infer(&cli.args))
+    lithoburn_cli::run(|| infer(&cli.args));
 }

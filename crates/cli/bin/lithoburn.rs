@@ -1,8 +1,6 @@
 #![recursion_limit = "256"]
 //! `lithoburn`: every job as a subcommand.
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 use lithoburn_cli::programs::{Program, Rest};
 use lithoburn_cli::{
@@ -64,7 +62,7 @@ enum Job {
     Doctor(doctor::DoctorArgs),
 }
 
-fn main() -> ExitCode {
+fn main() {
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();

@@ -72,11 +72,12 @@ impl Ahead {
     /// [answers](crate::answer_ahead) and the host has processors for them.
     pub(crate) fn start(setup: &Setup, devices: &[Chosen]) -> Option<Self> {
         let device = devices.iter().find(|device| device.name.starts_with("cuda"))?;
-        if !ANSWERS.load(Ordering::Relaxed) || setup.kernels != default_kernels().ok()? {
+        if !ANSWERS.load(Ordering::Relaxed) {
             return None;
         }
         let marker = marker(setup)?;
-        if marker.exists() {
+        // Reading the optics again takes longer than looking for a file.
+        if marker.exists() || setup.kernels != default_kernels().ok()? {
             return None;
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);

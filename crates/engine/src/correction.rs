@@ -1,5 +1,6 @@
 //! The main job: from a design to the mask whose print it is.
 
+mod begun;
 mod plan;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::model::{Model, ModelSettings};
 use crate::report::Report;
 use crate::setup::{MOST_PIXELS, Setup};
 use crate::style::{MaskFormat, MaskStyle};
+pub use begun::Begun;
 pub use plan::Planned;
 
 /// Pixel of targets and images by default, in nm.
@@ -126,13 +128,8 @@ enum Kernels {
 impl<'a> Correction<'a> {
     /// The correction of a [`Layout`], of several, or of a [`Library`].
     pub fn of(design: impl Into<Design<'a>>) -> Self {
-        let design = design.into();
-        if let Design::Library(_) = design {
-            // Tiles need it, and devices are tried meanwhile.
-            crate::setup::hash_program_ahead();
-        }
         Self {
-            design,
+            design: design.into(),
             model: ModelSettings::default(),
             kernels: Kernels::File(None),
             pixel_nm: PIXEL_NM,
@@ -340,10 +337,27 @@ impl<'a> Correction<'a> {
     ///
     /// As [`Correction::run`]; nothing is computed or written.
     pub fn plan(&self) -> Result<Planned<'a>, EngineError> {
+        self.begin()?.on(self.chosen()?)
+    }
+
+    /// The same while devices are still opened: begins on other threads what needs none. Whether a card may be among them is seen by
+    /// the [names](Correction::devices).
+    ///
+    /// # Errors
+    ///
+    /// As [`Correction::run`], but for devices.
+    pub fn begin(&self) -> Result<Begun<'a>, EngineError> {
         self.check()?;
-        let setup = self.setup()?;
-        let devices = self.chosen()?;
-        Planned::new(self, setup, devices)
+        Begun::new(self, self.setup()?)
+    }
+
+    /// Whether a device may be of a family, by its name.
+    fn may_meet(&self, family: &str) -> bool {
+        let may_be = |name: &str| ["all", "auto"].contains(&name) || name.starts_with(family);
+        match &self.devices {
+            Devices::Named(names) => names.iter().any(|name| may_be(name)),
+            Devices::Tested(devices) => devices.iter().any(|device| may_be(&device.name)),
+        }
     }
 
     /// Keeps a part of what is set on a device, for fields that come one after the other; the design does not matter.

@@ -1,22 +1,30 @@
 //! A layout of one field: the tile that needs no others, with its mask and its images in memory.
 
-use lithoburn_layout::{Frame, Layout, Polygon, Raster, contour, trace};
+mod clip;
+mod drawn;
+
+use std::thread::{Builder, ScopedJoinHandle};
+
+use lithoburn_layout::{Layout, Polygon, Raster};
 use lithoburn_litho::LithoError;
 use lithoburn_litho::ilt::Progress;
 use lithoburn_pool::Chosen;
-use rayon::prelude::*;
 use tracing::info_span;
 
 use crate::EngineError;
 use crate::devices::team::Team;
-use crate::evaluate::{Design, Evaluator, Exposed, Metrics, Shown};
+use crate::early::{Early, ended};
+use crate::evaluate::{Evaluator, Exposed, Shown};
 use crate::event::{Event, Phase};
 use crate::mask::Mask;
-use crate::proposer::{Proposer, Target};
+use crate::proposer::{Proposer, Readied, Target};
 use crate::report::{Place, Report, Seconds, Unprinted, placed, timed};
 use crate::setup::Setup;
 use crate::shots::{self, Fitter};
 use crate::style::MaskStyle;
+use clip::Before;
+pub(crate) use clip::Clip;
+use drawn::{Drawn, Judged};
 
 /// Whoever hears of a run's progress; false stops it.
 pub(crate) type Watch<'a> = &'a mut dyn FnMut(Event) -> bool;
@@ -29,37 +37,72 @@ pub(crate) struct Field<'a> {
     pub device: &'a Chosen,
     /// Devices that compute the model's network, instead of the device.
     pub team: Option<&'a Team>,
-}
-
-/// A layout on its field.
-struct Clip<'a> {
-    layout: &'a Layout,
-    frame: Frame,
-    target: Raster,
-}
-
-/// A mask in its style.
-struct Drawn {
-    frame: Frame,
-    mask: Raster,
-    polygons: Vec<Polygon>,
-    /// Rectangles, if it is made of them.
-    shots: Option<usize>,
+    /// The layout of [`Field::run`], if it was drawn before the device was there.
+    pub clip: Option<&'a Early<Result<Clip, EngineError>>>,
+    /// The model's network, likewise.
+    pub network: Option<&'a Early<Result<Readied, EngineError>>>,
 }
 
 impl Field<'_> {
-    /// Corrects a layout.
+    /// Corrects a layout. Its design is measured as a mask beside the search for a better one.
     ///
     /// # Errors
     ///
     /// [`EngineError`] if it does not fit the field, the model does not load, the device fails, or `watch` said stop.
     pub(crate) fn run(&self, layout: &Layout, watch: Watch) -> Result<Mask, EngineError> {
-        let mut found = None;
-        self.run_each(std::slice::from_ref(layout), 1, false, watch, &mut |mask| {
-            found = Some(mask);
-            Ok(())
+        let mut seconds = Seconds::default();
+        say(watch, Phase::Load, 0, 1)?;
+        let clip = timed(&mut seconds.rasterize, || self.clip(layout))?;
+        let (found, before) = std::thread::scope(|scope| {
+            let measure = || self.before(&clip);
+            let beside = Builder::new().name("before".into()).spawn_scoped(scope, measure);
+            let found = self.found(&clip, &mut seconds, watch);
+            (found, timed(&mut seconds.evaluate, || beside.map(ScopedJoinHandle::join)))
+        });
+        // What the search says comes first.
+        let (proposer, drawn) = found?;
+        let before = before.map_err(|e| EngineError::Pool(format!("no thread to measure: {e}")))?;
+        say(watch, Phase::Evaluate, 0, 1)?;
+        let (before, evaluator) = (ended(before)?, self.evaluator());
+        self.measured(clip, before, drawn, &proposer, &evaluator, seconds)
+    }
+
+    /// A layout on its field: from who was asked for it before the device was there, or drawn now.
+    fn clip(&self, layout: &Layout) -> Result<Clip, EngineError> {
+        self.clip.and_then(Early::take).unwrap_or_else(|| Clip::of(self.setup, layout))
+    }
+
+    /// The design as a mask.
+    fn before(&self, clip: &Clip) -> Result<Before, EngineError> {
+        let _span = info_span!("before").entered();
+        Before::of(&clip.target).imaged(&self.evaluator())
+    }
+
+    /// The model, and the mask that it finds for a layout.
+    fn found(
+        &self,
+        clip: &Clip,
+        seconds: &mut Seconds,
+        watch: Watch,
+    ) -> Result<(Proposer, Drawn), EngineError> {
+        let proposer = timed(&mut seconds.load, || self.proposer())?;
+        let clips = std::slice::from_ref(clip);
+        let mut drawn = timed(&mut seconds.optimize, || {
+            let masks = propose(&proposer, clips, watch)?;
+            self.drawn(clips, masks, &proposer, watch)
         })?;
-        found.ok_or_else(|| EngineError::Setting("there is no layout to correct".into()))
+        let none = || EngineError::Setting("there is no layout to correct".into());
+        Ok((proposer, drawn.pop().ok_or_else(none)?))
+    }
+
+    fn proposer(&self) -> Result<Proposer, EngineError> {
+        let _span = info_span!("load").entered();
+        let network = self.network.and_then(Early::take).transpose()?;
+        Proposer::with(self.setup, &self.device.device, self.team, network)
+    }
+
+    fn evaluator(&self) -> Evaluator {
+        Evaluator::on(&self.device.device, &self.setup.kernels, &self.setup.process)
     }
 
     /// Corrects layouts, `batch` of them at once, and hands each mask on as soon as its batch is measured. `optimize` in a report is
@@ -78,13 +121,11 @@ impl Field<'_> {
     ) -> Result<(), EngineError> {
         let mut loading = Seconds::default();
         say(watch, Phase::Load, 0, 1)?;
-        let load = || Proposer::new(self.setup, &self.device.device, self.team);
-        let proposer = timed(&mut loading.load, load)?;
-        let evaluator =
-            Evaluator::on(&self.device.device, &self.setup.kernels, &self.setup.process);
+        let proposer = timed(&mut loading.load, || self.proposer())?;
+        let evaluator = self.evaluator();
         for (index, layouts) in layouts.chunks(batch.max(1)).enumerate() {
             let mut seconds = if index == 0 { loading } else { Seconds::default() };
-            let clips = || layouts.iter().map(|layout| self.clip(layout)).collect();
+            let clips = || layouts.iter().map(|layout| Clip::of(self.setup, layout)).collect();
             let clips: Result<Vec<Clip>, EngineError> = timed(&mut seconds.rasterize, clips);
             let clips = clips?;
             if warm && index == 0 {
@@ -97,17 +138,13 @@ impl Field<'_> {
             seconds.optimize /= clips.len() as f64;
             for (clip, drawn) in clips.into_iter().zip(drawn) {
                 say(watch, Phase::Evaluate, 0, 1)?;
-                take(self.measured(clip, drawn, &proposer, &evaluator, seconds)?)?;
+                let mut seconds = seconds;
+                let measure = || Before::of(&clip.target).imaged(&evaluator);
+                let before = timed(&mut seconds.evaluate, measure)?;
+                take(self.measured(clip, before, drawn, &proposer, &evaluator, seconds)?)?;
             }
         }
         Ok(())
-    }
-
-    fn clip<'a>(&self, layout: &'a Layout) -> Result<Clip<'a>, EngineError> {
-        let Setup { kernels, pixel_nm, coverage, .. } = self.setup;
-        let frame = Frame::centred(layout, kernels.period_nm, *pixel_nm)?;
-        let _span = info_span!("draw").entered();
-        Ok(Clip { layout, frame, target: layout.rasterize(&frame, *coverage) })
     }
 
     /// Masks in their style.
@@ -124,9 +161,9 @@ impl Field<'_> {
                 let pairs = clips.iter().zip(&masks);
                 pairs.map(|(clip, mask)| self.fitted(clip, mask, shots, proposer, watch)).collect()
             }
-            style => {
-                let pairs = clips.par_iter().zip(masks);
-                Ok(pairs.map(|(clip, mask)| outlined(style, &clip.frame, mask)).collect())
+            _ => {
+                let pairs = clips.iter().zip(masks);
+                Ok(pairs.map(|(clip, mask)| Drawn::new(&clip.frame, mask, None)).collect())
             }
         }
     }
@@ -154,35 +191,34 @@ impl Field<'_> {
         let [ox, oy] = clip.frame.origin_nm;
         let polygon = |s: &[f64; 4]| Polygon::rectangle(s[0] + ox, s[1] + oy, s[2] + ox, s[3] + oy);
         let polygons = sides.iter().map(polygon).collect();
-        Ok(Drawn { frame: clip.frame, mask, polygons, shots: Some(sides.len()) })
+        Ok(Drawn { frame: clip.frame, mask, rectangles: Some(polygons) })
     }
 
-    /// Measures the design and its mask.
+    /// Measures a mask: by itself beside its images.
     fn measured(
         &self,
         clip: Clip,
+        before: Before,
         drawn: Drawn,
         proposer: &Proposer,
         evaluator: &Evaluator,
         mut seconds: Seconds,
     ) -> Result<Mask, EngineError> {
-        let (setup, target) = (self.setup, &clip.target);
-        let mut before = Metrics::default();
-        let evaluation = timed(&mut seconds.evaluate, || {
-            let design = Design::whole(target);
-            before = evaluator.metrics(design.exposed(), &design)?;
-            info_span!("shapes").in_scope(|| before.measure_mask(target));
-            let mut found = evaluator.compare(Exposed::binary(&drawn.mask), &design)?;
-            info_span!("shapes").in_scope(|| found.metrics.measure_mask(&drawn.mask));
-            found.metrics.shots = drawn.shots.unwrap_or(found.metrics.shots);
-            Ok::<_, EngineError>(found)
-        })?;
+        let (setup, design) = (self.setup, &before.design);
+        let (judged, found) = timed(&mut seconds.evaluate, || {
+            std::thread::scope(|scope| {
+                let judged = scope.spawn(|| drawn.judged(setup.style, setup.rules));
+                let found = evaluator.compare(Exposed::binary(&drawn.mask), design);
+                (judged.join(), found)
+            })
+        });
+        let mut evaluation = found?;
+        let Judged { polygons, metrics, violations } = ended(judged);
+        evaluation.metrics = evaluation.metrics.with_mask(&metrics);
         let places: Vec<Place> = evaluation.unprinted.iter().map(|&bounds| bounds.into()).collect();
-        let violations = info_span!("rules")
-            .in_scope(|| setup.rules.map_or(Vec::new(), |rules| rules.check(&drawn.mask)));
         let report = Report {
             surrogate: proposer.usage(),
-            before: Some(before),
+            before: Some(before.metrics),
             after: Some(evaluation.metrics),
             violations: placed(violations, drawn.frame.origin_nm),
             mask_is_empty: drawn.mask.data.iter().all(|&v| v < 0.5),
@@ -192,11 +228,11 @@ impl Field<'_> {
                 evaluator.resolution_nm(),
             )),
             seconds,
-            ..setup.report(&clip.layout.name, self.device, proposer.weights_hash.clone())
+            ..setup.report(&clip.name, self.device, proposer.weights_hash.clone())
         };
-        let (frame, target, mask) = (clip.frame, clip.target, drawn.mask);
-        let shown = Shown { frame, core_nm: None, target, mask, evaluation };
-        Ok(Mask { report, polygons: drawn.polygons, frame: drawn.frame, shown })
+        let Clip { frame, target, .. } = clip;
+        let shown = Shown { frame, core_nm: None, target, mask: drawn.mask, evaluation };
+        Ok(Mask { report, polygons, frame: drawn.frame, shown })
     }
 }
 
@@ -214,18 +250,4 @@ fn propose(proposer: &Proposer, clips: &[Clip], watch: Watch) -> Result<Vec<Rast
     proposer.propose(&targets, &mut |p: Progress| {
         watch(Event { loss_nm2: p.loss_nm2, ..Event::new(Phase::Optimize, p.done, total) })
     })
-}
-
-/// A mask with its outlines as polygons.
-fn outlined(style: MaskStyle, field: &Frame, mask: Raster) -> Drawn {
-    let _span = info_span!("polygons").entered();
-    let (width, height, pixel_nm) = (mask.width, mask.height, mask.pixel_nm);
-    let frame = Frame { pixel_nm, width, height, ..*field };
-    let polygons = match style {
-        MaskStyle::Curvilinear { tolerance_nm } => {
-            contour::polygons(&mask, tolerance_nm, frame.origin_nm)
-        }
-        MaskStyle::Pixels | MaskStyle::Manhattan { .. } => trace::polygons(&mask, frame.origin_nm),
-    };
-    Drawn { frame, mask, polygons, shots: None }
 }

@@ -74,14 +74,26 @@ impl Mask {
 
     pub(crate) fn write_in(&self, folder: &Folder) -> Result<(), EngineError> {
         let _span = info_span!("write").entered();
+        let (picture, mask) = rayon::join(|| self.picture(folder), || self.mask(folder));
+        mask?;
+        picture?;
+        // Last: with it a run is done.
+        files::report(&self.report, folder)
+    }
+
+    /// Writes what the mask is.
+    fn mask(&self, folder: &Folder) -> Result<(), EngineError> {
         write_whole(&folder.file("mask.png"), &png::encode(self.raster())?)?;
         let unit_nm = self.report.style.unit_nm(&self.frame);
         let layout = Layout::new(self.report.layout.clone(), self.snapped(unit_nm));
         let path = folder.file("mask.gds");
-        write_whole(&path, &gds::encode(&path, &layout, MASK_LAYER, unit_nm)?)?;
+        Ok(write_whole(&path, &gds::encode(&path, &layout, MASK_LAYER, unit_nm)?)?)
+    }
+
+    /// Writes how it prints.
+    fn picture(&self, folder: &Folder) -> Result<(), EngineError> {
         let image = files::picture(&self.report, &self.shown)?;
-        write_whole(&folder.file("overview.png"), &image)?;
-        files::report(&self.report, folder)
+        Ok(write_whole(&folder.file("overview.png"), &image)?)
     }
 
     /// The polygons on whole database units.

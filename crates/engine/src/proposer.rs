@@ -1,10 +1,10 @@
 //! Models on a device: targets in, masks out.
 
+mod network;
 mod target;
 
 use std::borrow::Cow;
-use std::path::Path;
-use std::sync::{Mutex, Once};
+use std::sync::Mutex;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_bitmap::{self as bitmap, Bitmaps, Rules};
@@ -14,20 +14,19 @@ use lithoburn_litho::ilt::{
     BitConstraint, Found, Ilt, IltConfig, MaskConstraint, Progress, Start, Usage, Work,
 };
 use lithoburn_litho::images::resized;
-use lithoburn_litho::{BinaryImages, KernelSet, LithoError, PackedImages, Simulator};
-use lithoburn_models::hopper::is_hopper;
-use lithoburn_models::host::is_host;
-use lithoburn_models::weights::Stored;
-use lithoburn_models::{GanOpc, Hopper, Host, LearnedModel, MaskNetwork, NeuralIlt, Parallel};
+use lithoburn_litho::{BinaryImages, LithoError, PackedImages, Simulator};
+use lithoburn_models::{LearnedModel, MaskNetwork};
 use rayon::prelude::*;
 use tracing::info_span;
 
 use crate::EngineError;
-use crate::built_in::shipped_weights;
 use crate::devices::team::Team;
-use crate::model::{Method, Model};
+use crate::model::Model;
 use crate::setup::Setup;
 use crate::surrogate::TrueModel;
+pub use network::load_network;
+pub(crate) use network::{Readied, compile_network, quickest};
+use network::{laid_out, placed};
 pub(crate) use target::{Target, Targets};
 
 /// Steps of a trial's last level, of which two are tried as hard masks.
@@ -111,11 +110,15 @@ impl Means {
         setup: &Setup,
         device: &Device,
         team: Option<&Team>,
+        readied: Option<Readied>,
     ) -> Result<(Self, Option<String>), EngineError> {
         let Setup { model: settings, kernels, process, .. } = setup;
         let weights = settings.weights.as_deref();
         if let Some(method) = settings.model.network() {
-            let (network, hash) = placed(method, weights, kernels, device, team)?;
+            let (network, hash) = match team {
+                Some(team) => laid_out(method, weights, kernels, team)?,
+                None => placed(method, weights, device, readied)?,
+            };
             return Ok((Self::Network { network, correct: settings.correct }, Some(hash)));
         }
         if settings.model == Model::Ilt {
@@ -139,6 +142,20 @@ impl Proposer {
         device: &Device,
         team: Option<&Team>,
     ) -> Result<Self, EngineError> {
+        Self::with(setup, device, team, None)
+    }
+
+    /// The same with a network that was readied before, if it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proposer::new`].
+    pub(crate) fn with(
+        setup: &Setup,
+        device: &Device,
+        team: Option<&Team>,
+        readied: Option<Readied>,
+    ) -> Result<Self, EngineError> {
         let Setup { model, kernels, process, .. } = setup;
         if let (Some(team), None) = (team, model.model.network()) {
             return Err(EngineError::Setting(format!(
@@ -148,7 +165,7 @@ impl Proposer {
             )));
         }
         let simulator = Simulator::new(kernels, device).with_diffusion(process.diffusion_nm);
-        let (means, weights_hash) = Means::load(setup, device, team)?;
+        let (means, weights_hash) = Means::load(setup, device, team, readied)?;
         let mut descent = model.descent().on_field(kernels.period_nm);
         // The solver has a slope of its own.
         descent.loss.resist.threshold = process.resist.threshold;
@@ -405,88 +422,4 @@ impl Proposer {
         let data = TensorData::new(data, [targets.len(), height, width]);
         Tensor::from_data(data, self.simulator().device())
     }
-}
-
-/// A method's network on a device, or on a team, and the SHA-256 of its weights.
-fn placed(
-    method: Method,
-    weights: Option<&Path>,
-    kernels: &KernelSet,
-    device: &Device,
-    team: Option<&Team>,
-) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
-    let Some(team) = team else {
-        return quickest(method, weights, device);
-    };
-    let (network, hash) = load_network(method, weights, &Device::flex())?;
-    let side = (kernels.period_nm / network.head().pixel_nm).round() as usize;
-    Ok((team.lay(&network.program(), [1, 1, side, side])?, hash))
-}
-
-/// A method's network by the quickest way that a device has, and the SHA-256 of its weights.
-pub(crate) fn quickest(
-    method: Method,
-    weights: Option<&Path>,
-    device: &Device,
-) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
-    if is_hopper(device) || is_host(device) {
-        // From host memory, where weights are laid out.
-        let (network, hash) = load_network(method, weights, &Device::flex())?;
-        let program = network.program();
-        let fused: Result<Box<dyn MaskNetwork>, String> = match is_host(device) {
-            true => Host::new(&program).map(|host| Box::new(host) as Box<dyn MaskNetwork>),
-            false => Hopper::new(&program, device)
-                .map(|hopper| Box::new(hopper) as Box<dyn MaskNetwork>)
-                .map_err(|e| e.to_string()),
-        };
-        match fused {
-            Ok(fused) => return Ok((fused, hash)),
-            Err(why) => say_once(&format!("{} runs layer by layer: {why}", method.name())),
-        }
-    }
-    let (network, hash) = load_network(method, weights, device)?;
-    Ok((network, hash))
-}
-
-/// Compiles the kernels of a method's built-in network that a device has for it, from one of so many parts on: nothing on most devices.
-///
-/// # Errors
-///
-/// [`EngineError`] if they do not compile.
-pub(crate) fn compile_network(
-    method: Method,
-    device: &Device,
-    part: [usize; 2],
-) -> Result<(), EngineError> {
-    if !is_hopper(device) {
-        return Ok(());
-    }
-    let (network, _) = load_network(method, None, &Device::flex())?;
-    let compiled = Hopper::compile(&network.program(), device, part);
-    compiled.map_err(|e| EngineError::Setting(format!("{}: {e}", method.name())))
-}
-
-/// Writes a line on standard error, once a process however many workers find the same.
-fn say_once(text: &str) {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| eprintln!("note: {text}"));
-}
-
-/// A method's network and the SHA-256 of its weights: those of a directory, or the built-in ones.
-///
-/// # Errors
-///
-/// [`EngineError::Weights`] if the weights do not load.
-pub fn load_network(
-    method: Method,
-    directory: Option<&Path>,
-    device: &Device,
-) -> Result<(Box<dyn Parallel>, String), EngineError> {
-    let read = directory.map(Stored::read).transpose()?;
-    let stored = read.as_deref().unwrap_or_else(|| shipped_weights(method));
-    let network: Box<dyn Parallel> = match method {
-        Method::GanOpc => Box::new(GanOpc::of(stored, device)?),
-        Method::NeuralIlt | Method::NeuralIltFast => Box::new(NeuralIlt::of(stored, device)?),
-    };
-    Ok((network, stored.sha256.clone()))
 }

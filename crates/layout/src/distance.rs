@@ -3,21 +3,22 @@
 //! Source: Felzenszwalb and Huttenlocher, "Distance transforms of sampled functions" (2012): columns
 //! first, then the lower envelope of the columns' parabolas along each row.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 /// No pixel of the set in this column.
 const NONE: u32 = u32::MAX;
+/// Columns that one task looks through.
+const STRIPE: usize = 128;
 
 /// For each pixel of a row-major image the index of the nearest pixel in `set`; `u32::MAX` for
 /// every pixel if the set is empty.
 pub fn nearest(set: &[bool], width: usize) -> Vec<u32> {
-    let in_column = nearest_in_columns(set, width);
+    let columns = Columns::of(set, width);
     let mut nearest = vec![NONE; set.len()];
-    nearest
-        .par_chunks_mut(width)
-        .zip(in_column.par_chunks(width))
-        .enumerate()
-        .for_each(|(y, (nearest, in_column))| nearest_in_row(in_column, y, nearest));
+    let rows = nearest.par_chunks_mut(width.max(1)).enumerate();
+    rows.for_each(|(y, nearest)| columns.nearest(y, nearest));
     nearest
 }
 
@@ -58,30 +59,58 @@ pub fn opened(set: &[bool], width: usize, radius: f64) -> Vec<bool> {
     grown(&shrunk(set, width, radius), width, radius)
 }
 
-/// For each pixel the nearest of the set in its column.
-fn nearest_in_columns(set: &[bool], width: usize) -> Vec<u32> {
-    let height = set.len() / width.max(1);
-    let mut found = vec![NONE; set.len()];
-    let mut last = vec![NONE; width];
-    for y in 0..height {
-        for (x, last) in last.iter_mut().enumerate() {
-            if set[y * width + x] {
-                *last = (y * width + x) as u32;
+/// For each pixel the nearest of a set in its column: from it rows of nearest pixels are found one by one.
+pub(crate) struct Columns {
+    width: usize,
+    /// Stripes of [`STRIPE`] columns side by side, each row after row.
+    stripes: Vec<Vec<u32>>,
+}
+
+impl Columns {
+    /// Looks through the columns of a row-major image.
+    pub(crate) fn of(set: &[bool], width: usize) -> Self {
+        let first: Vec<usize> = (0..width).step_by(STRIPE).collect();
+        let stripe =
+            |first: usize| nearest_in_columns(set, width, first..(first + STRIPE).min(width));
+        Self { width, stripes: first.into_par_iter().map(stripe).collect() }
+    }
+
+    /// The nearest of the set to each pixel of row `y`; `u32::MAX` if it is empty.
+    pub(crate) fn nearest(&self, y: usize, nearest: &mut [u32]) {
+        let mut in_column = Vec::with_capacity(self.width);
+        for (stripe, first) in self.stripes.iter().zip((0..self.width).step_by(STRIPE)) {
+            let columns = STRIPE.min(self.width - first);
+            in_column.extend_from_slice(&stripe[y * columns..][..columns]);
+        }
+        nearest_in_row(&in_column, y, nearest);
+    }
+}
+
+/// For each pixel of some columns the nearest of the set in its column, row after row.
+fn nearest_in_columns(set: &[bool], width: usize, columns: Range<usize>) -> Vec<u32> {
+    let (height, count) = (set.len() / width.max(1), columns.len());
+    let mut found = vec![NONE; height * count];
+    let mut last = vec![NONE; count];
+    for (y, found) in found.chunks_exact_mut(count).enumerate() {
+        let row = y * width + columns.start;
+        for (x, (found, last)) in found.iter_mut().zip(&mut last).enumerate() {
+            if set[row + x] {
+                *last = (row + x) as u32;
             }
-            found[y * width + x] = *last;
+            *found = *last;
         }
     }
     last.fill(NONE);
-    for y in (0..height).rev() {
-        for (x, last) in last.iter_mut().enumerate() {
-            let pixel = y * width + x;
-            if set[pixel] {
-                *last = pixel as u32;
+    for (y, found) in found.chunks_exact_mut(count).enumerate().rev() {
+        let row = y * width + columns.start;
+        for (x, (found, last)) in found.iter_mut().zip(&mut last).enumerate() {
+            if set[row + x] {
+                *last = (row + x) as u32;
             }
-            let (above, below) = (found[pixel], *last);
+            let (above, below) = (*found, *last);
             let rows = |p: u32| (p as usize / width).abs_diff(y);
             if below != NONE && (above == NONE || rows(below) < rows(above)) {
-                found[pixel] = below;
+                *found = below;
             }
         }
     }
@@ -151,6 +180,26 @@ mod tests {
             prop_assert!(once.iter().zip(&set).all(|(o, s)| !o || *s));
             prop_assert_eq!(opened(&once, WIDTH, radius), once);
         }
+    }
+
+    /// Wider than a stripe of columns.
+    #[test]
+    fn distances_of_a_wide_image_are_those_of_the_definition() {
+        use rand::{Rng, SeedableRng};
+        const WIDE: usize = 2 * STRIPE + 3;
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        let set: Vec<bool> = (0..WIDE * 7).map(|_| rng.random_bool(0.01)).collect();
+        let squared = squared(&set, WIDE);
+        for (pixel, &found) in squared.iter().enumerate() {
+            let inside = (0..set.len()).filter(|&p| set[p]);
+            assert_eq!(Some(found), inside.map(|p| between(pixel, p, WIDE)).min());
+        }
+    }
+
+    #[test]
+    fn an_empty_image_has_no_distances() {
+        assert!(squared(&[], 0).is_empty());
+        assert_eq!(nearest(&[false; 6], 3), [NONE; 6]);
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! Connected shapes of a binary mask: how small the smallest is, how near the nearest two are.
 
+use rayon::prelude::*;
+
 use crate::Raster;
 use crate::bits::Bits;
+use crate::distance::Columns;
 use crate::runs::Runs;
+
+/// Rows whose neighbours one task compares.
+const BAND: usize = 32;
 
 /// Shapes of a mask, 8-connected (shapes that touch at a corner are one).
 #[derive(Clone, Debug)]
@@ -27,36 +33,81 @@ pub fn shapes(inside: &[bool], width: usize) -> Shapes {
 
 /// Area of the smallest shape, in nm²; `None` if there is no shape.
 pub fn smallest_area_nm2(mask: &Raster) -> Option<f64> {
-    let sizes = shapes(&mask.binary(), mask.width).sizes;
-    sizes.into_iter().min().map(|px| px as f64 * mask.pixel_nm * mask.pixel_nm)
+    smallest_area(&Runs::of(&Bits::of_raster(mask)), mask.pixel_nm)
 }
 
 /// Gap between the two nearest shapes, edge to edge, in nm; `None` with fewer than two shapes.
 ///
 /// Found on the border between the shapes' Voronoi cells: the nearest pair faces each other across it.
 pub fn smallest_distance_nm(mask: &Raster) -> Option<f64> {
-    let found = shapes(&mask.binary(), mask.width);
-    if found.sizes.len() < 2 {
+    let bits = Bits::of_raster(mask);
+    smallest_distance(&bits, &Runs::of(&bits), mask.pixel_nm)
+}
+
+/// [`smallest_area_nm2`] and [`smallest_distance_nm`] of a mask of pixels of `pixel_nm`.
+pub fn smallest_nm(mask: &Bits, pixel_nm: f64) -> (Option<f64>, Option<f64>) {
+    let runs = Runs::of(mask);
+    (smallest_area(&runs, pixel_nm), smallest_distance(mask, &runs, pixel_nm))
+}
+
+fn smallest_area(runs: &Runs, pixel_nm: f64) -> Option<f64> {
+    runs.sizes.iter().min().map(|&px| px as f64 * pixel_nm * pixel_nm)
+}
+
+fn smallest_distance(mask: &Bits, runs: &Runs, pixel_nm: f64) -> Option<f64> {
+    if runs.sizes.len() < 2 {
         return None;
     }
-    let inside: Vec<bool> = found.labels.iter().map(|&label| label != 0).collect();
-    let nearest = crate::distance::nearest(&inside, found.width);
-    let (width, mut least) = (found.width, f64::INFINITY);
-    let mut compare = |a: usize, b: usize| {
-        let (a, b) = (nearest[a] as usize, nearest[b] as usize);
-        if found.labels[a] != found.labels[b] {
-            least = least.min(gap(a, b, width));
+    let (width, height) = (mask.width(), mask.height());
+    let mut labels = vec![0; width * height];
+    for run in &runs.all {
+        labels[run.y * width + run.start..run.y * width + run.end].fill(run.shape as u32 + 1);
+    }
+    let inside: Vec<bool> = labels.iter().map(|&label| label != 0).collect();
+    let cells = Cells { labels, width, height, columns: Columns::of(&inside, width) };
+    let bands = (0..height).into_par_iter().step_by(BAND);
+    let least = bands.map(|first| cells.least_gap(first)).reduce(|| f64::INFINITY, f64::min);
+    least.is_finite().then_some(least * pixel_nm)
+}
+
+/// The Voronoi cells of shapes.
+struct Cells {
+    /// Each pixel's shape, 0 outside.
+    labels: Vec<u32>,
+    width: usize,
+    height: usize,
+    columns: Columns,
+}
+
+impl Cells {
+    /// The least gap between shapes whose cells meet in the band of rows that begins at `first`, or below its last.
+    fn least_gap(&self, first: usize) -> f64 {
+        let (mut above, mut row) = (vec![0; self.width], vec![0; self.width]);
+        let end = first + BAND;
+        let mut least = f64::INFINITY;
+        for y in first..(end + 1).min(self.height) {
+            self.columns.nearest(y, &mut row);
+            if y < end {
+                least =
+                    row.windows(2).fold(least, |least, pair| least.min(self.gap(pair[0], pair[1])));
+            }
+            if y > first {
+                let pairs = above.iter().zip(&row);
+                least = pairs.fold(least, |least, (&a, &b)| least.min(self.gap(a, b)));
+            }
+            std::mem::swap(&mut above, &mut row);
         }
-    };
-    for pixel in 0..nearest.len() {
-        if (pixel + 1) % width != 0 {
-            compare(pixel, pixel + 1);
-        }
-        if pixel + width < nearest.len() {
-            compare(pixel, pixel + width);
+        least
+    }
+
+    /// Gap between the shapes of two pixels that are nearest to neighbours; infinite if they are one.
+    fn gap(&self, a: u32, b: u32) -> f64 {
+        let (a, b) = (a as usize, b as usize);
+        match a == b || self.labels[a] == self.labels[b] {
+            true => f64::INFINITY,
+            false => gap(a, b, self.width),
         }
     }
-    least.is_finite().then_some(least * mask.pixel_nm)
 }
 
 /// Distance between two pixels' edges, in pixels.
@@ -97,6 +148,40 @@ mod tests {
     #[test]
     fn one_shape_has_no_distance() {
         assert_eq!(smallest_distance_nm(&mask(20, 20, &[[2, 2, 10, 10]])), None);
+    }
+
+    /// All rows at once are the second implementation: more rows than a band, more columns than a stripe.
+    #[test]
+    fn bands_of_rows_find_the_gap_that_the_whole_image_has() {
+        use rand::{Rng, SeedableRng};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        let (width, height) = (150, 3 * BAND + 5);
+        for shapes in [2, 3, 9] {
+            let corner =
+                |rng: &mut rand_chacha::ChaCha8Rng, most: usize| rng.random_range(0..most - 4);
+            let boxes: Vec<[usize; 4]> = (0..shapes)
+                .map(|_| [corner(&mut rng, width), corner(&mut rng, height)])
+                .map(|[x, y]| [x, y, x + 3, y + 4])
+                .collect();
+            let mask = mask(width, height, &boxes);
+            let found = super::shapes(&mask.binary(), width);
+            let nearest = crate::distance::nearest(&mask.binary(), width);
+            let label = |p: usize| found.labels[nearest[p] as usize];
+            let mut least = f64::INFINITY;
+            for p in 0..nearest.len() {
+                let right = ((p + 1) % width != 0).then_some(p + 1);
+                let below = (p + width < nearest.len()).then_some(p + width);
+                for other in [right, below].into_iter().flatten() {
+                    if label(p) != label(other) {
+                        least = least.min(gap(nearest[p] as usize, nearest[other] as usize, width));
+                    }
+                }
+            }
+            let expected = least.is_finite().then_some(2.0 * least);
+            assert_eq!(smallest_distance_nm(&mask), expected);
+            let both = smallest_nm(&Bits::of_raster(&mask), 2.0);
+            assert_eq!(both, (smallest_area_nm2(&mask), expected));
+        }
     }
 
     /// Brute force over all pairs is the second implementation.

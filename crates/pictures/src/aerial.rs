@@ -48,7 +48,7 @@ pub fn draw(aerial: &Aerial) -> Result<Vec<u8>, PictureError> {
     let level = aerial.level;
     let key = Key::new(Swatch::LineOnDark, PRINT, format!("prints at {level:.3}"));
     let mut panel = Panel::new("Aerial image", vec![key], &view, aerial.origin_nm)?;
-    let intensity = view.sampled(SAMPLES, view.bilinear(aerial.image, SAMPLES));
+    let intensity = view.sampled(SAMPLES, || view.bilinear(aerial.image, SAMPLES));
     panel.shade(&intensity, level);
     panel.plot.lines(&view.contours(aerial.image, level), 1.6, PRINT);
     panel.scale_bar(&view, &intensity);

@@ -211,6 +211,20 @@ mod tests {
     }
 
     #[test]
+    fn one_processor_and_many_draw_the_same_picture() {
+        let aerial = image(128, |x, y| bar(x, y) * (0.8 + 0.2 * (x / 9.0).sin()));
+        let defocus = image(128, |x, y| 0.9 * bar(x + 1.0, y));
+        let target = aerial.binarized();
+        let site = SiteMark { at_nm: [120.0, 200.0], inside_missing: true, outside_printed: false };
+        let scene = Scene { defocus: &defocus, sites: &[site], ..scene(&target, &aerial) };
+        let drawn = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.expect("threads").install(|| draw(&scene).expect("a picture"))
+        };
+        assert!(drawn(1) == drawn(5), "the pictures differ");
+    }
+
+    #[test]
     fn a_degenerate_scene_is_still_drawn() -> Result<(), image::ImageError> {
         let [dark, blind] = [0.0, f64::NAN].map(|value| image(128, |_, _| value));
         let (none, coarse) = (Raster::new(0, 0, 0.0), Raster::new(1, 1, 512.0));

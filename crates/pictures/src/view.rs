@@ -2,6 +2,7 @@
 
 use lithoburn_layout::Raster;
 use lithoburn_layout::contour::contours;
+use rayon::prelude::*;
 
 use super::axis::{Axis, Unit};
 
@@ -11,6 +12,8 @@ const MARGIN_NM: f64 = 60.0;
 const LEAST_NM: f64 = 300.0;
 /// Least side of a plot, in px.
 const LEAST_PX: usize = 48;
+/// Rows of px that one task samples.
+const BAND: usize = 16;
 
 /// Lines in px of a plot.
 pub(super) type Lines = Vec<Vec<[f32; 2]>>;
@@ -68,17 +71,31 @@ impl View {
         [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]].map(|p| self.to_px(p)).to_vec()
     }
 
-    /// Mean over each px of `samples` by `samples` values, row after row. `fill` writes a row of values: those at a y in nm, and at
-    /// [`View::columns`] in x.
-    pub(super) fn sampled(
+    /// Mean over each px of `samples` by `samples` values, row after row. What `filler` gives writes a row of values: those at a y in
+    /// nm, and at [`View::columns`] in x. Each band of rows has a filler of its own.
+    pub(super) fn sampled<F: FnMut(f64, &mut [f64])>(
         &self,
         samples: usize,
-        mut fill: impl FnMut(f64, &mut [f64]),
+        filler: impl Fn() -> F + Sync,
     ) -> Vec<f32> {
         let [width, height] = self.size;
+        let mut means = vec![0.0; width * height];
+        let bands = means.par_chunks_mut((width * BAND).max(1)).enumerate();
+        bands.for_each(|(band, means)| self.fill(samples, band * BAND, &mut filler(), means));
+        means
+    }
+
+    /// The means of rows of px from `first` on.
+    fn fill(
+        &self,
+        samples: usize,
+        first: usize,
+        fill: &mut impl FnMut(f64, &mut [f64]),
+        means: &mut [f32],
+    ) {
+        let width = self.size[0];
         let (mut row, mut sums) = (vec![0.0; width * samples], vec![0.0; width]);
-        let mut means = Vec::with_capacity(width * height);
-        for y in 0..height {
+        for (y, means) in (first..).zip(means.chunks_exact_mut(width)) {
             sums.fill(0.0);
             for j in y * samples..(y + 1) * samples {
                 fill(self.place(1, j, samples), &mut row);
@@ -86,9 +103,10 @@ impl View {
                     *sum += values.iter().sum::<f64>();
                 }
             }
-            means.extend(sums.iter().map(|sum| (sum / (samples * samples) as f64) as f32));
+            for (mean, sum) in means.iter_mut().zip(&sums) {
+                *mean = (sum / (samples * samples) as f64) as f32;
+            }
         }
-        means
     }
 
     /// Where a sample lies along an axis, in nm.
@@ -288,9 +306,9 @@ mod tests {
                 };
                 (0..30 * 20).map(|px| mean(px) as f32).collect()
             };
-            let found = view.sampled(samples, view.nearest(&raster, samples));
+            let found = view.sampled(samples, || view.nearest(&raster, samples));
             assert_eq!(found, expected(&|nm| nearest_at(&raster, nm)), "{scale}");
-            let found = view.sampled(samples, view.bilinear(&raster, samples));
+            let found = view.sampled(samples, || view.bilinear(&raster, samples));
             assert_eq!(found, expected(&|nm| bilinear_at(&raster, nm)), "{scale}");
         }
     }

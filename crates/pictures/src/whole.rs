@@ -99,7 +99,7 @@ fn shares(view: &View, raster: &Raster) -> Vec<f32> {
         1 => Cow::Borrowed(raster),
         factor => Cow::Owned(raster.averaged(factor)),
     };
-    view.sampled(SAMPLES, view.nearest(&coarse, SAMPLES))
+    view.sampled(SAMPLES, || view.nearest(&coarse, SAMPLES))
 }
 
 #[cfg(test)]

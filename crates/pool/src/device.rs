@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Device;
+use tracing::info_span;
 
 pub use self::apart::{answer_probes, quiet_graphics};
 use self::at_once::at_once;
@@ -147,7 +148,7 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
         let found = format!("{}{}", names.join(", "), left_out(wanted));
         DeviceError::Missing { wanted: wanted.to_string(), found }
     };
-    let candidate = named(wanted).ok_or_else(missing)?;
+    let candidate = info_span!("find").in_scope(|| named(wanted)).ok_or_else(missing)?;
     check(&candidate).map_err(|reason| DeviceError::Broken {
         name: candidate.name.to_string(),
         card: candidate.card.clone(),
@@ -170,6 +171,7 @@ fn check(candidate: &Candidate) -> Result<(), String> {
     if let DeviceName::Cuda(card) = candidate.name {
         stack::shrink(card.unwrap_or(0));
     }
+    let _span = info_span!("smoke test").entered();
     match candidate.kind {
         Kind::Cuda | Kind::Cpu => self_test::test(&candidate.device),
         _ => apart::test(candidate.name, &candidate.device),

@@ -14,7 +14,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 pub use progress::Progress;
 use serde::Serialize;
-pub use verdict::{Verdict, finish};
+pub use verdict::{Verdict, end, finish};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 

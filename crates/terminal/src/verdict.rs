@@ -1,6 +1,7 @@
 //! How a program ends: 0 done, 1 ran but something does not hold, 2 failed.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::complain;
@@ -25,11 +26,26 @@ impl From<Verdict> for ExitCode {
 
 /// Turns a job's result into an exit status, and says what its error is.
 pub fn finish<E: AsRef<dyn Error + Send + Sync>>(result: Result<Verdict, E>) -> ExitCode {
-    result.map_or_else(
-        |error| {
+    ExitCode::from(status(result))
+}
+
+/// Ends the process with a job's result when all is written that it had to write, without what libraries do at its exit: a graphics
+/// driver takes its time to put away what the system takes back anyway, and must not be put away while a thread is opening it.
+pub fn end<E: AsRef<dyn Error + Send + Sync>>(result: Result<Verdict, E>) -> ! {
+    let status = status(result);
+    // Nobody reads it if this fails.
+    let _ = std::io::stdout().flush();
+    signal_hook::low_level::exit(status.into())
+}
+
+/// The exit status of a result, after its error was said.
+fn status<E: AsRef<dyn Error + Send + Sync>>(result: Result<Verdict, E>) -> u8 {
+    match result {
+        Ok(Verdict::Done) => 0,
+        Ok(Verdict::NotMet) => 1,
+        Err(error) => {
             complain(error.as_ref());
-            ExitCode::from(2)
-        },
-        ExitCode::from,
-    )
+            2
+        }
+    }
 }

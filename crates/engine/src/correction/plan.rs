@@ -1,17 +1,18 @@
 //! A correction whose settings are checked and whose work is shared out.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use lithoburn_layout::{Layout, Library, TileGrid};
 use lithoburn_pool::Chosen;
 use tracing::info_span;
 
-use super::{Correction, Design};
+#[cfg(doc)]
+use super::Correction;
+use super::begun::{Begun, Course, UnderWay};
 use crate::EngineError;
 use crate::ahead::Ahead;
+use crate::chip::Chip;
 use crate::chip::shares::Shares;
-use crate::chip::{self, Chip};
 use crate::devices::fleet::{Fleet, Wish, fleet};
 use crate::devices::lane::Lane;
 use crate::event::Event;
@@ -19,15 +20,9 @@ use crate::field::Field;
 use crate::mask::Mask;
 use crate::report::Report;
 use crate::setup::Setup;
-use crate::style::{MaskFormat, MaskStyle};
+use crate::style::MaskFormat;
 use crate::tiles::folder::Folder;
 use crate::tiles::occupied::Occupied;
-
-/// What is done: a field, or the tiles of a library.
-enum Course<'a> {
-    Fields(Cow<'a, [Layout]>),
-    Tiles(&'a Library, TileGrid, Occupied),
-}
 
 /// A correction that is ready to run.
 pub struct Planned<'a> {
@@ -39,23 +34,24 @@ pub struct Planned<'a> {
     batch: usize,
     format: MaskFormat,
     measure: bool,
+    /// What was begun before the devices were there.
+    early: UnderWay,
     /// What compiles kernels beside the run.
     ahead: Option<Ahead>,
 }
 
-impl<'a> Planned<'a> {
-    pub(super) fn new(
-        correction: &Correction<'a>,
-        mut setup: Setup,
-        devices: Vec<Chosen>,
-    ) -> Result<Self, EngineError> {
+impl<'a> Begun<'a> {
+    /// Shares the work out over tested devices.
+    ///
+    /// # Errors
+    ///
+    /// As [`Correction::plan`].
+    pub fn on(self, devices: Vec<Chosen>) -> Result<Planned<'a>, EngineError> {
         if devices.is_empty() {
             return Err(EngineError::Setting("no device was named".into()));
         }
-        let mut notes = Vec::new();
-        let course = course(correction, &mut setup, &mut notes)?;
+        let Self { setup, course, mut notes, mut wish, format, measure, early } = self;
         let ahead = Ahead::start(&setup, &devices);
-        let mut wish = correction.wish.clone();
         let is_field = matches!(course, Course::Fields(_));
         if let Course::Tiles(_, _, occupied) = &course {
             wish.tiles = occupied.len();
@@ -69,19 +65,12 @@ impl<'a> Planned<'a> {
         };
         let left_out = fleet.iter().flat_map(|fleet| &fleet.left_out);
         notes.extend(left_out.map(|(name, why)| format!("{name} is left out: {why}")));
-        Ok(Self {
-            setup,
-            course,
-            lanes,
-            fleet,
-            notes,
-            batch: correction.wish.batch.unwrap_or(1),
-            format: correction.format,
-            measure: correction.measure,
-            ahead,
-        })
+        let batch = wish.batch.unwrap_or(1);
+        Ok(Planned { setup, course, lanes, fleet, notes, batch, format, measure, early, ahead })
     }
+}
 
+impl Planned<'_> {
     /// Who does what, if there was something to plan.
     pub fn fleet(&self) -> Option<&Fleet> {
         self.fleet.as_ref()
@@ -116,7 +105,10 @@ impl<'a> Planned<'a> {
         };
         let none = || EngineError::Pool("no device is left for the field".into());
         let lane = self.lanes.first().ok_or_else(none)?;
-        Ok((Field { setup: &self.setup, device: &lane.device, team: lane.team.as_ref() }, layouts))
+        let UnderWay { clip, network } = &self.early;
+        let (clip, network) = (clip.as_ref(), network.as_ref());
+        let (device, team) = (&lane.device, lane.team.as_ref());
+        Ok((Field { setup: &self.setup, device, team, clip, network }, layouts))
     }
 
     /// As [`Correction::run`]. `watch` hears of the progress; false stops the run.
@@ -211,53 +203,6 @@ impl<'a> Planned<'a> {
             measure: self.measure,
         }
     }
-}
-
-/// Whether the design is one field or many, with the optics of the tile that was asked for.
-fn course<'a>(
-    correction: &Correction<'a>,
-    setup: &mut Setup,
-    notes: &mut Vec<String>,
-) -> Result<Course<'a>, EngineError> {
-    let field_nm = setup.kernels.period_nm;
-    let library = match (correction.design, correction.tile_nm) {
-        (Design::Layouts(layouts), None) => return Ok(Course::Fields(Cow::Borrowed(layouts))),
-        (Design::Layouts(_), Some(_)) => {
-            return Err(EngineError::Setting(
-                "tiles are cut from a Library: write the layout to a file and read that".into(),
-            ));
-        }
-        (Design::Library(library), _) => library,
-    };
-    let (width_nm, height_nm) = (library.extent().width(), library.extent().height());
-    let fits = width_nm <= field_nm && height_nm <= field_nm;
-    match correction.tile_nm {
-        None if fits => return Ok(Course::Fields(Cow::Owned(vec![library.flatten()?]))),
-        None if matches!(setup.style, MaskStyle::Manhattan { .. }) => {
-            return Err(EngineError::Setting(format!(
-                "a shot budget is for one field of {field_nm:.0} nm, and the layout is {width_nm:.0} x {height_nm:.0} nm: leave out \
-                 --shots"
-            )));
-        }
-        None => (),
-        Some(tile_nm) if (field_nm - tile_nm).abs() > 1e-6 => {
-            chip::halo_of(tile_nm, correction.halo_nm)?;
-            // The optics of another field: their reach is what both periods hold.
-            let ambit_nm = field_nm.min(tile_nm) / 2.0;
-            setup.kernels = setup.kernels.within_ambit(ambit_nm, tile_nm)?;
-            setup.kernels_name = setup.kernels.described(&setup.kernels_name);
-        }
-        Some(_) => (),
-    }
-    let grid = chip::grid(setup, library, correction.halo_nm)?;
-    if correction.tile_nm.is_none() {
-        notes.push(format!(
-            "the layout is {width_nm:.0} x {height_nm:.0} nm and one field is {field_nm:.0} nm: cut into {} x {} tiles",
-            grid.columns, grid.rows
-        ));
-    }
-    let occupied = info_span!("occupied").in_scope(|| Occupied::of(library, &grid))?;
-    Ok(Course::Tiles(library, grid, occupied))
 }
 
 /// The device of a field that is computed on one, whatever stands by.

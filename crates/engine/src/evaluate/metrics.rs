@@ -1,6 +1,6 @@
 //! The numbers of a mask, and how people read them.
 
-use lithoburn_layout::{Raster, fracture, shapes};
+use lithoburn_layout::{Bits, Raster, fracture, shapes};
 use lithoburn_litho::window::EdgeErrors;
 use serde::{Deserialize, Serialize};
 
@@ -109,14 +109,36 @@ impl Metrics {
         [count, count * mean, count * ((three_sigma / 3.0).powi(2) + mean * mean)]
     }
 
+    /// What concerns a mask alone.
+    pub(crate) fn of_mask(mask: &Raster) -> Self {
+        let mut metrics = Self::default();
+        metrics.measure_mask(mask);
+        metrics
+    }
+
+    /// The same with what another's mask is by itself.
+    pub(crate) fn with_mask(self, other: &Self) -> Self {
+        Self {
+            shots: other.shots,
+            shots_adabox: other.shots_adabox,
+            min_shape_area_nm2: other.min_shape_area_nm2,
+            min_shape_distance_nm: other.min_shape_distance_nm,
+            ..self
+        }
+    }
+
     /// Fills in what concerns the mask alone.
     pub fn measure_mask(&mut self, mask: &Raster) {
-        self.shots = fracture::shot_count(mask);
-        self.shots_adabox = Some(fracture::adabox_count(mask, 0));
-        if mask.data.len() <= MOST_SHAPE_PIXELS {
-            self.min_shape_area_nm2 = shapes::smallest_area_nm2(mask);
-            self.min_shape_distance_nm = shapes::smallest_distance_nm(mask);
-        }
+        let bits = Bits::of_raster(mask);
+        let adabox = || fracture::adabox_count(mask, 0);
+        let shots = || fracture::shot_count_of_bits(&bits, mask.pixel_nm);
+        let smallest = || match mask.data.len() <= MOST_SHAPE_PIXELS {
+            true => shapes::smallest_nm(&bits, mask.pixel_nm),
+            false => (None, None),
+        };
+        let (adabox, (shots, smallest)) = rayon::join(adabox, || rayon::join(shots, smallest));
+        (self.shots, self.shots_adabox) = (shots, Some(adabox));
+        (self.min_shape_area_nm2, self.min_shape_distance_nm) = smallest;
     }
 
     /// Rows of name, before and after, as people read them. A dash stands for what there is not.
@@ -208,6 +230,27 @@ mod tests {
         sum.add(&Metrics::default());
         assert_eq!(sum.tight(), [Some(27), None, None]);
         assert_eq!(sum.table(&sum)[3][2], "–, –, 27");
+    }
+
+    /// Each number by itself, as it is without other processors, is the second way.
+    #[test]
+    fn what_a_mask_is_by_itself_does_not_depend_on_who_counts() {
+        let mut mask = Raster::new(300, 260, 2.0);
+        for [x, y, side] in [[20, 30, 50], [90, 31, 12], [200, 100, 40], [110, 210, 33]] {
+            for row in mask.data.chunks_exact_mut(300).skip(y).take(side) {
+                row[x..x + side].fill(1.0);
+            }
+        }
+        let found = Metrics::of_mask(&mask);
+        assert_eq!(found.shots, fracture::shot_count(&mask));
+        assert_eq!(found.shots_adabox, Some(fracture::adabox_count(&mask, 0)));
+        assert_eq!(found.min_shape_area_nm2, shapes::smallest_area_nm2(&mask));
+        assert_eq!(found.min_shape_distance_nm, shapes::smallest_distance_nm(&mask));
+        assert_eq!((found.min_shape_area_nm2, found.shots), (Some(576.0), 4));
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        assert_eq!(alone.install(|| Metrics::of_mask(&mask)), found);
+        let printed = Metrics { l2_nm2: 7.0, shots: 9, ..Metrics::default() };
+        assert_eq!(printed.with_mask(&found), Metrics { l2_nm2: 7.0, ..found });
     }
 
     /// `0.0 ± 0.0 nm` is what a perfect mask has.

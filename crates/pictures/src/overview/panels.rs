@@ -1,5 +1,8 @@
 //! The six panels of the overview: the same window of the field, seen in six ways.
 
+use rayon::join;
+use rayon::prelude::*;
+
 use super::{Scene, SiteMark};
 use crate::PictureError;
 use crate::canvas::{Canvas, INK};
@@ -32,38 +35,30 @@ pub(super) fn all(scene: &Scene) -> Result<Vec<Panel>, PictureError> {
     let field = [scene.target.width, scene.target.height].map(|n| n as f64 * scene.target.pixel_nm);
     let within = scene.core_nm.unwrap_or([0.0, 0.0, field[0], field[1]]);
     let view = View::around(scene.target, scene.mask, within, SIDE);
-    let share = |raster| view.sampled(SHARP, view.nearest(raster, SHARP));
+    let share = |raster| view.sampled(SHARP, || view.nearest(raster, SHARP));
     let [nominal, outer, inner] = scene.levels;
-    let drawing = Drawing {
-        scene,
-        target: share(scene.target),
-        mask: share(scene.mask),
-        outline: view.contours(scene.target, 0.5),
-        nominal: view.contours(scene.aerial, nominal),
-        outer: view.contours(scene.aerial, outer),
-        inner: view.contours(scene.defocus, inner),
-        view,
-    };
+    let shares = || join(|| share(scene.target), || share(scene.mask));
+    let middle =
+        || join(|| view.contours(scene.target, 0.5), || view.contours(scene.aerial, nominal));
+    let corners =
+        || join(|| view.contours(scene.aerial, outer), || view.contours(scene.defocus, inner));
+    let ((target, mask), ((outline, nominal), (outer, inner))) =
+        join(shares, || join(middle, corners));
+    let drawing = Drawing { scene, view, target, mask, outline, nominal, outer, inner };
     drawing.panels()
 }
 
 impl Drawing<'_> {
     fn panels(&self) -> Result<Vec<Panel>, PictureError> {
         let taken: Vec<f32> = self.target.iter().zip(&self.mask).map(|(a, b)| a + b).collect();
-        let panels = [
-            self.target(),
-            self.mask(),
-            self.aerial(),
-            self.corners(),
-            self.variation(),
-            self.sites(),
-        ];
-        let with_scale = |panel: Result<Panel, PictureError>| {
-            let mut panel = panel?;
+        let panels: [fn(&Self) -> Result<Panel, PictureError>; 6] =
+            [Self::target, Self::mask, Self::aerial, Self::corners, Self::variation, Self::sites];
+        let with_scale = |panel: fn(&Self) -> Result<Panel, PictureError>| {
+            let mut panel = panel(self)?;
             panel.scale_bar(&self.view, &taken);
             Ok(panel)
         };
-        panels.into_iter().map(with_scale).collect()
+        panels.into_par_iter().map(with_scale).collect()
     }
 
     fn panel(&self, title: &'static str, legend: Vec<Key>) -> Result<Panel, PictureError> {
@@ -100,7 +95,7 @@ impl Drawing<'_> {
             Key::new(Swatch::LineOnDark, PRINT, format!("prints at {level:.3}")),
         ];
         let mut panel = self.panel("Aerial image in focus", legend)?;
-        let image = self.view.bilinear(self.scene.aerial, SMOOTH);
+        let image = || self.view.bilinear(self.scene.aerial, SMOOTH);
         let intensity = self.view.sampled(SMOOTH, image);
         panel.shade(&intensity, level);
         panel.plot.lines(&self.outline, 1.0, WHITE);
@@ -130,17 +125,19 @@ impl Drawing<'_> {
         ];
         let mut panel = self.panel("PV band", legend)?;
         let [_, outer, inner] = self.scene.levels;
-        let mut aerial = self.view.bilinear(self.scene.aerial, SHARP);
-        let mut defocus = self.view.bilinear(self.scene.defocus, SHARP);
-        let mut dimmer = vec![0.0; self.view.size[0] * SHARP];
-        let band = self.view.sampled(SHARP, |y, row| {
-            aerial(y, row);
-            defocus(y, &mut dimmer);
-            for (value, dimmer) in row.iter_mut().zip(&dimmer) {
-                *value = f64::from((*value >= outer) != (*dimmer >= inner));
+        let one_prints = || {
+            let mut aerial = self.view.bilinear(self.scene.aerial, SHARP);
+            let mut defocus = self.view.bilinear(self.scene.defocus, SHARP);
+            let mut dimmer = vec![0.0; self.view.size[0] * SHARP];
+            move |y: f64, row: &mut [f64]| {
+                aerial(y, row);
+                defocus(y, &mut dimmer);
+                for (value, dimmer) in row.iter_mut().zip(&dimmer) {
+                    *value = f64::from((*value >= outer) != (*dimmer >= inner));
+                }
             }
-        });
-        panel.plot.tint(&band, PURPLE);
+        };
+        panel.plot.tint(&self.view.sampled(SHARP, one_prints), PURPLE);
         panel.plot.lines(&self.outline, 1.2, INK);
         Ok(panel)
     }

@@ -1,0 +1,133 @@
+//! A correction of which everything is known but the devices: what needs none is under way.
+
+use std::borrow::Cow;
+
+use lithoburn_layout::{Layout, Library, TileGrid};
+use tracing::info_span;
+
+use super::{Correction, Design};
+use crate::EngineError;
+use crate::chip;
+use crate::devices::fleet::Wish;
+use crate::early::Early;
+use crate::field::Clip;
+use crate::proposer::Readied;
+use crate::setup::{Setup, hash_program_ahead};
+use crate::style::{MaskFormat, MaskStyle};
+use crate::tiles::occupied::Occupied;
+
+/// What is done: a field, or the tiles of a library.
+pub(super) enum Course<'a> {
+    Fields(Cow<'a, [Layout]>),
+    Tiles(&'a Library, TileGrid, Occupied),
+}
+
+/// A correction whose settings are checked and whose design is known to be one field or many. Threads draw the field, and lay the
+/// network out, until [devices are there](Begun::on).
+pub struct Begun<'a> {
+    pub(super) setup: Setup,
+    pub(super) course: Course<'a>,
+    pub(super) notes: Vec<String>,
+    pub(super) wish: Wish,
+    pub(super) format: MaskFormat,
+    pub(super) measure: bool,
+    pub(super) early: UnderWay,
+}
+
+/// Work of one field that needs no device, where it is under way.
+#[derive(Default)]
+pub(super) struct UnderWay {
+    /// The only layout, drawn.
+    pub(super) clip: Option<Early<Result<Clip, EngineError>>>,
+    /// The model's network in host memory.
+    pub(super) network: Option<Early<Result<Readied, EngineError>>>,
+}
+
+impl<'a> Begun<'a> {
+    pub(super) fn new(correction: &Correction<'a>, mut setup: Setup) -> Result<Self, EngineError> {
+        let mut notes = Vec::new();
+        let course = course(correction, &mut setup, &mut notes)?;
+        let early = match &course {
+            Course::Fields(layouts) => UnderWay::begin(correction, &setup, layouts),
+            // Each device's threads load their own.
+            Course::Tiles(..) => UnderWay::default(),
+        };
+        let Correction { ref wish, format, measure, .. } = *correction;
+        Ok(Self { setup, course, notes, wish: wish.clone(), format, measure, early })
+    }
+}
+
+impl UnderWay {
+    /// Begins what a run will ask for.
+    fn begin(correction: &Correction, setup: &Setup, layouts: &[Layout]) -> Self {
+        let Wish { probe, .. } = correction.wish;
+        let alone = !correction.wish.is_joint() && !probe;
+        let card = correction.may_meet("cuda");
+        let network = (alone && (card || correction.may_meet("cpu"))).then(|| network(setup, card));
+        // Of layouts in memory nobody knows whether they come one by one.
+        let single = layouts.first().filter(|_| matches!(correction.design, Design::Library(_)));
+        Self { clip: single.map(|layout| clip(setup, layout)), network: network.flatten() }
+    }
+}
+
+/// Draws a layout on a thread of its own.
+fn clip(setup: &Setup, layout: &Layout) -> Early<Result<Clip, EngineError>> {
+    let (setup, layout) = (setup.clone(), layout.clone());
+    Early::begin("design", move || Clip::of(&setup, &layout))
+}
+
+/// Loads a model's network on a thread of its own, if it has one.
+fn network(setup: &Setup, card: bool) -> Option<Early<Result<Readied, EngineError>>> {
+    let (method, weights) = (setup.model.model.network()?, setup.model.weights.clone());
+    let load = move || Readied::of(method, weights.as_deref(), card);
+    Some(Early::begin("network", load))
+}
+
+/// Whether the design is one field or many, with the optics of the tile that was asked for.
+fn course<'a>(
+    correction: &Correction<'a>,
+    setup: &mut Setup,
+    notes: &mut Vec<String>,
+) -> Result<Course<'a>, EngineError> {
+    let field_nm = setup.kernels.period_nm;
+    let library = match (correction.design, correction.tile_nm) {
+        (Design::Layouts(layouts), None) => return Ok(Course::Fields(Cow::Borrowed(layouts))),
+        (Design::Layouts(_), Some(_)) => {
+            return Err(EngineError::Setting(
+                "tiles are cut from a Library: write the layout to a file and read that".into(),
+            ));
+        }
+        (Design::Library(library), _) => library,
+    };
+    let (width_nm, height_nm) = (library.extent().width(), library.extent().height());
+    let fits = width_nm <= field_nm && height_nm <= field_nm;
+    match correction.tile_nm {
+        None if fits => return Ok(Course::Fields(Cow::Owned(vec![library.flatten()?]))),
+        None if matches!(setup.style, MaskStyle::Manhattan { .. }) => {
+            return Err(EngineError::Setting(format!(
+                "a shot budget is for one field of {field_nm:.0} nm, and the layout is {width_nm:.0} x {height_nm:.0} nm: leave out \
+                 --shots"
+            )));
+        }
+        None => (),
+        Some(tile_nm) if (field_nm - tile_nm).abs() > 1e-6 => {
+            chip::halo_of(tile_nm, correction.halo_nm)?;
+            // The optics of another field: their reach is what both periods hold.
+            let ambit_nm = field_nm.min(tile_nm) / 2.0;
+            setup.kernels = setup.kernels.within_ambit(ambit_nm, tile_nm)?;
+            setup.kernels_name = setup.kernels.described(&setup.kernels_name);
+        }
+        Some(_) => (),
+    }
+    // Tiles need it, and it takes a while.
+    hash_program_ahead();
+    let grid = chip::grid(setup, library, correction.halo_nm)?;
+    if correction.tile_nm.is_none() {
+        notes.push(format!(
+            "the layout is {width_nm:.0} x {height_nm:.0} nm and one field is {field_nm:.0} nm: cut into {} x {} tiles",
+            grid.columns, grid.rows
+        ));
+    }
+    let occupied = info_span!("occupied").in_scope(|| Occupied::of(library, &grid))?;
+    Ok(Course::Tiles(library, grid, occupied))
+}

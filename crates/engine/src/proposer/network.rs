@@ -1,0 +1,140 @@
+//! A model's network: loaded, readied, and by the quickest way that a device has.
+
+use std::path::Path;
+use std::sync::Once;
+
+use burn::tensor::Device;
+use lithoburn_litho::KernelSet;
+use lithoburn_models::hopper::{NotFused, Prepared, is_hopper};
+use lithoburn_models::host::is_host;
+use lithoburn_models::weights::Stored;
+use lithoburn_models::{GanOpc, Hopper, Host, MaskNetwork, NeuralIlt, Parallel, Program};
+use tracing::info_span;
+
+use crate::EngineError;
+use crate::built_in::shipped_weights;
+use crate::devices::team::Team;
+use crate::early::Early;
+use crate::model::Method;
+
+/// A method's network on a team, and the SHA-256 of its weights.
+pub(super) fn laid_out(
+    method: Method,
+    weights: Option<&Path>,
+    kernels: &KernelSet,
+    team: &Team,
+) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
+    let (network, hash) = load_network(method, weights, &Device::flex())?;
+    let side = (kernels.period_nm / network.head().pixel_nm).round() as usize;
+    Ok((team.lay(&network.program(), [1, 1, side, side])?, hash))
+}
+
+/// A method's network in host memory, where weights are laid out for a device.
+pub(crate) struct Readied {
+    program: Program,
+    hash: String,
+    /// What a Hopper card needs of it, if it may be computed on one. Another device does not wait for it.
+    card: Option<Early<Result<Prepared, NotFused>>>,
+}
+
+impl Readied {
+    /// Loads a network, and readies it for a card if one may come.
+    ///
+    /// # Errors
+    ///
+    /// As [`load_network`].
+    pub(crate) fn of(
+        method: Method,
+        weights: Option<&Path>,
+        card: bool,
+    ) -> Result<Self, EngineError> {
+        let _span = info_span!("network to host").entered();
+        let (network, hash) = load_network(method, weights, &Device::flex())?;
+        let program = network.program();
+        let prepared = |program: Program| Early::begin("card", move || Prepared::of(&program));
+        let card = card.then(|| prepared(program.clone()));
+        Ok(Self { program, hash, card })
+    }
+
+    /// On a device that has a way of its own.
+    fn fused(self, device: &Device) -> Result<Box<dyn MaskNetwork>, String> {
+        if is_host(device) {
+            return Host::new(&self.program).map(|host| Box::new(host) as Box<dyn MaskNetwork>);
+        }
+        let prepared = self.card.and_then(|card| card.take());
+        let prepared = prepared.unwrap_or_else(|| Prepared::of(&self.program));
+        let hopper = prepared.and_then(|prepared| prepared.on(device));
+        hopper.map(|hopper| Box::new(hopper) as Box<dyn MaskNetwork>).map_err(|e| e.to_string())
+    }
+}
+
+/// A method's network by the quickest way that a device has, and the SHA-256 of its weights.
+pub(crate) fn quickest(
+    method: Method,
+    weights: Option<&Path>,
+    device: &Device,
+) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
+    placed(method, weights, device, None)
+}
+
+/// The same of one that may be readied.
+pub(super) fn placed(
+    method: Method,
+    weights: Option<&Path>,
+    device: &Device,
+    readied: Option<Readied>,
+) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
+    if is_hopper(device) || is_host(device) {
+        let readied = readied.map_or_else(|| Readied::of(method, weights, false), Ok)?;
+        let hash = readied.hash.clone();
+        match readied.fused(device) {
+            Ok(fused) => return Ok((fused, hash)),
+            Err(why) => say_once(&format!("{} runs layer by layer: {why}", method.name())),
+        }
+    }
+    let (network, hash) = load_network(method, weights, device)?;
+    Ok((network, hash))
+}
+
+/// Compiles the kernels of a method's built-in network that a device has for it, from one of so many parts on: nothing on most devices.
+///
+/// # Errors
+///
+/// [`EngineError`] if they do not compile.
+pub(crate) fn compile_network(
+    method: Method,
+    device: &Device,
+    part: [usize; 2],
+) -> Result<(), EngineError> {
+    if !is_hopper(device) {
+        return Ok(());
+    }
+    let (network, _) = load_network(method, None, &Device::flex())?;
+    let compiled = Hopper::compile(&network.program(), device, part);
+    compiled.map_err(|e| EngineError::Setting(format!("{}: {e}", method.name())))
+}
+
+/// Writes a line on standard error, once a process however many workers find the same.
+fn say_once(text: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| eprintln!("note: {text}"));
+}
+
+/// A method's network and the SHA-256 of its weights: those of a directory, or the built-in ones.
+///
+/// # Errors
+///
+/// [`EngineError::Weights`] if the weights do not load.
+pub fn load_network(
+    method: Method,
+    directory: Option<&Path>,
+    device: &Device,
+) -> Result<(Box<dyn Parallel>, String), EngineError> {
+    let read = directory.map(Stored::read).transpose()?;
+    let stored = read.as_deref().unwrap_or_else(|| shipped_weights(method));
+    let network: Box<dyn Parallel> = match method {
+        Method::GanOpc => Box::new(GanOpc::of(stored, device)?),
+        Method::NeuralIlt | Method::NeuralIltFast => Box::new(NeuralIlt::of(stored, device)?),
+    };
+    Ok((network, stored.sha256.clone()))
+}
