@@ -68,7 +68,7 @@ pub(crate) struct ModelOptions {
     #[arg(long, value_enum, default_value = "area")]
     pub goal: GoalName,
     /// Weight of the PV band against the print's errors: more gives a smaller band and a larger L2
-    /// [default: 3].
+    /// [default: 6 for ilt, 5 for a network's correction, 3 for surrogate-ilt].
     #[arg(long, value_name = "W")]
     pub band: Option<f64>,
     /// Directory of weights to use instead of the built-in ones: config.json, model.safetensors.

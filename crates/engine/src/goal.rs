@@ -17,8 +17,10 @@ pub enum Goal {
     Window,
 }
 
-/// What an error along the edges costs over one elsewhere, where edges are the goal.
-const NEAR: f64 = 8.0;
+/// What an error along the edges, and one at the depth of the EPE probes, costs over one elsewhere, and what the band weighs then, where edges are the
+/// goal.
+const NEAR: f64 = 32.0;
+const BAND: f64 = 8.0;
 /// How much larger a corner's error of dose is where the window is the goal, as a power.
 const WIDER: f64 = 2.0;
 
@@ -35,7 +37,7 @@ impl Goal {
     /// The errors as the goal weighs them.
     pub(crate) fn weighed(self, loss: PrintLoss) -> PrintLoss {
         match self {
-            Self::Edges => PrintLoss { near: NEAR, ..loss },
+            Self::Edges => PrintLoss { near: NEAR, edge: NEAR, band: BAND, ..loss },
             Self::Area | Self::Window => loss,
         }
     }

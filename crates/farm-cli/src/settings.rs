@@ -83,7 +83,7 @@ pub(crate) struct Settings {
     /// Steps between two looks of surrogate-ilt at the true model [default: 20].
     #[arg(long, value_name = "N")]
     correct_every: Option<usize>,
-    /// Weight of the PV band against the print's errors [default: 3].
+    /// Weight of the PV band against the print's errors [default: 6 for ilt, 5 for a correction, 3 for surrogate-ilt].
     #[arg(long, value_name = "W")]
     band: Option<f64>,
     /// Diffusion length of the resist's acid, in nm.

@@ -76,15 +76,15 @@ impl Default for IltConfig {
         Self {
             levels: vec![
                 level(8.0, 200, 0.2, [4.0, 4.0], [24.0, 80.0]),
-                level(4.0, 100, 0.05, [4.0, 4.0], [20.0, 120.0]),
-                level(2.0, 80, 0.02, [4.0, 16.0], [30.0, 160.0]),
+                level(4.0, 100, 0.05, [4.0, 4.0], [20.0, 160.0]),
+                level(2.0, 80, 0.02, [4.0, 16.0], [30.0, 240.0]),
             ],
             free_nm: 2048.0 - 2.0 * FRAME_NM,
             start: 0.5,
             dark: -0.2,
             betas: [0.8, 0.99],
             grey: 0.02,
-            loss: PrintLoss { band: 4.0, ..PrintLoss::default() },
+            loss: PrintLoss { band: 6.0, edge: 12.0, near: 2.0, ..PrintLoss::default() },
             corner_nm: 12.0,
             mend_at: vec![0.0, 0.375],
             wider_nm: wider(),
@@ -103,21 +103,22 @@ fn one() -> usize {
 }
 
 /// Step sizes of a correction's levels, and slopes of their resists.
-const RATES: [f64; 3] = [0.12, 0.06, 0.03];
-const RESISTS: [f64; 3] = [80.0, 120.0, 240.0];
+const RATES: [f64; 3] = [0.2, 0.1, 0.04];
+const RESISTS: [f64; 3] = [80.0, 160.0, 320.0];
 
 /// Width of the frame around a field in which the mask stays as it is, in nm.
 const FRAME_NM: f64 = 128.0;
 
 impl IltConfig {
-    /// The correction of a mask that a network proposes: nearly half of the steps at 8 nm, where they are cheap, three
-    /// eighths at 4 nm, the rest at 2 nm. The mask is nearly right and the steps are few, so they are long at the end
-    /// and short at the start, unlike the solver's own; its resist ends steeper, and the band weighs less.
+    /// The correction of a mask that a network proposes: more than half of the steps at 8 nm, where they are cheap, a quarter at 4 nm, the rest
+    /// at 2 nm. The mask is nearly right and the steps are few, so they are long at the end, unlike the solver's own, and the band weighs
+    /// less.
     pub fn correction(iterations: usize) -> Self {
         // However few they are, they end at the mask's pixel.
         let fine = (iterations * 5 / 32).max(1).min(iterations);
-        let middle = iterations * 3 / 8;
+        let middle = iterations * 9 / 32;
         let mut config = Self::default().stepping([iterations - middle - fine, middle, fine]);
+        config.loss = PrintLoss { band: 5.0, edge: 8.0, ..config.loss };
         for (level, (rate, resist)) in config.levels.iter_mut().zip(RATES.into_iter().zip(RESISTS))
         {
             level.learning_rate = rate;
@@ -127,17 +128,17 @@ impl IltConfig {
         config
     }
 
-    /// The descent through a surrogate: fewer steps, each of which costs more, with the start and the resist that its table was
+    /// The descent through a surrogate: fewer steps, each of which costs more, with the start, the resist and the loss that its table was
     /// measured with.
     pub fn through_surrogate() -> Self {
-        let mut config = Self { dark: 0.0, ..Self::default().stepping([100, 100, 40]) };
+        let loss = PrintLoss::default();
+        let mut config = Self { dark: 0.0, loss, ..Self::default().stepping([100, 100, 40]) };
         config.levels.iter_mut().for_each(|level| level.resist_steepness = None);
         config
     }
 
-    /// So many steps of each level, with the band's own weight.
+    /// So many steps of each level.
     fn stepping(mut self, steps: [usize; 3]) -> Self {
-        self.loss.band = PrintLoss::default().band;
         for (level, steps) in self.levels.iter_mut().zip(steps) {
             level.iterations = steps;
         }
@@ -231,7 +232,7 @@ mod tests {
         }
         let steps =
             |i| IltConfig::correction(i).levels.iter().map(|l| l.iterations).collect::<Vec<_>>();
-        assert_eq!(steps(64), [30, 24, 10]);
+        assert_eq!(steps(64), [36, 18, 10]);
         assert!(steps(0).is_empty());
     }
 

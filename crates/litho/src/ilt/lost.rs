@@ -13,8 +13,9 @@ use super::models::Tally;
 use crate::LithoError;
 use crate::binary::{BinaryImages, PackedImages};
 
-/// How far from where the mask must be dark a feature must reach to be looked for, in nm.
-const INSIDE_NM: f64 = 32.0;
+/// How far from where the mask must be dark a feature must reach to be looked for, in nm: about as far as the dark's own image does. Of a chip's tiles
+/// one in seven had a level done again, in vain, for what reached 32 nm.
+const INSIDE_NM: f64 = 128.0;
 
 /// The features of a clip of which nothing prints. Pixels of a feature touch at their sides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
