@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use lithoburn::layout::{Coverage, Frame, Layer, Layout, Polygon, ReadOptions, gds, write_whole};
+use lithoburn::layout::{
+    Coverage, Frame, Layer, Layout, Polygon, ReadOptions, gds, png, write_whole,
+};
 
 use crate::programs::{folder, path, text};
 
@@ -362,13 +364,20 @@ fn a_network_in_parts_proposes_the_same_mask() {
             .output()
             .expect("starts");
         assert!(matches!(run.status.code(), Some(0 | 1)), "{}", text(&run.stderr));
-        std::fs::read(out.join("mask.gds")).expect("mask.gds")
+        let file = out.join("mask.png");
+        png::decode(&file, &std::fs::read(&file).expect("mask.png"), 1.0).expect("a picture").data
     };
+    let stages = mask("stages", &["--devices", "cpu,cpu,cpu", "--parallel", "pipeline"]);
+    assert!(mask("host", &["--device", "cpu", "--offload"]) == stages, "weights from the host");
+    // One device's steps are fused, and channels are summed in another order: a pixel at the threshold may be either.
     let one = mask("one", &["--device", "cpu"]);
-    assert_eq!(mask("stages", &["--devices", "cpu,cpu,cpu", "--parallel", "pipeline"]), one);
-    assert_eq!(mask("host", &["--device", "cpu", "--offload"]), one);
-    // Channels are summed in another order, which no edge of this mask shows.
-    assert_eq!(mask("channels", &["--devices", "cpu,cpu", "--parallel", "tensor"]), one);
+    let channels = mask("channels", &["--devices", "cpu,cpu", "--parallel", "tensor"]);
+    let open = stages.iter().filter(|&&pixel| pixel > 0.5).count();
+    for other in [one, channels] {
+        assert_eq!(other.len(), stages.len());
+        let differing = other.iter().zip(&stages).filter(|(a, b)| a != b).count();
+        assert!(open > 0 && differing * 1000 <= open, "{differing} of {open} open pixels");
+    }
     let refused = Command::new(env!("CARGO_BIN_EXE_infer"))
         .args([path(&layout), "--model", "ilt", "--devices", "cpu,cpu", "--parallel", "tensor"])
         .output()
