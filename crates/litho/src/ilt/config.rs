@@ -103,7 +103,7 @@ fn one() -> usize {
 }
 
 /// Step sizes of a correction's levels, and slopes of their resists.
-const RATES: [f64; 3] = [0.2, 0.1, 0.04];
+const RATES: [f64; 3] = [0.25, 0.1, 0.05];
 const RESISTS: [f64; 3] = [80.0, 160.0, 320.0];
 
 /// Width of the frame around a field in which the mask stays as it is, in nm.
