@@ -105,7 +105,9 @@ struct Meeting {
 impl Work for Meeting {
     fn launch(&mut self) -> Result<(), Fault> {
         let meets = self.meets.clone();
-        self.launched = Some(std::thread::spawn(move || drop(meets.wait())));
+        self.launched = Some(std::thread::spawn(move || {
+            meets.wait();
+        }));
         Ok(())
     }
 

@@ -123,7 +123,7 @@ fn a_free_hand_begins_with_half_of_a_batch_and_a_third_batch_waits_for_a_hand() 
     let mut state = idle(1, now);
     state.places[0].limits.insert(1, Limit { pixels: 8, most: 16, hands: 2, ..LIMIT });
     come(&mut state, 11, now);
-    let first = state.hand(0, now).ok().expect("work");
+    let first = state.hand(0, now).expect("work");
     assert_eq!((first.jobs.len(), first.begun), (8, true));
     assert!(state.ahead(0, now).is_none(), "three could still become more");
     come(&mut state, 1, now);
@@ -149,7 +149,7 @@ fn a_request_that_fills_a_device_is_computed_alone_and_so_is_another_model() {
     let mut state = idle(1, now);
     state.places[0].limits.insert(1, Limit { pixels: 8, most: 16, hands: 2, ..LIMIT });
     come(&mut state, 8, now);
-    let first = state.hand(0, now).ok().expect("work");
+    let first = state.hand(0, now).expect("work");
     come(&mut state, 1, now);
     let turn = (0, state.number() - 1);
     let mut large = state.queue.remove(turn).expect("it waits");
