@@ -30,6 +30,9 @@ struct Drawing<'a> {
     inner: Lines,
 }
 
+/// Draws one of the panels.
+type Draw<'a> = fn(&Drawing<'a>) -> Result<Panel, PictureError>;
+
 /// Draws the panels.
 pub(super) fn all(scene: &Scene) -> Result<Vec<Panel>, PictureError> {
     let field = [scene.target.width, scene.target.height].map(|n| n as f64 * scene.target.pixel_nm);
@@ -48,13 +51,13 @@ pub(super) fn all(scene: &Scene) -> Result<Vec<Panel>, PictureError> {
     drawing.panels()
 }
 
-impl Drawing<'_> {
+impl<'a> Drawing<'a> {
     fn panels(&self) -> Result<Vec<Panel>, PictureError> {
         let taken: Vec<f32> = self.target.iter().zip(&self.mask).map(|(a, b)| a + b).collect();
-        let panels: [fn(&Self) -> Result<Panel, PictureError>; 6] =
+        let panels: [Draw<'a>; 6] =
             [Self::target, Self::mask, Self::aerial, Self::corners, Self::variation, Self::sites];
-        let with_scale = |panel: fn(&Self) -> Result<Panel, PictureError>| {
-            let mut panel = panel(self)?;
+        let with_scale = |draw: Draw<'a>| {
+            let mut panel = draw(self)?;
             panel.scale_bar(&self.view, &taken);
             Ok(panel)
         };
