@@ -244,7 +244,7 @@ fn what_was_not_measured_is_null() {
         assert!(report[key].is_null(), "{key}: {report}");
     }
     assert!(report["chip"]["violations"].is_null() && report["chip"]["seams"].is_null());
-    assert_eq!(report["band"], 3.0);
+    assert_eq!(report["band"], 5.0);
     assert_eq!(report["kernels_sha256"].as_str().map(str::len), Some(64));
     assert_eq!(report["mask_is_empty"], false);
     // Phases of their own.
