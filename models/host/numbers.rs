@@ -28,7 +28,6 @@ pub(super) fn lanes(from: &[f32], at: usize) -> &Lanes {
 pub(super) struct Numbers {
     values: Vec<f32>,
     start: usize,
-    length: usize,
 }
 
 impl Numbers {
@@ -36,7 +35,7 @@ impl Numbers {
     pub(super) fn new(length: usize) -> Self {
         let values = vec![0.0; length + LINE / size_of::<f32>()];
         let start = values.as_ptr().align_offset(LINE).min(values.len() - length);
-        Self { values, start, length }
+        Self { values, start }
     }
 
     /// The first `length` of them, whatever they are; more if there are too few.
@@ -52,12 +51,12 @@ impl Deref for Numbers {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values[self.start..self.start + self.length]
+        &self.values[self.start..]
     }
 }
 
 impl DerefMut for Numbers {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values[self.start..self.start + self.length]
+        &mut self.values[self.start..]
     }
 }

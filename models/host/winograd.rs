@@ -81,8 +81,7 @@ pub(super) struct Convolution {
     inputs: Vec<Input>,
     /// Input channels.
     from: usize,
-    /// `[36, from, columns]` for two vectors of output channels each, or for one; between the 36 there is a vector of nothing, so that
-    /// they do not meet in a cache.
+    /// `[36, from, columns]` for two vectors of output channels each, or for one.
     weights: Vec<Numbers>,
     bias: Vec<Lanes>,
     /// For each vector of output channels.
@@ -106,16 +105,12 @@ impl Convolution {
     ) -> Self {
         let channels = bias.len();
         let (unfold, run) = if output.unfolded { (2, channels / 2) } else { (1, channels) };
-        let from: usize = inputs.iter().map(|input| input.fold() * input.run).sum();
+        let from = inputs.iter().map(|input| input.fold() * input.run).sum();
         let wide = if processor.is_wide() { 2 * LANES } else { LANES };
         let panels: Vec<_> = (0..channels).step_by(wide).collect();
         let panels = panels.into_par_iter().map(|first| {
-            let outputs = first..channels.min(first + wide);
-            let columns = outputs.len().next_multiple_of(LANES);
-            let mut panel = Numbers::new(POINTS * (from * columns + LANES));
-            let (weight, to) = (&weight, &mut *panel);
-            processor.compute(Panel { outputs, from, weight, to });
-            panel
+            let to = first..channels.min(first + wide);
+            panel(to, from, &weight)
         });
         let part = |at: usize| segments(at..channels.min(at + LANES), run);
         let lanes = |part: &[f32]| array::from_fn(|i| part.get(i).copied().unwrap_or_default());
@@ -279,8 +274,8 @@ impl Work for Products<'_> {
         let mut first = 0;
         for weights in &band.convolution.weights {
             let size = weights.len() / POINTS;
-            let columns = (size - LANES) / band.convolution.from;
-            let weights = &weights[point * size..(point + 1) * size - LANES];
+            let columns = size / band.convolution.from;
+            let weights = &weights[point * size..(point + 1) * size];
             let blocks = seen.chunks_exact(band.block()).zip(to.chunks_exact_mut(ROWS * wide));
             for (seen, to) in blocks {
                 let (values, to) = (&seen[point * ROWS * pitch..], &mut to[first..]);
@@ -343,35 +338,28 @@ impl Band<'_> {
     }
 }
 
-/// The weights of some output channels; columns are whole vectors.
-struct Panel<'a, F> {
-    outputs: Range<usize>,
+/// The weights of some output channels, `[36, from, columns]`; columns are whole vectors.
+fn panel(
+    to: Range<usize>,
     from: usize,
-    weight: &'a F,
-    to: &'a mut [f32],
-}
-
-impl<F: Fn(usize, usize, usize, usize) -> f32> Work for Panel<'_, F> {
-    #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
-        let Self { outputs, from, weight, to } = self;
-        let size = to.len() / POINTS;
-        let columns = (size - LANES) / from;
-        let mut points = [[0.0; LANES]; POINTS];
-        for (k, vector) in (0..from).flat_map(|k| (0..columns).step_by(LANES).map(move |v| (k, v)))
-        {
-            let value = |tap: usize, own: usize| match outputs.start + vector + own {
-                channel if channel < outputs.end => weight(channel, k, tap / 3, tap % 3),
-                _ => 0.0,
-            };
-            let g: [Lanes; 9] = array::from_fn(|tap| array::from_fn(|i| value(tap, i)));
-            transform_kernels(&g, &mut points);
-            let to = to[k * columns + vector..].chunks_mut(size);
-            for (to, point) in to.zip(&points) {
-                to[..LANES].copy_from_slice(point);
-            }
+    weight: impl Fn(usize, usize, usize, usize) -> f32,
+) -> Numbers {
+    let columns = to.len().next_multiple_of(LANES);
+    let mut panel = Numbers::new(POINTS * from * columns);
+    let mut points = [[0.0; LANES]; POINTS];
+    for (k, first) in (0..from).flat_map(|k| to.clone().step_by(LANES).map(move |to| (k, to))) {
+        let value = |tap: usize, own: usize| match first + own {
+            channel if channel < to.end => weight(channel, k, tap / 3, tap % 3),
+            _ => 0.0,
+        };
+        let g: [Lanes; 9] = array::from_fn(|tap| array::from_fn(|i| value(tap, i)));
+        transform_kernels(&g, &mut points);
+        let at = k * columns + first - to.start;
+        for (to, point) in panel[at..].chunks_mut(from * columns).zip(&points) {
+            to[..LANES].copy_from_slice(point);
         }
     }
+    panel
 }
 
 /// Parts of some channels that are side by side, of an output with `run` channels side by side.

@@ -45,20 +45,19 @@ pub(super) fn transform_sums<const FUSED: bool>(
 ) {
     let m: [[&Lanes; SEEN]; SEEN] =
         array::from_fn(|y| array::from_fn(|x| lanes(sums, (y * SEEN + x) * apart)));
-    for (i, bias) in bias.iter().enumerate() {
+    for i in 0..LANES {
         let columns: [[f32; TILE]; SEEN] =
             array::from_fn(|x| a_transposed::<FUSED>(array::from_fn(|y| m[y][x][i])));
         for y in 0..TILE {
             let line = a_transposed::<FUSED>(array::from_fn(|x| columns[x][y]));
             for x in 0..TILE {
-                pixels[y * TILE + x][i] = larger(line[x] + bias, floor);
+                pixels[y * TILE + x][i] = larger(line[x] + bias[i], floor);
             }
         }
     }
 }
 
 /// `G g Gᵀ` of the kernels of sixteen output channels, rows one after another.
-#[inline(always)]
 pub(super) fn transform_kernels(g: &[Lanes; 9], points: &mut [Lanes; POINTS]) {
     for i in 0..LANES {
         let columns: [[f32; SEEN]; 3] =
@@ -105,15 +104,13 @@ fn a_transposed<const FUSED: bool>(m: [f32; SEEN]) -> [f32; TILE] {
 /// `G` of three numbers.
 #[inline(always)]
 fn spread(g: [f32; 3]) -> [f32; SEEN] {
-    const SIXTH: f32 = 1.0 / 6.0;
-    let (quarter, half) = (g[0] * 0.25, g[1] * 0.5);
-    let (near, far) = (g[0] + g[2], quarter + g[2]);
+    let (even, far) = (g[0] + g[2], g[0] / 4.0 + g[2]);
     [
-        quarter,
-        (near + g[1]) * -SIXTH,
-        (near - g[1]) * -SIXTH,
-        (far + half) * SIXTH,
-        (far - half) * SIXTH,
+        g[0] / 4.0,
+        (even + g[1]) / -6.0,
+        (even - g[1]) / -6.0,
+        (far + g[1] / 2.0) / 6.0,
+        (far - g[1] / 2.0) / 6.0,
         g[2],
     ]
 }
