@@ -83,16 +83,6 @@ impl Extent {
     }
 }
 
-/// How the steps of a pass are launched.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Launches {
-    /// Kernels are those for images of this extent; without one, those for the input's.
-    pub(crate) tiled_for: Option<Extent>,
-    /// The step that is launched first, and after the last one those before it. From any but the network's first on, images are read before
-    /// they are written: its kernels are compiled, its logits mean nothing.
-    pub(crate) first: usize,
-}
-
 /// A network's steps, and where their weights begin.
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
@@ -104,14 +94,14 @@ pub(crate) struct Compiled {
 /// The forward pass as an operation of a backend.
 #[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
 pub(crate) trait FusedPass: Backend {
-    /// Logits of `[batch, 1, height, width]`, both f32. A pass whose launches are the input's own is replayed where one was recorded.
+    /// Logits of `[batch, 1, height, width]`, both f32. Kernels are those for images of `tiled_for`; else what was recorded is replayed.
     #[fusion(dtype = x, shape = same_shape(x))]
     fn fused_pass(
         x: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         numbers: FloatTensor<Self>,
         compiled: Arc<Compiled>,
-        launches: Launches,
+        tiled_for: Option<Extent>,
         recordings: Arc<Recordings>,
     ) -> FloatTensor<Self>;
 }
@@ -128,10 +118,10 @@ impl FusedPass for CubeBackend {
         weights: FloatTensor<Self>,
         numbers: FloatTensor<Self>,
         compiled: Arc<Compiled>,
-        launches: Launches,
+        tiled_for: Option<Extent>,
         recordings: Arc<Recordings>,
     ) -> FloatTensor<Self> {
-        forward::run(x, [weights, numbers], &compiled, launches, &recordings)
+        forward::run(x, [weights, numbers], &compiled, tiled_for, &recordings)
     }
 }
 
@@ -170,33 +160,6 @@ impl Hopper {
         }
     }
 
-    /// Compiles the kernels of a network's steps on a card, from the beginning of one of so many equal parts of them on and round: who
-    /// begins elsewhere finds what others have compiled meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// As [`Hopper::new`].
-    pub fn compile(
-        program: &Program,
-        device: &Device,
-        [part, parts]: [usize; 2],
-    ) -> Result<(), NotFused> {
-        if !is_hopper(device) {
-            return Err(NotFused::Card);
-        }
-        let steps = Steps::of(program, Grain::HOPPER)?;
-        let packed = Packed::of(program, &steps).map_err(NotFused::Trial)?;
-        let first = (steps.steps.len() * part / parts.max(1)).min(steps.steps.len() - 1);
-        let form = (program.head, program.stride);
-        let fused = Self::placed(form, steps, packed, device);
-        let side = TRIAL_SIDE.next_multiple_of(fused.stride);
-        let launches = Launches { tiled_for: Some(USUAL), first };
-        let logits = fused.pass(Tensor::zeros([1, 1, side, side], device), launches);
-        // A launch that did not compile says so when something is read.
-        let read = logits.try_into_data();
-        read.map(drop).map_err(|e| NotFused::Trial(brief(&e.to_string())))
-    }
-
     /// Weights on a card, with the head and the stride of their network.
     fn placed(
         (head, stride): (Head, usize),
@@ -225,7 +188,7 @@ impl Hopper {
     /// Compares the trial images' logits with the CPU's. Not a number is a failure.
     fn trial(&self, expected: &[f32]) -> Result<(), String> {
         let images = trial_images(self.stride, &self.numbers.device());
-        let found = read(self.pass(images, Launches { tiled_for: Some(USUAL), first: 0 }))?;
+        let found = read(self.pass(images, Some(USUAL)))?;
         let off = distance(&found, expected);
         match off <= TOLERANCE {
             true => Ok(()),
@@ -233,7 +196,7 @@ impl Hopper {
         }
     }
 
-    fn pass(&self, x: Tensor<4>, launches: Launches) -> Tensor<4> {
+    fn pass(&self, x: Tensor<4>, tiled_for: Option<Extent>) -> Tensor<4> {
         let dtype = x.dtype();
         let x = x.cast(DType::F32);
         let [weights, numbers] = [&self.weights, &self.numbers].map(|t| t.clone().into_dispatch());
@@ -243,7 +206,7 @@ impl Hopper {
             weights,
             numbers,
             compiled,
-            launches,
+            tiled_for,
             self.recordings.clone(),
         );
         Tensor::<4>::from_dispatch(y).cast(dtype)
@@ -316,7 +279,7 @@ impl MaskNetwork for Hopper {
 
     /// Computes in bf16 with sums in f32, whatever the input's precision.
     fn logits(&self, x: Tensor<4>) -> Tensor<4> {
-        self.pass(x, Launches::default())
+        self.pass(x, None)
     }
 
     /// In one launch.

@@ -16,7 +16,7 @@ use super::launch::{
 use super::recording::{Recording, Recordings};
 use super::tiles::{NARROW_ROWS, SEEN, Sizes};
 use super::weights::Place;
-use super::{Compiled, Extent, Launches};
+use super::{Compiled, Extent};
 use crate::steps::{Convolution, Step, Then, View, Work};
 
 /// Outputs of a cube of a folded stem.
@@ -42,10 +42,9 @@ pub(super) fn run(
     input: CubeTensor,
     weights: [CubeTensor; 2],
     compiled: &Compiled,
-    launches: Launches,
+    tiled_for: Option<Extent>,
     recordings: &Recordings,
 ) -> CubeTensor {
-    let Launches { tiled_for, first } = launches;
     let mut pass = Pass::new(input, weights, compiled, tiled_for);
     let recording = match tiled_for {
         None => recordings.of(&mut pass, compiled),
@@ -53,7 +52,7 @@ pub(super) fn run(
     };
     match recording {
         Some(recording) if pass.replayed(&recording, compiled) => {}
-        _ => pass.launched(compiled, first),
+        _ => pass.launched(compiled),
     }
     pass.logits
 }
@@ -110,11 +109,11 @@ impl<'a> Pass<'a> {
         Self { card, input: into_contiguous(input), images, logits }
     }
 
-    /// All steps, one by one, from the `first` on and round.
-    fn launched(&mut self, compiled: &Compiled, first: usize) {
-        let (last_uses, count) = (compiled.steps.last_uses(), compiled.steps.steps.len());
+    /// All steps, one by one.
+    fn launched(&mut self, compiled: &Compiled) {
+        let last_uses = compiled.steps.last_uses();
         self.images.fill(None);
-        for number in (0..count).cycle().skip(first).take(count) {
+        for number in 0..compiled.steps.steps.len() {
             self.launch_all(compiled, number..number + 1);
             // Memory of an image that nobody reads any more is the next one's.
             for (image, last) in self.images.iter_mut().zip(&last_uses) {

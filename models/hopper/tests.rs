@@ -291,8 +291,7 @@ fn on_a_hopper_card_a_replayed_pass_has_the_launched_ones_bits() {
             let extent = Extent { batch, height, width };
             let images: Vec<_> =
                 (0..5).map(|i| input(shape, &device) * (1.0 - 0.2 * i as f32)).collect();
-            let launches = Launches { tiled_for: Some(extent), first: 0 };
-            let launched = |x: &Tensor<4>| values(fused.pass(x.clone(), launches));
+            let launched = |x: &Tensor<4>| values(fused.pass(x.clone(), Some(extent)));
             let expected: Vec<_> = images.iter().map(launched).collect();
             let found: Vec<_> = images.iter().map(|x| fused.logits(x.clone())).collect();
             for (i, (found, expected)) in found.into_iter().zip(&expected).enumerate() {

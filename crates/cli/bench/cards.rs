@@ -13,6 +13,7 @@ use lithoburn_train::pace::{StepLoad, step_seconds};
 use lithoburn_train::{Network, News, TrainConfig, train};
 use serde::Serialize;
 
+use super::networks::NETWORKS;
 use crate::Verdict;
 use crate::crew::devices;
 use crate::options::KernelOptions;
@@ -35,8 +36,9 @@ pub struct CardsArgs {
     /// Fields of each card's batch.
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
-    /// Networks: neural-ilt-fast, gan-opc, neural-ilt, neural-ilt-64.
+    /// Networks to measure.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(value_parser = NETWORKS, default_values = NETWORKS)]
     networks: Vec<String>,
     /// Steps on the clock, of the network alone and of the whole.
     #[arg(long, value_name = "N", default_value_t = 200)]
@@ -85,7 +87,7 @@ pub(super) fn cards(args: &CardsArgs) -> Result<Verdict> {
     ensure!(!devices.is_empty(), "--devices: no GPU was found");
     let mut rows: Vec<Row> = Vec::new();
     for (name, network) in networks() {
-        if !(args.networks.is_empty() || args.networks.iter().any(|own| own == name)) {
+        if args.networks.iter().all(|own| own != name) {
             continue;
         }
         let program = program(&network);

@@ -26,7 +26,8 @@ const ROUNDS: usize = 7;
 /// A pass that takes longer, in seconds, fills a device alone.
 const LONG: f64 = 0.02;
 /// What there is to measure: the shipped networks, and the published U-Net.
-const NETWORKS: [&str; 4] = ["neural-ilt-fast", "gan-opc", "neural-ilt", "neural-ilt-64"];
+pub(super) const NETWORKS: [&str; 4] =
+    ["neural-ilt-fast", "gan-opc", "neural-ilt", "neural-ilt-64"];
 /// Width of the U-Net that was published, and the seed of its weights here.
 const PUBLISHED: (usize, u64) = (64, 1);
 

@@ -1,8 +1,8 @@
 //! Kernels compiled ahead, in processes beside the run.
 //!
 //! A first run on a card compiles a hundred kernels, and a CUDA device compiles one after the other. The kernel cache is shared by
-//! processes, so a first run starts this program some times more: each process launches a part of the network or of the descent on a field of
-//! zeros, takes the last level's steps, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
+//! processes, so a first run starts this program some times more: each process launches a part of the descent on a field of zeros,
+//! takes the last level's steps, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
 //! for these processes, and no result comes from them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,8 +30,6 @@ const BYTES: u64 = 1 << 30;
 /// one that depends most on the level (Adam's).
 const LONGEST: [usize; 4] = [5, 3, 6, 2];
 const BY_LEVEL: usize = 7;
-/// Parts of a network's steps: the run itself begins with the first, a process with each other.
-pub(crate) const NETWORK_PARTS: usize = 3;
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// Whether this program answers when it is started with [`AHEAD`].
@@ -49,8 +47,6 @@ pub(crate) struct Part {
 /// Kernels that are compiled together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Kernels {
-    /// Those of the model's network, from a part of its steps on.
-    Network(usize),
     /// Those of a part of a level's work.
     Work(usize, Work),
     /// All that a level needs, with the mask rules.
@@ -139,12 +135,10 @@ fn watched(mut children: Vec<Child>, run: &mpsc::Receiver<()>) -> bool {
     good
 }
 
-/// What is compiled in processes: of the descent, what takes longest first.
+/// What is compiled in processes, what takes longest first.
 fn parts(setup: &Setup, device: &str) -> Vec<Part> {
     let levels = setup.model.descent().levels.len();
-    // What the run needs first comes first.
-    let network = setup.model.model.network().map_or(1..1, |_| 1..NETWORK_PARTS);
-    let mut kernels: Vec<Kernels> = network.map(Kernels::Network).collect();
+    let mut kernels = Vec::new();
     if let Some(last) = levels.checked_sub(1) {
         let errors = [true, false].map(|hard| Kernels::Work(last, Work::Errors { hard }));
         let step = |level: usize, first: usize| Kernels::Work(level, Work::Step { first });
@@ -185,7 +179,6 @@ mod tests {
         let has = |kernels: Kernels| parts.iter().any(|part| part.kernels == kernels);
         assert!([true, false].iter().all(|&hard| has(Kernels::Work(2, Work::Errors { hard }))));
         assert!(LONGEST.iter().all(|&first| has(Kernels::Work(0, Work::Step { first }))));
-        assert!((1..NETWORK_PARTS).all(|part| has(Kernels::Network(part))));
         let by_level = |level| has(Kernels::Work(level, Work::Step { first: BY_LEVEL }));
         assert!(by_level(1) && by_level(2) && has(Kernels::Level(2)) && has(Kernels::Measures));
         assert!(LONGEST.iter().all(|&first| first < LAUNCHES) && BY_LEVEL < LAUNCHES);

@@ -6,12 +6,12 @@ use lithoburn_layout::{Layout, Raster};
 use lithoburn_pool::choose;
 
 use crate::EngineError;
-use crate::ahead::{AHEAD, ANSWERS, Kernels, NETWORK_PARTS, Part};
+use crate::ahead::{AHEAD, ANSWERS, Kernels, Part};
 use crate::correction::Correction;
 use crate::devices::probe::bar;
 use crate::evaluate::{Design, Evaluator, Exposed};
 use crate::model::Model;
-use crate::proposer::{Proposer, Target, compile_network};
+use crate::proposer::{Proposer, Target};
 use crate::setup::Setup;
 
 /// Lets first runs be shared among processes.
@@ -37,10 +37,6 @@ fn compile(part: &Part) -> Result<(), EngineError> {
     let setup = plain(part.model)?;
     let target = bar((setup.kernels.period_nm / setup.pixel_nm).round() as usize, setup.pixel_nm);
     match part.kernels {
-        Kernels::Network(first) => match part.model.network() {
-            Some(method) => compile_network(method, &device, [first, NETWORK_PARTS]),
-            None => Ok(()),
-        },
         Kernels::Work(level, work) => {
             Proposer::descending(&setup, &device, None)?.compile(level, work)
         }
@@ -75,7 +71,7 @@ mod tests {
     fn every_part_runs() {
         let part = |kernels| Part { device: "cpu".into(), model: Model::NeuralIltFast, kernels };
         let work = Kernels::Work(0, Work::Errors { hard: true });
-        for kernels in [Kernels::Network(1), work, Kernels::Level(0), Kernels::Measures] {
+        for kernels in [work, Kernels::Level(0), Kernels::Measures] {
             compile(&part(kernels)).expect("a part");
         }
         assert!(compile(&part(Kernels::Level(9))).is_err());

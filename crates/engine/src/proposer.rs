@@ -25,7 +25,7 @@ use crate::model::Model;
 use crate::setup::Setup;
 use crate::surrogate::TrueModel;
 pub use network::load_network;
-pub(crate) use network::{Readied, compile_network, quickest};
+pub(crate) use network::{Readied, quickest};
 use network::{laid_out, placed};
 pub(crate) use target::{Target, Targets};
 
@@ -269,7 +269,7 @@ impl Proposer {
         watch: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Raster>, EngineError> {
         let target = info_span!("upload").in_scope(|| self.upload(targets));
-        let masks = self.masks(&target, watch, true)?.into_packed(0)?;
+        let masks = self.masks(&target, 0.0, watch, true)?.into_packed(0)?;
         let (side, pixel_nm) = (masks.side, self.pixel_nm(masks.side));
         let raster = |data| Raster { width: side, height: side, pixel_nm, data };
         Ok(masks.to_values().into_iter().map(raster).collect())
@@ -286,7 +286,7 @@ impl Proposer {
         halo_nm: f64,
     ) -> Result<(PackedImages, f64), EngineError> {
         let target = info_span!("upload").in_scope(|| self.upload(targets));
-        let masks = self.masks(&target, &mut |_| true, false)?;
+        let masks = self.masks(&target, halo_nm, &mut |_| true, false)?;
         let pixel_nm = self.pixel_nm(masks.side());
         let halo = (halo_nm / pixel_nm).round() as usize;
         Ok((masks.into_packed(halo)?, pixel_nm))
@@ -306,7 +306,7 @@ impl Proposer {
             Targets::Bits(bits) => bits.to_tensor(self.simulator().device()),
             Targets::Each(targets) => self.upload(targets),
         });
-        Ok(self.masks(&target, watch, false)?.into_packed(0)?)
+        Ok(self.masks(&target, 0.0, watch, false)?.into_packed(0)?)
     }
 
     /// Size of a pixel of which a mask has so many a side, in nm.
@@ -314,10 +314,12 @@ impl Proposer {
         self.simulator().period_nm() / side as f64
     }
 
-    /// Masks for targets, where they were computed; `looks` tells whether `watch` wants to hear of errors.
+    /// Masks for targets, where they were computed, whose outermost `halo_nm` nobody keeps; `looks` tells whether `watch` wants to hear of
+    /// errors.
     fn masks(
         &self,
         target: &Tensor<3>,
+        halo_nm: f64,
         watch: &mut dyn FnMut(Progress) -> bool,
         looks: bool,
     ) -> Result<BinaryImages, EngineError> {
@@ -326,7 +328,7 @@ impl Proposer {
             Means::Surrogate { truth, .. } => truth.as_ref(),
             _ => &self.optics,
         };
-        let descent = Ilt::new(&self.descent, truth);
+        let descent = Ilt::new(&self.descent, truth).with_halo(halo_nm);
         let descent = if looks { descent } else { descent.without_looks() };
         match &self.means {
             Means::Descent => Ok(self.descend(descent, target, &Start::Target, 0, watch)?.masks),

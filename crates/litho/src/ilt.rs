@@ -100,12 +100,14 @@ pub struct Ilt<'a> {
     constraint: Option<&'a dyn MaskConstraint>,
     /// Whether errors are looked at on the way.
     looks: bool,
+    /// Width of what nobody keeps of the masks, along their borders, in nm.
+    halo_nm: f64,
 }
 
 impl<'a> Ilt<'a> {
     /// A descent with this configuration by this model's own gradient.
     pub fn new(config: &'a IltConfig, truth: &'a dyn ForwardModel) -> Self {
-        Self { config, truth, surrogate: None, constraint: None, looks: true }
+        Self { config, truth, surrogate: None, constraint: None, looks: true, halo_nm: 0.0 }
     }
 
     /// Descends on a surrogate instead, and asks the true model every `correct_every` steps.
@@ -124,6 +126,12 @@ impl<'a> Ilt<'a> {
     #[must_use]
     pub fn without_looks(self) -> Self {
         Self { looks: false, ..self }
+    }
+
+    /// Of masks whose outermost `halo_nm` nobody keeps: lost features are not looked for far out in it.
+    #[must_use]
+    pub fn with_halo(self, halo_nm: f64) -> Self {
+        Self { halo_nm, ..self }
     }
 
     /// Finds masks for targets `[batch, n, n]`. No mask prints worse than the start; of several starts
@@ -284,7 +292,7 @@ impl Optimization<'_> {
     /// Does a level again from wider openings where nothing of a feature prints, and keeps what that brings back.
     fn find_lost(&mut self, descent: &mut Descent) -> Result<(), LithoError> {
         let _span = info_span!("lost features").entered();
-        let mut lost = lost::features(descent, &mut self.tally)?;
+        let mut lost = lost::features(descent, self.ilt.halo_nm, &mut self.tally)?;
         for &wider_nm in &self.ilt.config.wider_nm {
             let clips: Vec<usize> = (0..lost.len()).filter(|&clip| lost[clip].count > 0).collect();
             if clips.is_empty() {
@@ -300,7 +308,9 @@ impl Optimization<'_> {
             // The progress stays where it is: how often this happens is not known before.
             self.level(&mut again, false, self.progress.done - level.iterations)?;
             let mut better = Vec::new();
-            for (place, still) in lost::features(&again, &mut self.tally)?.into_iter().enumerate() {
+            for (place, still) in
+                lost::features(&again, self.ilt.halo_nm, &mut self.tally)?.into_iter().enumerate()
+            {
                 if still.count < theirs[place].count {
                     lost[clips[place]] = still;
                     better.push([clips[place], place]);

@@ -8,7 +8,7 @@ use lithoburn_litho::KernelSet;
 use lithoburn_models::hopper::{NotFused, Prepared, is_hopper};
 use lithoburn_models::host::is_host;
 use lithoburn_models::weights::Stored;
-use lithoburn_models::{GanOpc, Hopper, Host, MaskNetwork, NeuralIlt, Parallel, Program};
+use lithoburn_models::{GanOpc, Host, MaskNetwork, NeuralIlt, Parallel, Program};
 use tracing::info_span;
 
 use crate::EngineError;
@@ -94,24 +94,6 @@ pub(super) fn placed(
     }
     let (network, hash) = load_network(method, weights, device)?;
     Ok((network, hash))
-}
-
-/// Compiles the kernels of a method's built-in network that a device has for it, from one of so many parts on: nothing on most devices.
-///
-/// # Errors
-///
-/// [`EngineError`] if they do not compile.
-pub(crate) fn compile_network(
-    method: Method,
-    device: &Device,
-    part: [usize; 2],
-) -> Result<(), EngineError> {
-    if !is_hopper(device) {
-        return Ok(());
-    }
-    let (network, _) = load_network(method, None, &Device::flex())?;
-    let compiled = Hopper::compile(&network.program(), device, part);
-    compiled.map_err(|e| EngineError::Setting(format!("{}: {e}", method.name())))
 }
 
 /// Writes a line on standard error, once a process however many workers find the same.

@@ -13,9 +13,11 @@ use super::models::Tally;
 use crate::LithoError;
 use crate::binary::{BinaryImages, PackedImages};
 
-/// How far from where the mask must be dark a feature must reach to be looked for, in nm: about as far as the dark's own image does. Of a chip's tiles
-/// one in seven had a level done again, in vain, for what reached 32 nm.
-const INSIDE_NM: f64 = 128.0;
+/// How far from where the mask must be dark a feature must reach to be looked for, in nm.
+const INSIDE_NM: f64 = 32.0;
+/// The same as a share of a halo: the field beside it has the whole of what lies there, and one in seven of a chip's tiles would do a level
+/// again for it. What is nearer to the core is looked for, since its light reaches it.
+const OF_HALO: f64 = 0.25;
 
 /// The features of a clip of which nothing prints. Pixels of a feature touch at their sides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,13 +29,17 @@ pub(super) struct Lost {
 }
 
 /// The features of each clip of which the last soft mask prints nothing and that wider openings could bring back: those must lie
-/// where the mask may be open.
-pub(super) fn features(descent: &Descent, tally: &mut Tally) -> Result<Vec<Lost>, LithoError> {
+/// where the mask may be open, and not in the outer part of a halo.
+pub(super) fn features(
+    descent: &Descent,
+    halo_nm: f64,
+    tally: &mut Tally,
+) -> Result<Vec<Lost>, LithoError> {
     let printed = BinaryImages::of(descent.nominal(tally), descent.threshold(), "read the print")?;
     let design = BinaryImages::of(descent.goal.design.clone(), 0.5, "read the target")?;
     let (design, printed) = (design.into_packed(0)?, printed.into_packed(0)?);
     let width = design.row_words();
-    let within = square(design.side, descent.frame_px(INSIDE_NM));
+    let within = square(design.side, descent.frame_px(INSIDE_NM.max(halo_nm * OF_HALO)));
     let clips = design.images().zip(printed.images());
     Ok(clips.map(|(design, printed)| Lost::of(design, printed, &within, width)).collect())
 }

@@ -222,5 +222,8 @@ fn small_contacts_are_not_erased() -> Result<(), LithoError> {
     assert_eq!(lost(&print(target.clone())?), 3);
     let found = run(&Ilt::new(&config, &truth), &target)?;
     assert_eq!(lost(&print(found.masks.to_tensor(truth.device()))?), 0);
+    // What nobody keeps is not looked for: in so wide a halo all three lie, and some stay lost.
+    let halo = run(&Ilt::new(&config, &truth).with_halo(6000.0), &target)?;
+    assert!(lost(&print(halo.masks.to_tensor(truth.device()))?) > 0);
     Ok(())
 }

@@ -17,6 +17,7 @@ const LEAST_ROWS: usize = 4;
 /// then keep it waiting.
 const MOST_TRANSFORM_PARTS: usize = 16;
 const MOST_PRINT_PARTS: usize = 8;
+
 /// Parts that kernels split an image's rows into.
 #[derive(Clone, Copy)]
 pub(super) struct Chunks {
