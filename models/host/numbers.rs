@@ -17,6 +17,17 @@ pub(super) fn multiply_add<const FUSED: bool>(a: f32, factor: f32, b: f32) -> f3
     if FUSED { a.mul_add(factor, b) } else { a * factor + b }
 }
 
+/// `std::array::from_fn`, but surely part of who calls it: whether that one is inlined depends on the rest of the program, and what is not
+/// is compiled for any processor, without vectors and with multiply-add as a slow function.
+#[inline(always)]
+pub(super) fn each<T: Copy + Default, const N: usize>(value: impl Fn(usize) -> T) -> [T; N] {
+    let mut values = [T::default(); N];
+    for i in 0..N {
+        values[i] = value(i);
+    }
+    values
+}
+
 /// The sixteen numbers from `at` on.
 #[inline(always)]
 pub(super) fn lanes(from: &[f32], at: usize) -> &Lanes {
