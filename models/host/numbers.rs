@@ -2,8 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Neighbouring numbers that are treated alike: one vector of AVX-512, two of AVX2, four of NEON.
-pub(super) const LANES: usize = 16;
+pub(super) use lithoburn_processor::LANES;
 
 /// Sixteen neighbours.
 pub(super) type Lanes = [f32; LANES];
