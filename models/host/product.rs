@@ -74,9 +74,9 @@ fn multiply<const R: usize, const C: usize>(
     let mut sums = [[[0.0; LANES]; C]; R];
     let columns = columns.as_chunks::<LANES>().0.as_chunks::<C>().0;
     for (columns, values) in columns.iter().zip(rows) {
-        for row in 0..R {
-            for vector in 0..C {
-                vectors.add_products(&mut sums[row][vector], &columns[vector], values[row]);
+        for (sums, &value) in sums.iter_mut().zip(&values) {
+            for (sums, columns) in sums.iter_mut().zip(columns) {
+                vectors.add_products(sums, columns, value);
             }
         }
     }

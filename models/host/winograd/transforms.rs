@@ -68,9 +68,9 @@ pub(super) fn transform_kernels(g: &[Lanes; 9], points: &mut [Lanes; POINTS]) {
 #[inline(always)]
 fn square(from: &[f32], [row, column]: [usize; 2]) -> [[&Lanes; SEEN]; SEEN] {
     let mut square = [[lanes(from, 0); SEEN]; SEEN];
-    for y in 0..SEEN {
-        for x in 0..SEEN {
-            square[y][x] = lanes(from, y * row + x * column);
+    for (y, line) in square.iter_mut().enumerate() {
+        for (x, vector) in line.iter_mut().enumerate() {
+            *vector = lanes(from, y * row + x * column);
         }
     }
     square
