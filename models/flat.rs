@@ -77,6 +77,16 @@ impl Flat {
         kernels.flat_map(|kernel| [Some(kernel.weights()), kernel.biases()]).flatten().collect()
     }
 
+    /// Each parameter's name, in that order.
+    pub fn names(&self, program: &Program) -> Vec<String> {
+        let layers = program.layers.iter().zip(&self.layers);
+        let of = |(layer, own): (&Layer, &Option<FlatKernel>)| {
+            let parts = own.map_or([None; 2], |own| [Some("weight"), own.bias.map(|_| "bias")]);
+            parts.map(|part| part.map(|part| format!("{}.{part}", layer.name)))
+        };
+        layers.flat_map(of).flatten().collect()
+    }
+
     /// The numbers of a program's weights.
     ///
     /// # Errors
@@ -150,6 +160,8 @@ mod tests {
         let parameters = flat.parameters();
         assert!(parameters.windows(2).all(|two| two[0].end == two[1].start));
         assert_eq!(parameters.last().map(|range| range.end), Some(flat.count));
+        let names = flat.names(&program);
+        assert_eq!((names.len(), &names[1][..]), (parameters.len(), "unet.down.0.conv1.bias"));
         let all = TensorData::new(values, [flat.count]);
         let all = Tensor::<1>::from_data(all, &Device::flex());
         for (number, layer) in program.layers.iter().enumerate() {

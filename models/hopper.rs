@@ -18,6 +18,8 @@ mod backward;
 mod forward;
 #[cfg(feature = "gpu")]
 mod launch;
+#[cfg(feature = "gpu")]
+mod places;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
 mod recording;
 #[cfg(test)]

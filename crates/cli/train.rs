@@ -92,6 +92,9 @@ pub struct TrainArgs {
     /// Compute the network in f32; neural-ilt is trained in bf16 otherwise.
     #[arg(long)]
     f32: bool,
+    /// Compute the network in bf16, which a Hopper card does as one operation; neural-ilt-fast and gan-opc are trained in f32 otherwise.
+    #[arg(long, conflicts_with = "f32")]
+    bf16: bool,
 }
 
 impl TrainArgs {
@@ -128,7 +131,7 @@ impl TrainArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         config.patience = self.patience.or(config.patience);
         config.layouts = self.layouts.clone().or(config.layouts);
-        config.bf16 &= !self.f32;
+        config.bf16 = (config.bf16 || self.bf16) && !self.f32;
         let process = self.kernels.process()?;
         if process.diffusion_nm != 0.0 {
             anyhow::bail!("networks are trained without --diffusion: leave it out");

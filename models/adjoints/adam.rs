@@ -25,29 +25,35 @@ struct Numbers {
     rate: f32,
     /// What the square's start at zero takes away.
     unbias: f32,
+    /// The step, from 1.
+    count: f32,
+    /// The largest number: a sum that is not at most this is none.
+    largest: f32,
 }
 
 fn numbers(step: &AdamStep) -> NumbersLaunch {
     let AdamStep { betas: [beta1, beta2], epsilon, most_norm, scale, rate, count } = *step;
     let unbias = |beta: f32| 1.0 / (1.0 - f64::from(beta).powi(count));
     let (rate, unbias) = (f64::from(rate) * unbias(beta1), unbias(beta2));
-    NumbersLaunch::new(beta1, beta2, epsilon, most_norm, scale, rate as f32, unbias as f32)
+    let (rate, unbias, count) = (rate as f32, unbias as f32, count as f32);
+    NumbersLaunch::new(beta1, beta2, epsilon, most_norm, scale, rate, unbias, count, f32::MAX)
 }
 
-/// Values, mean and square after a step; `chunks` has the start, the length and the parameter of each chunk, `parameters` the first chunk and
-/// the number of chunks of each parameter.
+/// Values, mean, square and faults after a step; `chunks` has the start, the length and the parameter of each chunk, `parameters` the first chunk
+/// and the number of chunks of each parameter. A parameter's fault is the first step whose gradient was no number; such a gradient counts as zero.
 pub(crate) fn stepped(
     [values, gradient, mean, square]: [CubeTensor; 4],
+    faults: CubeTensor,
     [chunks, parameters]: [CubeTensor; 2],
     step: AdamStep,
-) -> (CubeTensor, CubeTensor, CubeTensor) {
+) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
     let chunk_count = chunks.meta.num_elements() / 3;
     let parameter_count = parameters.meta.num_elements() / 2;
     let like = |tensor: &CubeTensor| empty(tensor, tensor.meta.shape().clone(), DType::F32);
     let squares = empty(&values, Shape::from([chunk_count]), DType::F32);
     let factors = empty(&values, Shape::from([parameter_count]), DType::F32);
     let (client, cubes) = (&values.client, CubeCount::Static(chunk_count as u32, 1, 1));
-    let out = [like(&values), like(&values), like(&values)];
+    let out = [&values, &values, &values, &faults].map(like);
     // SAFETY: chunks end where the numbers do.
     unsafe {
         chunk_squares::launch_unchecked(
@@ -64,7 +70,9 @@ pub(crate) fn stepped(
             CubeDim::new_1d(UNITS),
             arg(&squares),
             arg(&parameters),
+            arg(&faults),
             arg(&factors),
+            arg(&out[3]),
             parameter_count,
             numbers(&step),
         );
@@ -84,8 +92,8 @@ pub(crate) fn stepped(
             numbers(&step),
         );
     }
-    let [values, mean, square] = out;
-    (values, mean, square)
+    let [values, mean, square, faults] = out;
+    (values, mean, square, faults)
 }
 
 /// Numbers of a run by their places, in a precision; a negative place is zero.
@@ -150,12 +158,14 @@ fn chunk_squares(gradient: &[f32], chunks: &[i32], out: &mut [f32]) {
     }
 }
 
-/// What a parameter's gradient is multiplied by. A length that is no number leaves none.
+/// What a parameter's gradient is multiplied by: nothing if its length is no number, since some of it is none then.
 #[cube(launch_unchecked)]
 fn shortening(
     squares: &[f32],
     parameters: &[i32],
+    faults: &[f32],
     out: &mut [f32],
+    new_faults: &mut [f32],
     count: usize,
     numbers: &Numbers,
 ) {
@@ -170,7 +180,10 @@ fn shortening(
     }
     let length = sum.sqrt() * numbers.scale;
     let factor = select(length > numbers.longest, numbers.longest / length, f32::new(1.0));
-    out[unit] = factor * numbers.scale;
+    let sound = sum <= numbers.largest;
+    out[unit] = select(sound, factor * numbers.scale, f32::new(0.0));
+    let fault = faults[unit];
+    new_faults[unit] = select(sound || fault > 0.0, fault, numbers.count);
 }
 
 #[cube(launch_unchecked)]
@@ -192,7 +205,7 @@ fn moved(
     let factor = factors[chunks[3 * chunk + 2] as usize];
     let mut at = start + UNIT_POS as usize;
     while at < end {
-        let slope = gradient[at] * factor;
+        let slope = select(factor == 0.0, f32::new(0.0), gradient[at] * factor);
         let once = mean[at] * numbers.beta1 + slope * (1.0 - numbers.beta1);
         let twice = square[at] * numbers.beta2 + slope * slope * (1.0 - numbers.beta2);
         let size = (twice * numbers.unbias).sqrt() + numbers.epsilon;

@@ -17,22 +17,49 @@ fn parts_of(pixels: usize) -> usize {
     pixels.div_ceil(LEAST_PIXELS).min(MOST_PARTS)
 }
 
-/// Where a table of sums goes among all numbers: entry `(row, column)` of `[rows, columns]`, rows counting `few` first, then taps.
-#[derive(Clone, Copy, Debug)]
+/// A table of sums, and where it goes among all numbers: entry `(row, column)` of `[rows, columns]`, rows counting `few` first, then taps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Where it begins.
     pub(crate) start: usize,
+    /// Its rows, and its columns: channels.
+    pub(crate) shape: [usize; 2],
     /// How many values of a thin image a tap has.
     pub(crate) few: usize,
     /// Steps of a tap, of a thin image's value, and of a channel.
     pub(crate) strides: [usize; 3],
 }
 
-/// Adds up every pixel of an image, channel by channel: the gradient of a bias, into `out[start..]`.
-pub(crate) fn channels(sums: &Picture, out: &CubeTensor, start: usize) {
-    let parts = parts_of(sums.pixels());
-    let all = empty(&sums.values, Shape::from([parts, sums.channels]), DType::F32);
-    let cubes = CubeCount::Static(parts as u32, (sums.channels / CHANNELS) as u32, 1);
+impl Target {
+    /// So many numbers side by side.
+    pub(crate) fn run(start: usize, count: usize) -> Self {
+        Self { start, shape: [1, count], few: 1, strides: [0, 0, 1] }
+    }
+
+    fn count(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+
+    /// Where each sum goes, row by row.
+    #[cfg(test)]
+    pub(crate) fn places(self) -> impl Iterator<Item = usize> {
+        let Self { start, shape: [_, columns], few, strides: [tap, of, channel] } = self;
+        let place = move |(row, column): (usize, usize)| {
+            start + row / few * tap + row % few * of + column * channel
+        };
+        (0..self.count()).map(move |i| place((i / columns, i % columns)))
+    }
+}
+
+/// Adds up every pixel of an image, channel by channel: the gradient of a bias. Where the image is `folded`, as a convolution makes one that is
+/// unfolded, two by two of its pixels are one with four times the channels, each of which has a sum of its own.
+pub(crate) fn channels(sums: &Picture, folded: bool, out: &CubeTensor, target: Target) {
+    let fold = if folded { 2 } else { 1 };
+    let (pixels, run) = (sums.pixels() / (fold * fold), sums.channels * fold);
+    debug_assert_eq!(target.count(), run * fold, "a sum for each channel");
+    let parts = parts_of(pixels);
+    let all = empty(&sums.values, Shape::from([parts, fold, run]), DType::F32);
+    let cubes = CubeCount::Static(parts as u32, (run / CHANNELS) as u32, fold as u32);
     // SAFETY: loops end at the image's last pixel.
     unsafe {
         channel_sums::launch_unchecked(
@@ -42,14 +69,16 @@ pub(crate) fn channels(sums: &Picture, out: &CubeTensor, start: usize) {
             sums.lanes(),
             arg(&sums.values),
             arg(&all),
-            sums.pixels(),
+            pixels,
+            sums.width / fold,
             parts,
-            sums.groups(),
+            run / sums.lanes(),
             CHANNELS / sums.lanes(),
+            folded,
             sums.element(),
         );
     }
-    total(&all, parts, sums.channels, out, Target { start, few: 1, strides: [0, 0, 1] });
+    total(&all, parts, out, target);
 }
 
 /// Products of an image with a thin one, in f32, moved by each tap and added up over all pixels. `turned` moves the other way.
@@ -62,6 +91,7 @@ pub(crate) fn products(
     target: Target,
 ) {
     let (parts, rows) = (parts_of(image.pixels()), side * side * few);
+    debug_assert_eq!(target.shape, [rows, image.channels], "a sum for each weight");
     let all = empty(&image.values, Shape::from([parts, rows, image.channels]), DType::F32);
     let cubes = CubeCount::Static(parts as u32, (image.channels / CHANNELS) as u32, side as u32);
     // SAFETY: loops end at the image's last pixel.
@@ -86,7 +116,7 @@ pub(crate) fn products(
             image.element(),
         );
     }
-    total(&all, parts, rows * image.channels, out, target.of(image.channels));
+    total(&all, parts, out, target);
 }
 
 /// Adds up logits' gradients `[batch, height, width]`, each of two by two apart if `few` is 4: the gradient of the last bias.
@@ -95,8 +125,9 @@ pub(crate) fn logits(
     [pixels, width]: [usize; 2],
     few: usize,
     out: &CubeTensor,
-    start: usize,
+    target: Target,
 ) {
+    debug_assert_eq!(target.count(), few, "a sum for each of two by two");
     let parts = parts_of(pixels);
     let all = empty(gradient, Shape::from([parts, few]), DType::F32);
     // SAFETY: loops end at the last pixel.
@@ -113,36 +144,13 @@ pub(crate) fn logits(
             few,
         );
     }
-    total(&all, parts, few, out, Target { start, few: 1, strides: [0, 0, 1] });
+    total(&all, parts, out, target);
 }
 
-impl Target {
-    fn of(self, columns: usize) -> TotalOf {
-        TotalOf { target: self, columns }
-    }
-}
-
-struct TotalOf {
-    target: Target,
-    columns: usize,
-}
-
-impl From<Target> for TotalOf {
-    /// A table of one row.
-    fn from(target: Target) -> Self {
-        Self { target, columns: usize::MAX >> 1 }
-    }
-}
-
-fn total(
-    all: &CubeTensor,
-    parts: usize,
-    count: usize,
-    out: &CubeTensor,
-    target: impl Into<TotalOf>,
-) {
-    let TotalOf { target: Target { start, few, strides: [tap, of, channel] }, columns } =
-        target.into();
+/// Adds up the parts of a table, in order.
+fn total(all: &CubeTensor, parts: usize, out: &CubeTensor, target: Target) {
+    let (Target { start, shape: [_, columns], few, strides: [tap, of, channel] }, count) =
+        (target, target.count());
     // SAFETY: units beyond the table end at once.
     unsafe {
         totals::launch_unchecked(
@@ -153,7 +161,7 @@ fn total(
             arg(out),
             count,
             parts,
-            columns.min(count),
+            columns,
             few,
             start,
             tap,
@@ -177,11 +185,35 @@ pub(crate) struct Blocks {
     pub(crate) runs: [usize; 3],
     /// Input channels of the first image, and all.
     pub(crate) channels: [usize; 2],
+    /// Where the gradient goes among all numbers, as `[to, tap, from]`.
+    pub(crate) start: usize,
 }
 
-/// Adds up the splits of a convolution's weight gradient, into `out[start..]` as `[to, tap, from]`.
-pub(crate) fn splits(all: &CubeTensor, blocks: Blocks, out: &CubeTensor, start: usize) {
-    let Blocks { splits, to, from, first, runs, channels } = blocks;
+#[cfg(test)]
+impl Blocks {
+    /// Where each sum goes that is in a channel, block by block.
+    pub(crate) fn places(self) -> impl Iterator<Item = usize> {
+        let Self { to, from, first, runs, channels: [before, all], start, .. } = self;
+        let channel = |block: usize, place: usize, run: usize| {
+            let (blocks, at) = (run.div_ceil(BLOCK), block % run.div_ceil(BLOCK) * BLOCK + place);
+            (at < run).then_some(block / blocks * run + at)
+        };
+        let place = move |i: usize| {
+            let (column, row, tap) = (i % BLOCK, i / BLOCK % BLOCK, i / (BLOCK * BLOCK) % TAPS);
+            let (to, from) = (i / (BLOCK * BLOCK * TAPS) / from, i / (BLOCK * BLOCK * TAPS) % from);
+            let from = match from.checked_sub(first) {
+                None => channel(from, column, runs[1])?,
+                Some(second) => before + channel(second, column, runs[2])?,
+            };
+            Some(start + (channel(to, row, runs[0])? * TAPS + tap) * all + from)
+        };
+        (0..to * from * TAPS * BLOCK * BLOCK).filter_map(place)
+    }
+}
+
+/// Adds up the splits of a convolution's weight gradient.
+pub(crate) fn splits(all: &CubeTensor, blocks: Blocks, out: &CubeTensor) {
+    let Blocks { splits, to, from, first, runs, channels, start } = blocks;
     let count = to * from * TAPS * BLOCK * BLOCK;
     // SAFETY: units beyond the blocks end at once.
     unsafe {
@@ -234,24 +266,35 @@ fn channel_sums<F: Float, N: Size>(
     image: &[Vector<F, N>],
     out: &mut [Vector<f32, N>],
     pixels: usize,
+    width: usize,
     parts: usize,
     groups: usize,
     #[comptime] own_groups: usize,
+    #[comptime] folded: bool,
     #[define(F)] _element: ElemType,
 ) {
     let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
     let unit = UNIT_POS as usize;
     let group = CUBE_POS_Y as usize * own_groups + unit % own_groups;
     let lanes = comptime!(UNITS as usize / own_groups);
+    let lower = CUBE_POS_Z as usize;
     let mut sum = Vector::<f32, N>::new(0.0);
     let mut pixel = CUBE_POS_X as usize * lanes + unit / own_groups;
     while pixel < pixels {
-        sum += Vector::<f32, N>::cast_from(image[pixel * groups + group]);
+        // Two rows of pixels are one of folded pixels, whose channels in a row lie side by side.
+        let at = if comptime!(folded) {
+            (pixel / width * 2 + lower) * width + pixel % width
+        } else {
+            pixel
+        };
+        sum += Vector::<f32, N>::cast_from(image[at * groups + group]);
         pixel += parts * lanes;
     }
     let total = across_units(sum, &mut all, own_groups);
     if unit < own_groups {
-        out[CUBE_POS_X as usize * groups + group] = total;
+        let row =
+            if comptime!(folded) { CUBE_POS_X as usize * 2 + lower } else { CUBE_POS_X as usize };
+        out[row * groups + group] = total;
     }
 }
 

@@ -31,7 +31,7 @@ enum Trial {
     Pooled { own: bool },
     Doubled,
     Through(Thin),
-    Channels,
+    Channels { folded: bool },
     Products { thin: Thin, turned: bool, strides: [usize; 3] },
     Logits { few: usize },
     Splits(Blocks),
@@ -62,9 +62,15 @@ impl Tried for CubeBackend {
     ) -> FloatTensor<Self> {
         let [values, one, two] = [image, one, two].map(into_contiguous);
         let [batch, height, width, channels] = values.shape().dims::<4>();
+        let run = Target::run(START, shape.num_elements() - START);
         let out = Self::float_zeros(shape, &values.device, values.dtype.into());
         let picture = Picture { values: values.clone(), batch, height, width, channels };
-        let target = |few, strides| Target { start: START, few, strides };
+        let table = |Thin { side, few, .. }, strides| {
+            let target =
+                Target { start: START, shape: [side * side * few, channels], few, strides };
+            assert!(places(target.places()) == places(run.places()), "each number once");
+            target
+        };
         match trial {
             Trial::Plain { two: false } => return gathered(&picture, &[one], None, true).values,
             Trial::Plain { two: true } => {
@@ -81,14 +87,17 @@ impl Tried for CubeBackend {
                 let other = Other::Logits { thin, gradient: &one, weights: &two, weight: START };
                 return gathered(&picture, &[], Some(other), true).values;
             }
-            Trial::Channels => sums::channels(&picture, &out, START),
+            Trial::Channels { folded } => sums::channels(&picture, folded, &out, run),
             Trial::Products { thin, turned, strides } => {
-                sums::products(&picture, &one, thin, turned, &out, target(thin.few, strides));
+                sums::products(&picture, &one, thin, turned, &out, table(thin, strides));
             }
             Trial::Logits { few } => {
-                sums::logits(&one, [one.meta.num_elements(), width], few, &out, START)
+                sums::logits(&one, [one.meta.num_elements(), width], few, &out, run)
             }
-            Trial::Splits(blocks) => sums::splits(&values, blocks, &out, START),
+            Trial::Splits(blocks) => {
+                assert!(places(blocks.places()) == places(run.places()), "each number once");
+                sums::splits(&values, blocks, &out);
+            }
         }
         out
     }
@@ -96,6 +105,13 @@ impl Tried for CubeBackend {
     fn tried_places(values: FloatTensor<Self>, places: IntTensor<Self>) -> FloatTensor<Self> {
         adam::picked(&into_contiguous(values), &into_contiguous(places), DType::F32)
     }
+}
+
+/// In order.
+fn places(places: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut places: Vec<usize> = places.collect();
+    places.sort_unstable();
+    places
 }
 
 fn gpu() -> Option<Device> {
@@ -251,15 +267,32 @@ fn the_first_convolutions_gradients_are_burns(device: &Device) {
         let weights = found(device, trial, tensors, [START + expected.len()]);
         assert_sums("first weights", &weights, expected);
     }
-    let tensors = [of_sums.clone(), of_sums.clone(), of_sums.clone()];
-    let biases = found(device, Trial::Channels, tensors, [START + channels]);
-    assert_sums("biases", &biases, values(of_sums.sum_dim(0).sum_dim(1).sum_dim(2)));
+}
+
+/// Burn's own folding is the second implementation: an unfolded image's convolution has four times its channels, and a bias for each.
+fn biases_gradients_are_sums_of_what_is_made(device: &Device) {
+    let of_sums = wave(SHAPE, 0.37);
+    for is_folded in [false, true] {
+        let made = if is_folded { folded(of_sums.clone()) } else { of_sums.clone() };
+        let expected = values(made.sum_dim(0).sum_dim(1).sum_dim(2));
+        let tensors = [of_sums.clone(), of_sums.clone(), of_sums.clone()];
+        let trial = Trial::Channels { folded: is_folded };
+        let biases = found(device, trial, tensors, [START + expected.len()]);
+        assert_sums("biases", &biases, expected);
+    }
 }
 
 /// A folded image of 2 runs of 96 channels beside one of 32, to 2 runs of 32: blocks of 64 that are full, half full, and of the second image.
 fn splits_are_added_up_where_their_channels_are(device: &Device) {
-    let blocks =
-        Blocks { splits: 3, to: 2, from: 5, first: 4, runs: [32, 96, 32], channels: [192, 224] };
+    let blocks = Blocks {
+        splits: 3,
+        to: 2,
+        from: 5,
+        first: 4,
+        runs: [32, 96, 32],
+        channels: [192, 224],
+        start: START,
+    };
     let all = wave([3, 2 * 5, 9, 64 * 64], 0.37);
     let numbers = values(all.clone());
     let mut expected = vec![0.0; 64 * 9 * 224];
@@ -278,6 +311,44 @@ fn splits_are_added_up_where_their_channels_are(device: &Device) {
     let tensors = [all.clone(), all.clone(), all];
     let sums = found(device, Trial::Splits(blocks), tensors, [START + expected.len()]);
     assert_sums("splits", &sums, expected);
+}
+
+/// Where the optimiser's parameters are.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    chunks: &'a [i32],
+    parameters: &'a [i32],
+}
+
+/// Values, mean and square after a step of Adam, and faults.
+fn stepped(
+    device: &Device,
+    state: &[Vec<f32>; 3],
+    gradient: &[f32],
+    faults: &[f32],
+    Table { chunks, parameters }: Table,
+    step: AdamStep,
+) -> ([Vec<f32>; 3], Vec<f32>) {
+    let tensor = |v: &[f32]| {
+        Tensor::<1>::from_data(TensorData::new(v.to_vec(), [v.len()]), device).into_dispatch()
+    };
+    let table = |v: &[i32]| {
+        let data = TensorData::new(v.to_vec(), [v.len()]);
+        Tensor::<1, Int>::from_data(data, (device, DType::I32)).into_dispatch()
+    };
+    let [value, mean, square] = state.each_ref().map(|v| tensor(v));
+    let (value, mean, square, faults) = <Dispatch as FusedTraining>::adam_step(
+        value,
+        tensor(gradient),
+        mean,
+        square,
+        tensor(faults),
+        table(chunks),
+        table(parameters),
+        step,
+    );
+    let numbers = |x| values(Tensor::<1>::from_dispatch(x));
+    ([value, mean, square].map(numbers), numbers(faults))
 }
 
 /// The formulas of Kingma and Ba, number by number in f64, with each parameter's gradient shortened.
@@ -305,13 +376,7 @@ fn steps_of_adam_are_its_formulas(device: &Device) {
                 *value -= 1e-2 * once / (twice.sqrt() + 1e-4);
             }
         }
-        let tensor = |v: &[f32]| {
-            Tensor::<1>::from_data(TensorData::new(v.to_vec(), [v.len()]), device).into_dispatch()
-        };
-        let table = |v: &[i32]| {
-            let data = TensorData::new(v.to_vec(), [v.len()]);
-            Tensor::<1, Int>::from_data(data, (device, DType::I32)).into_dispatch()
-        };
+        let table = Table { chunks: &chunks, parameters: &parameters };
         let terms = AdamStep {
             betas: [0.9, 0.99],
             epsilon: 1e-4,
@@ -320,24 +385,45 @@ fn steps_of_adam_are_its_formulas(device: &Device) {
             rate: 1e-2,
             count: step,
         };
-        let [value, mean, square] = state.each_ref().map(|v| tensor(v));
-        let (chunks, parameters) = (table(&chunks), table(&parameters));
-        let (value, mean, square) = <Dispatch as FusedTraining>::adam_step(
-            value,
-            tensor(&gradient),
-            mean,
-            square,
-            chunks,
-            parameters,
-            terms,
-        );
-        state = [value, mean, square].map(|v| values(Tensor::<1>::from_dispatch(v)));
+        let faults;
+        (state, faults) = stepped(device, &state, &gradient, &[0.0; 2], table, terms);
+        assert_eq!(faults, [0.0; 2]);
     }
     for (name, (found, expected)) in
         ["values", "mean", "square"].iter().zip(state.iter().zip(&expected))
     {
         let expected: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
         assert_near(name, found, &expected);
+    }
+}
+
+/// A gradient of zeros is the second way: what is no number counts as that, with its step noted once, and other parameters do not notice.
+fn a_gradient_that_is_no_number_moves_nothing_and_is_noted(device: &Device) {
+    let count = 600;
+    let chunks = [0, 256, 0, 256, 44, 0, 300, 300, 1];
+    let table = Table { chunks: &chunks, parameters: &[0, 2, 2, 1] };
+    let state = [0.3, 0.5, 0.0].map(|pitch| values(wave([count], pitch)));
+    let state = [state[0].clone(), state[1].clone(), vec![0.25; count]];
+    let terms = |count| AdamStep {
+        betas: [0.9, 0.99],
+        epsilon: 1e-4,
+        most_norm: 1.0,
+        scale: 0.5,
+        rate: 1e-2,
+        count,
+    };
+    let whole = values(wave([count], 0.7));
+    let mut zeroed = whole.clone();
+    zeroed[..300].fill(0.0);
+    let (expected, sound) = stepped(device, &state, &zeroed, &[0.0; 2], table, terms(3));
+    assert_eq!(sound, [0.0; 2]);
+    for lost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
+        let mut gradient = whole.clone();
+        gradient[299] = lost;
+        let (found, faults) = stepped(device, &state, &gradient, &[0.0; 2], table, terms(3));
+        assert_eq!((&found, &faults[..]), (&expected, &[3.0, 0.0][..]), "{lost}");
+        let (_, faults) = stepped(device, &state, &gradient, &faults, table, terms(4));
+        assert_eq!(faults, [3.0, 0.0], "{lost}: the first step is kept");
     }
 }
 
@@ -360,7 +446,9 @@ fn adjoints_on_a_gpu_are_burns_gradients() {
     gradients_of_sums_are_burns(&device);
     the_last_convolutions_gradients_are_burns(&device);
     the_first_convolutions_gradients_are_burns(&device);
+    biases_gradients_are_sums_of_what_is_made(&device);
     splits_are_added_up_where_their_channels_are(&device);
     steps_of_adam_are_its_formulas(&device);
+    a_gradient_that_is_no_number_moves_nothing_and_is_noted(&device);
     numbers_are_picked_by_their_places(&device);
 }

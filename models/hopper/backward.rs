@@ -5,6 +5,7 @@
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::full_client;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::CubeCount;
 use cubecl::server::Handle;
@@ -12,12 +13,13 @@ use cubecl::server::Handle;
 use super::Extent;
 use super::forward::tape_places;
 use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
-use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, Sizes, WIDE};
+use super::places::Places;
+use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, WIDE};
 use super::training::Plan;
 use super::weights::Place;
 use crate::adjoints::Picture;
 use crate::adjoints::images::{Other, gathered};
-use crate::adjoints::sums::{self, Blocks, Target};
+use crate::adjoints::sums::{self, Target};
 use crate::steps::back::{Ask, Asked, Gather, Pull, Thin};
 use crate::steps::{Convolution, Then, View, Work};
 
@@ -66,7 +68,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
         processors: processors_of(&input),
     };
     let (images, requests) = (plan.compiled.steps.images.len(), plan.back.requests.len());
-    let gradient = empty(&input, Shape::from([plan.flat.count]), DType::F32);
+    let gradient = begun(&input, plan);
     let mut way = WayBack {
         plan,
         card,
@@ -92,6 +94,15 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
     way.gradient
 }
 
+/// Memory for the gradients of all weights, every number of which will be written.
+fn begun(input: &CubeTensor, plan: &Plan) -> CubeTensor {
+    let shape = Shape::from([plan.flat.count]);
+    match plan.marked {
+        true => full_client(input.client.clone(), shape, input.device.clone(), f32::NAN),
+        false => empty(input, shape, DType::F32),
+    }
+}
+
 impl WayBack<'_> {
     fn on_tape(&self, image: usize) -> Handle {
         self.tape.handle.clone().offset_start(2 * self.places[image] as u64)
@@ -108,12 +119,11 @@ impl WayBack<'_> {
     }
 
     fn last(&self, image: usize, thin: Thin) {
-        let Some(kernel) = self.plan.flat.layers[thin.layer] else { return };
-        let (of, taps) = (self.picture(image), thin.side * thin.side);
-        let strides = [of.channels, taps * of.channels, 1];
-        let target = Target { start: kernel.weight, few: thin.few, strides };
-        sums::products(&of, &self.of_logits, thin, true, &self.gradient, target);
-        if let Some(bias) = kernel.bias {
+        let Plan { compiled, flat, .. } = self.plan;
+        let Some(places) = Places::of_last(flat, &compiled.steps, image, thin) else { return };
+        let of = self.picture(image);
+        sums::products(&of, &self.of_logits, thin, true, &self.gradient, places.weight);
+        if let Some(bias) = places.bias {
             let Extent { batch, height, width } = self.card.extent;
             let size = [batch * height * width, width];
             sums::logits(&self.of_logits, size, thin.few, &self.gradient, bias);
@@ -144,13 +154,13 @@ impl WayBack<'_> {
     /// The gradient of a convolution's weights in splits, their sum, and the gradient of its bias.
     fn weights(&self, step: usize) {
         let step = &self.plan.compiled.steps.steps[step];
-        let (Work::Convolve(work), Some(kernel)) = (&step.work, self.plan.flat.layers[step.layer])
-        else {
-            return;
-        };
+        let Work::Convolve(work) = &step.work else { return };
         let Some((made, of_sums)) = self.made(work) else { return };
         let Card { steps, extent, processors, .. } = self.card;
         let (tiling, sizes) = GradientTiling::of(work, made, steps, extent, processors);
+        let layer = (step.layer, work);
+        let places = Places::of_convolution(&self.plan.flat, steps, layer, made, &sizes);
+        let Some(places) = places else { return };
         let seen = [GRADIENT_BLOCK, SEEN, tiling.rows + 2];
         let read = |&view: &View| self.card.map(&self.on_tape(view.image), view, seen);
         let own = [GRADIENT_BLOCK, WIDE, tiling.rows];
@@ -165,27 +175,13 @@ impl WayBack<'_> {
         let count = CubeCount::Static(cubes as u32, 1, 1);
         let arguments = Arguments { maps, read: Vec::new(), written, sizes };
         self.card.enqueue(Kernel::WeightGradient(tiling), count, arguments);
-        sums::splits(&parts, self.blocks(work, made, &sizes), &self.gradient, kernel.weight);
-        self.bias(of_sums, kernel.bias);
+        sums::splits(&parts, places.weight, &self.gradient);
+        self.bias(of_sums, made.folded, places.bias);
     }
 
-    fn bias(&self, of_sums: &Picture, bias: Option<usize>) {
+    fn bias(&self, of_sums: &Picture, folded: bool, bias: Option<Target>) {
         if let Some(bias) = bias {
-            sums::channels(of_sums, &self.gradient, bias);
-        }
-    }
-
-    fn blocks(&self, work: &Convolution, made: View, sizes: &Sizes) -> Blocks {
-        let steps = self.card.steps;
-        let (one, two) = (work.from[0], work.from.get(1).copied().unwrap_or(work.from[0]));
-        let all = work.from.iter().map(|&view| steps.channels(view)).sum();
-        Blocks {
-            splits: sizes.splits,
-            to: sizes.parts,
-            from: sizes.blocks,
-            first: sizes.first,
-            runs: [made, one, two].map(|view| steps.run(view)),
-            channels: [steps.channels(one), all],
+            sums::channels(of_sums, folded, &self.gradient, bias);
         }
     }
 
@@ -198,18 +194,14 @@ impl WayBack<'_> {
     }
 
     fn stem(&self, step: usize) {
-        let step = &self.plan.compiled.steps.steps[step];
-        let (Work::Stem { folded, to }, Some(kernel)) =
-            (&step.work, self.plan.flat.layers[step.layer])
-        else {
-            return;
-        };
-        let Some(of_sums) = &self.of_sums[*to] else { return };
-        let few = if *folded { 4 } else { 1 };
-        let thin = Thin { layer: step.layer, side: 3, few };
-        let target = Target { start: kernel.weight, few, strides: [few, 1, TAPS * few] };
-        sums::products(of_sums, &self.input, thin, false, &self.gradient, target);
-        self.bias(of_sums, kernel.bias);
+        let Plan { compiled, flat, .. } = self.plan;
+        let step = &compiled.steps.steps[step];
+        let Work::Stem { folded, to } = step.work else { return };
+        let thin = Thin { layer: step.layer, side: 3, few: if folded { 4 } else { 1 } };
+        let places = Places::of_stem(flat, &compiled.steps, thin, to);
+        let (Some(of_sums), Some(places)) = (&self.of_sums[to], places) else { return };
+        sums::products(of_sums, &self.input, thin, false, &self.gradient, places.weight);
+        self.bias(of_sums, false, places.bias);
     }
 
     fn ask(&mut self, ask: &Ask, place: Place) {

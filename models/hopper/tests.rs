@@ -3,6 +3,8 @@
 mod emulation;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+#[cfg(feature = "cuda")]
+use lithoburn_pool::cards_opened;
 use lithoburn_testing::Need;
 
 use super::tiles::{Finish, GradientTiling, Sizes, Tiling};
@@ -20,18 +22,18 @@ fn unet(width: usize, last_side: usize) -> Program {
     NeuralIltConfig { width, last_side, ..NeuralIltConfig::default() }.random_program(7)
 }
 
-fn fast(widths: &[usize], refine: usize) -> Program {
+pub(super) fn fast(widths: &[usize], refine: usize) -> Program {
     let fast = Some(EncoderDecoderConfig::new(widths.to_vec(), true, refine));
     NeuralIltConfig { fast, ..NeuralIltConfig::default() }.random_program(7)
 }
 
-fn gan(widths: &[usize], skips: bool) -> Program {
+pub(super) fn gan(widths: &[usize], skips: bool) -> Program {
     let generator = EncoderDecoderConfig::new(widths.to_vec(), skips, 0);
     GanOpcConfig { generator, ..GanOpcConfig::default() }.random_program(7)
 }
 
 /// What is shipped, and the paper's width.
-fn known() -> [(&'static str, Program); 4] {
+pub(super) fn known() -> [(&'static str, Program); 4] {
     [
         ("neural-ilt-fast", NeuralIltConfig::fast().random_program(7)),
         ("gan-opc", GanOpcConfig::default().random_program(7)),
@@ -297,6 +299,10 @@ fn on_a_hopper_card_a_replayed_pass_has_the_launched_ones_bits() {
             for (i, (found, expected)) in found.into_iter().zip(&expected).enumerate() {
                 assert!(values(found) == *expected, "{name}, {shape:?}: image {i}");
             }
+            // A test beside this one may have opened a second card.
+            let alone = (cards_opened() <= 1).then_some(());
+            let why = "several cards are open, where nothing is recorded: run it alone";
+            let Some(()) = Need::Gpu.met(alone, why) else { return };
             extents += usize::from(batch < 9);
             assert_eq!(fused.recordings.count(), extents, "{name}, {shape:?}");
         }

@@ -8,6 +8,8 @@
     allow(unused_variables, dead_code, reason = "a program without GPUs has no backend of these")
 )]
 
+mod trial;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,16 +25,16 @@ use {
     burn_cubecl::CubeBackend,
 };
 
+#[cfg(test)]
+pub(crate) use self::trial::reference;
 use super::weights::{Place, WeightLayout};
-use super::{Compiled, NotFused, TRIAL_SIDE, brief, distance, is_hopper, noise};
+use super::{Compiled, NotFused, brief, is_hopper};
 use crate::flat::Flat;
 use crate::head::{Head, MaskNetwork};
-use crate::program::{Layer, LayerKind, Program, run};
+use crate::program::Program;
 use crate::steps::back::Back;
 use crate::steps::{Grain, Steps};
 
-/// Largest ‖difference‖ / ‖reference‖ of the trial's gradient. A wrong kernel is off by tens of per cent.
-const TOLERANCE: f64 = 5e-2;
 /// Numbers of a chunk, which a cube of the optimiser moves.
 const CHUNK: usize = 8192;
 
@@ -44,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) flat: Flat,
     /// Where the weights are that each convolution of the way back multiplies with.
     pub(crate) ask_places: Vec<Place>,
+    /// Whether gradients begin as what is no number, so that one that is not written is found.
+    pub(crate) marked: bool,
 }
 
 /// What a step of Adam is told.
@@ -87,17 +91,18 @@ pub(crate) trait FusedTraining: Backend {
         plan: Arc<Plan>,
     ) -> FloatTensor<Self>;
 
-    /// Values, mean and square after a step of Adam.
+    /// Values, mean, square and faults after a step of Adam.
     #[fusion(meta = adam_meta)]
     fn adam_step(
         values: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         square: FloatTensor<Self>,
+        faults: FloatTensor<Self>,
         chunks: IntTensor<Self>,
         parameters: IntTensor<Self>,
         step: AdamStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// Numbers by their places: weights of products in bf16, and others in f32.
     #[fusion(meta = gathered_meta)]
@@ -126,11 +131,12 @@ fn adam_meta(
     _gradient: &TensorSpec,
     _mean: &TensorSpec,
     _square: &TensorSpec,
+    faults: &TensorSpec,
     _chunks: &TensorSpec,
     _parameters: &TensorSpec,
     _step: &AdamStep,
-) -> (TensorSpec, TensorSpec, TensorSpec) {
-    (values.clone(), values.clone(), values.clone())
+) -> (TensorSpec, TensorSpec, TensorSpec, TensorSpec) {
+    (values.clone(), values.clone(), values.clone(), faults.clone())
 }
 
 #[cfg(feature = "gpu")]
@@ -172,11 +178,12 @@ impl FusedTraining for CubeBackend {
         gradient: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         square: FloatTensor<Self>,
+        faults: FloatTensor<Self>,
         chunks: IntTensor<Self>,
         parameters: IntTensor<Self>,
         step: AdamStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        adam::stepped([values, gradient, mean, square], [chunks, parameters], step)
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adam::stepped([values, gradient, mean, square], faults, [chunks, parameters], step)
     }
 
     fn gathered_weights(
@@ -196,6 +203,10 @@ pub struct Training {
     /// The weights, and Adam's mean and square.
     values: Tensor<1>,
     memory: [Tensor<1>; 2],
+    /// The first step, from 1, in which each parameter's gradient was no number; 0 if there was none.
+    faults: Tensor<1>,
+    /// The parameters' names.
+    names: Arc<Vec<String>>,
     /// What the kernels read, and which of the values that is.
     packed: [Tensor<1>; 2],
     places: [Tensor<1, Int>; 2],
@@ -204,6 +215,15 @@ pub struct Training {
     head: Head,
     stride: usize,
     off: f64,
+}
+
+/// A parameter whose gradient was no number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The parameter's name.
+    pub parameter: String,
+    /// The step of the optimiser, from 1.
+    pub step: u64,
 }
 
 /// A forward pass whose images are kept for the way back.
@@ -252,13 +272,18 @@ impl Training {
         let places_on_card = [signed(halves), signed(numbers)];
         let chunks = chunks(&flat.parameters()).map(table);
         let memory = [values.zeros_like(), values.zeros_like()];
+        let names = Arc::new(flat.names(program));
+        let faults = Tensor::zeros([names.len()], (device, DType::F32));
         let packed = packed(&values, &places_on_card);
-        let plan = Plan { compiled: Compiled { steps, places }, back, flat, ask_places };
+        let compiled = Compiled { steps, places };
+        let plan = Plan { compiled, back, flat, ask_places, marked: false };
         let (head, stride) = (program.head, program.stride);
         Ok(Self {
             plan: Arc::new(plan),
             values,
             memory,
+            faults,
+            names,
             packed,
             places: places_on_card,
             chunks,
@@ -266,29 +291,6 @@ impl Training {
             stride,
             off: f64::NAN,
         })
-    }
-
-    /// How far a small batch's gradient is from the CPU's. Not a number is a failure.
-    ///
-    /// Logits' gradients are of one sign, so that pixels' shares add up: an image rounded to 8 bits closes ReLUs that were just open, and where
-    /// shares cancel, that alone is a tenth of the gradient.
-    fn trial(&self, program: &Program) -> Result<f64, String> {
-        let side = TRIAL_SIDE.next_multiple_of(self.stride);
-        let image = |shift: f32| -> Tensor<4> {
-            let values: Vec<f32> = (0..2 * side * side).map(|i| noise(i) - shift).collect();
-            Tensor::from_data(TensorData::new(values, [2, 1, side, side]), &Device::flex())
-        };
-        let (x, of_logits) = (image(0.0), image(-0.5));
-        let expected = reference(program, x.clone(), of_logits.clone())?;
-        let on_card = |x: Tensor<4>| Tensor::from_data(x.into_data(), &self.values.device());
-        let pass = self.pass(on_card(x));
-        let found = self.gradient(pass, on_card(of_logits));
-        let found = found.try_into_vec_as::<f32>().map_err(|e| brief(&e.to_string()))?;
-        let off = distance(&found, &expected);
-        match off <= TOLERANCE {
-            true => Ok(off),
-            false => Err(format!("gradients are off by {off:.1e} of their size")),
-        }
     }
 
     /// Logits of images `[batch, 1, height, width]`, whose sides are multiples of the stride.
@@ -320,17 +322,40 @@ impl Training {
         Tensor::from_dispatch(gradient)
     }
 
-    /// Moves the weights against a gradient.
+    /// Moves the weights against a gradient. A parameter's gradient that is no number somewhere counts as zero, so that no weight is lost
+    /// by it, and is a [`Training::fault`].
     pub fn step(&mut self, gradient: Tensor<1>, step: AdamStep) {
         let [mean, square] = self.memory.each_ref().map(|t| t.clone().into_dispatch());
         let [chunks, parameters] = self.chunks.each_ref().map(|t| t.clone().into_dispatch());
         let values = self.values.clone().into_dispatch();
-        let gradient = gradient.into_dispatch();
-        let (values, mean, square) = <Dispatch as FusedTraining>::adam_step(
-            values, gradient, mean, square, chunks, parameters, step,
+        let (gradient, faults) = (gradient.into_dispatch(), self.faults.clone().into_dispatch());
+        let (values, mean, square, faults) = <Dispatch as FusedTraining>::adam_step(
+            values, gradient, mean, square, faults, chunks, parameters, step,
         );
         self.memory = [Tensor::from_dispatch(mean), Tensor::from_dispatch(square)];
+        self.faults = Tensor::from_dispatch(faults);
         self.set_values(Tensor::from_dispatch(values));
+    }
+
+    /// The first of all steps so far in which a gradient was no number, and whose that was. Waits for the card.
+    ///
+    /// # Errors
+    ///
+    /// What the device says, in a line.
+    pub fn fault(&self) -> Result<Option<Fault>, String> {
+        let faults = self.faults.clone().try_into_vec_as::<f32>();
+        let faults = faults.map_err(|e| brief(&e.to_string()))?;
+        let found = faults.iter().zip(&*self.names).filter(|(step, _)| **step > 0.0);
+        let first = found.min_by(|a, b| a.0.total_cmp(b.0));
+        Ok(first.map(|(&step, name)| Fault { parameter: name.clone(), step: step as u64 }))
+    }
+
+    /// The first parameter whose gradient is no number somewhere.
+    pub fn unsound<'a>(&'a self, gradient: &[f32]) -> Option<&'a str> {
+        let mut parameters = self.plan.flat.parameters().into_iter().zip(&*self.names);
+        let lost = |own: &[f32]| own.iter().any(|value| !value.is_finite());
+        let found = parameters.find(|(range, _)| gradient.get(range.clone()).is_none_or(lost));
+        found.map(|(_, name)| name.as_str())
     }
 
     /// How far the trial's gradient was from the CPU's: ‖difference‖ / ‖reference‖.
@@ -407,25 +432,4 @@ fn chunks(parameters: &[Range<usize>]) -> [Vec<i32>; 2] {
         own.extend([first, chunks.len() / 3 - first].map(|value| value as i32));
     }
     [chunks, own]
-}
-
-/// The gradient of all weights, layer by layer on the CPU in f32, given images and the gradient of their logits.
-pub(crate) fn reference(
-    program: &Program,
-    x: Tensor<4>,
-    of_logits: Tensor<4>,
-) -> Result<Vec<f32>, String> {
-    let device = Device::flex().autodiff();
-    let tracked = |layer: &Layer| layer.placed(&Device::flex(), DType::F32).tracked(&device);
-    let layers: Vec<Layer> = program.layers.iter().map(tracked).collect();
-    let on_device = |x: Tensor<4>| Tensor::<4>::from_data(x.into_data(), &device);
-    let gradients = (run(&layers, on_device(x)) * on_device(of_logits)).sum().backward();
-    let flat = Flat::of(program);
-    let mut values = vec![0.0; flat.count];
-    for (layer, own) in layers.iter().zip(&flat.layers) {
-        if let (LayerKind::Convolve { kernel, .. }, Some(own)) = (&layer.kind, own) {
-            own.fill(&mut values, &kernel.gradients(&gradients, &device)?);
-        }
-    }
-    Ok(values)
 }

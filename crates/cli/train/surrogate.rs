@@ -17,6 +17,7 @@ fn config(args: &TrainArgs) -> Result<SurrogateTraining> {
         ("--patience", args.patience.is_some()),
         ("--no-adversary", args.no_adversary),
         ("--f32", args.f32),
+        ("--bf16", args.bf16),
         ("--layouts", args.layouts.is_some()),
     ];
     if let Some((option, _)) = foreign.iter().find(|(_, given)| *given) {

@@ -44,6 +44,11 @@ impl Adam {
         Self { terms, steps: 0, moments: HashMap::new() }
     }
 
+    /// Steps so far.
+    pub(crate) fn steps(&self) -> i32 {
+        self.steps
+    }
+
     /// Moves the parameters of a module against their gradients times `scale`.
     pub(crate) fn step<M: Module>(
         &mut self,

@@ -14,7 +14,7 @@ use crate::clips::Shard;
 use crate::config::Adversarial;
 use crate::labels::Labels;
 use crate::values::{restored, values_of};
-use crate::{ClipStream, TrainError};
+use crate::{ClipStream, Rasters, TrainError};
 
 /// What the discriminator's opinion is measured in, in nm² per clip.
 const UNIT_NM2: f64 = 1e4;
@@ -33,8 +33,8 @@ pub(crate) struct Adversary {
 
 /// Labelled clips on a device.
 pub(crate) struct Examples {
-    /// Targets as rasters.
-    pub(crate) targets: Vec<f32>,
+    /// Their targets.
+    pub(crate) targets: Rasters,
     /// The solver's masks at the network's pixels.
     masks: Vec<f32>,
 }

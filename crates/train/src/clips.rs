@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::{TrainConfig, TrainError};
+use crate::{Rasters, TrainConfig, TrainError};
 
 /// Batches kept ready.
 const AHEAD: usize = 4;
@@ -57,7 +57,7 @@ impl Shard {
 
 /// An endless stream of batches of target images.
 pub struct ClipStream {
-    batches: Receiver<Vec<f32>>,
+    batches: Receiver<Rasters>,
 }
 
 /// The clip with number `index` of a seed's stream, as pixels of `pixel_nm` over a field.
@@ -191,8 +191,8 @@ impl ClipStream {
             let mut first = first;
             loop {
                 let indices = first..first + batch as u64;
-                let data: Vec<Vec<f32>> = indices.into_par_iter().map(&clip).collect();
-                if sender.send(data.concat()).is_err() {
+                let clips = indices.into_par_iter().map(|index| Rasters::of(clip(index)));
+                if sender.send(Rasters::joined(&clips.collect::<Vec<_>>())).is_err() {
                     return;
                 }
                 first += batch as u64;
@@ -201,8 +201,8 @@ impl ClipStream {
         Self { batches }
     }
 
-    /// The next batch, `batch * n * n` values.
-    pub fn next_batch(&self) -> Vec<f32> {
+    /// The next batch, `batch * n * n` pixels.
+    pub fn next_batch(&self) -> Rasters {
         self.batches.recv().unwrap_or_else(|_| unreachable!("the stream is endless"))
     }
 }
@@ -216,8 +216,8 @@ mod tests {
         let clip = |i| field_clip(&ClipRules::default(), 5, i, 2048.0, 16.0);
         let stream = ClipStream::start(0, 2, clip);
         let (first, second) = (stream.next_batch(), stream.next_batch());
-        assert_eq!(first, [clip(0), clip(1)].concat());
-        assert_eq!(second, [clip(2), clip(3)].concat());
+        assert_eq!(first.shares(), [clip(0), clip(1)].concat());
+        assert_eq!(second.shares(), [clip(2), clip(3)].concat());
         assert_ne!(first, second);
         assert_eq!(ClipStream::start(2, 2, clip).next_batch(), second);
     }

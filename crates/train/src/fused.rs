@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use lithoburn_litho::LithoError;
 use lithoburn_models::flat::Flat;
 use lithoburn_models::hopper::NotFused;
-use lithoburn_models::hopper::training::AdamStep;
+use lithoburn_models::hopper::training::{AdamStep, Fault};
 use lithoburn_models::{Parallel, Program, Training};
 
 use crate::TrainError;
@@ -49,6 +50,17 @@ impl Fused {
             count: self.steps,
         };
         self.training.step(gradient, step);
+    }
+
+    /// Steps of the optimiser so far.
+    pub(crate) fn steps(&self) -> i32 {
+        self.steps
+    }
+
+    /// The first step in which a gradient was no number, and whose that was.
+    pub(crate) fn fault(&self) -> Result<Option<Fault>, TrainError> {
+        let failed = |problem| LithoError::Device { doing: "look at the gradients", problem };
+        Ok(self.training.fault().map_err(failed)?)
     }
 
     /// A module with its weights.

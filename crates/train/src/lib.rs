@@ -17,9 +17,11 @@ mod config;
 mod files;
 mod fused;
 mod labels;
+mod lost;
 mod masks;
 mod objective;
 pub mod pace;
+mod rasters;
 mod replica;
 mod replicas;
 mod run;
@@ -37,6 +39,8 @@ use serde::{Deserialize, Serialize};
 pub use checkpoint::FILE as CHECKPOINT;
 pub use clips::{ClipSource, ClipStream, field_clip};
 pub use config::{Adversarial, Network, TrainConfig};
+pub use lost::Lost;
+pub use rasters::Rasters;
 pub use run::train;
 pub use surrogate::{SurrogateRecord, SurrogateTraining, TrainedSurrogate, train_surrogate};
 
@@ -133,7 +137,7 @@ pub enum TrainError {
     /// Weights could not be read back.
     #[error(transparent)]
     Weights(#[from] lithoburn_models::WeightsError),
-    /// The loss is no number any more.
+    /// A surrogate's loss is no number any more.
     #[error("the loss is {loss} at step {step}: lower --learning-rate")]
     Diverged {
         /// The step.
@@ -141,6 +145,12 @@ pub enum TrainError {
         /// Its loss.
         loss: f32,
     },
+    /// A number is none any more. Nothing was written with it.
+    #[error(
+        "training stopped: {0}; nothing was saved with it, and the same command goes on from the last validation; \
+         if it happens again, lower --learning-rate"
+    )]
+    Lost(Lost),
     /// The weights could not be encoded.
     #[error("cannot write weights to {0}: {1}")]
     Save(PathBuf, String),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor};
 use lithoburn_litho::images::resized;
 use lithoburn_litho::{CornerImages, KernelSet, Sampling, Simulator};
 use lithoburn_models::hopper::training::RecordedPass;
 use lithoburn_models::{MaskNetwork, Training};
 
 use crate::config::CornerLoss;
-use crate::{ClipSource, Sample, TrainConfig, TrainError, scalar};
+use crate::{ClipSource, Rasters, Sample, TrainConfig, TrainError, scalar};
 
 /// Side of a pixel of the simulated image and of the target, in nm.
 pub(crate) const IMAGE_PIXEL_NM: f64 = 4.0;
@@ -23,7 +23,7 @@ pub(crate) struct Objective {
     mask: Sampling,
     image: Sampling,
     network_size: usize,
-    validation: Vec<Vec<f32>>,
+    validation: Vec<Rasters>,
 }
 
 impl Objective {
@@ -71,15 +71,14 @@ impl Objective {
     pub(crate) fn validates_on(&mut self, source: &ClipSource, field_nm: f64) {
         let clip =
             |i: usize| source.clip(true, VALIDATION_SEED, i as u64, field_nm, IMAGE_PIXEL_NM);
-        let clips: Vec<Vec<f32>> = (0..self.config.validation_clips).map(clip).collect();
-        self.validation = clips.chunks(self.config.batch).map(<[_]>::concat).collect();
+        let clips = (0..self.config.validation_clips).map(|i| Rasters::of(clip(i)));
+        let clips: Vec<Rasters> = clips.collect();
+        self.validation = clips.chunks(self.config.batch).map(Rasters::joined).collect();
     }
 
     /// Targets `[batch, n, n]` of rasters at [`IMAGE_PIXEL_NM`].
-    pub(crate) fn images(&self, data: Vec<f32>) -> Tensor<3> {
-        let n = self.image.size;
-        let batch = data.len() / (n * n);
-        Tensor::from_data(TensorData::new(data, [batch, n, n]), self.simulator.device())
+    pub(crate) fn images(&self, rasters: Rasters) -> Tensor<3> {
+        rasters.on(self.image.size, self.simulator.device())
     }
 
     /// A target as the network sees it.
@@ -150,8 +149,8 @@ impl Objective {
     ) -> Result<Vec<Sample>, TrainError> {
         let n = self.image.size;
         let Some(clips) = self.validation.first() else { return Ok(Vec::new()) };
-        let count = count.min(clips.len() / (n * n));
-        let target = self.images(clips[..count * n * n].to_vec());
+        let count = count.min(clips.pixels() / (n * n));
+        let target = self.images(clips.clone().first(count * n * n));
         let mask = self.mask(network, &target);
         let print = self.prints(mask.clone().greater_equal_elem(0.5).float()).nominal;
         let image = |t: Tensor<3>| crate::read(resized(t, n), "draw samples");

@@ -3,6 +3,8 @@
 //! Several devices each have a whole one. A step gives each a part of the batch; gradients are summed over all, and every optimiser then does
 //! the same to the same weights: nothing but gradients travels.
 
+mod look;
+
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -26,7 +28,7 @@ use crate::labels::{self, Labels};
 use crate::objective::{IMAGE_PIXEL_NM, Objective};
 use crate::sums::summed;
 use crate::values::{restored, values_of};
-use crate::{ClipSource, ClipStream, Sample, TrainError, read};
+use crate::{ClipSource, ClipStream, Rasters, Sample, TrainError, read};
 
 /// What a network must be to be trained.
 pub(crate) trait Trainable:
@@ -196,7 +198,8 @@ impl<N: Trainable> Replica<N> {
         };
         // In the adversarial phase, half of a batch is labelled.
         if examples.is_some() {
-            clips.truncate(clips.len() / 2);
+            let half = clips.pixels() / 2;
+            clips = clips.first(half);
         }
         let Findings { numbers, gradients, judge } = self.found(clips, examples, order.share)?;
         let scale = 1.0 / self.peer.ranks() as f64;
@@ -224,13 +227,13 @@ impl<N: Trainable> Replica<N> {
     /// Loss and gradients of a part of a batch, labelled clips first.
     fn found(
         &self,
-        clips: Vec<f32>,
+        clips: Rasters,
         examples: Option<Examples>,
         share: f64,
     ) -> Result<Findings, TrainError> {
-        let labelled = examples.as_ref().map_or(0, |examples| examples.targets.len());
+        let labelled = examples.as_ref().map_or(0, |examples| examples.targets.pixels());
         let target = self.objective.images(match &examples {
-            Some(examples) => [&examples.targets[..], &clips].concat(),
+            Some(examples) => Rasters::joined(&[examples.targets.clone(), clips]),
             None => clips,
         });
         // On a card, the logits are where the simulator's gradient ends and the way back begins.
@@ -286,19 +289,6 @@ impl<N: Trainable> Replica<N> {
         judged(settings, judge, examples, &seen, &own, pixel_nm, precision)
     }
 
-    /// Reads what the last step found out, averaged over all replicas. Every replica reads, so that a device that failed is found.
-    pub(crate) fn look(&mut self) -> Result<Numbers<f32>, TrainError> {
-        let Some(Numbers { loss, told_apart }) = self.last.take() else {
-            unreachable!("a step comes before a look")
-        };
-        let fights = told_apart.is_some();
-        let both: Vec<_> = [Some(loss), told_apart].into_iter().flatten().collect();
-        let sums = self.peer.all_reduce(Tensor::cat(both, 0))?;
-        let ranks = self.peer.ranks() as f32;
-        let sums = read(sums, "read the training loss")?;
-        Ok(Numbers { loss: sums[0] / ranks, told_apart: fights.then(|| sums[1] / ranks) })
-    }
-
     /// L2 and PV band of hard masks, per validation clip, in nm².
     pub(crate) fn validated(&self) -> Result<[f64; 2], TrainError> {
         match &self.fused {
@@ -315,9 +305,10 @@ impl<N: Trainable> Replica<N> {
         }
     }
 
-    /// The weights as a file, and the mean size of the network's logits.
+    /// The weights as a file, and the mean size of the network's logits. An error if a weight is no number.
     pub(crate) fn encoded(&self) -> Result<(Vec<u8>, f64), TrainError> {
         let network = self.whole().valid();
+        self.sound(&network, &values_of(&network)?)?;
         let bytes = weights::encode(&network).map_err(TrainError::Encode)?;
         Ok((bytes, self.objective.loudness(&network)?))
     }
@@ -327,15 +318,17 @@ impl<N: Trainable> Replica<N> {
         self.objective.samples(&self.whole().valid(), count)
     }
 
-    /// Where the network stands, and the discriminator.
+    /// Where the network stands, and the discriminator. An error if a number is none.
     pub(crate) fn trainees(&self) -> Result<Vec<Trainee>, TrainError> {
         let adam = match &self.fused {
             Some(fused) => fused.adam_values(&self.network)?,
             None => self.adam.values(&self.network)?,
         };
-        let mut trainees = vec![Trainee { values: values_of(&self.whole())?, adam }];
+        let network = self.whole();
+        let own = Trainee { values: values_of(&network)?, adam };
+        let mut trainees = vec![self.sound_trainee(&network, own)?];
         if let Some(adversary) = &self.adversary {
-            trainees.push(adversary.trainee()?);
+            trainees.push(self.sound_trainee(&adversary.judge, adversary.trainee()?)?);
         }
         Ok(trainees)
     }

@@ -132,6 +132,7 @@ impl<N: Trainable> Replicas<N> {
 fn failed(error: TrainError) -> PipelineError {
     match error {
         TrainError::Devices(error) => error,
+        TrainError::Lost(lost) => PipelineError::Failed(lost.to_string()),
         other => PipelineError::Failed(other.to_string()),
     }
 }

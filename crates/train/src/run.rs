@@ -22,7 +22,7 @@ use crate::objective::Objective;
 use crate::replica::{Lesson, Numbers, StepOrder, Trainable};
 use crate::replicas::Replicas;
 use crate::values::{restored, values_of, values_sizes};
-use crate::{ClipSource, End, News, Record, Sample, TrainConfig, TrainError, Trained};
+use crate::{ClipSource, End, Lost, News, Record, Sample, TrainConfig, TrainError, Trained};
 use schedule::Schedule;
 
 /// Steps between looks at the loss: a look waits for the device.
@@ -242,9 +242,9 @@ impl<'a, N: Trainable> Fit<'a, N> {
     /// Reads the loss, and validates if it is time; some clips with their masks if that was the best validation.
     fn look(&mut self, validates: bool) -> Result<(Record, Vec<Sample>), TrainError> {
         let found = self.replicas.all(|replica| replica.look())?;
-        let Numbers { loss, told_apart } = found[0];
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged { step: self.state.step, loss });
+        let Numbers { loss, told_apart } = found[0].numbers;
+        if let Some(lost) = Lost::of_all(found.iter().filter_map(|look| look.lost.as_ref())) {
+            return Err(TrainError::Lost(lost));
         }
         let mut record = Record {
             step: self.state.step,
@@ -268,8 +268,14 @@ impl<'a, N: Trainable> Fit<'a, N> {
         let since = self.schedule.now();
         self.replicas.agree()?;
         let [l2_nm2, pvb_nm2] = self.replicas.first(|replica| replica.validated())?;
+        let sum = l2_nm2 + pvb_nm2;
+        if !sum.is_finite() {
+            let (what, devices) = ("the validation's error".into(), vec![1]);
+            let (step, of) = (record.step, self.replicas.count());
+            return Err(TrainError::Lost(Lost { what, step, devices, of }));
+        }
         (record.l2_nm2, record.pvb_nm2) = (Some(l2_nm2), Some(pvb_nm2));
-        let better = self.state.best.as_ref().is_none_or(|best| l2_nm2 + pvb_nm2 < best.sum());
+        let better = self.state.best.as_ref().is_none_or(|best| sum < best.sum());
         self.state.since_best = if better { 0 } else { self.state.since_best + 1 };
         if better {
             let (step, hash) = (record.step, self.save_weights()?);

@@ -22,6 +22,29 @@ pub(crate) fn each_value<M: Module>(module: &M) -> impl Iterator<Item = (ParamId
     ids.0.into_iter()
 }
 
+/// The name of the first parameter among whose numbers is one that is none; `values` are in the module's order.
+pub(crate) fn unsound_of<M: Module>(module: &M, values: &Values) -> Option<String> {
+    struct Names {
+        path: Vec<String>,
+        all: Vec<String>,
+    }
+    impl ModuleVisitor for Names {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.into());
+        }
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, _param: &Param<Tensor<D>>) {
+            self.all.push(self.path.join("."));
+        }
+    }
+    let mut names = Names { path: Vec::new(), all: Vec::new() };
+    module.visit(&mut names);
+    let lost = |values: &Vec<f32>| values.iter().any(|value| !value.is_finite());
+    names.all.into_iter().zip(values).find(|(_, own)| lost(own)).map(|(name, _)| name)
+}
+
 /// How many numbers each parameter has.
 pub(crate) fn values_sizes<M: Module>(module: &M) -> Vec<usize> {
     struct ParamSizes(Vec<usize>);

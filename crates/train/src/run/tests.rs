@@ -195,6 +195,51 @@ fn devices_that_are_apart_take_the_first_ones_weights() {
     assert_eq!(prints(), before);
 }
 
+/// Replicas of which some have a weight that is none.
+fn with_a_lost_weight(
+    count: usize,
+    of: impl Fn(usize) -> bool + Send + Sync + 'static,
+) -> Replicas<NeuralIlt> {
+    let replicas = replicas(count);
+    let mut lost = replicas.first(|replica| replica.trainees()).expect("reads");
+    lost[0].values[1][0] = f32::NAN;
+    let take = move |replica: &mut crate::replica::Replica<NeuralIlt>| match of(replica.rank()) {
+        true => replica.restore(&lost).map_err(TrainError::Config),
+        false => Ok(()),
+    };
+    replicas.all(take).expect("takes them");
+    replicas
+}
+
+/// Hard masks of such a network are masks, with finite errors: a validation alone would not notice.
+#[test]
+fn weights_that_are_no_numbers_are_never_written() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let lost = || with_a_lost_weight(2, |_| true);
+    let errors = [
+        lost().first(|replica| replica.encoded()).map(|_| ()),
+        lost().first(|replica| replica.trainees()).map(|_| ()),
+    ];
+    for error in errors {
+        let error = error.expect_err("is refused").to_string();
+        assert!(error.contains("device 1 of 2: weight unet"), "{error}");
+        assert!(error.contains("is no number at step 0"), "{error}");
+    }
+}
+
+/// The first step sums what one device lost into the weights of both.
+#[test]
+fn a_look_tells_on_which_device_a_number_was_lost() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let replicas = with_a_lost_weight(2, |rank| rank == 1);
+    replicas.all(|replica| replica.step(ORDER)).expect("a step");
+    let looks = replicas.all(|replica| replica.look()).expect("looks");
+    let lost = looks.iter().filter_map(|look| look.lost.as_ref());
+    let lost = Lost::of_all(lost).expect("is found");
+    assert_eq!((lost.step, &lost.devices[..], lost.of), (1, &[2][..], 2), "{lost}");
+    assert!(lost.what.starts_with("weight unet"), "{lost}");
+}
+
 #[test]
 fn a_run_without_progress_stops_early() {
     let config = TrainConfig { patience: Some(2), learning_rate: 0.0, steps: 20, ..tiny() };
