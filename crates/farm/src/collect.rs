@@ -116,8 +116,9 @@ impl<'a, L: Ledger> Collector<'a, L> {
     /// Finds receipts that were not read.
     fn refresh(&mut self) -> Result<(), FarmError> {
         let ledger = self.desk.ledger();
-        let two: BTreeSet<u64> = blocks(ledger.list(Kind::Mismatch)?).into_iter().collect();
-        let new = blocks(ledger.list(Kind::Receipt)?).into_iter().rev();
+        let listed = |kind| Ok::<_, FarmError>(blocks(ledger.list(kind)?, self.total).into_iter());
+        let two: BTreeSet<u64> = listed(Kind::Mismatch)?.collect();
+        let new = listed(Kind::Receipt)?.rev();
         self.ready = new.filter(|b| !self.taken.contains(b) && !two.contains(b)).collect();
         Ok(())
     }

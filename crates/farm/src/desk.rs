@@ -6,6 +6,9 @@
 //! * The first result that is committed counts, whoever held the lease by then. Work is deterministic: a second result must be equal,
 //!   and if it is not, the block is parked with both.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,15 @@ pub struct Lease {
     pub block: u64,
     /// Which try this is, from 1.
     pub attempt: u32,
+    /// Another worker has the try, and this one computes its block too: whatever becomes of a copy, the try is that worker's.
+    pub is_copy: bool,
+}
+
+impl Lease {
+    /// A try of one's own.
+    pub fn of(block: u64, attempt: u32) -> Self {
+        Self { block, attempt, is_copy: false }
+    }
 }
 
 /// A result, and where it comes from.
@@ -122,12 +134,14 @@ impl Progress {
 pub struct Desk<L> {
     ledger: L,
     me: String,
+    /// Claims that came to an error: they may have succeeded.
+    in_doubt: Mutex<BTreeSet<(u64, u32)>>,
 }
 
 impl<L: Ledger> Desk<L> {
     /// The desk of a worker.
     pub fn new(ledger: L, me: impl Into<String>) -> Self {
-        Self { ledger, me: me.into() }
+        Self { ledger, me: me.into(), in_doubt: Mutex::default() }
     }
 
     /// The ledger.
@@ -147,11 +161,33 @@ impl<L: Ledger> Desk<L> {
     /// [`FarmError`] of the ledger.
     pub fn claim(&self, block: u64, attempt: u32) -> Result<Option<Lease>, FarmError> {
         let holder = json(&Holder { worker: self.me.clone() })?;
-        let claimed = self.ledger.create(&Entry::of_try(Kind::Lease, block, attempt), &holder)?
+        let created = self.ledger.create(&Entry::of_try(Kind::Lease, block, attempt), &holder);
+        let mut in_doubt = self.in_doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        let claimed = match created {
             // The answer to an earlier claim of ours was lost on its way.
-            || (self.holder(block, attempt)?.as_deref() == Some(&self.me)
-                && !self.has_ended(block, attempt)?);
-        Ok(claimed.then_some(Lease { block, attempt }))
+            Ok(false) if in_doubt.contains(&(block, attempt)) => {
+                self.holder(block, attempt)?.as_deref() == Some(&self.me)
+                    && !self.has_ended(block, attempt)?
+            }
+            Ok(created) => created,
+            Err(error) => {
+                in_doubt.insert((block, attempt));
+                return Err(error);
+            }
+        };
+        in_doubt.remove(&(block, attempt));
+        Ok(claimed.then_some(Lease::of(block, attempt)))
+    }
+
+    /// Begins a second copy of a try; none if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`FarmError`] of the ledger.
+    pub fn copy(&self, block: u64, attempt: u32) -> Result<Option<Lease>, FarmError> {
+        let holder = json(&Holder { worker: self.me.clone() })?;
+        let begun = self.ledger.create(&Entry::of_try(Kind::Copy, block, attempt), &holder)?;
+        Ok(begun.then_some(Lease { is_copy: true, ..Lease::of(block, attempt) }))
     }
 
     /// Who began a try.
@@ -174,13 +210,16 @@ impl<L: Ledger> Desk<L> {
         Ok(has(Kind::Failed)? || has(Kind::Released)?)
     }
 
-    /// Notes how a try ended, once: what was noted first stays.
+    /// Notes how a try ended, once: what was noted first stays. Of a copy nothing is noted.
     ///
     /// # Errors
     ///
     /// [`FarmError`] of the ledger.
     pub fn end(&self, lease: &Lease, ended: &Ended) -> Result<Fate, FarmError> {
-        let Lease { block, attempt } = *lease;
+        let Lease { block, attempt, is_copy } = *lease;
+        if is_copy {
+            return Ok(Fate::Again);
+        }
         let (kind, reason) = match ended {
             Ended::Failed(reason) => (Kind::Failed, reason),
             Ended::Released(reason) => (Kind::Released, reason),
@@ -236,7 +275,7 @@ impl<L: Ledger> Desk<L> {
                 return Ok(Some(lease));
             }
             let ended = Ended::Failed(lost.into());
-            if self.end(&Lease { block, attempt }, &ended)? == Fate::Parked {
+            if self.end(&Lease::of(block, attempt), &ended)? == Fate::Parked {
                 break;
             }
         }
@@ -285,7 +324,7 @@ impl<L: Ledger> Desk<L> {
         if self.receipt(block)?.as_ref() != Some(receipt) {
             return Ok(false);
         }
-        let lease = Lease { block, attempt: receipt.attempt };
+        let lease = Lease::of(block, receipt.attempt);
         self.end(&lease, &Ended::Released("its result was lost".into()))?;
         self.ledger.remove(&Entry::of_block(Kind::Receipt, block))?;
         Ok(true)
@@ -317,7 +356,7 @@ impl<L: Ledger> Desk<L> {
     ///
     /// [`FarmError`] of the ledger.
     pub fn forgive(&self, block: u64) -> Result<(), FarmError> {
-        for kind in [Kind::Failed, Kind::Released, Kind::Lease] {
+        for kind in [Kind::Failed, Kind::Released, Kind::Copy, Kind::Lease] {
             for about in self.ledger.list(kind)? {
                 if matches!(about, About::Try(b, _) if b == block) {
                     self.ledger.remove(&Entry { kind, about })?;
@@ -342,7 +381,7 @@ impl<L: Ledger> Desk<L> {
     /// How far a job is, and the blocks of which nothing is left to do.
     pub(crate) fn finished(&self, total: u64) -> Result<(Progress, Vec<u64>), FarmError> {
         let [done, parked, two] = [Kind::Receipt, Kind::Parked, Kind::Mismatch]
-            .map(|kind| self.ledger.list(kind).map(blocks));
+            .map(|kind| self.ledger.list(kind).map(|list| blocks(list, total)));
         let (mut done, two) = (done?, two?);
         done.retain(|block| !two.contains(block));
         let mut parked: Vec<u64> =
@@ -367,14 +406,13 @@ impl<L: Ledger> Desk<L> {
     }
 }
 
-/// The blocks of a ledger's list.
-pub(crate) fn blocks(list: Vec<About>) -> Vec<u64> {
-    list.into_iter()
-        .filter_map(|about| match about {
-            About::Block(block) | About::Try(block, _) => Some(block),
-            About::Name(_) => None,
-        })
-        .collect()
+/// The blocks of a ledger's list, of a job of `total`: what else lies in its folder is nobody's.
+pub(crate) fn blocks(list: Vec<About>, total: u64) -> Vec<u64> {
+    let block = |about| match about {
+        About::Block(block) | About::Try(block, _) => Some(block),
+        About::Name(_) => None,
+    };
+    list.into_iter().filter_map(block).filter(|&block| block < total).collect()
 }
 
 /// A value as the ledger keeps it.

@@ -136,6 +136,8 @@ pub struct Opened {
     /// Its name: the SHA-256 of its file.
     pub id: Digest,
     folder: PathBuf,
+    /// Its folder is a copy of this machine's own, of a job in a bucket.
+    is_fetched: bool,
 }
 
 impl Job {
@@ -188,6 +190,7 @@ impl Opened {
     /// [`FarmError`] if there is none, or it is not whole.
     pub fn read(folder: &Path) -> Result<Self, FarmError> {
         let fetched = fetched::place(folder).map(|place| fetched::job(place, &[BLOCKS, JOB]));
+        let is_fetched = fetched.is_some();
         let folder = fetched.transpose()?.unwrap_or_else(|| folder.to_path_buf());
         let path = folder.join(JOB);
         let damaged = |problem: String| FarmError::Damaged { path: path.clone(), problem };
@@ -205,7 +208,21 @@ impl Opened {
         let job: Job = serde_json::from_value(value)
             .map_err(|e| damaged(format!("is not a job: {e}; plan it again")))?;
         let folder = folder.canonicalize().map_err(|e| FarmError::Read(folder.clone(), e))?;
-        Ok(Self { job, id: Digest::of(&text), folder })
+        Ok(Self { job, id: Digest::of(&text), folder, is_fetched })
+    }
+
+    /// Where workers without a server hand out blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`FarmError::Setting`] if no other machine sees the job's folder.
+    pub fn shared(&self, name: &str) -> Result<PathBuf, FarmError> {
+        match self.is_fetched {
+            false => Ok(self.own(name)),
+            true => Err(FarmError::Setting(
+                "a job in a bucket has no folder that machines share: name who hands out its blocks by --source nats://HOST:4222".into(),
+            )),
+        }
     }
 
     /// The folder.
@@ -339,6 +356,16 @@ pub(crate) mod tests {
         let manifest = again.manifest().expect("whole");
         assert_eq!(manifest.block(8).expect("there").items, [16, 17]);
         assert!((again.job.cost.card_hours - 9.0 / 3600.0).abs() < 1e-12);
+    }
+
+    /// Each machine has a copy of its own: what one writes there no other one reads.
+    #[test]
+    fn a_job_of_a_bucket_has_no_folder_that_machines_share() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let here = toy(folder.path(), 3);
+        assert_eq!(here.shared("ledger").expect("shared"), here.own("ledger"));
+        let error = Opened { is_fetched: true, ..here }.shared("ledger").expect_err("fetched");
+        assert!(error.to_string().contains("--source nats://"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! lease.BLOCK.N      try N has begun, by whom      worker.NAME   a beat, renewed by its owner
 //! failed.BLOCK.N     try N failed, or its worker   drain         workers finish what they have and leave
 //! released.BLOCK.N   try N was given back
+//! copy.BLOCK.N       try N is computed a second time, by whom
 //! receipt.BLOCK      the result                    parked.BLOCK  tried too often
 //!                                                  mismatch.BLOCK  computed twice, with two results
 //! ```
@@ -33,6 +34,8 @@ pub enum Kind {
     Failed,
     /// A try was given back, and does not count.
     Released,
+    /// A worker that has nothing else to do computes a try's block too.
+    Copy,
     /// A block's result.
     Receipt,
     /// A block that was tried too often.
@@ -48,10 +51,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Lease,
         Self::Failed,
         Self::Released,
+        Self::Copy,
         Self::Receipt,
         Self::Parked,
         Self::Mismatch,
@@ -66,6 +70,7 @@ impl Kind {
             Self::Lease => "lease",
             Self::Failed => "failed",
             Self::Released => "released",
+            Self::Copy => "copy",
             Self::Receipt => "receipt",
             Self::Parked => "parked",
             Self::Mismatch => "mismatch",
@@ -153,7 +158,7 @@ impl FromStr for Entry {
         let kind = Kind::ALL.into_iter().find(|k| k.name() == kind).ok_or(())?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| ());
         let about = match kind {
-            Kind::Lease | Kind::Failed | Kind::Released => {
+            Kind::Lease | Kind::Failed | Kind::Released | Kind::Copy => {
                 let (block, attempt) = about.split_once('.').ok_or(())?;
                 About::Try(number(block)?, attempt.parse().map_err(|_| ())?)
             }

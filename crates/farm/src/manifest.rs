@@ -71,8 +71,9 @@ impl Manifest {
 
     /// A block; none beyond the last, or if its bytes are damaged.
     pub fn block(&self, number: u64) -> Option<Block> {
-        let (start, end) = (self.place(number)?, self.place(number + 1)?);
-        let bytes = self.bytes.get(start..end).filter(|_| number < self.blocks)?;
+        // Whoever names a block may name any number.
+        let next = number.checked_add(1).filter(|&next| next <= self.blocks)?;
+        let bytes = self.bytes.get(self.place(number)?..self.place(next)?)?;
         let at = |i: usize| Some(u32::from_le_bytes(bytes.get(i..i + 4)?.try_into().ok()?));
         let (at, mut rest) = ([at(0)?, at(4)?], &bytes[8..]);
         let (mut items, mut last) = (Vec::new(), 0_u64);
@@ -181,6 +182,9 @@ mod tests {
             bytes.splice(0..0, head);
             if let Some(manifest) = Manifest::of(bytes) {
                 (0..=blocks).for_each(|i| drop(manifest.block(i)));
+                for beyond in [1 << 60, u64::MAX - 1, u64::MAX] {
+                    prop_assert_eq!(manifest.block(beyond), None);
+                }
             }
         }
     }

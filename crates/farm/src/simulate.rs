@@ -19,12 +19,21 @@ use serde::Serialize;
 
 use crate::FarmError;
 use crate::clock::Set;
-use crate::desk::{Committed, Desk};
+use crate::desk::{Committed, Desk, Ended};
 use crate::ledger::{About, Entry, Kind, Ledger};
 use crate::source::{BlockSource, Next, Shared};
-use crate::worker::PAUSE;
+use crate::worker::{PAUSE, RESULTS_EVERY};
 use card::Card;
 use store::{Counted, Server};
+
+/// Most cards and blocks.
+const MOST: [u64; 2] = [100_000, 1 << 24];
+/// The largest number that something may be; it keeps the clock from its end.
+const LARGEST: f64 = 1e12;
+/// When nothing happens any more: the clock counts nanoseconds.
+const NEVER: Duration = Duration::from_secs(10_000_000_000);
+/// Seconds of a hundred years.
+const YEARS_S: f64 = 3.2e9;
 
 /// A farm to simulate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -76,6 +85,8 @@ pub struct FarmRun {
     pub committed: u64,
     /// Results that came after another.
     pub late: u64,
+    /// Blocks that a second worker began beside the first.
+    pub copies: u64,
     /// Workers that died.
     pub died: usize,
     /// Card-seconds that were spent on results that did not count.
@@ -99,10 +110,13 @@ enum Event {
     Ask,
     /// The block that was asked for is there.
     Drawn,
-    Computed,
+    /// A block is computed.
+    Computed(u64),
     /// A block's result is written.
     Written(u64),
     Beat,
+    /// It looks whether what it has is another one's by now.
+    Look,
     Die,
 }
 
@@ -148,6 +162,12 @@ impl Farm {
     }
 
     fn check(&self) -> Result<(), FarmError> {
+        let counts = [("cards", self.cards as u64, MOST[0]), ("blocks", self.blocks, MOST[1])];
+        for (name, count, most) in counts {
+            if !(1..=most).contains(&count) {
+                return Err(FarmError::Setting(format!("{name} must be 1 to {most}, got {count}")));
+            }
+        }
         let positive = [
             ("block", self.block_s),
             ("lease", self.lease_s),
@@ -167,17 +187,20 @@ impl Farm {
             Err(FarmError::Setting(format!("{name} must be {what}, got {value}")))
         };
         for (name, value) in positive {
-            if !(value.is_finite() && value > 0.0) {
-                return wrong((name, value, "more than 0"));
+            if !(value > 0.0 && value <= LARGEST) {
+                return wrong((name, value, "more than 0 and at most 1e12"));
             }
         }
         for (name, value) in not_negative {
-            if !(value.is_finite() && value >= 0.0) {
-                return wrong((name, value, "0 or more"));
+            if !(0.0..=LARGEST).contains(&value) {
+                return wrong((name, value, "0 to 1e12"));
             }
         }
-        match self.cards {
-            0 => Err(FarmError::Setting("a farm needs 1 card or more".into())),
+        match self.ideal_s() {
+            s if s > YEARS_S => Err(FarmError::Setting(format!(
+                "{} blocks of {} s keep {} cards busy for more than a hundred years",
+                self.blocks, self.block_s, self.cards
+            ))),
             _ => Ok(()),
         }
     }
@@ -188,7 +211,7 @@ impl Farm {
 }
 
 fn seconds(s: f64) -> Duration {
-    Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
+    Duration::try_from_secs_f64(s).map_or(NEVER, |time| time.min(NEVER))
 }
 
 impl<'a> Simulation<'a> {
@@ -220,7 +243,7 @@ impl<'a> Simulation<'a> {
     fn at(&mut self, when: Duration, card: usize, event: Event) {
         self.number += 1;
         let life = self.cards[card].life;
-        self.due.push(Reverse((when, self.number, card, life, event)));
+        self.due.push(Reverse((when.min(NEVER), self.number, card, life, event)));
     }
 
     /// Something happens to a card.
@@ -232,12 +255,13 @@ impl<'a> Simulation<'a> {
                 self.go_on(now, card);
                 Ok(())
             }
-            Event::Computed => {
-                self.computed(now, card);
+            Event::Computed(block) => {
+                self.computed(now, card, block);
                 Ok(())
             }
             Event::Written(block) => self.commit(now, card, block),
             Event::Beat => self.beat(now, card),
+            Event::Look => self.look(now, card),
             Event::Die => {
                 self.die(now, card);
                 Ok(())
@@ -269,8 +293,16 @@ impl<'a> Simulation<'a> {
         match next {
             Next::Block(lease) => {
                 self.found(lease.block, now);
+                if lease.is_copy {
+                    self.run.copies += 1;
+                    self.at(answered + RESULTS_EVERY, card, Event::Look);
+                }
                 self.cards[card].drawn = Some((lease, answered));
                 self.at(answered, card, Event::Drawn);
+            }
+            // A worker ends what it has before it asks again.
+            Next::Wait if self.cards[card].waits() => {
+                self.at(answered + RESULTS_EVERY, card, Event::Look);
             }
             Next::Wait => self.at(answered + PAUSE, card, Event::Ask),
             Next::Finished | Next::Drained => {}
@@ -280,15 +312,20 @@ impl<'a> Simulation<'a> {
 
     /// Begins the block that was drawn, if the card is free and its results do not lag, and asks for the next one.
     fn go_on(&mut self, now: Duration, card: usize) {
-        if self.cards[card].begin(now) {
+        if let Some(lease) = self.cards[card].begin(now) {
+            let (block, is_copy) = (lease.block, lease.is_copy);
             let took = self.draw();
-            self.at(now + took, card, Event::Computed);
-            self.at(now, card, Event::Ask);
+            self.at(now + took, card, Event::Computed(block));
+            match is_copy {
+                // Nothing else is open.
+                true => drop(self.cards[card].waits()),
+                false => self.at(now, card, Event::Ask),
+            }
         }
     }
 
-    fn computed(&mut self, now: Duration, card: usize) {
-        if let Some(block) = self.cards[card].computed() {
+    fn computed(&mut self, now: Duration, card: usize, block: u64) {
+        if self.cards[card].computed(block) {
             let done = self.store.serve(now, self.farm.result_bytes as f64);
             self.at(done, card, Event::Written(block));
         }
@@ -323,6 +360,39 @@ impl<'a> Simulation<'a> {
             }
         }
         self.go_on(now, card);
+        self.ask_again(answered, card);
+        Ok(())
+    }
+
+    /// Asks again, if nothing was open and everything is done since.
+    fn ask_again(&mut self, now: Duration, card: usize) {
+        if self.cards[card].is_through() {
+            self.at(now + PAUSE, card, Event::Ask);
+        }
+    }
+
+    /// Gives up what it has if all of that is another one's by now.
+    fn look(&mut self, now: Duration, card: usize) -> Result<(), FarmError> {
+        let leases = self.cards[card].leases();
+        let Some(source) = &self.cards[card].source else { return Ok(()) };
+        let mut is_over = true;
+        for lease in &leases {
+            is_over = is_over && source.has_result(lease.block)?;
+        }
+        if is_over {
+            for lease in &leases {
+                source.fail(lease, &Ended::Released("another worker was first".into()))?;
+            }
+        }
+        let answered = self.answered(now);
+        if !is_over {
+            self.at(answered + RESULTS_EVERY, card, Event::Look);
+            return Ok(());
+        }
+        for (_, since) in self.cards[card].give_up() {
+            self.run.lost_s += now.saturating_sub(since).as_secs_f64();
+        }
+        self.ask_again(answered, card);
         Ok(())
     }
 
@@ -382,6 +452,7 @@ impl FarmRun {
             merged_s: 0.0,
             committed: 0,
             late: 0,
+            copies: 0,
             died: 0,
             lost_s: 0.0,
             operations: 0,

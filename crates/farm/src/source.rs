@@ -1,8 +1,10 @@
 //! Where blocks come from: one trait, whoever hands them out.
 
 mod chunk;
+mod copies;
 #[cfg(test)]
 mod interleavings;
+mod listing;
 mod named;
 mod nats;
 mod open;
@@ -43,7 +45,7 @@ pub struct Beat {
 /// The answer to a worker that asks for a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A block to compute.
+    /// A block to compute; it may be a copy of one that another worker has.
     Block(Lease),
     /// Other workers have all that is left; one of them may fail.
     Wait,
@@ -84,6 +86,13 @@ pub trait BlockSource: Send + Sync {
     ///
     /// As [`BlockSource::next`]; the lease then runs out by itself.
     fn fail(&self, lease: &Lease, ended: &Ended) -> Result<Fate, FarmError>;
+
+    /// Whether a block has a result, whoever's.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockSource::next`].
+    fn has_result(&self, block: u64) -> Result<bool, FarmError>;
 
     /// How far the job is.
     ///

@@ -1,11 +1,11 @@
 //! A worker's counters, and how Prometheus reads them.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::FarmError;
 
@@ -14,6 +14,8 @@ const BUCKETS_MS: [u64; 12] =
     [1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000];
 /// How long a reader of the counters may take to ask.
 const ASKING: Duration = Duration::from_secs(5);
+/// Bytes of a question, at most.
+const QUESTION: u64 = 16 << 10;
 
 /// Times, counted by their size.
 #[derive(Debug, Default)]
@@ -66,6 +68,8 @@ pub struct Tally {
     pub failed: AtomicU64,
     /// Blocks that were given back.
     pub released: AtomicU64,
+    /// Copies that were begun of blocks that others had for long.
+    pub copies: AtomicU64,
     /// Leases that another worker took over.
     pub lost: AtomicU64,
     /// Questions to the source that failed and were asked again.
@@ -108,6 +112,7 @@ impl Tally {
         let singles = [
             ("items_total", "counter", "Items of results that count.", &self.items),
             ("result_bytes_total", "counter", "Bytes of results that count.", &self.bytes),
+            ("copies_total", "counter", "Copies of blocks that others had for long.", &self.copies),
             ("leases_lost_total", "counter", "Leases that others took over.", &self.lost),
             ("source_errors_total", "counter", "Failed questions to the source.", &self.trouble),
             ("blocks_held", "gauge", "Blocks under lease.", &self.held),
@@ -186,9 +191,12 @@ impl Drop for Exporter {
 fn answer(stream: TcpStream, text: &str) -> std::io::Result<()> {
     stream.set_read_timeout(Some(ASKING))?;
     stream.set_write_timeout(Some(ASKING))?;
-    let mut reader = BufReader::new(&stream);
-    let mut line = String::new();
+    let mut reader = BufReader::new((&stream).take(QUESTION));
+    let (start, mut line) = (Instant::now(), String::new());
     while reader.read_line(&mut line)? > 2 {
+        if !line.ends_with('\n') || start.elapsed() > ASKING {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
         line.clear();
     }
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close";
@@ -197,8 +205,6 @@ fn answer(stream: TcpStream, text: &str) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     #[test]
@@ -224,6 +230,20 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn who_asks_without_an_end_is_hung_up_on_and_the_next_one_is_answered() {
+        let exporter = Exporter::start("127.0.0.1:0", || "counters".into()).expect("a free port");
+        let mut endless = TcpStream::connect(exporter.address()).expect("it listens");
+        let part = [b'a'; 4096];
+        let written = (0..10_000).take_while(|_| endless.write_all(&part).is_ok()).count();
+        assert!(written < 10_000, "it took 40 MB of one line");
+        let mut stream = TcpStream::connect(exporter.address()).expect("it listens");
+        write!(stream, "GET /metrics HTTP/1.1\r\n\r\n").expect("asked");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("answered");
+        assert!(text.ends_with("counters"), "{text}");
     }
 
     #[test]

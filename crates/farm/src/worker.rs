@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Blocks are drawn while earlier ones are computed, so that no device waits for a lease, and none is drawn while results wait to be
-//! committed. Whatever ends a worker, what it holds goes to others: at once if it can say so, else when its leases run out.
+//! committed. At the end of a job a block may be computed by two workers: who has nothing but blocks with results computes no further.
+//! Whatever ends a worker, what it holds goes to others: at once if it can say so, else when its leases run out.
 
 mod committer;
 mod held;
@@ -31,6 +32,8 @@ use held::Held;
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 /// How often the beating thread looks whether it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often a worker that gets no more blocks of its own looks whether those that it has were another one's meanwhile.
+pub(crate) const RESULTS_EVERY: Duration = Duration::from_millis(250);
 
 /// What is computed of blocks.
 pub trait Work {
@@ -113,6 +116,8 @@ struct Shift<'a> {
     stop: &'a (dyn Fn() -> bool + Sync),
     /// No more blocks are drawn.
     closing: AtomicBool,
+    /// Every block of this round has a result, which was another worker's.
+    is_over: AtomicBool,
     error: Mutex<Option<FarmError>>,
     /// What the source said last when it had no block.
     last: Mutex<Next>,
@@ -136,6 +141,7 @@ impl Worker<'_> {
             held: Held::default(),
             stop,
             closing: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             error: Mutex::new(None),
             last: Mutex::new(Next::Wait),
             start: Instant::now(),
@@ -170,8 +176,10 @@ impl Shift<'_> {
     /// Rounds of work, until there is no more.
     fn all(&self, work: &mut dyn Work) -> Result<Outcome, FarmError> {
         loop {
+            self.is_over.store(false, Ordering::SeqCst);
             let flow = self.round(work);
-            self.give_back("its worker ended");
+            let was_over = self.is_over.load(Ordering::SeqCst);
+            self.give_back(if was_over { "another worker was first" } else { "its worker ended" });
             if let Some(error) = self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(error);
             }
@@ -191,7 +199,7 @@ impl Shift<'_> {
             let committers = Committers::start(scope, self);
             let mut blocks = std::iter::from_fn(|| self.draw());
             let mut done = |block, bytes| committers.take(block, bytes);
-            work.run(&mut blocks, &|| self.is_closing(), &mut done)
+            work.run(&mut blocks, &|| self.is_closing() || self.is_over(), &mut done)
         });
         match ended {
             Ok(()) | Err(WorkError::Closed) => {}
@@ -210,6 +218,10 @@ impl Shift<'_> {
         self.closing.load(Ordering::SeqCst) || (self.stop)()
     }
 
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+
     /// No more blocks: the worker cannot go on.
     fn close(&self, error: FarmError) {
         self.closing.store(true, Ordering::SeqCst);
@@ -219,7 +231,7 @@ impl Shift<'_> {
 
     /// The next block; none if there is none at the moment.
     fn draw(&self) -> Option<(u64, Block)> {
-        if self.is_closing() {
+        if self.is_closing() || self.is_over() {
             return None;
         }
         let asked = Instant::now();
@@ -234,7 +246,9 @@ impl Shift<'_> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
         let Next::Block(lease) = next else { return None };
         let number = lease.block;
-        self.worker.events.note(What::Leased, Some((number, lease.attempt)), "");
+        self.worker.tally.copies.fetch_add(u64::from(lease.is_copy), Ordering::Relaxed);
+        let text = if lease.is_copy { "a copy" } else { "" };
+        self.worker.events.note(What::Leased, Some((number, lease.attempt)), text);
         self.held.add(lease);
         let block = self.worker.manifest.block(number);
         if block.is_none() {
@@ -297,7 +311,7 @@ impl Shift<'_> {
     /// Renews leases until the end.
     fn beat_until(&self, ended: &AtomicBool, watch: &(dyn Fn(&Beat) + Sync)) {
         let mut number = 0;
-        let mut due = Duration::ZERO;
+        let (mut due, mut looks) = (Duration::ZERO, Duration::ZERO);
         while !ended.load(Ordering::SeqCst) {
             let now = self.start.elapsed();
             if now >= due {
@@ -306,10 +320,32 @@ impl Shift<'_> {
                 let beat = self.beat(number, false);
                 self.renew(&beat);
                 watch(&beat);
+                self.look_for_results();
+            }
+            if now >= looks && self.is_near_the_end() {
+                looks = now + RESULTS_EVERY;
+                self.look_for_results();
             }
             let busy = if self.held.is_empty() { 0 } else { LOOK_EVERY.as_millis() as u64 };
             self.worker.tally.busy_ms.fetch_add(busy, Ordering::Relaxed);
             std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Whether there was no block at the last question, or one that it has is a copy.
+    fn is_near_the_end(&self) -> bool {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) == Next::Wait
+            || self.held.leases().iter().any(|lease| lease.is_copy)
+    }
+
+    /// Ends a round of which nothing is left but blocks that have another worker's results.
+    fn look_for_results(&self) {
+        let leases = self.held.leases();
+        // A source that does not answer is asked again.
+        let has_result =
+            |lease: &Lease| self.worker.source.has_result(lease.block).is_ok_and(|has| has);
+        if !leases.is_empty() && leases.iter().all(has_result) {
+            self.is_over.store(true, Ordering::SeqCst);
         }
     }
 

@@ -6,7 +6,7 @@ fn commit(desk: &Desk<MemoryLedger>, results: &Results, block: u64, bytes: &[u8]
     let digest = results.put(bytes).expect("writable");
     let (worker, device) = ("a".into(), "d".into());
     let receipt = Receipt { digest, bytes: 1, attempt: 1, worker, device, seconds: 1.0 };
-    let lease = Lease { block, attempt: 1 };
+    let lease = Lease::of(block, 1);
     assert_eq!(desk.commit(&lease, &receipt).expect("in memory"), Committed::First);
     receipt
 }

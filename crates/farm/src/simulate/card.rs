@@ -24,6 +24,8 @@ pub(super) struct Card {
     computing: Option<Held>,
     /// Blocks whose results are being written.
     writing: BTreeMap<u64, Held>,
+    /// There was no other block when it asked last.
+    waits: bool,
     /// Counts its lives: events of an earlier one are void.
     pub life: u32,
     beats: u64,
@@ -32,7 +34,8 @@ pub(super) struct Card {
 impl Card {
     pub(super) fn new(number: usize) -> Self {
         let (source, drawn, computing) = (None, None, None);
-        Self { number, source, drawn, computing, writing: BTreeMap::new(), life: 0, beats: 0 }
+        let (writing, waits) = (BTreeMap::new(), false);
+        Self { number, source, drawn, computing, writing, waits, life: 0, beats: 0 }
     }
 
     /// A name that no other card has, nor this one in another life.
@@ -40,25 +43,41 @@ impl Card {
         format!("card-{:05}-{}", self.number, self.life)
     }
 
-    /// Begins the block that was drawn; false if there is none, another one is computed, or too many results wait.
-    pub(super) fn begin(&mut self, now: Duration) -> bool {
+    /// Begins the block that was drawn; none if there is none, another one is computed, or too many results wait.
+    pub(super) fn begin(&mut self, now: Duration) -> Option<&Lease> {
         let is_free = self.computing.is_none() && self.writing.len() < BEHIND;
         // Its lease may be answered later than the card is free.
-        match self.drawn.take_if(|(_, since)| is_free && *since <= now) {
-            Some(held) => {
-                self.computing = Some(held);
-                true
-            }
-            None => false,
-        }
+        let held = self.drawn.take_if(|(_, since)| is_free && *since <= now)?;
+        Some(&self.computing.insert(held).0)
     }
 
-    /// The block that was computed, whose result is written from now on.
-    pub(super) fn computed(&mut self) -> Option<u64> {
-        let held = self.computing.take()?;
-        let block = held.0.block;
-        self.writing.insert(block, held);
-        Some(block)
+    /// A block was computed, and its result is written from now on; false if it was given up before.
+    pub(super) fn computed(&mut self, block: u64) -> bool {
+        let held = self.computing.take_if(|(lease, _)| lease.block == block);
+        let is_held = held.is_some();
+        self.writing.extend(held.map(|held| (block, held)));
+        is_held
+    }
+
+    /// Nothing is open: it asks again once it has nothing any more. False if that is so now.
+    pub(super) fn waits(&mut self) -> bool {
+        self.waits = !self.is_idle();
+        self.waits
+    }
+
+    /// Whether everything is done that it had when nothing else was open; told once.
+    pub(super) fn is_through(&mut self) -> bool {
+        let is_through = self.waits && self.is_idle();
+        self.waits &= !is_through;
+        is_through
+    }
+
+    /// Gives up what it has.
+    pub(super) fn give_up(&mut self) -> Vec<Held> {
+        let held = self.held().cloned().collect();
+        (self.drawn, self.computing) = (None, None);
+        self.writing.clear();
+        held
     }
 
     /// A result is written: its lease and its receipt.
@@ -82,6 +101,10 @@ impl Card {
 
     fn held(&self) -> impl Iterator<Item = &Held> {
         self.drawn.iter().chain(&self.computing).chain(self.writing.values())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.held().next().is_none()
     }
 
     /// Its leases.

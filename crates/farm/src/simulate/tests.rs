@@ -57,6 +57,30 @@ fn every_block_is_committed_once_though_a_fifth_of_the_workers_die() -> Result<(
     Ok(())
 }
 
+/// With a lease of five minutes, who waited for it would end after ten times the 30 s that the work takes. A block takes 2 s, and another
+/// worker's copy of it the same: those that live do all the work, and the end takes some blocks' time.
+#[test]
+fn the_death_of_a_worker_near_the_end_costs_blocks_and_no_lease() -> Result<(), FarmError> {
+    let mut died = 0;
+    for seed in 0..20 {
+        let run = Farm { deaths: 0.1, lease_s: 300.0, seed, ..farm(20, 300) }.run()?;
+        assert_eq!(run.committed, 300);
+        let living = 600.0 / (20 - run.died) as f64;
+        assert!(run.seconds < living + 5.0 * 2.0, "{run:?}");
+        died += run.died;
+    }
+    assert!(died > 20, "{died}");
+    Ok(())
+}
+
+/// Log-normal times with a deviation of a million averages have no end.
+#[test]
+fn times_without_measure_end_all_the_same() -> Result<(), FarmError> {
+    let run = Farm { spread: 1e6, ..farm(4, 40) }.run()?;
+    assert_eq!(run.committed, 40);
+    Ok(())
+}
+
 #[test]
 fn a_farm_that_cannot_be_is_refused() {
     for bad in [
@@ -64,6 +88,10 @@ fn a_farm_that_cannot_be_is_refused() {
         Farm { block_s: f64::NAN, ..farm(1, 1) },
         Farm { ledger_per_s: 0.0, ..farm(1, 1) },
         Farm { deaths: -1.0, ..farm(1, 1) },
+        Farm { cards: 1 << 40, ..farm(1, 1) },
+        Farm { blocks: u64::MAX, ..farm(1, 1) },
+        Farm { block_s: 1e12, ..farm(1, 1) },
+        Farm { start_s: 1e300, ..farm(1, 1) },
     ] {
         assert!(bad.run().is_err(), "{bad:?}");
     }

@@ -130,6 +130,10 @@ impl<L: Ledger> BlockSource for Chunk<L> {
         Ok(fate)
     }
 
+    fn has_result(&self, block: u64) -> Result<bool, FarmError> {
+        Ok(self.desk.receipt(block)?.is_some())
+    }
+
     fn progress(&self) -> Result<Progress, FarmError> {
         self.desk.progress(self.total)
     }

@@ -37,6 +37,11 @@ impl Named {
     ) -> Result<Self, FarmError> {
         let is_nats = ["nats://", "tls://"].iter().any(|scheme| name.starts_with(scheme));
         match name {
+            // Everybody of the machine can read it there, and it would be in what is said of the server.
+            name if is_nats && name.contains('@') => Err(FarmError::Setting(format!(
+                "{option} names a secret: leave out what is before the @, and name a file that holds it (user:password, or a token), \
+                 readable by its owner alone, by --auth"
+            ))),
             name if !is_nats && (auth.is_some() || ca.is_some()) => Err(FarmError::Setting(
                 format!("--auth and --ca mean nothing to {option} {name}: leave them out"),
             )),
@@ -56,7 +61,7 @@ impl Named {
     /// [`FarmError`] if the ledger or the server cannot be used, or no array's task is here.
     pub fn join(&self, job: &Opened, me: &str) -> Result<Box<dyn BlockSource>, FarmError> {
         let (total, lease) = (job.job.blocks, job.job.lease());
-        let desk = || Ok::<_, FarmError>(Desk::new(FileLedger::open(&job.own("ledger"))?, me));
+        let desk = || Ok::<_, FarmError>(Desk::new(FileLedger::open(&job.shared("ledger")?)?, me));
         Ok(match self {
             Self::Local => Box::new(Shared::join(desk()?, Wall::default(), total, lease)?),
             Self::Array => {
@@ -77,7 +82,7 @@ impl Named {
     /// As [`Named::join`].
     pub fn ledger(&self, job: &Opened) -> Result<Arc<dyn Ledger>, FarmError> {
         Ok(match self {
-            Self::Local | Self::Array => Arc::new(FileLedger::open(&job.own("ledger"))?),
+            Self::Local | Self::Array => Arc::new(FileLedger::open(&job.shared("ledger")?)?),
             Self::Nats(address) => {
                 let connection = Arc::new(Connection::open(address, "lithoburn-farm")?);
                 Arc::new(NatsLedger::open(connection, job.id.short())?)
@@ -98,6 +103,8 @@ mod tests {
         assert!(matches!(named("tls://a:4222"), Ok(Named::Nats(_))));
         let error = named("http://a").expect_err("no source").to_string();
         assert!(error.starts_with("--source is local,") && error.contains("http://a"), "{error}");
+        let error = named("nats://me:s3cret@a:4222").expect_err("a secret").to_string();
+        assert!(error.contains("--auth") && !error.contains("s3cret"), "{error}");
         let secret = Some(PathBuf::from("secret"));
         let error = Named::parse("--farm", "local", secret, None).expect_err("no server");
         assert!(error.to_string().contains("nothing to --farm local"), "{error}");

@@ -5,6 +5,7 @@
 //! * Tries are counted in the ledger, as the server's own count may be lost with it.
 //! * A message is acknowledged when its block has a receipt, or is parked. If the server loses messages, whoever finds the queue empty and
 //!   blocks without receipts publishes those again.
+//! * Whoever finds the queue empty computes what another one has had for long too ([`copies`](super::copies)).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType, Stream};
 use futures_util::StreamExt;
 
+use super::copies::Copies;
 use super::{Beat, BlockSource, Next};
 use crate::FarmError;
 use crate::desk::{Committed, Desk, Ended, Fate, Lease, Progress, Receipt, blocks, json};
@@ -34,6 +36,8 @@ const MOST: usize = 64;
 const QUICK: Duration = Duration::from_millis(20);
 /// Messages that are published before their receipts are waited for.
 const TOGETHER: u64 = 256;
+/// How often at most, in the time of a lease, a worker that finds the queue empty lists the tries that run.
+const LISTINGS: u32 = 30;
 /// How long a fetch may take that finds something.
 const FETCH: Duration = Duration::from_millis(500);
 
@@ -49,6 +53,7 @@ pub struct Nats {
     job: String,
     total: u64,
     lease: Duration,
+    start: Instant,
     mine: Mutex<Mine>,
 }
 
@@ -61,6 +66,9 @@ struct Mine {
     /// How many to fetch.
     fetch: usize,
     fetched: Option<Instant>,
+    copies: Copies,
+    /// When running tries were last listed.
+    listed: Option<Duration>,
     /// When somebody's wish that workers leave was last looked for, and what was found.
     drained: (Option<Instant>, bool),
 }
@@ -89,10 +97,10 @@ impl Nats {
             }
         })?;
         let (waiting, begun) = (Waiting::new(), BTreeMap::new());
-        let mine = Mine { waiting, begun, fetch: 1, fetched: None, drained: (None, false) };
-        let job = job.to_string();
-        let source =
-            Self { connection, desk, stream, consumer, job, total, lease, mine: Mutex::new(mine) };
+        let (copies, listed, fetched, drained) = (Copies::default(), None, None, (None, false));
+        let mine = Mutex::new(Mine { waiting, begun, fetch: 1, fetched, copies, listed, drained });
+        let (job, start) = (job.to_string(), Instant::now());
+        let source = Self { connection, desk, stream, consumer, job, total, lease, start, mine };
         if source.desk.ledger().read(&Entry::published())?.is_none() {
             source.publish(0..total, |_| String::new())?;
             source.desk.ledger().create(&Entry::published(), b"")?;
@@ -167,16 +175,27 @@ impl Nats {
     }
 
     /// What is said of an empty queue.
-    fn idle(&self) -> Result<Next, FarmError> {
+    fn idle(&self, mine: &mut Mine) -> Result<Next, FarmError> {
         let queued = self.connection.wait("its queue", self.stream.get_info())?.state.messages;
-        let progress = self.progress()?;
+        let (progress, done) = self.desk.finished(self.total)?;
         if progress.is_finished() {
             return Ok(Next::Finished);
         }
         if queued == 0 {
             self.queue_again()?;
         }
-        Ok(Next::Wait)
+        let now = self.start.elapsed();
+        if mine.listed.is_none_or(|last| now >= last + self.lease / LISTINGS) {
+            mine.listed = Some(now);
+            mine.copies.look(&self.desk, self.total, &done, now)?;
+        }
+        match mine.copies.take(&self.desk, now)? {
+            Some(lease) => {
+                mine.copies.got(lease.block, now);
+                Ok(Next::Block(lease))
+            }
+            None => Ok(Next::Wait),
+        }
     }
 
     /// Queues the blocks that the queue lost, or whose results were.
@@ -184,10 +203,10 @@ impl Nats {
         let ledger = self.desk.ledger();
         let mut done: Vec<u64> = Vec::new();
         for kind in [Kind::Receipt, Kind::Parked, Kind::Mismatch] {
-            done.extend(blocks(ledger.list(kind)?));
+            done.extend(blocks(ledger.list(kind)?, self.total));
         }
         done.sort_unstable();
-        let tries = blocks(ledger.list(Kind::Lease)?);
+        let tries = blocks(ledger.list(Kind::Lease)?, self.total);
         let missing = (0..self.total).filter(|block| done.binary_search(block).is_err());
         // All who find this out say so with one identity.
         self.publish(missing, |block| {
@@ -227,11 +246,12 @@ impl BlockSource for Nats {
             let Some((block, _, acker)) = mine.waiting.pop_front() else { break };
             if let Some(lease) = begun {
                 mine.begun.insert(block, acker);
+                mine.copies.got(block, self.start.elapsed());
                 return Ok(Next::Block(lease));
             }
             self.tell(&acker, AckKind::Ack)?;
         }
-        self.idle()
+        self.idle(mine)
     }
 
     fn renew(&self, leases: &[Lease], beat: &Beat) -> Result<Vec<Lease>, FarmError> {
@@ -253,7 +273,11 @@ impl BlockSource for Nats {
 
     fn commit(&self, lease: &Lease, receipt: &Receipt) -> Result<Committed, FarmError> {
         let committed = self.desk.commit(lease, receipt)?;
-        let acker = self.mine().begun.remove(&lease.block);
+        let acker = {
+            let mine = &mut *self.mine();
+            mine.copies.committed(lease.block, self.start.elapsed());
+            mine.begun.remove(&lease.block)
+        };
         if let Some(acker) = acker {
             // If this is lost, the block is delivered again, and found done.
             let _ = self.tell(&acker, AckKind::Ack);
@@ -263,13 +287,21 @@ impl BlockSource for Nats {
 
     fn fail(&self, lease: &Lease, ended: &Ended) -> Result<Fate, FarmError> {
         let fate = self.desk.end(lease, ended)?;
-        let acker = self.mine().begun.remove(&lease.block);
+        let acker = {
+            let mine = &mut *self.mine();
+            mine.copies.gave_back(lease.block);
+            mine.begun.remove(&lease.block)
+        };
         if let Some(acker) = acker {
             let kind = if fate == Fate::Parked { AckKind::Ack } else { AckKind::Nak(None) };
             // If this is lost, the lease runs out.
             let _ = self.tell(&acker, kind);
         }
         Ok(fate)
+    }
+
+    fn has_result(&self, block: u64) -> Result<bool, FarmError> {
+        Ok(self.desk.receipt(block)?.is_some())
     }
 
     fn progress(&self) -> Result<Progress, FarmError> {

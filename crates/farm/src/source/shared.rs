@@ -4,12 +4,14 @@
 //!   moves on from its front, so that whoever puts results together follows close behind.
 //! * Workers watch each other's beats ([`watch`](super::watch)). Whoever finds one gone ends its tries in the ledger, and the next worker that asks
 //!   takes its blocks.
+//! * Whoever has nothing to do computes what another one has had for long too ([`copies`](super::copies)).
 //! * Clocks of two machines are never compared, nor with the file server's: a beat that does not change is measured by the watcher's own.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::copies::Copies;
+use super::listing::Listing;
 use super::open::OpenBlocks;
 use super::watch::{Life, Watch};
 use super::{Beat, BlockSource, Next};
@@ -55,12 +57,16 @@ struct Seen {
     running: Vec<(u64, u32)>,
     /// The next block of first choice.
     near: u64,
-    /// Where in the part that all workers are in this one begins, from 0 to 1.
+    /// Where in the part that all workers are in this one begins, from 0 to 1, and where it was sent last.
     place: f64,
+    at: f64,
     /// Blocks of that part.
     reach: u64,
     /// Workers that ever joined, at the last look.
     workers: u64,
+    copies: Copies,
+    /// Which of those that run was looked up last.
+    looked_up: usize,
     watch: Watch,
     watched: Option<Duration>,
     listed: Option<Duration>,
@@ -86,27 +92,23 @@ fn reach(total: u64, workers: u64) -> u64 {
 }
 
 impl Seen {
-    /// Goes to where this worker begins, or to the front if all there is others'.
+    /// Goes to where this worker begins.
     fn begin(&mut self) {
         self.go_to(self.place);
-        let front = self.open.nearest(0).unwrap_or(0);
-        let block = self.open.nearest(self.near).unwrap_or(front);
-        if block - front >= self.reach {
-            self.near = front;
-        }
     }
 
-    /// Goes on elsewhere than at a block.
-    fn jump(&mut self, block: u64) {
-        let front = self.open.nearest(0).unwrap_or(0);
-        let place = block.saturating_sub(front) as f64 / self.within(front) as f64;
-        self.go_to((place + GOLDEN).fract());
+    /// Goes on elsewhere than it is.
+    fn jump(&mut self) {
+        self.go_to((self.at + GOLDEN).fract());
     }
 
-    /// Goes to a place of the part that all workers are in, from 0 to 1.
+    /// Goes to a place of what is open in the part that all workers are in, from 0 to 1: workers are spread over open blocks, and not
+    /// over those that are others' by now.
     fn go_to(&mut self, place: f64) {
         let front = self.open.nearest(0).unwrap_or(0);
-        self.near = front + (place * self.within(front) as f64) as u64;
+        let end = front + self.within(front);
+        let before = (place * self.open.count(front, end) as f64) as u64;
+        (self.at, self.near) = (place, self.open.nth(front, end, before).unwrap_or(front));
     }
 
     /// Blocks of that part.
@@ -130,8 +132,11 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
             running: Vec::new(),
             near: 0,
             place: (before as f64 * GOLDEN).fract(),
+            at: 0.0,
             workers: before + 1,
             reach: reach(total, before + 1),
+            copies: Copies::default(),
+            looked_up: 0,
             watch: Watch::default(),
             watched: None,
             listed: None,
@@ -198,50 +203,25 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
 
     /// Ends the tries of a worker that will not.
     fn end_tries(&self, seen: &mut Seen, name: &str, why: &str) -> Result<(), FarmError> {
-        self.list(seen)?;
+        self.list(seen, true)?;
         for (block, attempt) in seen.running.clone() {
             if self.desk.holder(block, attempt)?.as_deref() == Some(name) {
-                self.desk.end(&Lease { block, attempt }, &Ended::Failed(why.into()))?;
+                self.desk.end(&Lease::of(block, attempt), &Ended::Failed(why.into()))?;
                 seen.is_stale = true;
             }
         }
         Ok(())
     }
 
-    /// Reads what all others did.
-    fn list(&self, seen: &mut Seen) -> Result<(), FarmError> {
+    /// Reads what all others did; if `whole`, also what is running, and how far the job is.
+    fn list(&self, seen: &mut Seen, whole: bool) -> Result<(), FarmError> {
         let start = self.clock.now();
-        let ledger = self.desk.ledger();
-        let mut last: HashMap<u64, u32> = HashMap::new();
-        let mut open = OpenBlocks::open(self.total);
-        // First: what begins after this is found out by a collision.
-        for about in ledger.list(Kind::Lease)? {
-            if let About::Try(block, attempt) = about {
-                open.close(block);
-                let latest = last.entry(block).or_insert(attempt);
-                *latest = attempt.max(*latest);
-            }
+        let listing = Listing::of(&self.desk, self.total, whole)?;
+        (seen.open, seen.again) = (listing.open, listing.again);
+        if let Some(whole) = listing.whole {
+            seen.copies.see(whole.running.iter().copied(), start);
+            (seen.running, seen.progress) = (whole.running, whole.progress);
         }
-        for kind in [Kind::Failed, Kind::Released] {
-            for about in ledger.list(kind)? {
-                if let About::Try(block, attempt) = about
-                    && last.get(&block) == Some(&attempt)
-                {
-                    last.insert(block, 0);
-                }
-            }
-        }
-        let (progress, done) = self.desk.finished(self.total)?;
-        for block in done {
-            open.close(block);
-            last.remove(&block);
-        }
-        let is_again = |&(_, attempt): &(u64, u32)| attempt == 0;
-        let (again, mut running): (Vec<_>, Vec<_>) = last.into_iter().partition(is_again);
-        seen.again = again.into_iter().map(|(block, _)| block).collect();
-        seen.again.sort_unstable_by(|a, b| b.cmp(a));
-        running.sort_unstable();
-        (seen.open, seen.running, seen.progress) = (open, running, progress);
         (seen.is_stale, seen.collisions) = (false, 0);
         // At the front itself all workers would meet.
         if seen.open.nearest(0).is_some_and(|front| seen.near < front) {
@@ -254,14 +234,14 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
 
     /// Lists again, unless that was done a moment ago: the more seldom, the longer listing takes, and the longer it brings nothing.
     /// Tells whether it did.
-    fn list_if_due(&self, seen: &mut Seen) -> Result<bool, FarmError> {
+    fn list_if_due(&self, seen: &mut Seen, whole: bool) -> Result<bool, FarmError> {
         let least = seen.listing.div_f64(LISTING).clamp(self.lease / 60, self.lease / 6);
         let pause = least.max(seen.pause);
         if seen.listed.is_some_and(|last| self.clock.now() < last + pause) {
             return Ok(false);
         }
         seen.pause = (2 * pause).min(self.lease / 6);
-        self.list(seen)?;
+        self.list(seen, whole)?;
         Ok(true)
     }
 
@@ -277,7 +257,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
             // All workers together list no more often than eight would.
             let least = self.lease / 60 * (seen.workers / EACH).clamp(1, 10) as u32;
             let is_soon = seen.listed.is_some_and(|last| self.clock.now() < last + least);
-            if !is_soon && self.list_if_due(seen)? {
+            if !is_soon && self.list_if_due(seen, false)? {
                 seen.begin();
             } else {
                 seen.reach *= 2;
@@ -297,7 +277,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         let stale = STALE[0].max(self.total / STALE[1]);
         while let Some(block) = self.nearest(seen)? {
             if seen.collisions >= stale {
-                match self.list_if_due(seen)? {
+                match self.list_if_due(seen, false)? {
                     true => continue,
                     false => return Ok(None),
                 }
@@ -309,7 +289,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
             }
             seen.collisions += 1;
             if seen.collisions.is_multiple_of(COLLISIONS) {
-                seen.jump(block);
+                seen.jump();
             }
         }
         Ok(None)
@@ -317,8 +297,10 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
 
     /// Looks up some workers that have the last blocks: one whose beat was lost would never be watched.
     fn look_up(&self, seen: &mut Seen) -> Result<(), FarmError> {
-        let (now, count) = (self.clock.now(), seen.running.len().min(LOOKED_UP));
-        for (block, attempt) in seen.running.drain(..count).collect::<Vec<_>>() {
+        let (now, count) = (self.clock.now(), seen.running.len());
+        seen.looked_up = (seen.looked_up + LOOKED_UP) % count.max(1);
+        let some = seen.running.iter().cycle().skip(seen.looked_up).take(count.min(LOOKED_UP));
+        for (block, attempt) in some.copied() {
             match self.desk.holder(block, attempt)? {
                 Some(name) if name != self.desk.me() => seen.watch.add(name, now),
                 _ => {}
@@ -326,30 +308,41 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         }
         Ok(())
     }
-}
 
-impl<L: Ledger, C: Clock> BlockSource for Shared<L, C> {
-    fn next(&self) -> Result<Next, FarmError> {
-        let seen = &mut *self.seen();
+    /// What there is to do.
+    fn ask(&self, seen: &mut Seen) -> Result<Next, FarmError> {
         self.watch(seen)?;
         if seen.drained {
             return Ok(Next::Drained);
         }
         if seen.is_stale {
-            self.list(seen)?;
+            self.list(seen, false)?;
         }
         if let Some(lease) = self.claim(seen)? {
             return Ok(Next::Block(lease));
         }
-        self.list_if_due(seen)?;
-        if let Some(lease) = self.claim(seen)? {
-            return Ok(Next::Block(lease));
+        if self.list_if_due(seen, true)? {
+            if let Some(lease) = self.claim(seen)? {
+                return Ok(Next::Block(lease));
+            }
+            self.look_up(seen)?;
         }
         if seen.progress.is_finished() {
             return Ok(Next::Finished);
         }
-        self.look_up(seen)?;
-        Ok(Next::Wait)
+        let copy = seen.copies.take(&self.desk, self.clock.now())?;
+        Ok(copy.map_or(Next::Wait, Next::Block))
+    }
+}
+
+impl<L: Ledger, C: Clock> BlockSource for Shared<L, C> {
+    fn next(&self) -> Result<Next, FarmError> {
+        let seen = &mut *self.seen();
+        let next = self.ask(seen)?;
+        if let Next::Block(lease) = &next {
+            seen.copies.got(lease.block, self.clock.now());
+        }
+        Ok(next)
     }
 
     fn renew(&self, leases: &[Lease], beat: &Beat) -> Result<Vec<Lease>, FarmError> {
@@ -365,13 +358,21 @@ impl<L: Ledger, C: Clock> BlockSource for Shared<L, C> {
     }
 
     fn commit(&self, lease: &Lease, receipt: &Receipt) -> Result<Committed, FarmError> {
-        self.desk.commit(lease, receipt)
+        let committed = self.desk.commit(lease, receipt)?;
+        self.seen().copies.committed(lease.block, self.clock.now());
+        Ok(committed)
     }
 
     fn fail(&self, lease: &Lease, ended: &Ended) -> Result<Fate, FarmError> {
         let fate = self.desk.end(lease, ended)?;
-        self.seen().is_stale = true;
+        let seen = &mut *self.seen();
+        seen.copies.gave_back(lease.block);
+        seen.is_stale = true;
         Ok(fate)
+    }
+
+    fn has_result(&self, block: u64) -> Result<bool, FarmError> {
+        Ok(self.desk.receipt(block)?.is_some())
     }
 
     fn progress(&self) -> Result<Progress, FarmError> {

@@ -130,6 +130,30 @@ fn two_machines_that_disagree_are_both_named() {
     assert!(error.contains("by quick on toy") && error.contains("by late on toy"), "{error}");
 }
 
+/// A slow machine has the last block for a minute: a quick one computes it too, and the slow one leaves as soon as it is done.
+#[test]
+fn the_last_block_of_a_slow_machine_is_a_quick_ones_and_neither_waits_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = toy::plan(folder.path(), 12);
+    let lease = 2 * LEASE;
+    std::thread::scope(|scope| {
+        let slow =
+            scope.spawn(|| worked(&job, "slow", &mut Toy::taking(Duration::from_secs(60)), lease));
+        until(|| !ledger(&job).list(Kind::Lease).expect("listed").is_empty());
+        let quick = worked(&job, "quick", &mut Toy::taking(Duration::from_millis(10)), lease);
+        assert_eq!(quick.expect("works"), Outcome::Finished);
+        assert_eq!(slow.join().expect("no panic").expect("works"), Outcome::Finished);
+    });
+    assert_eq!(toy::merge(&job, ledger(&job)).expect("whole"), toy::whole(&job));
+    assert_eq!(committed(&job), (0..12).collect::<Vec<_>>());
+    let copies = ledger(&job).list(Kind::Copy).expect("listed");
+    assert!(!copies.is_empty() && copies.len() <= 2, "{copies:?}");
+    let desk = Desk::new(ledger(&job), "test");
+    let by = |block| desk.receipt(block).expect("readable").expect("done").worker;
+    assert!((0..12).all(|block| by(block) == "quick"), "the slow one did not compute to the end");
+    assert!(ledger(&job).list(Kind::Failed).expect("listed").is_empty(), "nobody lost a lease");
+}
+
 /// A source whose renewals do not come through, as behind a network that is cut.
 struct Silent<S>(S);
 
@@ -160,6 +184,10 @@ impl<S: lithoburn_farm::source::BlockSource> lithoburn_farm::source::BlockSource
         ended: &lithoburn_farm::desk::Ended,
     ) -> Result<lithoburn_farm::desk::Fate, FarmError> {
         self.0.fail(lease, ended)
+    }
+
+    fn has_result(&self, _: u64) -> Result<bool, FarmError> {
+        Err(FarmError::Server("the network is cut".into()))
     }
 
     fn progress(&self) -> Result<lithoburn_farm::desk::Progress, FarmError> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lithoburn_farm::collect::Collector;
 use lithoburn_farm::desk::{Desk, Progress};
@@ -24,7 +24,10 @@ pub(crate) const TAKES: &str = "LITHOBURN_TOY_TAKES_MS";
 /// Milliseconds of a lease.
 pub(crate) const LEASE: &str = "LITHOBURN_TOY_LEASE_MS";
 
-/// Computes blocks one by one.
+/// How often a block that takes its time looks whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Computes blocks one by one, and has the next one before that, as devices do.
 pub(crate) struct Toy {
     pub(crate) takes: Duration,
     /// Items that cannot be computed.
@@ -47,11 +50,19 @@ impl Work for Toy {
     fn run(
         &mut self,
         blocks: &mut (dyn Iterator<Item = (u64, Block)> + Send),
-        _stop: &(dyn Fn() -> bool + Sync),
+        stop: &(dyn Fn() -> bool + Sync),
         done: &mut dyn FnMut(u64, Vec<u8>) -> Result<(), WorkError>,
     ) -> Result<(), WorkError> {
-        for (number, block) in blocks {
-            std::thread::sleep(self.takes);
+        let mut next = blocks.next();
+        while let Some((number, block)) = next {
+            next = blocks.next();
+            let start = Instant::now();
+            while start.elapsed() < self.takes && !stop() {
+                std::thread::sleep(self.takes.saturating_sub(start.elapsed()).min(LOOK_EVERY));
+            }
+            if start.elapsed() < self.takes {
+                return Ok(());
+            }
             if block.items.iter().any(|item| self.poison.contains(item)) {
                 let reason = "an item that nobody can compute".into();
                 return Err(WorkError::Block { block: number, reason });

@@ -8,6 +8,9 @@ use crate::ledger::MemoryLedger;
 
 const LEASE: Duration = Duration::from_secs(30);
 
+/// A worker.
+type One = Shared<Arc<MemoryLedger>, Set>;
+
 struct Farm {
     ledger: Arc<MemoryLedger>,
     clock: Set,
@@ -19,7 +22,7 @@ impl Farm {
         Self { ledger: Arc::default(), clock: Set::default(), total }
     }
 
-    fn worker(&self, name: &str) -> Shared<Arc<MemoryLedger>, Set> {
+    fn worker(&self, name: &str) -> One {
         let desk = Desk::new(self.ledger.clone(), name);
         Shared::join(desk, self.clock.clone(), self.total, LEASE).expect("in memory")
     }
@@ -107,7 +110,7 @@ fn a_dead_workers_block_is_another_ones_within_two_leases_and_not_before_one()
     }
     let (second, lease) = taken.expect("taken over");
     assert!((30..=60).contains(&second), "after {second} s");
-    assert_eq!(lease, Lease { block: 0, attempt: 2 });
+    assert_eq!(lease, Lease::of(0, 2));
     assert_eq!(other.commit(&lease, &receipt("other"))?, Committed::First);
     // The zombie.
     assert_eq!(dead.renew(std::slice::from_ref(&lost), &beat(2))?, std::slice::from_ref(&lost));
@@ -209,6 +212,115 @@ fn blocks_are_handed_out_not_far_from_the_first_that_is_open() -> Result<(), Far
     }
     assert!(open.is_empty(), "{open:?}");
     assert!(farthest <= TOTAL / 8, "{farthest} blocks before the first open one");
+    Ok(())
+}
+
+/// Names of blocks that the job has not, and a try that nobody counts: left by a hand, or by another program.
+#[test]
+fn what_lies_in_the_ledger_and_is_nobodys_keeps_no_block_from_being_done() -> Result<(), FarmError>
+{
+    let farm = Farm::new(5);
+    for block in [5, 99, u64::MAX] {
+        for kind in [Kind::Lease, Kind::Failed] {
+            farm.ledger.create(&Entry::of_try(kind, block, 1), b"{}")?;
+        }
+        farm.ledger.create(&Entry::of_block(Kind::Receipt, block), b"{}")?;
+    }
+    farm.ledger.create(&Entry::of_try(Kind::Lease, 3, 0), b"{}")?;
+    let (a, b) = (farm.worker("a"), farm.worker("b"));
+    assert_eq!(b.progress()?.done, 0);
+    let mut done = Vec::new();
+    for second in 0..100 {
+        farm.at(second);
+        if let Next::Block(lease) = [&a, &b][second as usize % 2].next()? {
+            b.commit(&lease, &receipt("b"))?;
+            done.push(lease.block);
+        }
+    }
+    done.sort_unstable();
+    assert_eq!((done, a.next()?, b.next()?), (vec![0, 1, 2, 3, 4], Next::Finished, Next::Finished));
+    Ok(())
+}
+
+/// A farm of three blocks: `slow` has one, and `quick` has done the other two, each in two seconds.
+fn slow_and_quick() -> Result<(Farm, [One; 2], Lease), FarmError> {
+    let farm = Farm::new(3);
+    let (slow, quick) = (farm.worker("slow"), farm.worker("quick"));
+    let held = block(slow.next()?);
+    for second in [0, 2] {
+        farm.at(second);
+        let lease = block(quick.next()?);
+        farm.at(second + 2);
+        assert_eq!(quick.commit(&lease, &receipt("quick"))?, Committed::First);
+    }
+    Ok((farm, [slow, quick], held))
+}
+
+/// What a worker gets that asks every second from one on, and when.
+fn asked(
+    farm: &Farm,
+    worker: &One,
+    seconds: std::ops::Range<u64>,
+) -> Result<Option<(u64, Lease)>, FarmError> {
+    for second in seconds {
+        farm.at(second);
+        if let Next::Block(lease) = worker.next()? {
+            return Ok(Some((second, lease)));
+        }
+    }
+    Ok(None)
+}
+
+/// A lease is 30 s here, and a block 2 s: who waits for a lease ends much later.
+#[test]
+fn who_has_nothing_to_do_copies_what_another_has_had_for_longer_than_blocks_take()
+-> Result<(), FarmError> {
+    let (farm, [slow, quick], held) = slow_and_quick()?;
+    let (second, copy) = asked(&farm, &quick, 4..30)?.expect("a copy");
+    assert!((5..=8).contains(&second), "after {second} s");
+    assert_eq!(copy, Lease { is_copy: true, ..held.clone() });
+    assert!(slow.renew(std::slice::from_ref(&held), &beat(1))?.is_empty(), "its lease is its own");
+    assert!(!slow.has_result(held.block)?);
+    assert_eq!(quick.commit(&copy, &receipt("quick"))?, Committed::First);
+    assert!(slow.has_result(held.block)?);
+    assert!(matches!(slow.commit(&held, &receipt("slow"))?, Committed::Same(_)));
+    farm.at(60);
+    assert_eq!((slow.next()?, quick.next()?), (Next::Finished, Next::Finished));
+    Ok(())
+}
+
+#[test]
+fn a_try_is_copied_once_by_a_worker_that_has_no_block_and_the_copy_is_no_try()
+-> Result<(), FarmError> {
+    let (farm, [slow, quick], held) = slow_and_quick()?;
+    let third = farm.worker("third");
+    let (second, copy) = asked(&farm, &quick, 4..30)?.expect("a copy");
+    // Who has a copy gets no second one, who never had a block does not know how long they take, and there is one copy.
+    assert_eq!(asked(&farm, &quick, second..29)?, None);
+    assert_eq!(asked(&farm, &third, 29..30)?, None);
+    quick.fail(&copy, &Ended::Failed("no memory".into()))?;
+    quick.renew(&[], &beat(2))?;
+    slow.renew(&[], &beat(2))?;
+    assert_eq!(asked(&farm, &quick, 30..50)?, None, "not again");
+    assert!(!slow.desk().has_ended(held.block, 1)?, "the try goes on");
+    assert_eq!(slow.commit(&held, &receipt("slow"))?, Committed::First);
+    assert!(slow.progress()?.is_finished() && slow.progress()?.parked.is_empty());
+    Ok(())
+}
+
+/// One that failed may be what kills its workers.
+#[test]
+fn a_second_try_is_not_copied() -> Result<(), FarmError> {
+    let (farm, [slow, quick], held) = slow_and_quick()?;
+    slow.fail(&held, &Ended::Failed("no memory".into()))?;
+    farm.at(5);
+    assert_eq!(block(slow.next()?).attempt, 2);
+    for second in 6..100 {
+        farm.at(second);
+        slow.renew(&[], &beat(second))?;
+        quick.renew(&[], &beat(second))?;
+        assert_eq!(quick.next()?, Next::Wait, "after {second} s");
+    }
     Ok(())
 }
 
