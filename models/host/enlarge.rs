@@ -1,7 +1,7 @@
 //! From logits to a mask, on the CPU: enlarged between pixel middles, then a sigmoid, row by row.
 
 use lithoburn_litho::ilt::sigmoid;
-use lithoburn_processor::{Processor, Work};
+use lithoburn_processor::{Processor, Vectors, Work};
 use rayon::prelude::*;
 
 /// An output between an input pixel and a neighbour.
@@ -57,7 +57,7 @@ struct Row<'a> {
 
 impl Work for Row<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { own, other, share, mask } = self;
         for (to, (own, other)) in mask.iter_mut().zip(own.iter().zip(other)) {
             *to = sigmoid(own + (other - own) * share);

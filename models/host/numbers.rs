@@ -2,8 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Neighbouring numbers that are treated alike: one vector of AVX-512, two of AVX2, four of NEON.
-pub(super) const LANES: usize = 16;
+pub(super) use lithoburn_processor::LANES;
 
 /// Sixteen neighbours.
 pub(super) type Lanes = [f32; LANES];
@@ -22,8 +21,8 @@ pub(super) fn multiply_add<const FUSED: bool>(a: f32, factor: f32, b: f32) -> f3
 #[inline(always)]
 pub(super) fn each<T: Copy + Default, const N: usize>(value: impl Fn(usize) -> T) -> [T; N] {
     let mut values = [T::default(); N];
-    for i in 0..N {
-        values[i] = value(i);
+    for (i, to) in values.iter_mut().enumerate() {
+        *to = value(i);
     }
     values
 }

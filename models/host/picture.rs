@@ -1,6 +1,6 @@
 //! Images of the CPU: f32, channels last, with a border of zeros that convolutions may read.
 
-use lithoburn_processor::{Processor, Work};
+use lithoburn_processor::{Processor, Vectors, Work};
 use rayon::prelude::*;
 
 use super::numbers::{LANES, Numbers};
@@ -103,7 +103,7 @@ struct Pooled<'a> {
 
 impl Work for Pooled<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { rows: [upper, lower], channels, to } = self;
         let pairs = upper.chunks_exact(2 * channels).zip(lower.chunks_exact(2 * channels));
         for (to, (upper, lower)) in to.chunks_exact_mut(channels).zip(pairs) {
@@ -126,7 +126,7 @@ struct Doubled<'a> {
 
 impl Work for Doubled<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { rows: [near, far], share, channels, to } = self;
         let width = near.len() / channels;
         for (x, to) in to.chunks_exact_mut(channels).enumerate() {
@@ -152,7 +152,7 @@ struct Projected<'a> {
 impl Work for Projected<'_> {
     /// Sixteen sums side by side, which are added in pairs.
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { row, weights, to } = self;
         let channels = weights.len() - 1;
         for (to, pixel) in to.iter_mut().zip(row.chunks_exact(channels)) {

@@ -1,8 +1,8 @@
 //! Products of matrices: eight rows by some columns, whose sums stay in registers over the whole depth.
 
-use std::array;
+use lithoburn_processor::Vectors;
 
-use super::numbers::{LANES, multiply_add};
+use super::numbers::{LANES, Lanes};
 
 /// Rows of a product.
 pub(super) const ROWS: usize = 8;
@@ -20,25 +20,30 @@ pub(super) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Writes products with two vectors of columns: half of 32 registers are sums.
     #[inline(always)]
-    pub(super) fn by_two<const FUSED: bool>(self, columns: &[f32], to: &mut [f32], wide: usize) {
-        let columns = columns.as_chunks::<{ 2 * LANES }>().0;
-        write(&multiply::<_, _, FUSED>(self.eight(), columns), to, wide);
-    }
-
-    /// Writes products with one vector of columns.
-    #[inline(always)]
-    pub(super) fn by_one<const FUSED: bool, const WIDE: bool>(
+    pub(super) fn by_two(
         self,
+        vectors: impl Vectors,
         columns: &[f32],
         to: &mut [f32],
         wide: usize,
     ) {
-        let columns = columns.as_chunks::<LANES>().0;
+        write(&multiply::<_, 2>(vectors, self.eight(), columns), to, wide);
+    }
+
+    /// Writes products with one vector of columns.
+    #[inline(always)]
+    pub(super) fn by_one<const WIDE: bool>(
+        self,
+        vectors: impl Vectors,
+        columns: &[f32],
+        to: &mut [f32],
+        wide: usize,
+    ) {
         if WIDE {
-            return write(&multiply::<_, _, FUSED>(self.eight(), columns), to, wide);
+            return write(&multiply::<_, 1>(vectors, self.eight(), columns), to, wide);
         }
         for half in 0..2 {
-            let sums = multiply::<_, _, FUSED>(self.four(half * HALF), columns);
+            let sums = multiply::<_, 1>(vectors, self.four(half * HALF), columns);
             write(&sums, &mut to[half * HALF * wide..], wide);
         }
     }
@@ -59,18 +64,20 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Sums of products of `R` rows with `C` columns, as deep as there are columns' rows.
+/// Sums of products of `R` rows with `C` vectors of columns, as deep as there are columns' rows.
 #[inline(always)]
-fn multiply<const R: usize, const C: usize, const FUSED: bool>(
+fn multiply<const R: usize, const C: usize>(
+    vectors: impl Vectors,
     rows: impl Iterator<Item = [f32; R]>,
-    columns: &[[f32; C]],
-) -> [[f32; C]; R] {
-    let mut sums = [[0.0; C]; R];
+    columns: &[f32],
+) -> [[Lanes; C]; R] {
+    let mut sums = [[[0.0; LANES]; C]; R];
+    let columns = columns.as_chunks::<LANES>().0.as_chunks::<C>().0;
     for (columns, values) in columns.iter().zip(rows) {
-        // Read once, not once a row.
-        let columns = *columns;
-        for (sums, value) in sums.iter_mut().zip(values) {
-            *sums = array::from_fn(|i| multiply_add::<FUSED>(columns[i], value, sums[i]));
+        for (sums, &value) in sums.iter_mut().zip(&values) {
+            for (sums, columns) in sums.iter_mut().zip(columns) {
+                vectors.add_products(sums, columns, value);
+            }
         }
     }
     sums
@@ -78,8 +85,8 @@ fn multiply<const R: usize, const C: usize, const FUSED: bool>(
 
 /// Writes rows, `wide` numbers apart.
 #[inline(always)]
-fn write<const C: usize>(sums: &[[f32; C]], to: &mut [f32], wide: usize) {
+fn write<const C: usize>(sums: &[[Lanes; C]], to: &mut [f32], wide: usize) {
     for (sums, to) in sums.iter().zip(to.chunks_mut(wide)) {
-        to[..C].copy_from_slice(sums);
+        to[..C * LANES].copy_from_slice(sums.as_flattened());
     }
 }

@@ -21,7 +21,7 @@ use std::array;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use lithoburn_processor::{Processor, Work};
+use lithoburn_processor::{Processor, Vectors, Work};
 use rayon::prelude::*;
 
 use self::transforms::{POINTS, TILE, transform_kernels, transform_pixels, transform_sums};
@@ -230,7 +230,7 @@ struct Pixels<'a> {
 
 impl Work for Pixels<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { band, pictures, number, to } = self;
         let pitch = band.convolution.pitch();
         let tiles = number * ROWS..band.tiles().min((number + 1) * ROWS);
@@ -268,7 +268,7 @@ struct Products<'a> {
 
 impl Work for Products<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, vectors: impl Vectors) {
         let Self { band, point, seen, to } = self;
         let (pitch, wide) = (band.convolution.pitch(), band.convolution.to());
         let mut first = 0;
@@ -281,8 +281,8 @@ impl Work for Products<'_> {
                 let (values, to) = (&seen[point * ROWS * pitch..], &mut to[first..]);
                 let rows = Rows { values, pitch };
                 match columns {
-                    LANES => rows.by_one::<FUSED, WIDE>(weights, to, wide),
-                    _ => rows.by_two::<FUSED>(weights, to, wide),
+                    LANES => rows.by_one::<WIDE>(vectors, weights, to, wide),
+                    _ => rows.by_two(vectors, weights, to, wide),
                 }
             }
             first += columns;
@@ -300,7 +300,7 @@ struct Sums<'a> {
 
 impl Work for Sums<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { band, row, sums, to } = self;
         let Convolution { bias, segments, floor, .. } = band.convolution;
         let mut pixels = [[0.0; LANES]; TILE * TILE];

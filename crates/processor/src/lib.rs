@@ -5,13 +5,13 @@
 //! rounded alike in all of them, so whoever asks for no multiply-add gets the same bits everywhere.
 //!
 //! ```
-//! use lithoburn_processor::{Processor, Work};
+//! use lithoburn_processor::{Processor, Vectors, Work};
 //!
 //! struct Halve<'a>(&'a mut [f32]);
 //!
 //! impl Work for Halve<'_> {
 //!     #[inline(always)]
-//!     fn run<const FUSED: bool, const WIDE: bool>(self) {
+//!     fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
 //!         self.0.iter_mut().for_each(|value| *value *= 0.5);
 //!     }
 //! }
@@ -20,6 +20,10 @@
 //! Processor::here().compute(Halve(&mut values));
 //! assert_eq!(values, [1.5; 40]);
 //! ```
+
+mod vectors;
+
+pub use vectors::{LANES, Vectors};
 
 /// A kind of processor. Only those that are here can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +43,7 @@ enum Kind {
 pub trait Work {
     /// Computes. `FUSED`: whether a multiply-add is one instruction; where it is none, `f32::mul_add` is a slow function. `WIDE`: whether
     /// there are 32 registers of sixteen numbers.
-    fn run<const FUSED: bool, const WIDE: bool>(self);
+    fn run<const FUSED: bool, const WIDE: bool>(self, vectors: impl Vectors);
 }
 
 impl Processor {
@@ -81,7 +85,7 @@ impl Processor {
     pub fn compute(self, work: impl Work) {
         match self.0 {
             // A multiply-add is an instruction of every 64-bit ARM.
-            Kind::Plain => work.run::<{ cfg!(target_arch = "aarch64") }, false>(),
+            Kind::Plain => work.run::<{ cfg!(target_arch = "aarch64") }, false>(vectors::Plain),
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code, reason = "what a processor has is known when the program runs")]
             // SAFETY: this kind is made in this file alone, where the processor was found to have what the function is compiled for.
@@ -107,13 +111,13 @@ fn has_avx512() -> bool {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn with_avx2(work: impl Work) {
-    work.run::<true, false>();
+    work.run::<true, false>(vectors::Avx2::here());
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx2,fma")]
 fn with_avx512(work: impl Work) {
-    work.run::<true, true>();
+    work.run::<true, true>(vectors::Avx512::here());
 }
 
 #[cfg(test)]
@@ -129,7 +133,7 @@ mod tests {
 
     impl Work for Line<'_> {
         #[inline(always)]
-        fn run<const FUSED: bool, const WIDE: bool>(self) {
+        fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
             let Self { values, factor, fused } = self;
             values.iter_mut().for_each(|value| {
                 *value = match fused && FUSED {
@@ -163,6 +167,40 @@ mod tests {
             let mut values = wave();
             processor.compute(Line { values: &mut values, factor: 0.3, fused: true });
             assert!(values == once || (values == twice && !processor.is_wide()), "{processor:?}");
+        }
+    }
+
+    /// `sums += values * factor`, vector by vector.
+    struct Added<'a> {
+        sums: &'a mut [[f32; LANES]],
+        values: &'a [[f32; LANES]],
+        factor: f32,
+    }
+
+    impl Work for Added<'_> {
+        #[inline(always)]
+        fn run<const FUSED: bool, const WIDE: bool>(self, vectors: impl Vectors) {
+            for (sums, values) in self.sums.iter_mut().zip(self.values) {
+                vectors.add_products(sums, values, self.factor);
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_add_products_as_single_numbers_are_added() {
+        let (values, factor) = (wave(), 0.3);
+        let (values, _) = values.as_chunks::<LANES>();
+        let start = [0.7; LANES];
+        for processor in Processor::kinds() {
+            let mut sums = vec![start; values.len()];
+            processor.compute(Added { sums: &mut sums, values, factor });
+            let is = |sum: fn(f32, f32) -> f32| {
+                let pairs = sums.as_flattened().iter().zip(values.as_flattened());
+                pairs.into_iter().all(|(found, &value)| *found == sum(value, 0.3))
+            };
+            let once = is(|value, factor| value.mul_add(factor, 0.7));
+            let twice = is(|value, factor| value * factor + 0.7);
+            assert!(once || (twice && !processor.is_wide()), "{processor:?}");
         }
     }
 

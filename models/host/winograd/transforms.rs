@@ -2,9 +2,7 @@
 //!
 //! Pixels and sums are transformed in one loop over sixteen channels, of which a compiler makes vectors.
 
-use std::array;
-
-use crate::host::numbers::{LANES, Lanes, lanes, multiply_add};
+use crate::host::numbers::{LANES, Lanes, each, lanes, multiply_add};
 use crate::host::picture::larger;
 
 /// Pixels of a tile's side that a convolution makes …
@@ -21,13 +19,11 @@ pub(super) fn transform_pixels<const FUSED: bool>(
     [row, column]: [usize; 2],
     points: &mut [Lanes; POINTS],
 ) {
-    let d: [[&Lanes; SEEN]; SEEN] =
-        array::from_fn(|y| array::from_fn(|x| lanes(pixels, y * row + x * column)));
+    let d = square(pixels, [row, column]);
     for i in 0..LANES {
-        let columns: [[f32; SEEN]; SEEN] =
-            array::from_fn(|x| b_transposed::<FUSED>(array::from_fn(|y| d[y][x][i])));
+        let columns: [[f32; SEEN]; SEEN] = each(|x| b_transposed::<FUSED>(each(|y| d[y][x][i])));
         for y in 0..SEEN {
-            let line = b_transposed::<FUSED>(array::from_fn(|x| columns[x][y]));
+            let line = b_transposed::<FUSED>(each(|x| columns[x][y]));
             for x in 0..SEEN {
                 points[y * SEEN + x][i] = line[x];
             }
@@ -43,13 +39,11 @@ pub(super) fn transform_sums<const FUSED: bool>(
     (bias, floor): (&Lanes, f32),
     pixels: &mut [Lanes; TILE * TILE],
 ) {
-    let m: [[&Lanes; SEEN]; SEEN] =
-        array::from_fn(|y| array::from_fn(|x| lanes(sums, (y * SEEN + x) * apart)));
+    let m = square(sums, [SEEN * apart, apart]);
     for i in 0..LANES {
-        let columns: [[f32; TILE]; SEEN] =
-            array::from_fn(|x| a_transposed::<FUSED>(array::from_fn(|y| m[y][x][i])));
+        let columns: [[f32; TILE]; SEEN] = each(|x| a_transposed::<FUSED>(each(|y| m[y][x][i])));
         for y in 0..TILE {
-            let line = a_transposed::<FUSED>(array::from_fn(|x| columns[x][y]));
+            let line = a_transposed::<FUSED>(each(|x| columns[x][y]));
             for x in 0..TILE {
                 pixels[y * TILE + x][i] = larger(line[x] + bias[i], floor);
             }
@@ -60,15 +54,26 @@ pub(super) fn transform_sums<const FUSED: bool>(
 /// `G g Gᵀ` of the kernels of sixteen output channels, rows one after another.
 pub(super) fn transform_kernels(g: &[Lanes; 9], points: &mut [Lanes; POINTS]) {
     for i in 0..LANES {
-        let columns: [[f32; SEEN]; 3] =
-            array::from_fn(|x| spread(array::from_fn(|y| g[y * 3 + x][i])));
+        let columns: [[f32; SEEN]; 3] = each(|x| spread(each(|y| g[y * 3 + x][i])));
         for y in 0..SEEN {
-            let line = spread(array::from_fn(|x| columns[x][y]));
+            let line = spread(each(|x| columns[x][y]));
             for x in 0..SEEN {
                 points[y * SEEN + x][i] = line[x];
             }
         }
     }
+}
+
+/// Six by six vectors, `row` and `column` numbers apart.
+#[inline(always)]
+fn square(from: &[f32], [row, column]: [usize; 2]) -> [[&Lanes; SEEN]; SEEN] {
+    let mut square = [[lanes(from, 0); SEEN]; SEEN];
+    for (y, line) in square.iter_mut().enumerate() {
+        for (x, vector) in line.iter_mut().enumerate() {
+            *vector = lanes(from, y * row + x * column);
+        }
+    }
+    square
 }
 
 /// `Bᵀ` of six numbers.

@@ -1,6 +1,6 @@
 //! What the step does to pixels, row by row: boxes, sigmoids, the loss and its gradient, Adam.
 
-use lithoburn_processor::{Processor, Work};
+use lithoburn_processor::{Processor, Vectors, Work};
 use rayon::prelude::*;
 
 use crate::ilt::steps::{CornerWeight, DescentStep, PrintWeights};
@@ -52,7 +52,7 @@ struct Summing<'a> {
 
 impl Work for Summing<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { runs: Runs { own, next }, unit, side, sums } = self;
         next.resize(own.len(), 0.0);
         sums.fill(0.0);
@@ -129,7 +129,7 @@ struct SoftMask<'a> {
 
 impl Work for SoftMask<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { sums, window, share, steepness, mask } = self;
         mask.iter_mut().zip(window).zip(sums).for_each(|((mask, window), sum)| {
             *mask = sigmoid((sum * share - 0.5) * steepness) * window;
@@ -173,7 +173,7 @@ struct Adam<'a> {
 
 impl Work for Adam<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { sums, share, betas: [b1, b2], step, changed } = self;
         let Changed { parameters, mean, square } = changed;
         let moments = mean.iter_mut().zip(square.iter_mut());
@@ -219,7 +219,7 @@ struct Gradient<'a> {
 impl Work for Gradient<'_> {
     /// A corner sees one image: its dose for the other one is 0. So nothing is asked of a pixel, and a compiler makes vectors.
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let Self { weights, goal, best, defocus } = self;
         let PrintWeights { threshold, steepness, corners: [nominal, outer, inner], band, edge } =
             *weights;

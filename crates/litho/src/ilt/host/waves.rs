@@ -9,7 +9,7 @@ use std::f64::consts::PI;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use lithoburn_processor::{Processor, Work};
+use lithoburn_processor::{Processor, Vectors, Work};
 use rayon::prelude::*;
 
 /// Classes of waves: even cosines, odd cosines, odd sines, even sines.
@@ -165,7 +165,7 @@ struct Fold<'a> {
 
 impl Work for Fold<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let width = self.folded.len() / CLASSES;
         // All of one length, so that nothing is checked inside.
         let [a, b, c, d] = self.rows.map(|row| &row[..width]);
@@ -196,7 +196,7 @@ struct Unfold<'a> {
 
 impl Work for Unfold<'_> {
     #[inline(always)]
-    fn run<const FUSED: bool, const WIDE: bool>(self) {
+    fn run<const FUSED: bool, const WIDE: bool>(self, _: impl Vectors) {
         let width = self.folded.len() / CLASSES;
         let [a, b, c, d] = self.rows.map(|row| &mut row[..width]);
         let (even, odd) = self.folded.split_at(2 * width);
