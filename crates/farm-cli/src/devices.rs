@@ -1,8 +1,10 @@
 //! Devices by the names that people give them.
 
-use anyhow::{Result, anyhow};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use lithoburn_pool::{Chosen, DeviceName, choose, choose_all};
+use lithoburn_pool::{Chosen, DeviceName, choose_all, choose_each};
 
 /// This machine's devices.
 #[derive(Args, Debug)]
@@ -20,30 +22,57 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// The devices, tested.
+    /// Begins to open and test the devices.
     ///
     /// # Errors
     ///
-    /// If a name means nothing, or a device does not work.
-    pub(crate) fn choose(&self) -> Result<Vec<Chosen>> {
-        let named = |name: &String| -> Result<Chosen> {
-            let name: DeviceName = name.parse().map_err(|e| anyhow!("--devices: {e}"))?;
-            Ok(choose(name)?)
-        };
-        match &self.devices[..] {
-            [all] if all == "all" => Ok(choose_all()),
-            names => names.iter().map(named).collect(),
+    /// If a name means nothing, or the system gives no thread.
+    pub(crate) fn open(&self) -> Result<Opening> {
+        let names = self.devices.clone();
+        if names == ["all"] {
+            return Opening::begin(names, || Ok(choose_all()));
         }
+        let named = |name: &String| -> Result<DeviceName> {
+            name.parse().map_err(|e| anyhow!("--devices: {e}"))
+        };
+        let wanted = names.iter().map(named).collect::<Result<Vec<DeviceName>>>()?;
+        Opening::begin(names, move || Ok(choose_each(&wanted)?))
     }
 }
 
-/// The CPU, where no other device has anything to do.
-///
-/// # Errors
-///
-/// If it does not work.
-pub(crate) fn cpu() -> Result<Vec<Chosen>> {
-    Ok(vec![choose(DeviceName::Cpu)?])
+/// Devices that are being opened, all at the same time; a layout is read meanwhile. Nobody waits for those that are not asked for.
+pub(crate) struct Opening {
+    /// As they were asked for.
+    pub(crate) names: Vec<String>,
+    thread: JoinHandle<Result<Vec<Chosen>>>,
+}
+
+impl Opening {
+    fn begin(
+        names: Vec<String>,
+        open: impl FnOnce() -> Result<Vec<Chosen>> + Send + 'static,
+    ) -> Result<Self> {
+        let thread = std::thread::Builder::new().name("devices".into()).spawn(open);
+        Ok(Self { names, thread: thread.context("the system gives no thread to open devices")? })
+    }
+
+    /// The CPU, where no other device has anything to do.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread.
+    pub(crate) fn cpu() -> Result<Self> {
+        Self::begin(vec![DeviceName::Cpu.to_string()], || Ok(choose_each(&[DeviceName::Cpu])?))
+    }
+
+    /// The devices, once they are tested. A panic goes on here.
+    ///
+    /// # Errors
+    ///
+    /// If one of them does not work.
+    pub(crate) fn devices(self) -> Result<Vec<Chosen>> {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }
 
 /// The names of devices.

@@ -12,7 +12,7 @@ use lithoburn_farm::collect::{Collector, Look};
 use lithoburn_farm::desk::Desk;
 use lithoburn_farm::job::Opened;
 
-use crate::devices::{Devices, cpu};
+use crate::devices::{Devices, Opening};
 use crate::settings::Settings;
 use crate::source::{AnyLedger, SourceOptions};
 use lithoburn_terminal::{Progress, Verdict, go_on, print_json, say};
@@ -47,11 +47,12 @@ pub(crate) struct MergeArgs {
 pub(crate) fn merge(args: &MergeArgs) -> Result<Verdict> {
     let job = Opened::read(&args.job)?;
     let settings = Settings::of(&job)?;
+    // What is not measured needs no card.
+    let opening = if settings.measures() { args.devices.open() } else { Opening::cpu() }?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
-    // What is not measured needs no card.
-    let devices = if settings.measures() { args.devices.choose() } else { cpu() }?;
-    let planned = asked.correction(&library, devices)?.plan()?;
+    let begun = asked.correction(&library)?.devices(opening.names.clone()).begin()?;
+    let planned = begun.on(opening.devices()?)?;
     let shares = settings.shares(&planned)?;
     job.admit(program(), &Digest::of_key(&shares.fingerprint()?))?;
     let out = args.out.clone().unwrap_or_else(|| default_directory(library.name()));

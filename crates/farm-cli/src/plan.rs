@@ -10,7 +10,7 @@ use lithoburn_farm::job::{Cost, Job, Opened};
 use lithoburn_farm::manifest::{Block, Manifest, blocks};
 use lithoburn_farm::{Bucket, Digest};
 
-use crate::devices::cpu;
+use crate::devices::Opening;
 use crate::settings::{Files, Settings};
 use lithoburn_terminal::{Progress, Verdict, print_json, say};
 
@@ -36,6 +36,13 @@ pub(crate) struct Wish {
     /// from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its place from AWS_REGION or AWS_ENDPOINT_URL.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+}
+
+impl Wish {
+    /// Whether a rehearsal is asked for, which needs no devices.
+    pub(crate) fn rehearses(&self) -> bool {
+        self.settings.rehearses()
+    }
 }
 
 /// Cut a layout into blocks and write down everything that determines its mask.
@@ -85,7 +92,7 @@ pub(crate) fn planned(
 ) -> Result<Opened> {
     let Wish { layout, settings, files, block, rate, lease, store } = wish;
     ensure!(rate.is_finite() && *rate > 0.0, "--rate must be more than 0, got {rate}");
-    ensure!(lease.is_finite() && *lease >= 1.0, "--lease must be 1 s or more, got {lease}");
+    ensure!((1.0..=DAY).contains(lease), "--lease must be 1 s to a day (86400 s), got {lease}");
     // Before a large layout is looked at for minutes.
     store.as_deref().map(Bucket::of_environment).transpose()?;
     let mut settings = settings.clone();
@@ -93,7 +100,7 @@ pub(crate) fn planned(
     let asked = settings.with(&inputs);
     let library = asked.library()?;
     // Nothing is computed yet: the device is of no matter.
-    let planned = asked.correction(&library, cpu()?)?.plan()?;
+    let planned = asked.correction(&library)?.on(Opening::cpu()?.devices()?).plan()?;
     let shares = settings.shares(&planned)?;
     let progress = Progress::new(quiet);
     let targets = shares.targets(&mut |event| {
@@ -133,6 +140,8 @@ fn blocks_of(tiles: &[u64], columns: u64, side: [u32; 2]) -> Vec<Block> {
     blocks(tiles.iter().map(|&tile| (tile, [tile % columns, tile / columns])), side)
 }
 
+/// Seconds of the longest lease: who is not heard of for longer is not coming back.
+const DAY: f64 = 86_400.0;
 /// Blocks of a small layout, at least: so many that the last ones are small beside the whole, and dozens of cards end together.
 const BLOCKS: f64 = 512.0;
 /// Most and fewest columns of a block that nobody asked for.

@@ -76,6 +76,8 @@ impl RunArgs {
 pub(crate) fn run(args: &RunArgs) -> Result<Verdict> {
     args.how.check()?;
     let source = args.source();
+    // Devices open while the layout is cut.
+    let opening = args.how.open(args.wish.rehearses())?;
     let job = planned(&args.wish, &|layout| args.folder(layout), args.json)?;
     let joins = match source.source.as_str() {
         "local" => String::new(),
@@ -85,10 +87,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<Verdict> {
     let settings = Settings::of(&job)?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
-    let devices = args.how.choose(settings.rehearsal()?.is_some())?;
+    let correction = asked.correction(&library)?.batch(args.how.batch);
+    let begun = correction.devices(opening.names.clone()).begin()?;
+    let devices = opening.devices()?;
     let device = names(&devices);
     say(args.json, &format!("devices  {device}"));
-    let planned = asked.correction(&library, devices)?.batch(args.how.batch).plan()?;
+    let planned = begun.on(devices)?;
     planned.notes().iter().for_each(|note| say(args.json, &format!("note     {note}")));
     let shares = settings.shares(&planned)?;
     let (source, quiet) = (&source, args.json);

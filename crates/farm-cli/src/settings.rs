@@ -10,7 +10,6 @@ use lithoburn_engine::{Correction, MaskFormat, MaskStyle, Model, ModelSettings, 
 use lithoburn_farm::job::{Input, Opened};
 use lithoburn_layout::{Bounds, Coverage, Layer, Library, MaskRules, ReadOptions};
 use lithoburn_litho::{Process, ProcessWindow};
-use lithoburn_pool::Chosen;
 use serde::{Deserialize, Serialize};
 
 /// How masks are found, by name.
@@ -209,6 +208,11 @@ impl Settings {
         !self.no_measure && self.rehearse.is_none()
     }
 
+    /// Whether this is a rehearsal.
+    pub(crate) fn rehearses(&self) -> bool {
+        self.rehearse.is_some()
+    }
+
     /// How long each tile of a rehearsal takes; none if this is no rehearsal.
     ///
     /// # Errors
@@ -279,12 +283,8 @@ impl Asked<'_> {
         Ok(model)
     }
 
-    /// The correction of a library.
-    pub(crate) fn correction<'l>(
-        &self,
-        library: &'l Library,
-        devices: Vec<Chosen>,
-    ) -> Result<Correction<'l>> {
+    /// The correction of a library, on no device yet.
+    pub(crate) fn correction<'l>(&self, library: &'l Library) -> Result<Correction<'l>> {
         let settings = self.settings;
         let rules = match (settings.no_rules, self.file(RULES)?) {
             (true, _) => None,
@@ -311,7 +311,6 @@ impl Asked<'_> {
             .coverage(coverage)
             .rules(rules)
             .style(style)
-            .on(devices)
             .tile_nm(settings.tile)
             .halo_nm(settings.halo.0)
             .format(format)

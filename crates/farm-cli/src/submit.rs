@@ -61,10 +61,10 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<Verdict> {
     ensure!(args.tasks >= 1, "--tasks must be 1 or more, got {}", args.tasks);
     let tasks = args.tasks.min(job.job.blocks.max(1));
     let text = match (&args.slurm, &args.lsf, &args.kubernetes) {
-        (Some(options), ..) => slurm(options, tasks, &command(args, &job, Site::Slurm)),
-        (_, Some(options), _) => lsf(options, tasks, &command(args, &job, Site::Lsf)),
+        (Some(options), ..) => slurm(options, tasks, &command(args, &job, Site::Slurm)?),
+        (_, Some(options), _) => lsf(options, tasks, &command(args, &job, Site::Lsf)?),
         (.., Some(image)) => {
-            kubernetes(image, tasks, &words(args, &job, Site::Kubernetes), &job, &args.volume)
+            kubernetes(image, tasks, &words(args, &job, Site::Kubernetes)?, &job, &args.volume)
         }
         _ => anyhow::bail!("name a scheduler: --slurm, --lsf or --kubernetes IMAGE"),
     };
@@ -73,16 +73,15 @@ pub(crate) fn submit(args: &SubmitArgs) -> Result<Verdict> {
 }
 
 /// The command of a task, word by word.
-fn words(args: &SubmitArgs, job: &Opened, site: Site) -> Vec<String> {
+fn words(args: &SubmitArgs, job: &Opened, site: Site) -> Result<Vec<String>> {
     let source = if args.source == "array" { site.source() } else { &args.source };
-    let folder = job.folder().display().to_string();
-    ["lithoburn", "farm", "work", &folder, "--source", source, "--devices", &args.devices]
-        .map(String::from)
-        .into()
+    let place = job.address()?;
+    let words = ["lithoburn", "farm", "work", &place, "--source", source, "--devices"];
+    Ok(words.into_iter().chain([args.devices.as_str()]).map(String::from).collect())
 }
 
-fn command(args: &SubmitArgs, job: &Opened, site: Site) -> String {
-    words(args, job, site).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+fn command(args: &SubmitArgs, job: &Opened, site: Site) -> Result<String> {
+    Ok(words(args, job, site)?.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
 }
 
 /// A word as a shell reads it whole.
@@ -96,21 +95,21 @@ fn quoted(word: &str) -> String {
 
 /// One task a node's lost again is started again, and its output goes on.
 fn slurm(options: &str, tasks: u64, command: &str) -> String {
-    format!(
-        "sbatch --array=0-{} --requeue --open-mode=append --job-name=lithoburn-farm {options} --wrap={}\n",
-        tasks - 1,
-        quoted(&format!("exec {command}"))
-    )
-    .replace("  ", " ")
+    let array = format!("--array=0-{}", tasks - 1);
+    let wrap = format!("--wrap={}", quoted(&format!("exec {command}")));
+    let usual = "--requeue --open-mode=append --job-name=lithoburn-farm";
+    line(&["sbatch", &array, usual, options.trim(), &wrap])
 }
 
 fn lsf(options: &str, tasks: u64, command: &str) -> String {
-    format!(
-        "bsub -J {} -r {options} {}\n",
-        quoted(&format!("lithoburn-farm[1-{tasks}]")),
-        quoted(command)
-    )
-    .replace("  ", " ")
+    let name = quoted(&format!("lithoburn-farm[1-{tasks}]"));
+    line(&["bsub -J", &name, "-r", options.trim(), &quoted(command)])
+}
+
+/// Parts of a line, but for those that are empty.
+fn line(parts: &[&str]) -> String {
+    let parts: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+    format!("{}\n", parts.join(" "))
 }
 
 fn kubernetes(image: &str, tasks: u64, words: &[String], job: &Opened, volume: &str) -> String {
@@ -173,5 +172,7 @@ mod tests {
         assert!(line.contains("--gres=gpu:1 --wrap='exec lithoburn farm work /job'"), "{line}");
         let line = lsf("", 8, "lithoburn farm work /job");
         assert_eq!(line, "bsub -J 'lithoburn-farm[1-8]' -r 'lithoburn farm work /job'\n");
+        let spaces = slurm("", 1, &quoted("/two  spaces"));
+        assert!(spaces.contains("/two  spaces"), "{spaces}");
     }
 }

@@ -14,9 +14,8 @@ use lithoburn_farm::manifest::Manifest;
 use lithoburn_farm::tally::{Exporter, Tally};
 use lithoburn_farm::worker::{Outcome, Terms, Work, Worker};
 use lithoburn_farm::{Digest, worker_name};
-use lithoburn_pool::Chosen;
 
-use crate::devices::{Devices, cpu, names};
+use crate::devices::{Devices, Opening, names};
 use crate::masks::{Masks, Rehearsal};
 use crate::settings::Settings;
 use crate::source::SourceOptions;
@@ -73,11 +72,14 @@ pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
     how.check()?;
     let job = Opened::read(&args.job)?;
     let settings = Settings::of(&job)?;
+    let opening = how.open(settings.rehearses())?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
-    let devices = how.choose(settings.rehearsal()?.is_some())?;
+    let correction = asked.correction(&library)?.batch(how.batch);
+    let begun = correction.devices(opening.names.clone()).begin()?;
+    let devices = opening.devices()?;
     let device = names(&devices);
-    let planned = asked.correction(&library, devices)?.batch(how.batch).plan()?;
+    let planned = begun.on(devices)?;
     planned.notes().iter().for_each(|note| say(*quiet, &format!("note     {note}")));
     let shares = settings.shares(&planned)?;
     job.admit(program(), &Digest::of_key(&shares.fingerprint()?))?;
@@ -108,12 +110,9 @@ impl How {
         patience.map_err(|_| anyhow!("--patience must be 0 s or more, got {}", self.patience))
     }
 
-    /// The devices, tested; a rehearsal has none.
-    pub(crate) fn choose(&self, is_rehearsal: bool) -> Result<Vec<Chosen>> {
-        match is_rehearsal {
-            true => cpu(),
-            false => self.devices.choose(),
-        }
+    /// Begins to open the devices; a rehearsal has none.
+    pub(crate) fn open(&self, is_rehearsal: bool) -> Result<Opening> {
+        if is_rehearsal { Opening::cpu() } else { self.devices.open() }
     }
 }
 
