@@ -105,6 +105,22 @@ impl Head {
     }
 }
 
+/// Logits of several inputs: those of one shape are batches of `most` images at most.
+pub(crate) fn all_at_once(
+    inputs: Vec<Tensor<4>>,
+    most: usize,
+    logits: impl Fn(Tensor<4>) -> Tensor<4>,
+) -> Vec<Tensor<4>> {
+    let Some(first) = inputs.first().map(Tensor::dims) else { return inputs };
+    let together = (most / first[0].max(1)).max(1);
+    if inputs.iter().any(|x| x.dims() != first) || together == 1 {
+        return inputs.into_iter().map(logits).collect();
+    }
+    let batch =
+        |inputs: &[Tensor<4>]| logits(Tensor::cat(inputs.to_vec(), 0)).chunk(inputs.len(), 0);
+    inputs.chunks(together).flat_map(batch).collect()
+}
+
 /// Symmetries of the square: two mirrors and a transposition, one bit each.
 const SYMMETRIES: usize = 8;
 

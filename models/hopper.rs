@@ -41,18 +41,13 @@ use burn_cubecl::CubeBackend;
 
 use self::recording::Recordings;
 use self::weights::{Packed, Place};
-use crate::head::{Head, MaskNetwork, enlarge};
-use crate::program::{Program, run};
+use crate::head::{Head, MaskNetwork, all_at_once, enlarge};
+use crate::program::Program;
 use crate::steps::{Grain, NoStep, Steps};
+use crate::trial::Trial;
 
-/// Largest ‖difference‖ / ‖reference‖ of the trial's logits. Each step rounds to 8 bits; a wrong one is off by tens of per cent.
-const TOLERANCE: f64 = 3e-2;
 /// Images of a batch that several inputs are put into: they fill a card, and images between steps stay below some gigabytes.
 const MOST_AT_ONCE: usize = 64;
-/// Characters of a reason that are shown.
-const LONGEST_REASON: usize = 200;
-/// Least side of the trial's images.
-const TRIAL_SIDE: usize = 64;
 /// The extent whose kernels the trial compiles: a batch of tiles of 2048 nm.
 const USUAL: Extent = Extent { batch: 24, height: 256, width: 256 };
 
@@ -80,7 +75,7 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Height and width of images that are smaller by a factor.
-    fn shrunk(self, factor: usize) -> [usize; 2] {
+    pub(crate) fn shrunk(self, factor: usize) -> [usize; 2] {
         [self.height / factor, self.width / factor]
     }
 }
@@ -187,17 +182,6 @@ impl Hopper {
         &self.compiled.steps
     }
 
-    /// Compares the trial images' logits with the CPU's. Not a number is a failure.
-    fn trial(&self, expected: &[f32]) -> Result<(), String> {
-        let images = trial_images(self.stride, &self.numbers.device());
-        let found = read(self.pass(images, Some(USUAL)))?;
-        let off = distance(&found, expected);
-        match off <= TOLERANCE {
-            true => Ok(()),
-            false => Err(format!("logits are off by {off:.1e} of their size")),
-        }
-    }
-
     fn pass(&self, x: Tensor<4>, tiled_for: Option<Extent>) -> Tensor<4> {
         let dtype = x.dtype();
         let x = x.cast(DType::F32);
@@ -222,7 +206,7 @@ pub struct Prepared {
     packed: Packed,
     head: Head,
     stride: usize,
-    expected: Vec<f32>,
+    trial: Trial,
 }
 
 impl Prepared {
@@ -234,12 +218,9 @@ impl Prepared {
     pub fn of(program: &Program) -> Result<Self, NotFused> {
         let steps = Steps::of(program, Grain::HOPPER)?;
         let packed = Packed::of(program, &steps).map_err(NotFused::Trial)?;
-        let host = Device::flex();
-        let layers = program.placed(0..program.layers.len(), &host, DType::F32);
-        let images = trial_images(program.stride, &host);
-        let expected = read(run(&layers, images)).map_err(NotFused::Trial)?;
+        let trial = Trial::of(program).map_err(NotFused::Trial)?;
         let (head, stride) = (program.head, program.stride);
-        Ok(Self { steps, packed, head, stride, expected })
+        Ok(Self { steps, packed, head, stride, trial })
     }
 
     /// The network on a card, once its kernels have computed there what the CPU computed.
@@ -251,23 +232,12 @@ impl Prepared {
         if !is_hopper(device) {
             return Err(NotFused::Card);
         }
-        let Self { steps, packed, head, stride, expected } = self;
+        let Self { steps, packed, head, stride, trial } = self;
         let fused = Hopper::placed((head, stride), steps, packed, device);
-        fused.trial(&expected).map_err(NotFused::Trial)?;
+        let logits = fused.pass(trial.images(device), Some(USUAL));
+        trial.passed(logits).map_err(NotFused::Trial)?;
         Ok(fused)
     }
-}
-
-/// Small images of noise, two for a network of this stride.
-fn trial_images(stride: usize, device: &Device) -> Tensor<4> {
-    let side = TRIAL_SIDE.next_multiple_of(stride);
-    let values: Vec<f32> = (0..2 * side * side).map(noise).collect();
-    Tensor::from_data(TensorData::new(values, [2, 1, side, side]), device)
-}
-
-/// Numbers of a device, or what it says.
-fn read(logits: Tensor<4>) -> Result<Vec<f32>, String> {
-    logits.try_into_vec_as::<f32>().map_err(|e| brief(&e.to_string()))
 }
 
 impl MaskNetwork for Hopper {
@@ -291,41 +261,6 @@ impl MaskNetwork for Hopper {
 
     /// Inputs of one shape are one batch, as far as memory should go.
     fn all_logits(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
-        let Some(first) = inputs.first().map(Tensor::dims) else { return inputs };
-        let together = (MOST_AT_ONCE / first[0].max(1)).max(1);
-        if inputs.iter().any(|x| x.dims() != first) || together == 1 {
-            return inputs.into_iter().map(|x| self.logits(x)).collect();
-        }
-        let batch = |inputs: &[Tensor<4>]| {
-            self.logits(Tensor::cat(inputs.to_vec(), 0)).chunk(inputs.len(), 0)
-        };
-        inputs.chunks(together).flat_map(batch).collect()
+        all_at_once(inputs, MOST_AT_ONCE, |x| self.logits(x))
     }
-}
-
-/// What a device's report comes to: the compiler's first error, or the last cause. Reports hold the whole text of a kernel.
-fn brief(report: &str) -> String {
-    let compiler = report.lines().find(|line| line.contains("error:"));
-    let cause = || report.rsplit("Caused by:").next().and_then(|last| last.trim().lines().next());
-    let line = compiler.or_else(cause).unwrap_or(report).trim();
-    line.chars().take(LONGEST_REASON).collect()
-}
-
-/// Noise between 0 and 1, the same everywhere.
-fn noise(i: usize) -> f32 {
-    let z = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (z >> 40) as f32 / (1_u32 << 24) as f32
-}
-
-/// ‖found − expected‖ / ‖expected‖.
-fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    if found.len() != expected.len() {
-        return f64::INFINITY;
-    }
-    let square = |values: &mut dyn Iterator<Item = f32>| -> f64 {
-        values.map(|v| f64::from(v).powi(2)).sum()
-    };
-    let off = square(&mut found.iter().zip(expected).map(|(a, b)| a - b));
-    (off / square(&mut expected.iter().copied())).sqrt()
 }

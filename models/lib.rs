@@ -16,6 +16,7 @@
 //! | [`flat`] | all weights as one run of numbers | – |
 //! | [`steps`] | a program as fused steps, there and back | – |
 //! | [`hopper`] | the steps as one operation of an NVIDIA Hopper card | – |
+//! | [`matrix`] | the steps as one operation of a GPU with matrix units | – |
 //! | [`host`] | the steps on the CPU | – |
 //! | [`config`] | what `config.json` must hold | – |
 //! | [`weights`] | loading and saving, with every tensor checked | – |
@@ -33,12 +34,14 @@ pub mod head;
 pub mod hopper;
 pub mod host;
 pub mod kernel;
+pub mod matrix;
 pub mod neural_ilt;
 pub mod parallel;
 pub mod program;
 mod resample;
 pub mod steps;
 pub mod surrogate;
+mod trial;
 pub mod truth;
 pub mod unet;
 pub mod weights;
@@ -51,6 +54,7 @@ pub use hopper::Hopper;
 pub use hopper::training::Training;
 pub use host::Host;
 pub use kernel::Kernel;
+pub use matrix::MatrixUnits;
 pub use neural_ilt::{NeuralIlt, NeuralIltConfig};
 pub use parallel::{Parallel, ParallelError, Place};
 pub use program::{Layer, LayerKind, Program};

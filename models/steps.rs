@@ -37,6 +37,9 @@ impl Grain {
         Self { run: 32, stem: [8, 32], last_blocks: 4, whole_last: true, keep: false };
     /// The same where gradients follow.
     pub const HOPPER_TRAINING: Self = Self { keep: true, ..Self::HOPPER };
+    /// That of a GPU with matrix units: sides of a matrix.
+    pub const MATRIX: Self =
+        Self { run: 16, stem: [4, 4], last_blocks: usize::MAX, whole_last: false, keep: false };
     /// The CPU's: any.
     pub const HOST: Self =
         Self { run: 1, stem: [1, 1], last_blocks: usize::MAX, whole_last: false, keep: false };

@@ -53,7 +53,8 @@ mod on_card {
     use lithoburn_pool::cards_opened;
 
     use super::super::forward::Pass;
-    use super::super::{Compiled, Extent, brief};
+    use super::super::{Compiled, Extent};
+    use crate::trial::brief;
 
     /// Most pixels of a batch that is recorded: beyond four tiles of 2048 nm the card takes longer than the host.
     const MOST_PIXELS: usize = 4 * 256 * 256;

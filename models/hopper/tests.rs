@@ -15,8 +15,10 @@ use crate::encoder_decoder::EncoderDecoderConfig;
 use crate::flat::Flat;
 use crate::gan_opc::GanOpcConfig;
 use crate::neural_ilt::NeuralIltConfig;
+use crate::program::run;
 use crate::steps::back::Back;
 use crate::steps::{Steps, Then, Work};
+use crate::trial::{distance, noise};
 
 fn unet(width: usize, last_side: usize) -> Program {
     NeuralIltConfig { width, last_side, ..NeuralIltConfig::default() }.random_program(7)
@@ -219,16 +221,6 @@ fn few_images_have_small_tiles_and_many_have_large_ones() {
     assert_eq!((sizes.tiles(), sizes.blocks, sizes.runs), (384, 2, [1, 1]));
     assert_eq!(sizes.words().len(), 7);
     assert_eq!(sizes.words()[0], 8 | 2 << 32);
-}
-
-#[test]
-fn a_reason_is_one_line_however_long_the_devices_report() {
-    let report = "An error happened\nCaused by:\n  [Compilation Error]\n    default_program(155): error: no such thing\n      text";
-    assert_eq!(brief(report), "default_program(155): error: no such thing");
-    let report =
-        "An error happened\nCaused by:\n  A launch failed\nCaused by:\n  out of memory\n  more";
-    assert_eq!(brief(report), "out of memory");
-    assert_eq!(brief(&"x".repeat(900)).len(), LONGEST_REASON);
 }
 
 /// Nothing but a Hopper card has this way, and what has not says why.

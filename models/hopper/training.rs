@@ -28,12 +28,13 @@ use {
 #[cfg(test)]
 pub(crate) use self::trial::reference;
 use super::weights::{Place, WeightLayout};
-use super::{Compiled, NotFused, brief, is_hopper};
+use super::{Compiled, NotFused, is_hopper};
 use crate::flat::Flat;
 use crate::head::{Head, MaskNetwork};
 use crate::program::Program;
 use crate::steps::back::Back;
 use crate::steps::{Grain, Steps};
+use crate::trial::brief;
 
 /// Numbers of a chunk, which a cube of the optimiser moves.
 const CHUNK: usize = 8192;

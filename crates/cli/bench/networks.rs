@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lithoburn_engine::{Method, load_network};
 use lithoburn_layout::write_whole;
 use lithoburn_models::hopper::{Hopper, NotFused};
 use lithoburn_models::host::is_host;
-use lithoburn_models::{Head, Host, MaskNetwork, NeuralIltConfig, Program};
+use lithoburn_models::{Head, Host, MaskNetwork, MatrixUnits, NeuralIltConfig, Program};
 use serde::Serialize;
 
 use crate::Verdict;
@@ -30,6 +30,15 @@ pub(super) const NETWORKS: [&str; 4] =
     ["neural-ilt-fast", "gan-opc", "neural-ilt", "neural-ilt-64"];
 /// Width of the U-Net that was published, and the seed of its weights here.
 const PUBLISHED: (usize, u64) = (64, 1);
+
+/// Kernels of a network's steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum KernelsName {
+    /// The device's own choice.
+    Own,
+    /// Those of matrix units: products of 16 x 16 matrices on CUDA or Vulkan. Not yet a device's own choice: they have not run on a card.
+    Matrix,
+}
 
 /// The list of layers, run as it is.
 struct LayerByLayer(Program);
@@ -63,6 +72,9 @@ pub struct NetworksArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     #[arg(value_parser = NETWORKS, default_values = NETWORKS)]
     networks: Vec<String>,
+    /// Kernels to measure where a network is one operation.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum, default_value = "own")]
+    kernels: Vec<KernelsName>,
     /// Leave out the passes layer by layer where there is a faster way.
     #[arg(long)]
     only_fused: bool,
@@ -176,23 +188,16 @@ fn measured(
 
 /// The ways that a device has for a network, the quickest first.
 fn ways(args: &NetworksArgs, name: &str, program: &Program, device: &Device) -> Vec<Way> {
-    let start = Instant::now();
-    let fused = match is_host(device) {
-        true => Host::new(program).map(|host| Box::new(host) as Box<dyn MaskNetwork>).map_err(Some),
-        false => match Hopper::new(program, device) {
-            Ok(hopper) => Ok(Box::new(hopper) as Box<dyn MaskNetwork>),
-            Err(NotFused::Card) => Err(None),
-            Err(why) => Err(Some(why.to_string())),
-        },
-    };
-    let seconds = start.elapsed().as_secs_f64();
     let mut ways = Vec::new();
-    match fused {
-        Ok(network) => {
-            ways.push(Way { name: "one operation", network, dtype: DType::F32, seconds })
+    for &kernels in &args.kernels {
+        let start = Instant::now();
+        let fused = fused(kernels, program, device);
+        let seconds = start.elapsed().as_secs_f64();
+        match fused {
+            Ok((name, network)) => ways.push(Way { name, network, dtype: DType::F32, seconds }),
+            Err(None) => {}
+            Err(Some(why)) => say(args.json, &format!("{name} runs layer by layer: {why}")),
         }
-        Err(None) => {}
-        Err(Some(why)) => say(args.json, &format!("{name} runs layer by layer: {why}")),
     }
     if ways.is_empty() || !args.only_fused {
         let dtype = if is_host(device) { DType::F32 } else { DType::BF16 };
@@ -201,6 +206,27 @@ fn ways(args: &NetworksArgs, name: &str, program: &Program, device: &Device) -> 
         ways.push(Way { name: "layer by layer", network, dtype, seconds: 0.0 });
     }
     ways
+}
+
+/// A network as one operation, with that way's name; or why it is none, if there is something to say.
+fn fused(
+    kernels: KernelsName,
+    program: &Program,
+    device: &Device,
+) -> Result<(&'static str, Box<dyn MaskNetwork>), Option<String>> {
+    if kernels == KernelsName::Matrix {
+        let network = MatrixUnits::new(program, device).map_err(|e| Some(e.to_string()))?;
+        return Ok(("matrix units", Box::new(network)));
+    }
+    let network: Box<dyn MaskNetwork> = match is_host(device) {
+        true => Box::new(Host::new(program).map_err(Some)?),
+        false => match Hopper::new(program, device) {
+            Ok(hopper) => Box::new(hopper),
+            Err(NotFused::Card) => return Err(None),
+            Err(why) => return Err(Some(why.to_string())),
+        },
+    };
+    Ok(("one operation", network))
 }
 
 fn placed(x: &Tensor<4>, device: &Device, dtype: DType) -> Tensor<4> {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::super::{TRIAL_SIDE, brief, distance, noise};
 use super::{Plan, Training};
 use crate::flat::Flat;
 use crate::program::{Layer, LayerKind, Program, run};
+use crate::trial::{TRIAL_SIDE, brief, distance, noise};
 
 /// Largest ‖difference‖ / ‖reference‖ of all gradients. Rounding to 8 bits leaves 1 %; a wrong kernel is off by tens of per cent.
 const TOLERANCE: f64 = 5e-2;

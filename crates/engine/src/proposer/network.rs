@@ -8,7 +8,7 @@ use lithoburn_litho::KernelSet;
 use lithoburn_models::hopper::{NotFused, Prepared, is_hopper};
 use lithoburn_models::host::is_host;
 use lithoburn_models::weights::Stored;
-use lithoburn_models::{GanOpc, Host, MaskNetwork, NeuralIlt, Parallel, Program};
+use lithoburn_models::{GanOpc, Host, MaskNetwork, MatrixUnits, NeuralIlt, Parallel, Program};
 use tracing::info_span;
 
 use crate::EngineError;
@@ -16,6 +16,9 @@ use crate::built_in::shipped_weights;
 use crate::devices::team::Team;
 use crate::early::Early;
 use crate::model::Method;
+
+/// Names kernels that are no device's own choice yet: `matrix`, those of matrix units.
+const KERNELS: &str = "LITHOBURN_KERNELS";
 
 /// A method's network on a team, and the SHA-256 of its weights.
 pub(super) fn laid_out(
@@ -66,6 +69,28 @@ impl Readied {
         let hopper = prepared.and_then(|prepared| prepared.on(device));
         hopper.map(|hopper| Box::new(hopper) as Box<dyn MaskNetwork>).map_err(|e| e.to_string())
     }
+
+    /// On a device that is asked for its matrix units.
+    fn by_matrix_units(self, device: &Device) -> Result<Box<dyn MaskNetwork>, String> {
+        let network = MatrixUnits::new(&self.program, device).map_err(|e| e.to_string())?;
+        Ok(Box::new(network))
+    }
+}
+
+/// Whether [`KERNELS`] names those of matrix units.
+///
+/// # Errors
+///
+/// [`EngineError::Setting`] if it names no kernels that are known.
+fn by_matrix_units(named: Option<&str>) -> Result<bool, EngineError> {
+    match named {
+        None | Some("") => Ok(false),
+        Some("matrix") => Ok(true),
+        Some(other) => {
+            let problem = format!("{KERNELS} must be matrix, or not be set; got {other:?}");
+            Err(EngineError::Setting(problem))
+        }
+    }
 }
 
 /// A method's network by the quickest way that a device has, and the SHA-256 of its weights.
@@ -84,10 +109,15 @@ pub(super) fn placed(
     device: &Device,
     readied: Option<Readied>,
 ) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
-    if is_hopper(device) || is_host(device) {
+    let by_matrix_units = by_matrix_units(std::env::var(KERNELS).ok().as_deref())?;
+    if is_hopper(device) || is_host(device) || by_matrix_units {
         let readied = readied.map_or_else(|| Readied::of(method, weights, false), Ok)?;
         let hash = readied.hash.clone();
-        match readied.fused(device) {
+        let fused = match by_matrix_units && !is_host(device) {
+            true => readied.by_matrix_units(device),
+            false => readied.fused(device),
+        };
+        match fused {
             Ok(fused) => return Ok((fused, hash)),
             Err(why) => say_once(&format!("{} runs layer by layer: {why}", method.name())),
         }
@@ -119,4 +149,17 @@ pub fn load_network(
         Method::NeuralIlt | Method::NeuralIltFast => Box::new(NeuralIlt::of(stored, device)?),
     };
     Ok((network, stored.sha256.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_those_of_matrix_units_where_they_are_named_and_other_names_are_errors() {
+        assert!(matches!(by_matrix_units(None), Ok(false)));
+        assert!(matches!(by_matrix_units(Some("matrix")), Ok(true)));
+        let problem = by_matrix_units(Some("wmma")).expect_err("no such kernels").to_string();
+        assert!(problem.contains("LITHOBURN_KERNELS") && problem.contains("wmma"), "{problem}");
+    }
 }

@@ -1,0 +1,197 @@
+//! A network's forward pass on GPUs with matrix units, as one operation of the backend: NVIDIA without `wgmma`, and Vulkan by cooperative matrices.
+//!
+//! The same [`steps`](crate::steps) as on a Hopper card, in CubeCL's own language: a 3×3 convolution is a product of matrices of 16 by 16
+//! (`products`), whose bias, ReLU and pooling are in its last lines, and what is memory's work has kernels of its own (`thin`). Images
+//! between steps are f16, sums f32.
+//!
+//! What a device reports decides whether it has this way (`means`), and a trial against the CPU whether it is taken.
+//! The same kernels run where there are no products of matrices, number by number: so they are tested without a card.
+#![cfg_attr(
+    not(feature = "gpu"),
+    allow(unused_variables, dead_code, reason = "a program without GPUs has no backend of these")
+)]
+
+#[cfg(feature = "gpu")]
+mod forward;
+mod means;
+#[cfg(feature = "gpu")]
+mod products;
+#[cfg(feature = "gpu")]
+mod sums;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "gpu")]
+mod thin;
+mod tiles;
+mod weights;
+
+use std::sync::Arc;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+#[cfg(feature = "gpu")]
+use burn::tensor::Shape;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+#[cfg(feature = "gpu")]
+use burn_cubecl::CubeBackend;
+
+use self::means::Means;
+use self::weights::{Packed, Place};
+use crate::head::{Head, MaskNetwork, all_at_once, enlarge};
+use crate::program::Program;
+use crate::steps::{Grain, NoStep, Steps};
+use crate::trial::Trial;
+
+/// Images of a batch that several inputs are put into.
+const MOST_AT_ONCE: usize = 64;
+
+/// Why a network does not run by matrix units on a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoMatrixUnits {
+    /// The device has no such units, or does not say so.
+    #[error(
+        "the device reports no products of 16 x 16 matrices of f16 with sums in f32 by planes of 32 units"
+    )]
+    Device,
+    /// A layer that no kernel computes.
+    #[error(transparent)]
+    Layer(#[from] NoStep),
+    /// The kernels do not run, or not right, on this device.
+    #[error("its kernels failed their trial: {0}")]
+    Trial(String),
+}
+
+/// A network's steps, where their weights begin, and how they multiply.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    steps: Steps,
+    places: Vec<Place>,
+    means: Means,
+}
+
+/// The forward pass as an operation of a backend.
+#[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
+pub(crate) trait MatrixPass: Backend {
+    /// Logits of `[batch, 1, height, width]`, both f32.
+    #[fusion(dtype = x, shape = same_shape(x))]
+    fn matrix_pass(
+        x: FloatTensor<Self>,
+        products: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        compiled: Arc<Compiled>,
+    ) -> FloatTensor<Self>;
+}
+
+#[cfg(feature = "gpu")]
+fn same_shape(x: &Shape) -> Shape {
+    x.clone()
+}
+
+#[cfg(feature = "gpu")]
+impl MatrixPass for CubeBackend {
+    fn matrix_pass(
+        x: FloatTensor<Self>,
+        products: FloatTensor<Self>,
+        numbers: FloatTensor<Self>,
+        compiled: Arc<Compiled>,
+    ) -> FloatTensor<Self> {
+        forward::run(x, [products, numbers], &compiled)
+    }
+}
+
+/// A network on a GPU with matrix units.
+#[derive(Clone, Debug)]
+pub struct MatrixUnits {
+    compiled: Arc<Compiled>,
+    products: Tensor<1>,
+    numbers: Tensor<1>,
+    head: Head,
+    stride: usize,
+}
+
+impl MatrixUnits {
+    /// A network on a device, once its kernels have computed there what the CPU computes.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMatrixUnits`], in words for the user: the network runs layer by layer then.
+    pub fn new(program: &Program, device: &Device) -> Result<Self, NoMatrixUnits> {
+        let means = Means::of(device).ok_or(NoMatrixUnits::Device)?;
+        Self::by(means, program, device)
+    }
+
+    /// The same by given means.
+    fn by(means: Means, program: &Program, device: &Device) -> Result<Self, NoMatrixUnits> {
+        let steps = Steps::of(program, Grain::MATRIX)?;
+        let packed = Packed::of(program, &steps).map_err(NoMatrixUnits::Trial)?;
+        let trial = Trial::of(program).map_err(NoMatrixUnits::Trial)?;
+        let network = Self::placed(program, steps, packed, means, device);
+        let logits = network.pass(trial.images(device));
+        trial.passed(logits).map_err(NoMatrixUnits::Trial)?;
+        Ok(network)
+    }
+
+    fn placed(
+        program: &Program,
+        steps: Steps,
+        packed: Packed,
+        means: Means,
+        device: &Device,
+    ) -> Self {
+        let Packed { products, numbers, places } = packed;
+        let on_device = |values: Vec<f32>| {
+            let count = [values.len()];
+            Tensor::<1>::from_data(TensorData::new(values, count), (device, DType::F32))
+        };
+        Self {
+            compiled: Arc::new(Compiled { steps, places, means }),
+            products: on_device(products).cast(means.dtype),
+            numbers: on_device(numbers),
+            head: program.head,
+            stride: program.stride,
+        }
+    }
+
+    /// What its layers became.
+    pub fn steps(&self) -> &Steps {
+        &self.compiled.steps
+    }
+
+    fn pass(&self, x: Tensor<4>) -> Tensor<4> {
+        let dtype = x.dtype();
+        let [products, numbers] =
+            [&self.products, &self.numbers].map(|t| t.clone().into_dispatch());
+        let y = <Dispatch as MatrixPass>::matrix_pass(
+            x.cast(DType::F32).into_dispatch(),
+            products,
+            numbers,
+            self.compiled.clone(),
+        );
+        Tensor::<4>::from_dispatch(y).cast(dtype)
+    }
+}
+
+impl MaskNetwork for MatrixUnits {
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Computes with sums in f32, whatever the input's precision.
+    fn logits(&self, x: Tensor<4>) -> Tensor<4> {
+        self.pass(x)
+    }
+
+    /// In one launch.
+    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+        enlarge::mask(self.head.logits(target, change), self.head.upsample.max(1))
+    }
+
+    /// Inputs of one shape are one batch, as far as memory should go.
+    fn all_logits(&self, inputs: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
+        all_at_once(inputs, MOST_AT_ONCE, |x| self.logits(x))
+    }
+}

@@ -1,0 +1,73 @@
+//! What a device says of its matrix units.
+
+use burn::tensor::{DType, Device};
+#[cfg(feature = "gpu")]
+use {
+    burn::backend::DispatchDevice,
+    cubecl::ir::features::{MmaConfig, Plane},
+    cubecl::ir::{DeviceProperties, ElemType, FloatKind},
+};
+
+use super::tiles::{PLANE, SIDE};
+
+/// Bytes of shared memory and units of a cube that the kernels take.
+pub(super) const MOST_SHARED: usize = 48 << 10;
+const MOST_UNITS: u32 = 4 * PLANE as u32;
+
+/// How a device multiplies matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Means {
+    /// What images and weights are in.
+    pub(super) dtype: DType,
+    /// Numbers that are read at once.
+    pub(super) lanes: usize,
+    /// Numbers between two pixels in shared memory.
+    pub(super) pad: usize,
+    /// Bytes of shared memory of a cube.
+    pub(super) shared: usize,
+    /// Whether units multiply number by number.
+    pub(super) plain: bool,
+}
+
+impl Means {
+    /// What a device reports, if it is enough.
+    pub(super) fn of(device: &Device) -> Option<Self> {
+        #[cfg(feature = "gpu")]
+        if let DispatchDevice::Cube(device) = device.as_dispatch() {
+            let client = device.client();
+            return Self::reported(client.name() == "cuda", client.properties());
+        }
+        None
+    }
+
+    /// Products of 16 by 16 by 16 in f16 with sums in f32 by planes of 32 units. Not in bf16: Vulkan's compiler has it in memory alone, and
+    /// CUDA's loads a fragment of it number by number.
+    #[cfg(feature = "gpu")]
+    pub(super) fn reported(cuda: bool, properties: &DeviceProperties) -> Option<Self> {
+        let (hardware, features) = (&properties.hardware, &properties.features);
+        let (side, planes) = (SIDE as u32, [hardware.plane_size_min, hardware.plane_size_max]);
+        let [half, sums] = [FloatKind::F16, FloatKind::F32].map(ElemType::Float);
+        let products =
+            MmaConfig { a_type: half, b_type: half, cd_type: sums, m: side, n: side, k: side };
+        let enough = features.matmul.cmma.contains(&products)
+            && features.plane.contains(Plane::Sync)
+            && planes == [PLANE as u32; 2]
+            && hardware.max_shared_memory_size >= MOST_SHARED
+            && hardware.max_units_per_cube >= MOST_UNITS;
+        // CUDA's `wmma` wants pixels 32 bytes apart, Vulkan's 16.
+        let pad = if cuda { 16 } else { 8 };
+        enough.then_some(Self {
+            dtype: DType::F16,
+            lanes: 8,
+            pad,
+            shared: MOST_SHARED,
+            plain: false,
+        })
+    }
+
+    /// What images and weights are in, in the kernels' language.
+    #[cfg(feature = "gpu")]
+    pub(super) fn element(self) -> ElemType {
+        ElemType::Float(if self.dtype == DType::F16 { FloatKind::F16 } else { FloatKind::F32 })
+    }
+}

@@ -1,0 +1,265 @@
+//! The 3×3 convolution as products of matrices.
+
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+use super::sums::{Four, Operands, Sums, positive};
+use super::tiles::{PLANE, SEEN, SIDE, Tile, WIDE};
+
+/// An image as a kernel walks it, `[batch, height, lines, width, run]`: folded, two by two of its pixels are one, of which two lines of
+/// `run` channels lie apart.
+#[derive(CubeLaunch, CubeType, Clone, Copy)]
+pub(super) struct Walk {
+    /// Channels that lie side by side.
+    pub(super) run: usize,
+    /// Lines of them in a pixel: 1 or 2.
+    pub(super) lines: usize,
+}
+
+/// What a convolution's kernel is told.
+#[derive(CubeLaunch, CubeType, Clone, Copy)]
+pub(super) struct Extents {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    /// The image, one that is joined to it, and the output.
+    pub(super) first: Walk,
+    pub(super) second: Walk,
+    pub(super) made: Walk,
+    /// All output channels.
+    pub(super) channels: usize,
+    /// Where the weights begin, in matrices of 16 by 16, and the bias, in numbers.
+    pub(super) weights: usize,
+    pub(super) bias: usize,
+}
+
+/// Where a tile is.
+#[derive(CubeType, Clone, Copy)]
+struct Spot {
+    image: usize,
+    top: usize,
+    left: usize,
+    height: usize,
+    width: usize,
+}
+
+/// Units of a plane wait for each other.
+#[cube]
+fn sync(#[comptime] tile: Tile) {
+    if comptime!(tile.plain) {
+        sync_cube();
+    } else {
+        sync_plane();
+    }
+}
+
+/// A block of channels of a tile's pixels and their neighbours to shared memory; zero outside of the image. A plane has every so many rows, a
+/// unit the same columns of each.
+#[cube]
+fn load_block<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    halo: &mut [Vector<F, N>],
+    walk: &Walk,
+    block: usize,
+    spot: &Spot,
+    #[comptime] tile: Tile,
+) {
+    let lanes = N::value();
+    let groups = comptime!(tile.block / lanes);
+    let slots = comptime!(SEEN * groups);
+    let channel = block * comptime!(tile.block);
+    let line = spot.width * walk.run;
+    let first =
+        (spot.image * spot.height * walk.lines + channel / walk.run) * line + channel % walk.run;
+    #[unroll]
+    for i in 0..comptime!(slots.div_ceil(PLANE)) {
+        let slot = UNIT_POS_X as usize + comptime!(i * PLANE);
+        let (column, group) = (slot / groups, slot % groups);
+        let x = spot.left + column;
+        let seen = x >= 1 && x <= spot.width && slot < slots;
+        let from = first / lanes + (select(seen, x, 1) - 1) * (walk.run / lanes) + group;
+        #[unroll]
+        for j in 0..comptime!((tile.tall() + 2).div_ceil(tile.planes())) {
+            let row = UNIT_POS_Y as usize + comptime!(j * tile.planes());
+            if row < comptime!(tile.tall() + 2) && slot < slots {
+                let y = spot.top + row;
+                let mut value = Vector::<F, N>::new(F::from_int(0));
+                if seen && y >= 1 && y <= spot.height {
+                    value = image[from + (y - 1) * walk.lines * (line / lanes)];
+                }
+                halo[(row * SEEN + column) * comptime!(tile.pitch() / lanes) + group] = value;
+            }
+        }
+    }
+}
+
+/// Sums with their bias, after the ReLU.
+#[cube]
+fn ready<F: Float, N: Size>(
+    stage: &[Four],
+    at: usize,
+    bias: &[Four],
+    channel: usize,
+    #[comptime] relu: bool,
+) -> Vector<F, N> {
+    let lanes = N::value();
+    let mut out = Vector::<F, N>::new(F::from_int(0));
+    #[unroll]
+    for i in 0..comptime!(lanes / 4) {
+        let mut four = stage[at + i] + bias[channel / 4 + i];
+        if comptime!(relu) {
+            four = positive(four);
+        }
+        #[unroll]
+        for k in 0..4usize {
+            out.insert(comptime!(4 * i + k), F::cast_from(four.extract(k)));
+        }
+    }
+    out
+}
+
+/// A same-size convolution of one or two images with a 3×3 kernel, its bias, and maybe the largest of two by two of its pixels. Cubes: tiles
+/// of an image, parts of the output channels, images. Weights: matrices of 16 by 16 by input channels, columns of the kernel, its rows, output channels.
+#[cube(launch_unchecked)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and sizes")]
+pub(super) fn convolve<F: Float, N: Size>(
+    first: &[Vector<F, N>],
+    second: &[Vector<F, N>],
+    weights: &[Vector<F, N>],
+    bias: &[Four],
+    made: &mut [Vector<F, N>],
+    pooled: &mut [Vector<F, N>],
+    extents: Extents,
+    #[comptime] tile: Tile,
+    #[define(F)] _element: ElemType,
+) {
+    let lanes = N::value();
+    let across = extents.width.div_ceil(WIDE);
+    let spot = Spot {
+        image: CUBE_POS_Z as usize,
+        top: CUBE_POS_X as usize / across * comptime!(tile.tall()),
+        left: CUBE_POS_X as usize % across * WIDE,
+        height: extents.height,
+        width: extents.width,
+    };
+    let mut halo = Shared::<[Vector<F, N>]>::new_slice(comptime!(tile.halo() / lanes));
+    let plane = UNIT_POS_Y as usize;
+    let channel = CUBE_POS_Y as usize * comptime!(tile.channels())
+        + plane % comptime!(tile.abreast) * comptime!(tile.own_channels());
+    let row = plane / comptime!(tile.abreast) * comptime!(tile.rows);
+
+    let matrix = comptime!(SIDE * SIDE / lanes);
+    let next = extents.channels / SIDE * matrix;
+    let mut sums = Sums::new(tile);
+    let blocks = extents.first.run * extents.first.lines / comptime!(tile.block);
+    let mut all = blocks;
+    if comptime!(tile.joined) {
+        all += extents.second.run * extents.second.lines / comptime!(tile.block);
+    }
+    for block in 0..all {
+        sync_cube();
+        if comptime!(tile.joined) {
+            if block < blocks {
+                load_block::<F, N>(first, &mut halo, &extents.first, block, &spot, tile);
+            } else {
+                load_block::<F, N>(second, &mut halo, &extents.second, block - blocks, &spot, tile);
+            }
+        } else {
+            load_block::<F, N>(first, &mut halo, &extents.first, block, &spot, tile);
+        }
+        sync_cube();
+        let start = (extents.weights + channel / SIDE) * matrix;
+        #[unroll]
+        for k in 0..comptime!(tile.block / SIDE) {
+            let deep = block * comptime!(tile.block / SIDE) + k;
+            #[unroll]
+            for column in 0..3usize {
+                let at = (row * SEEN + column) * comptime!(tile.pitch());
+                let from = Operands {
+                    pixels: (at + comptime!(k * SIDE)) / lanes,
+                    weights: start + (deep * 3 + column) * 3 * next,
+                    next,
+                };
+                sums.add::<F, N>(&halo, weights, from);
+            }
+        }
+    }
+
+    let mut stage = Shared::<[Four]>::new_slice(comptime!(tile.planes() * tile.stage() / 4));
+    finish::<F, N>(&sums, &mut stage, bias, made, pooled, &extents, &spot, row, channel, tile);
+}
+
+/// A plane's sums, some rows after some.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and sizes")]
+fn finish<F: Float, N: Size>(
+    sums: &Sums,
+    stage: &mut [Four],
+    bias: &[Four],
+    made: &mut [Vector<F, N>],
+    pooled: &mut [Vector<F, N>],
+    extents: &Extents,
+    spot: &Spot,
+    row: usize,
+    channel: usize,
+    #[comptime] tile: Tile,
+) {
+    let lanes = N::value();
+    let lines = comptime!(tile.lines());
+    let parts = comptime!(tile.finished_parts());
+    let pitch = comptime!(tile.stage_pitch());
+    let own = UNIT_POS_Y as usize * comptime!(tile.stage() / 4);
+    let groups = comptime!(parts * SIDE / lanes);
+    let run = extents.made.run;
+    #[unroll]
+    for step in 0..comptime!(tile.rows / lines) {
+        #[unroll]
+        for part in 0..comptime!(tile.parts / parts) {
+            #[unroll]
+            for i in 0..comptime!(lines * parts) {
+                let line = comptime!(i / parts);
+                let beside = comptime!(i % parts);
+                let number = comptime!((step * lines + line) * tile.parts + part * parts + beside);
+                let at = own + comptime!((line * WIDE * pitch + beside * SIDE) / 4);
+                sums.leave(stage, at, number, pitch);
+            }
+            sync(tile);
+            let base = channel + comptime!(part * parts * SIDE);
+            let top = spot.top + row + comptime!(step * lines);
+            #[unroll]
+            for i in 0..comptime!((lines * WIDE * groups).div_ceil(PLANE)) {
+                let item = UNIT_POS_X as usize + comptime!(i * PLANE);
+                let (group, pixel) = (item % groups, item / groups);
+                let (x, y) = (spot.left + pixel % WIDE, top + pixel / WIDE);
+                if x < spot.width && y < spot.height {
+                    let at = own + pixel * comptime!(pitch / 4) + group * comptime!(lanes / 4);
+                    let to = base + group * lanes;
+                    let value =
+                        ready::<F, N>(&*stage, at, bias, extents.bias + to, comptime!(tile.relu));
+                    let line = (spot.image * spot.height + y) * extents.made.lines + base / run;
+                    let at = (line * spot.width + x) * run + base % run;
+                    made[at / lanes + group] = value;
+                }
+            }
+            if comptime!(tile.pool) {
+                let item = UNIT_POS_X as usize;
+                let (group, pixel) = (item % groups, item / groups);
+                let (x, y) = (spot.left / 2 + pixel, top / 2);
+                let (width, height) = (spot.width / 2, spot.height / 2);
+                if item < comptime!(WIDE / 2 * groups) && x < width && y < height {
+                    let at = own + pixel * comptime!(2 * pitch / 4) + group * comptime!(lanes / 4);
+                    let to = extents.bias + base + group * lanes;
+                    let mut largest = ready::<F, N>(&*stage, at, bias, to, comptime!(tile.relu));
+                    #[unroll]
+                    for i in 1..4usize {
+                        let at = at + comptime!((i / 2 * WIDE + i % 2) * pitch / 4);
+                        let value = ready::<F, N>(&*stage, at, bias, to, comptime!(tile.relu));
+                        largest = select_many(value.greater_than(&largest), value, largest);
+                    }
+                    let at = ((spot.image * height + y) * width + x) * extents.channels + base;
+                    pooled[at / lanes + group] = largest;
+                }
+            }
+            sync(tile);
+        }
+    }
+}
