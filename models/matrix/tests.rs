@@ -12,7 +12,7 @@ use crate::gan_opc::GanOpcConfig;
 use crate::hopper::Extent;
 use crate::neural_ilt::NeuralIltConfig;
 use crate::program::run;
-use crate::steps::{Then, Work};
+use crate::steps::Work;
 use crate::trial::{distance, noise};
 
 fn unet(width: usize, last_side: usize) -> Program {
