@@ -1,4 +1,8 @@
 //! The 3×3 convolution as products of matrices.
+#![allow(
+    clippy::too_many_arguments,
+    reason = "a kernel's arguments are its buffers and sizes, one by one"
+)]
 
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
@@ -120,7 +124,6 @@ fn ready<F: Float, N: Size>(
 /// A same-size convolution of one or two images with a 3×3 kernel, its bias, and maybe the largest of two by two of its pixels. Cubes: tiles
 /// of an image, parts of the output channels, images. Weights: matrices of 16 by 16 by input channels, columns of the kernel, its rows, output channels.
 #[cube(launch_unchecked)]
-#[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and sizes")]
 pub(super) fn convolve<F: Float, N: Size>(
     first: &[Vector<F, N>],
     second: &[Vector<F, N>],
@@ -190,7 +193,6 @@ pub(super) fn convolve<F: Float, N: Size>(
 
 /// A plane's sums, some rows after some.
 #[cube]
-#[allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers and sizes")]
 fn finish<F: Float, N: Size>(
     sums: &Sums,
     stage: &mut [Four],
