@@ -118,7 +118,7 @@ fn every_weight_is_packed_once() {
         let (flat, steps) =
             (Flat::of(&program), Steps::of(&program, Grain::MATRIX).expect("known"));
         let values: Vec<f32> = (1..=flat.count).map(|i| i as f32).collect();
-        let packed = Packed::packed(&flat, &values, &steps);
+        let packed = Packed::laid_out(&flat, &values, &steps);
         let mut seen = vec![0; flat.count + 1];
         packed.products.iter().chain(&packed.numbers).for_each(|&at| seen[at as usize] += 1);
         assert!(seen[1..].iter().all(|&seen| seen == 1));

@@ -41,11 +41,11 @@ impl Packed {
     /// What the device says that has the weights.
     pub(super) fn of(program: &Program, steps: &Steps) -> Result<Self, String> {
         let flat = Flat::of(program);
-        Ok(Self::packed(&flat, &flat.values(program)?, steps))
+        Ok(Self::laid_out(&flat, &flat.values(program)?, steps))
     }
 
     /// The same of given numbers.
-    pub(super) fn packed(flat: &Flat, values: &[f32], steps: &Steps) -> Self {
+    pub(super) fn laid_out(flat: &Flat, values: &[f32], steps: &Steps) -> Self {
         let mut packed = Self::default();
         for step in &steps.steps {
             let place = packed.add(flat, values, step);
