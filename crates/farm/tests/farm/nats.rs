@@ -293,6 +293,35 @@ fn a_renewed_block_is_nobody_elses_however_long_it_takes() {
     assert_eq!(toy::merge(&job, ledger(&job, &server.url())).expect("whole"), toy::whole(&job));
 }
 
+/// A slow machine has two blocks for a minute each, which its server would leave to it: a quick one computes them too, and the slow one
+/// leaves as soon as that is done.
+#[test]
+fn the_last_blocks_of_a_slow_machine_are_a_quick_ones_too() {
+    let Some(program) = program() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(program, folder.path(), &[]);
+    let (url, job) = (server.url(), toy::plan(&folder.path().join("job"), 12));
+    let work = |name: &str, takes: Duration| {
+        let source = joined(&job, &url, name, LEASE).expect("it runs");
+        toy::work(&job, &source, name, &mut Toy::taking(takes), LEASE).expect("works");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| work("slow", Duration::from_secs(60)));
+        while ledger(&job, &url).list(Kind::Lease).expect("listed").len() < 2 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        work("quick", Duration::from_millis(10));
+    });
+    let desk = Desk::new(ledger(&job, &url), "test");
+    let by = |block| desk.receipt(block).expect("readable").expect("done").worker;
+    assert!((0..12).all(|block| by(block) == "quick"), "the slow one did not compute to the end");
+    let copies = desk.ledger().list(Kind::Copy).expect("listed").len();
+    // The slow one may have fetched a third, and begins that when it leaves the two.
+    assert!((2..=3).contains(&copies), "{copies}");
+    assert!(desk.ledger().list(Kind::Failed).expect("listed").is_empty(), "nobody lost a lease");
+    assert_eq!(toy::merge(&job, ledger(&job, &url)).expect("whole"), toy::whole(&job));
+}
+
 #[test]
 fn a_poison_block_is_parked_after_three_tries_whatever_the_server_counts() {
     let Some(program) = program() else { return };
