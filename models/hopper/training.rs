@@ -94,6 +94,7 @@ pub(crate) trait FusedTraining: Backend {
 
     /// Values, mean, square and faults after a step of Adam.
     #[fusion(meta = adam_meta)]
+    #[allow(clippy::too_many_arguments, reason = "tensors of an operation are arguments")]
     fn adam_step(
         values: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -127,6 +128,7 @@ fn recorded_meta(
 }
 
 #[cfg(feature = "gpu")]
+#[allow(clippy::too_many_arguments, reason = "those of the operation")]
 fn adam_meta(
     values: &TensorSpec,
     _gradient: &TensorSpec,
