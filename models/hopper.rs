@@ -20,6 +20,8 @@ mod forward;
 mod launch;
 #[cfg(feature = "gpu")]
 mod places;
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone"))]
+pub(crate) mod plan;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
 mod recording;
 #[cfg(test)]
@@ -118,7 +120,7 @@ impl FusedPass for CubeBackend {
         tiled_for: Option<Extent>,
         recordings: Arc<Recordings>,
     ) -> FloatTensor<Self> {
-        forward::run(x, [weights, numbers], &compiled, tiled_for, &recordings)
+        recording::run(x, [weights, numbers], &compiled, tiled_for, &recordings)
     }
 }
 

@@ -9,7 +9,7 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
 use super::{UNITS, arg, cubes_of, empty};
-use crate::hopper::training::AdamStep;
+use crate::hopper::plan::AdamStep;
 
 /// What the kernels of a step are told.
 #[derive(Clone, Copy, CubeLaunch, CubeType)]

@@ -13,7 +13,6 @@ use cubecl::server::Handle;
 use super::launch::{
     Arguments, Card, DOUBLED_THREADS, Ends, Kernel, STEM_THREADS, cubes_of, empty, processors_of,
 };
-use super::recording::{Recording, Recordings};
 use super::tiles::{NARROW_ROWS, SEEN, Sizes};
 use super::weights::Place;
 use super::{Compiled, Extent};
@@ -37,27 +36,7 @@ pub(super) struct Pass<'a> {
     logits: CubeTensor,
 }
 
-/// Logits `[batch, 1, height, width]` of such an input, both f32.
-pub(super) fn run(
-    input: CubeTensor,
-    weights: [CubeTensor; 2],
-    compiled: &Compiled,
-    tiled_for: Option<Extent>,
-    recordings: &Recordings,
-) -> CubeTensor {
-    let mut pass = Pass::new(input, weights, compiled, tiled_for);
-    let recording = match tiled_for {
-        None => recordings.of(&mut pass, compiled),
-        Some(_) => None,
-    };
-    match recording {
-        Some(recording) if pass.replayed(&recording, compiled) => {}
-        _ => pass.launched(compiled),
-    }
-    pass.logits
-}
-
-/// The same, and a tape of all images: [`tape_places`] says where each is.
+/// Logits `[batch, 1, height, width]` of such an input, both f32, and a tape of all images: [`tape_places`] says where each is.
 pub(super) fn recorded(
     input: CubeTensor,
     weights: [CubeTensor; 2],
@@ -88,7 +67,7 @@ pub(super) fn tape_places(compiled: &Compiled, extent: Extent) -> (Vec<usize>, u
 }
 
 impl<'a> Pass<'a> {
-    fn new(
+    pub(super) fn new(
         input: CubeTensor,
         [weights, numbers]: [CubeTensor; 2],
         compiled: &'a Compiled,
@@ -110,7 +89,7 @@ impl<'a> Pass<'a> {
     }
 
     /// All steps, one by one.
-    fn launched(&mut self, compiled: &Compiled) {
+    pub(super) fn launched(&mut self, compiled: &Compiled) {
         let last_uses = compiled.steps.last_uses();
         self.images.fill(None);
         for number in 0..compiled.steps.steps.len() {
@@ -124,18 +103,6 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// All steps, most of them as one order; false if the card did not take it.
-    fn replayed(&mut self, recording: &Recording, compiled: &Compiled) -> bool {
-        let last = compiled.steps.steps.len() - 1;
-        self.images = recording.images.iter().cloned().map(Some).collect();
-        self.launch_all(compiled, 0..1);
-        let taken = recording.replay().is_ok();
-        if taken {
-            self.launch_all(compiled, last..last + 1);
-        }
-        taken
-    }
-
     /// Some steps.
     pub(super) fn launch_all(&mut self, compiled: &Compiled, steps: Range<usize>) {
         for number in steps {
@@ -147,6 +114,16 @@ impl<'a> Pass<'a> {
     pub(super) fn own_images(&mut self) -> Vec<Handle> {
         self.images.fill(None);
         (0..self.images.len()).map(|number| self.image(number)).collect()
+    }
+
+    /// Works in such images from then on.
+    pub(super) fn use_images(&mut self, images: &[Handle]) {
+        self.images = images.iter().cloned().map(Some).collect();
+    }
+
+    /// What the pass makes, `[batch, 1, height, width]` in f32.
+    pub(super) fn logits(self) -> CubeTensor {
+        self.logits
     }
 
     pub(super) fn extent(&self) -> Extent {

@@ -28,9 +28,9 @@ pub(super) fn inner(steps: &Steps) -> Option<std::ops::Range<usize>> {
 }
 
 #[cfg(feature = "gpu")]
-pub(super) use on_card::Recording;
-#[cfg(feature = "gpu")]
 pub(crate) use on_card::Recordings;
+#[cfg(feature = "gpu")]
+pub(super) use on_card::run;
 
 /// A program without GPUs records nothing.
 #[cfg(not(feature = "gpu"))]
@@ -80,17 +80,48 @@ mod on_card {
         Refused,
     }
 
+    /// Logits `[batch, 1, height, width]` of such an input, both f32: by what was recorded of such passes, or step by step.
+    pub(in super::super) fn run(
+        input: CubeTensor,
+        weights: [CubeTensor; 2],
+        compiled: &Compiled,
+        tiled_for: Option<Extent>,
+        recordings: &Recordings,
+    ) -> CubeTensor {
+        let mut pass = Pass::new(input, weights, compiled, tiled_for);
+        let recording = match tiled_for {
+            None => recordings.of(&mut pass, compiled),
+            Some(_) => None,
+        };
+        if !recording.is_some_and(|recording| recording.makes(&mut pass, compiled)) {
+            pass.launched(compiled);
+        }
+        pass.logits()
+    }
+
     /// The inner steps of a pass of one extent.
-    pub(in super::super) struct Recording {
+    struct Recording {
         graph: Graph,
-        pub(in super::super) images: Vec<Handle>,
+        images: Vec<Handle>,
         /// What the graph reads besides, kept for it.
         _weights: [CubeTensor; 2],
     }
 
     impl Recording {
+        /// All steps of a pass, most of them as one order; false if the card did not take it.
+        fn makes(&self, pass: &mut Pass, compiled: &Compiled) -> bool {
+            let last = compiled.steps.steps.len() - 1;
+            pass.use_images(&self.images);
+            pass.launch_all(compiled, 0..1);
+            let taken = self.replay().is_ok();
+            if taken {
+                pass.launch_all(compiled, last..last + 1);
+            }
+            taken
+        }
+
         /// Puts the inner steps in the queue.
-        pub(in super::super) fn replay(&self) -> Result<(), String> {
+        fn replay(&self) -> Result<(), String> {
             // SAFETY: `images` and `_weights` are all that the graph reads and writes, and live in here. Recordings are found by the
             // stream that made them, so all that uses the images is in one queue.
             unsafe { self.graph.replay() }.map_err(|error| error.to_string())
@@ -106,11 +137,7 @@ mod on_card {
         }
 
         /// The recording of such a pass, which is made the second time that it is asked for.
-        pub(in super::super) fn of(
-            &self,
-            pass: &mut Pass,
-            compiled: &Compiled,
-        ) -> Option<Arc<Recording>> {
+        fn of(&self, pass: &mut Pass, compiled: &Compiled) -> Option<Arc<Recording>> {
             let Extent { batch, height, width } = pass.extent();
             if batch * height * width > MOST_PIXELS || cards_opened() > 1 {
                 return None;

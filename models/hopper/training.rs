@@ -27,7 +27,9 @@ use {
 
 #[cfg(test)]
 pub(crate) use self::trial::reference;
-use super::weights::{Place, WeightLayout};
+pub use super::plan::AdamStep;
+use super::plan::Plan;
+use super::weights::WeightLayout;
 use super::{Compiled, NotFused, is_hopper};
 use crate::flat::Flat;
 use crate::head::{Head, MaskNetwork};
@@ -38,35 +40,6 @@ use crate::trial::brief;
 
 /// Numbers of a chunk, which a cube of the optimiser moves.
 const CHUNK: usize = 8192;
-
-/// A network's steps there and back, and where their numbers are.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) compiled: Compiled,
-    pub(crate) back: Back,
-    pub(crate) flat: Flat,
-    /// Where the weights are that each convolution of the way back multiplies with.
-    pub(crate) ask_places: Vec<Place>,
-    /// Whether gradients begin as what is no number, so that one that is not written is found.
-    pub(crate) marked: bool,
-}
-
-/// What a step of Adam is told.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// How slowly the mean and the square of the gradient forget.
-    pub betas: [f32; 2],
-    /// Least divisor of a step.
-    pub epsilon: f32,
-    /// Largest norm of a parameter's gradient; longer ones are shortened to it.
-    pub most_norm: f32,
-    /// Factor on the gradient.
-    pub scale: f32,
-    /// The step size.
-    pub rate: f32,
-    /// Steps so far, this one included.
-    pub count: i32,
-}
 
 /// A part of training as an operation of a backend.
 #[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]

@@ -5,17 +5,14 @@ use burn::tensor::DType;
 use cubecl::prelude::CubeDim;
 
 use super::means::Means;
+pub(super) use super::means::{PLANE, SIDE};
 use crate::hopper::Extent;
 use crate::steps::{Convolution, Steps, Then};
 
-/// Pixels, output channels and input channels of one product of matrices.
-pub(super) const SIDE: usize = 16;
 /// Columns of a tile of outputs.
 pub(super) const WIDE: usize = SIDE;
 /// Columns of inputs that they see.
 pub(super) const SEEN: usize = WIDE + 2;
-/// Units of a plane.
-pub(super) const PLANE: usize = 32;
 
 /// The constants of a convolution's kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::{Plan, Training};
+use super::Training;
 use crate::flat::Flat;
+use crate::hopper::plan::Plan;
 use crate::program::{Layer, LayerKind, Program, run};
 use crate::trial::{TRIAL_SIDE, brief, distance, noise};
 

@@ -1,0 +1,35 @@
+//! What a training on a card goes by.
+
+use super::Compiled;
+use super::weights::Place;
+use crate::flat::Flat;
+use crate::steps::back::Back;
+
+/// A network's steps there and back, and where their numbers are.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) compiled: Compiled,
+    pub(crate) back: Back,
+    pub(crate) flat: Flat,
+    /// Where the weights are that each convolution of the way back multiplies with.
+    pub(crate) ask_places: Vec<Place>,
+    /// Whether gradients begin as what is no number, so that one that is not written is found.
+    pub(crate) marked: bool,
+}
+
+/// What a step of Adam is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// How slowly the mean and the square of the gradient forget.
+    pub betas: [f32; 2],
+    /// Least divisor of a step.
+    pub epsilon: f32,
+    /// Largest norm of a parameter's gradient; longer ones are shortened to it.
+    pub most_norm: f32,
+    /// Factor on the gradient.
+    pub scale: f32,
+    /// The step size.
+    pub rate: f32,
+    /// Steps so far, this one included.
+    pub count: i32,
+}
