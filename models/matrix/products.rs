@@ -7,8 +7,9 @@
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
+use super::means::PLANE;
 use super::sums::{Four, Operands, Sums, positive};
-use super::tiles::{PLANE, SEEN, SIDE, Tile, WIDE};
+use super::tiles::{SEEN, SIDE, Tile, WIDE};
 
 /// An image as a kernel walks it, `[batch, height, lines, width, run]`: folded, two by two of its pixels are one, of which two lines of
 /// `run` channels lie apart.

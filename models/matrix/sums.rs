@@ -3,7 +3,8 @@
 use cubecl::cmma::{self, MatrixIdent, MatrixLayout};
 use cubecl::prelude::*;
 
-use super::tiles::{PLANE, SEEN, SIDE, Tile};
+use super::means::PLANE;
+use super::tiles::{SEEN, SIDE, Tile};
 
 /// Four numbers of a row.
 pub(super) type Four = Vector<f32, Const<4>>;

@@ -5,7 +5,9 @@ use burn::tensor::DType;
 use cubecl::prelude::CubeDim;
 
 use super::means::Means;
-pub(super) use super::means::{PLANE, SIDE};
+#[cfg(feature = "gpu")]
+use super::means::PLANE;
+pub(super) use super::means::SIDE;
 use crate::hopper::Extent;
 use crate::steps::{Convolution, Steps, Then};
 

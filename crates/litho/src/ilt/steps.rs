@@ -172,6 +172,7 @@ pub(crate) struct Plan {
     pub(crate) betas: [f32; 2],
     pub(crate) weights: PrintWeights,
     /// Launch of a step that comes first; any other than 0 makes numbers that mean nothing ([`Work`]).
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "the CPU launches nothing"))]
     pub(crate) first_launch: usize,
 }
 
