@@ -161,7 +161,7 @@ mod tests {
         assert!(parameters.windows(2).all(|two| two[0].end == two[1].start));
         assert_eq!(parameters.last().map(|range| range.end), Some(flat.count));
         let names = flat.names(&program);
-        assert_eq!((names.len(), &names[1][..]), (parameters.len(), "unet.down.0.conv1.bias"));
+        assert_eq!((names.len(), &names[1][..]), (parameters.len(), "unet.down1.conv1.bias"));
         let all = TensorData::new(values, [flat.count]);
         let all = Tensor::<1>::from_data(all, &Device::flex());
         for (number, layer) in program.layers.iter().enumerate() {
