@@ -4,6 +4,9 @@
 //! with AVX2, of sixteen with AVX-512. [`Processor::compute`] runs the widest form that the processor has. A plain product and a sum are
 //! rounded alike in all of them, so whoever asks for no multiply-add gets the same bits everywhere.
 //!
+//! What a compiler makes of a loop hangs on what it inlined before, and so on how the rest of the program is built. Where nearly all time goes
+//! to one loop, [`Vectors`] says its multiply-adds in the processor's own words.
+//!
 //! ```
 //! use lithoburn_processor::{Processor, Vectors, Work};
 //!

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     /// A run that was killed sums what the journal gives back, one that was not what it measured: both must be the same to the last
-    /// bit. Parsers that are a unit in the last place off are so at one such number in ten.
+    /// bit. A quick parser is a unit in the last place off at one of these numbers in seven.
     #[test]
     fn numbers_come_out_of_the_journal_as_they_went_in() {
         let number = |i: u32| (f64::from(i) * 0.618_033_988_749_894_9).sqrt() + 1.0 / f64::from(i);
