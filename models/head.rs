@@ -83,6 +83,18 @@ impl Head {
         self.pixel_nm / self.upsample as f64
     }
 
+    /// Masks as [`MaskNetwork::mask`] makes them, on a GPU in one launch and without Burn's graph: [`Head::led_back`] is the way back.
+    pub fn opened(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+        enlarge::mask(self.logits(target, change), self.upsample.max(1))
+    }
+
+    /// The gradient of a network's logits, `[batch, 1, n, n]`, times `factor`, from that of what its masks are the sigmoid of,
+    /// `[batch, u·n, u·n]`, on a GPU.
+    pub fn led_back(&self, slope: Tensor<3>, factor: f64) -> Tensor<4> {
+        let scale = (factor * self.logit_scale) as f32;
+        enlarge::gathered_slope(slope, self.upsample.max(1), scale).unsqueeze_dim(1)
+    }
+
     /// The mask's logits at the network's pixels, in f32.
     pub(crate) fn logits(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
         let own = (target * 2.0 - 1.0) * self.target_logit;

@@ -43,7 +43,7 @@ use burn_cubecl::CubeBackend;
 
 use self::recording::Recordings;
 use self::weights::{Packed, Place};
-use crate::head::{Head, MaskNetwork, all_at_once, enlarge};
+use crate::head::{Head, MaskNetwork, all_at_once};
 use crate::program::Program;
 use crate::steps::{Grain, NoStep, Steps};
 use crate::trial::Trial;
@@ -258,7 +258,7 @@ impl MaskNetwork for Hopper {
 
     /// In one launch.
     fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
-        enlarge::mask(self.head.logits(target, change), self.head.upsample.max(1))
+        self.head.opened(target, change)
     }
 
     /// Inputs of one shape are one batch, as far as memory should go.

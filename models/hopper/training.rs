@@ -386,6 +386,11 @@ impl MaskNetwork for Training {
         let dtype = x.dtype();
         self.pass(x).logits.cast(dtype)
     }
+
+    /// In one launch.
+    fn mask(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
+        self.head.opened(target, change)
+    }
 }
 
 /// What the kernels read.

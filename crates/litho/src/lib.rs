@@ -21,6 +21,7 @@
 //! | `binary` | binary images: bits on a device, or in memory |
 //! | `waves` | transforms at a quarter of the points: order and tables of their waves |
 //! | [`loss`], [`ilt`] | the differentiable error, and the mask that minimises it |
+//! | [`slope`] | what masks cost, and its slope: what a network in training descends on |
 //! | [`metrics`], [`window`] | L2, PV band and EPE, as the field counts them; edges below a pixel, dose and focus latitude |
 //!
 //! Intensity is relative to the clear field. Lengths are in nm where a name ends in `_nm`, else in
@@ -39,6 +40,7 @@ pub mod metrics;
 pub mod optics;
 pub mod process;
 pub mod resist;
+pub mod slope;
 mod waves;
 pub mod window;
 
@@ -48,3 +50,4 @@ pub use error::LithoError;
 pub use optics::kernels::{KernelSet, Kernels};
 pub use process::{Corner, CornerImages, Focus, Process, ProcessWindow};
 pub use resist::Resist;
+pub use slope::{Grids, MaskCost};

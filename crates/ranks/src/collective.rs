@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::distributed::{ReduceOperation, all_reduce};
+use burn::tensor::distributed::{CollectiveTensor, ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
@@ -51,6 +51,33 @@ impl Traffic {
             exchanges: self.exchanges - then.exchanges,
             bytes: self.bytes - then.bytes,
             seconds: self.seconds - then.seconds,
+        }
+    }
+}
+
+/// A sum that the cards may still be at: what a card is given to do until the sum is [taken up](Pending::taken), it does beside it.
+#[must_use]
+pub struct Pending<const D: usize>(Stand<D>);
+
+enum Stand<const D: usize> {
+    There(Tensor<D>),
+    /// NCCL's, in a stream of its own.
+    OnCards(CollectiveTensor<D>),
+}
+
+impl<const D: usize> std::fmt::Debug for Pending<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let there = matches!(self.0, Stand::There(_));
+        f.debug_struct("Pending").field("there", &there).finish_non_exhaustive()
+    }
+}
+
+impl<const D: usize> Pending<D> {
+    /// The sum; what the card is given from here on waits for it. The host does not.
+    pub fn taken(self) -> Tensor<D> {
+        match self.0 {
+            Stand::There(sum) => sum,
+            Stand::OnCards(sum) => sum.resolve(),
         }
     }
 }
@@ -173,12 +200,22 @@ impl Peer {
     ///
     /// [`PipelineError::Ended`] if another rank failed.
     pub fn all_reduce<const D: usize>(&mut self, x: Tensor<D>) -> Result<Tensor<D>, PipelineError> {
+        Ok(self.begin_sum(x)?.taken())
+    }
+
+    /// The same, begun: cards go on meanwhile, where sums are [NCCL's](Peer::is_native).
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::all_reduce`].
+    pub fn begin_sum<const D: usize>(&mut self, x: Tensor<D>) -> Result<Pending<D>, PipelineError> {
         match (self.ranks(), self.native) {
-            (1, _) => Ok(x),
+            (1, _) => Ok(Pending(Stand::There(x))),
             (_, true) => self.native_sum(x),
             (_, false) => {
                 let (shape, count) = (x.dims(), x.shape().num_elements());
-                Ok(self.portable_sum(x.reshape([1, 1, 1, count]))?.reshape(shape))
+                let sum = self.portable_sum(x.reshape([1, 1, 1, count]))?.reshape(shape);
+                Ok(Pending(Stand::There(sum)))
             }
         }
     }
@@ -190,14 +227,18 @@ impl Peer {
         }
     }
 
-    fn native_sum<const D: usize>(&mut self, x: Tensor<D>) -> Result<Tensor<D>, PipelineError> {
+    fn native_sum<const D: usize>(&mut self, x: Tensor<D>) -> Result<Pending<D>, PipelineError> {
         self.wait()?;
         let (start, ranks) = (Instant::now(), self.ranks() as u64);
         // Once a card waits for the others it cannot be called back, so all have to be here.
         self.meeting.meet(self.rank, Vec::new())?;
         self.traffic.bytes += 2 * (ranks - 1) * bytes(&x) / ranks;
-        let sum = all_reduce(x, ReduceOperation::Sum, self.devices.to_vec()).resolve();
-        self.wait()?;
+        let mut sum =
+            Pending(Stand::OnCards(all_reduce(x, ReduceOperation::Sum, self.devices.to_vec())));
+        if self.timed {
+            sum = Pending(Stand::There(sum.taken()));
+            self.wait()?;
+        }
         self.traffic.exchanges += 1;
         self.traffic.seconds += start.elapsed().as_secs_f64();
         Ok(sum)

@@ -35,6 +35,8 @@ pub(crate) struct Adversary {
 pub(crate) struct Examples {
     /// Their targets.
     pub(crate) targets: Rasters,
+    /// How many they are.
+    pub(crate) clips: usize,
     /// The solver's masks at the network's pixels.
     masks: Vec<f32>,
 }
@@ -86,7 +88,7 @@ impl Adversary {
         let masks =
             self.labels.masks(indices.map(|i| (self.shard.clip(i as u64) % count) as usize));
         self.done += 1;
-        Examples { targets: self.stream.next_batch(), masks }
+        Examples { targets: self.stream.next_batch(), clips: self.shard.clips(), masks }
     }
 }
 

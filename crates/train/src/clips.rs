@@ -1,5 +1,6 @@
 //! Clips as batches, made ahead on the CPU while the device computes.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -12,8 +13,10 @@ use rayon::prelude::*;
 
 use crate::{Rasters, TrainConfig, TrainError};
 
-/// Batches kept ready.
-const AHEAD: usize = 4;
+/// Threads that make batches in turn: a batch takes as long as its longest clip, and cards are not to wait for that.
+const MAKERS: usize = 3;
+/// Batches that each of them keeps ready.
+const AHEAD: usize = 2;
 /// Attempts per clip when shapes fill the whole field.
 const DENSE_ATTEMPTS: usize = 500;
 
@@ -57,7 +60,10 @@ impl Shard {
 
 /// An endless stream of batches of target images.
 pub struct ClipStream {
-    batches: Receiver<Rasters>,
+    /// Of each maker.
+    batches: Vec<Receiver<Rasters>>,
+    /// Whose turn it is.
+    next: Cell<usize>,
 }
 
 /// The clip with number `index` of a seed's stream, as pixels of `pixel_nm` over a field.
@@ -186,24 +192,29 @@ impl ClipStream {
         batch: usize,
         clip: impl Fn(u64) -> Vec<f32> + Send + Sync + 'static,
     ) -> Self {
-        let (sender, batches) = sync_channel(AHEAD);
-        std::thread::spawn(move || {
-            let mut first = first;
-            loop {
-                let indices = first..first + batch as u64;
-                let clips = indices.into_par_iter().map(|index| Rasters::of(clip(index)));
-                if sender.send(Rasters::joined(&clips.collect::<Vec<_>>())).is_err() {
-                    return;
+        let clip = Arc::new(clip);
+        let maker = |maker: usize| {
+            let (sender, batches) = sync_channel(AHEAD);
+            let clip = Arc::clone(&clip);
+            let first = first + (maker * batch) as u64;
+            std::thread::spawn(move || {
+                for first in (first..).step_by(MAKERS * batch.max(1)) {
+                    let indices = first..first + batch as u64;
+                    let clips = indices.into_par_iter().map(|index| Rasters::of(clip(index)));
+                    if sender.send(Rasters::joined(&clips.collect::<Vec<_>>())).is_err() {
+                        return;
+                    }
                 }
-                first += batch as u64;
-            }
-        });
-        Self { batches }
+            });
+            batches
+        };
+        Self { batches: (0..MAKERS).map(maker).collect(), next: Cell::new(0) }
     }
 
     /// The next batch, `batch * n * n` pixels.
     pub fn next_batch(&self) -> Rasters {
-        self.batches.recv().unwrap_or_else(|_| unreachable!("the stream is endless"))
+        let maker = self.next.replace((self.next.get() + 1) % MAKERS);
+        self.batches[maker].recv().unwrap_or_else(|_| unreachable!("the stream is endless"))
     }
 }
 
@@ -220,6 +231,11 @@ mod tests {
         assert_eq!(second.shares(), [clip(2), clip(3)].concat());
         assert_ne!(first, second);
         assert_eq!(ClipStream::start(2, 2, clip).next_batch(), second);
+        // More batches than there are makers.
+        for batch in 2..9 {
+            let shares = [clip(2 * batch), clip(2 * batch + 1)].concat();
+            assert_eq!(stream.next_batch().shares(), shares, "{batch}");
+        }
     }
 
     /// One rank has all clips in order; several have each clip once, and half of each half.

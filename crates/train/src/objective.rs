@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor};
 use lithoburn_litho::images::resized;
-use lithoburn_litho::{CornerImages, KernelSet, Sampling, Simulator};
-use lithoburn_models::hopper::training::RecordedPass;
-use lithoburn_models::{MaskNetwork, Training};
+use lithoburn_litho::{CornerImages, Grids, KernelSet, MaskCost, Sampling, Simulator};
+use lithoburn_models::{Head, MaskNetwork};
 
 use crate::config::CornerLoss;
 use crate::{ClipSource, Rasters, Sample, TrainConfig, TrainError, scalar};
@@ -15,6 +14,15 @@ use crate::{ClipSource, Rasters, Sample, TrainConfig, TrainError, scalar};
 pub(crate) const IMAGE_PIXEL_NM: f64 = 4.0;
 /// Seeds of validation clips are this far from those of training.
 const VALIDATION_SEED: u64 = 1 << 40;
+
+/// Clips of a step, on a device.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    /// Targets `[batch, n, n]` at [`IMAGE_PIXEL_NM`].
+    pub(crate) target: Tensor<3>,
+    /// The same as the network sees them.
+    pub(crate) seen: Tensor<3>,
+}
 
 /// The simulator and the validation clips, on a device.
 pub(crate) struct Objective {
@@ -76,25 +84,34 @@ impl Objective {
         self.validation = clips.chunks(self.config.batch).map(Rasters::joined).collect();
     }
 
+    /// Clips on the device.
+    pub(crate) fn batch(&self, rasters: Rasters) -> Batch {
+        self.batch_of(self.images(rasters))
+    }
+
+    /// Clips that are on the device.
+    pub(crate) fn batch_of(&self, target: Tensor<3>) -> Batch {
+        Batch { seen: self.seen(&target), target }
+    }
+
     /// Targets `[batch, n, n]` of rasters at [`IMAGE_PIXEL_NM`].
     pub(crate) fn images(&self, rasters: Rasters) -> Tensor<3> {
         rasters.on(self.image.size, self.simulator.device())
     }
 
-    /// A target as the network sees it.
+    /// An image as the network sees it.
     pub(crate) fn seen(&self, target: &Tensor<3>) -> Tensor<3> {
         resized(target.clone(), self.network_size)
     }
 
-    /// The network's masks for targets.
-    pub(crate) fn mask(&self, network: &dyn MaskNetwork, target: &Tensor<3>) -> Tensor<3> {
-        let precision = if self.config.bf16 { DType::BF16 } else { DType::F32 };
-        network.forward(self.seen(target), precision)
+    /// The network's precision.
+    pub(crate) fn precision(&self) -> DType {
+        if self.config.bf16 { DType::BF16 } else { DType::F32 }
     }
 
-    /// The forward pass for targets of a network in training on a card.
-    pub(crate) fn pass(&self, network: &Training, target: &Tensor<3>) -> RecordedPass {
-        network.pass(self.seen(target).unsqueeze_dim::<4>(1))
+    /// The network's masks for clips.
+    pub(crate) fn mask(&self, network: &dyn MaskNetwork, batch: &Batch) -> Tensor<3> {
+        network.forward(batch.seen.clone(), self.precision())
     }
 
     /// Mean size of the network's logits for the first validation clips.
@@ -106,25 +123,51 @@ impl Objective {
         Ok(f64::from(scalar(mean, "measure the logits")?))
     }
 
-    /// Soft error of masks per clip, in nm². Sums go by rows: Burn gives a single one to one thread.
+    /// What masks cost, all clips together, in nm².
+    fn cost(&self, share: f64) -> MaskCost {
+        let CornerLoss { print, window } = self.config.loss;
+        let (error, area) = (IMAGE_PIXEL_NM.powi(2), self.mask.pixel_nm.powi(2));
+        MaskCost { print, window, error, grey: self.config.grey * share * area }
+    }
+
+    fn grids(&self) -> Grids<'_> {
+        Grids { mask: &self.mask, image: &self.image }
+    }
+
+    /// Soft error of masks per clip, in nm².
     pub(crate) fn loss(&self, mask: &Tensor<3>, target: &Tensor<3>, share: f64) -> Tensor<1> {
         let [batch, _, _] = target.dims();
-        let aerial = self.simulator.aerial(mask.clone(), &self.mask, &self.image);
-        let CornerLoss { print, window } = self.config.loss;
-        let error = print.value(&aerial.at_corners(&window), target) * IMAGE_PIXEL_NM.powi(2);
-        let grey = mask.clone() * (mask.clone() * -1.0 + 1.0);
-        let grey = grey.sum_dim(2).sum_dim(1).sum() * self.mask.pixel_nm.powi(2);
-        (error + grey * (self.config.grey * share)) / batch as f64
+        let cost = self.cost(share).value(&self.simulator, self.grids(), mask, target);
+        cost / batch as f64
+    }
+
+    /// The gradient of [`Objective::loss`] by a network's logits, `[batch, 1, n, n]`, from the masks that its head opened: by the
+    /// simulator's own kernels, if the device [has them](Objective::has_kernels).
+    pub(crate) fn slope(
+        &self,
+        head: Head,
+        mask: &Tensor<3>,
+        target: &Tensor<3>,
+        share: f64,
+    ) -> Tensor<4> {
+        let [batch, _, _] = target.dims();
+        let slope = self.cost(share).slope(&self.simulator, self.grids(), mask, target);
+        head.led_back(slope, 1.0 / batch as f64)
+    }
+
+    /// Whether the device has the simulator's kernels.
+    pub(crate) fn has_kernels(&self) -> bool {
+        self.simulator.has_kernels()
     }
 
     /// L2 and PV band of hard masks, per validation clip, in nm².
     pub(crate) fn validate(&self, network: &dyn MaskNetwork) -> Result<[f64; 2], TrainError> {
         let mut sums = [0.0; 2];
         for clips in &self.validation {
-            let target = self.images(clips.clone());
-            let mask = self.mask(network, &target).greater_equal_elem(0.5).float();
+            let batch = self.batch(clips.clone());
+            let mask = self.mask(network, &batch).greater_equal_elem(0.5).float();
             let CornerImages { nominal, outer, inner } = self.prints(mask);
-            let target = target.greater_equal_elem(0.5).float();
+            let target = batch.target.greater_equal_elem(0.5).float();
             let (l2, band) = ((nominal - target).abs(), (outer - inner).abs());
             for (sum, image) in sums.iter_mut().zip([l2, band]) {
                 *sum += f64::from(scalar(image.sum_dim(2).sum_dim(1).sum(), "validate")?);
@@ -150,11 +193,11 @@ impl Objective {
         let n = self.image.size;
         let Some(clips) = self.validation.first() else { return Ok(Vec::new()) };
         let count = count.min(clips.pixels() / (n * n));
-        let target = self.images(clips.clone().first(count * n * n));
-        let mask = self.mask(network, &target);
+        let batch = self.batch(clips.clone().first(count * n * n));
+        let mask = self.mask(network, &batch);
         let print = self.prints(mask.clone().greater_equal_elem(0.5).float()).nominal;
         let image = |t: Tensor<3>| crate::read(resized(t, n), "draw samples");
-        let (target, mask, print) = (image(target)?, image(mask)?, image(print)?);
+        let (target, mask, print) = (image(batch.target)?, image(mask)?, image(print)?);
         let own = |all: &[f32], i: usize| all[i * n * n..(i + 1) * n * n].to_vec();
         let sample = |i: usize| Sample {
             size: n,

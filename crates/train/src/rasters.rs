@@ -7,6 +7,8 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 /// Parts of a pixel that a byte counts.
 const PARTS: f32 = 16.0;
+/// Bits of a word below each of its bytes, the first being the lowest.
+const SHIFTS: [i32; 4] = [0, 8, 16, 24];
 /// 2²³: a small whole number added to it is the last bits of the sum, and a loop of that is vectors.
 const WHOLE: f32 = 8_388_608.0;
 
@@ -89,16 +91,14 @@ fn share_of(part: u8) -> f32 {
     f32::from(part) / PARTS
 }
 
-/// Sixteenths that travel four in a word: not every device has bytes.
+/// Sixteenths that travel four in a word, as they lie in memory: not every device has bytes.
 fn unpacked(parts: Vec<u8>, device: &Device) -> Tensor<1> {
-    let count = parts.len();
-    let words: Vec<i32> =
-        parts.as_chunks().0.iter().map(|four| i32::from_le_bytes(*four)).collect();
-    let words = TensorData::new(words, [count / 4]);
-    let words = Tensor::<1, Int>::from_data(words, (device, DType::I32));
-    let byte = |at: i32| words.clone().bitwise_right_shift_scalar(8 * at).bitwise_and_scalar(0xff);
-    let bytes: Vec<Tensor<1, Int>> = (0..4).map(byte).collect();
-    Tensor::stack::<2>(bytes, 1).reshape([count]).float() / PARTS
+    let (count, options) = (parts.len(), (device, DType::I32));
+    let words = TensorData::from_bytes_vec(parts, [count / 4, 1], DType::I32);
+    let words = Tensor::<2, Int>::from_data(words, options).expand([count / 4, 4]);
+    let bits = Tensor::<2, Int>::from_data(TensorData::new(SHIFTS.to_vec(), [1, 4]), options);
+    let parts = words.bitwise_right_shift(bits.expand([count / 4, 4])).bitwise_and_scalar(0xff);
+    parts.float().reshape([count]) / PARTS
 }
 
 #[cfg(test)]

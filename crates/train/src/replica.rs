@@ -3,32 +3,32 @@
 //! Several devices each have a whole one. A step gives each a part of the batch; gradients are summed over all, and every optimiser then does
 //! the same to the same weights: nothing but gradients travels.
 
+mod found;
 mod look;
 
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
 use burn::store::ModuleSnapshot;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use lithoburn_litho::KernelSet;
-use lithoburn_litho::images::resized;
+use lithoburn_models::Parallel;
 use lithoburn_models::hopper::NotFused;
 use lithoburn_models::weights::{self, hash_of};
-use lithoburn_models::{Discriminator, Parallel};
 use lithoburn_ranks::collective::Peer;
 
 use crate::adam::{Adam, AdamTerms};
-use crate::adversary::{Adversary, Examples, Judgement, judged};
+use crate::adversary::{Adversary, Examples};
 use crate::checkpoint::Trainee;
 use crate::clips::Shard;
 use crate::config::TrainConfig;
 use crate::fused::Fused;
 use crate::labels::{self, Labels};
-use crate::objective::{IMAGE_PIXEL_NM, Objective};
+use crate::objective::{Batch, IMAGE_PIXEL_NM, Objective};
 use crate::sums::summed;
 use crate::values::{restored, values_of};
-use crate::{ClipSource, ClipStream, Rasters, Sample, TrainError, read};
+use crate::{ClipSource, ClipStream, Sample, TrainError, read};
+use found::{Findings, Gradients};
 
 /// What a network must be to be trained.
 pub(crate) trait Trainable:
@@ -63,6 +63,8 @@ pub(crate) struct Replica<N> {
     fused: Option<Fused>,
     adversary: Option<Adversary>,
     clips: ClipStream,
+    /// The next step's clips, where they are on the device already.
+    next: Option<Batch>,
     last: Option<Numbers<Tensor<1>>>,
 }
 
@@ -75,6 +77,8 @@ pub(crate) struct StepOrder {
     pub(crate) rate: f64,
     /// Whether the discriminator has its say.
     pub(crate) fights: bool,
+    /// Whether a look at what it found out follows.
+    pub(crate) looked_at: bool,
 }
 
 /// What a step found out.
@@ -84,21 +88,6 @@ pub(crate) struct Numbers<T> {
     pub(crate) loss: T,
     /// The discriminator's share of right answers, in the adversarial phase.
     pub(crate) told_apart: Option<T>,
-}
-
-/// The gradients of the network's weights: by parameter, or as one run of numbers.
-#[allow(clippy::large_enum_variant, reason = "there is one a step")]
-enum Gradients {
-    Layers(GradientsParams),
-    Fused(Tensor<1>),
-}
-
-/// What a part of a batch found out.
-struct Findings {
-    numbers: Numbers<Tensor<1>>,
-    gradients: Gradients,
-    /// The discriminator's.
-    judge: Option<GradientsParams>,
 }
 
 impl<N: Trainable> Replica<N> {
@@ -114,7 +103,7 @@ impl<N: Trainable> Replica<N> {
         let clip = move |i| clips.0.clip(false, clips.1, shard.clip(i), field_nm, IMAGE_PIXEL_NM);
         let clips = ClipStream::start((step * shard.clips()) as u64, shard.clips(), clip);
         let adam = Adam::new(AdamTerms::default());
-        let (fused, adversary, last) = (None, None, None);
+        let (fused, adversary, next, last) = (None, None, None, None);
         let mut replica = Self {
             config,
             source,
@@ -126,6 +115,7 @@ impl<N: Trainable> Replica<N> {
             fused,
             adversary,
             clips,
+            next,
             last,
         };
         replica.restore(&trainees).map_err(TrainError::Config)?;
@@ -191,22 +181,20 @@ impl<N: Trainable> Replica<N> {
 
     /// One step of Adam on its part of a batch, with everybody's gradients.
     pub(crate) fn step(&mut self, order: StepOrder) -> Result<(), TrainError> {
-        let mut clips = self.clips.next_batch();
         let examples = match &mut self.adversary {
             Some(adversary) if order.fights => Some(adversary.next_examples()),
             _ => None,
         };
-        // In the adversarial phase, half of a batch is labelled.
-        if examples.is_some() {
-            let half = clips.pixels() / 2;
-            clips = clips.first(half);
-        }
-        let Findings { numbers, gradients, judge } = self.found(clips, examples, order.share)?;
+        let batch = self.batch(examples.as_ref());
+        let found = self.found(&batch, examples.as_ref(), order)?;
+        let Findings { numbers, gradients, judge } = found;
         let scale = 1.0 / self.peer.ranks() as f64;
         match (gradients, &mut self.fused) {
             (Gradients::Fused(gradient), Some(fused)) => {
-                let sum = self.peer.all_reduce(gradient)?;
-                fused.step(sum, order.rate, scale);
+                let sum = self.peer.begin_sum(gradient)?;
+                // A card has time for the next clips while all of them are at the sum.
+                self.next = Some(self.objective.batch(self.clips.next_batch()));
+                fused.step(sum.taken(), order.rate, scale);
             }
             (Gradients::Layers(gradients), _) => {
                 let sum = summed(&self.network, gradients, &mut self.peer)?;
@@ -220,73 +208,19 @@ impl<N: Trainable> Replica<N> {
             let sum = summed(&adversary.judge, own, &mut self.peer)?;
             adversary.step(sum, self.config.learning_rate * settings.rate, scale);
         }
-        self.last = Some(numbers);
+        self.last = numbers;
         Ok(())
     }
 
-    /// Loss and gradients of a part of a batch, labelled clips first.
-    fn found(
-        &self,
-        clips: Rasters,
-        examples: Option<Examples>,
-        share: f64,
-    ) -> Result<Findings, TrainError> {
-        let labelled = examples.as_ref().map_or(0, |examples| examples.targets.pixels());
-        let target = self.objective.images(match &examples {
-            Some(examples) => Rasters::joined(&[examples.targets.clone(), clips]),
-            None => clips,
-        });
-        // On a card, the logits are where the simulator's gradient ends and the way back begins.
-        let fused = self.fused.as_ref();
-        let pass = fused.map(|fused| self.objective.pass(&fused.training, &target));
-        let leaf = pass.as_ref().map(|pass| Tensor::from_inner(pass.logits.clone()).require_grad());
-        let mask = match &leaf {
-            Some(logits) => self.network.mask(self.objective.seen(&target), logits.clone()),
-            None => self.objective.mask(&self.network, &target),
-        };
-        let mut loss = self.objective.loss(&mask, &target, share);
-        let (mut judge, mut told_apart) = (None, None);
-        if let (Some(adversary), Some(examples)) = (&self.adversary, &examples) {
-            let [_, n, _] = target.dims();
-            let count = labelled / (n * n);
-            let opinion = self.judged(
-                &adversary.judge,
-                examples,
-                target.narrow(0, 0, count),
-                mask.narrow(0, 0, count),
-            )?;
-            loss = loss + opinion.cost;
-            (judge, told_apart) = (Some(opinion.gradients), Some(opinion.told_apart));
-        }
-        let numbers = Numbers { loss: loss.clone().inner(), told_apart };
-        let gradients = loss.backward();
-        let of_logits = leaf.and_then(|logits| logits.grad(&gradients));
-        let gradients = match (fused, pass, of_logits) {
-            (Some(fused), Some(pass), Some(of_logits)) => {
-                Gradients::Fused(fused.training.gradient(pass, of_logits))
-            }
-            _ => Gradients::Layers(GradientsParams::from_grads(gradients, &self.network)),
-        };
-        Ok(Findings { numbers, gradients, judge })
-    }
-
-    /// The discriminator's verdict on masks of labelled clips.
-    fn judged(
-        &self,
-        judge: &Discriminator,
-        examples: &Examples,
-        target: Tensor<3>,
-        mask: Tensor<3>,
-    ) -> Result<Judgement, TrainError> {
-        let Some(settings) = &self.config.adversarial else {
-            return Err(TrainError::Config("there is no adversarial phase".into()));
-        };
-        let seen = self.objective.seen(&target);
-        let [_, size, _] = seen.dims();
-        let own = resized(mask, size);
-        let precision = if self.config.bf16 { DType::BF16 } else { DType::F32 };
-        let pixel_nm = self.network.head().pixel_nm;
-        judged(settings, judge, examples, &seen, &own, pixel_nm, precision)
+    /// The clips of a step, labelled ones first: in the adversarial phase they are half of a batch.
+    fn batch(&mut self, examples: Option<&Examples>) -> Batch {
+        let next = self.next.take();
+        let own = next.unwrap_or_else(|| self.objective.batch(self.clips.next_batch()));
+        let Some(Examples { targets, .. }) = examples else { return own };
+        let labelled = self.objective.images(targets.clone());
+        let half = own.target.dims()[0] / 2;
+        let own = own.target.narrow(0, 0, half);
+        self.objective.batch_of(Tensor::cat(vec![labelled, own], 0))
     }
 
     /// L2 and PV band of hard masks, per validation clip, in nm².

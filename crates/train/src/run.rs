@@ -147,7 +147,7 @@ impl<'a, N: Trainable> Fit<'a, N> {
             let (since, steps) = (self.schedule.now(), self.config.steps);
             let share = self.schedule.share(self.state.step, steps, &mut self.state.compiling);
             let ends = self.state.step + 1 == steps || share >= 1.0;
-            self.step(share)?;
+            self.step(share, ends)?;
             self.schedule.stepped(since);
             if let Some(end) = self.after_step(ends, watch)? {
                 return self.ended(end);
@@ -170,11 +170,23 @@ impl<'a, N: Trainable> Fit<'a, N> {
         Ok(goes_on)
     }
 
+    /// Whether a step is looked at: one now and then, and those that are validated or the last one.
+    fn is_looked_at(&self, step: usize, ends: bool) -> bool {
+        step.is_multiple_of(LOOK_EVERY)
+            || EARLY_LOOKS.contains(&step)
+            || self.is_validated(step, ends)
+    }
+
+    fn is_validated(&self, step: usize, ends: bool) -> bool {
+        step.is_multiple_of(self.config.validate_every) || ends
+    }
+
     /// One step of Adam on all devices.
-    fn step(&mut self, share: f64) -> Result<(), TrainError> {
+    fn step(&mut self, share: f64, ends: bool) -> Result<(), TrainError> {
         let fights = self.config.adversarial.as_ref().is_some_and(|a| share >= a.from);
         let rate = rate(&self.config, self.state.step, share);
-        let order = StepOrder { share, rate, fights };
+        let looked_at = self.is_looked_at(self.state.step + 1, ends);
+        let order = StepOrder { share, rate, fights, looked_at };
         self.replicas.all(move |replica| replica.step(order))?;
         self.state.step += 1;
         self.state.adversarial += usize::from(fights);
@@ -188,10 +200,10 @@ impl<'a, N: Trainable> Fit<'a, N> {
         watch: &mut dyn FnMut(News) -> bool,
     ) -> Result<Option<End>, TrainError> {
         let step = self.state.step;
-        let validates = step.is_multiple_of(self.config.validate_every) || ends;
-        if !(step.is_multiple_of(LOOK_EVERY) || EARLY_LOOKS.contains(&step) || validates) {
+        if !self.is_looked_at(step, ends) {
             return Ok(None);
         }
+        let validates = self.is_validated(step, ends);
         self.state.seconds = self.schedule.now();
         let (record, samples) = self.look(validates)?;
         let go_on = watch(News::Look(&record, &samples));

@@ -1,4 +1,4 @@
-//! The launch.
+//! The launches.
 #![allow(
     unsafe_code,
     reason = "kernels are launched without bounds checks: buffers are made here for the sizes that the kernels are given"
@@ -31,6 +31,30 @@ pub(super) fn enlarged(logits: CubeTensor, factor: usize) -> CubeTensor {
             logits.clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             n,
+            factor,
+        );
+    }
+    out
+}
+
+pub(super) fn gathered(slope: CubeTensor, factor: usize, scale: f32) -> CubeTensor {
+    let slope = into_contiguous(slope);
+    let [batch, m, _] = slope.shape().dims::<3>();
+    let n = m / factor;
+    let shape = Shape::from([batch, n, n]);
+    let (client, device) = (slope.client.clone(), slope.device.clone());
+    let out = empty_device_contiguous_dtype(client.clone(), device, shape, DType::F32);
+    let cubes = CubeCount::Static(((n * n) as u32).div_ceil(UNITS), batch as u32, 1);
+    // SAFETY: units beyond an image end at once, and taps beyond it read its last pixel.
+    unsafe {
+        gather::launch_unchecked(
+            &client,
+            cubes,
+            CubeDim::new_1d(UNITS),
+            slope.clone().into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            n,
+            scale,
             factor,
         );
     }
@@ -73,4 +97,58 @@ fn mixed(at: usize, n: usize, factor: usize) -> (usize, f32) {
 #[cube]
 fn column(logits: &[f32], own: usize, other: usize, share: f32) -> f32 {
     logits[own] + (logits[other] - logits[own]) * share
+}
+
+/// A pixel's gradient from those of the outputs that it has a share in: its own `factor` along a side, and half as many at either end.
+#[cube(launch_unchecked)]
+fn gather(slope: &[f32], out: &mut [f32], n: usize, scale: f32, #[comptime] factor: usize) {
+    let taps = comptime!(factor + factor / 2 * 2);
+    let at = ABSOLUTE_POS_X as usize;
+    if at >= n * n {
+        terminate!();
+    }
+    let y = at / n;
+    let x = at % n;
+    let m = n * factor;
+    let image = ABSOLUTE_POS_Y as usize;
+    let mut shares = Array::<f32>::new(taps);
+    let mut columns = Array::<usize>::new(taps);
+    #[unroll]
+    for i in 0..taps {
+        shares[i] = share(x, i, n, factor);
+        columns[i] = output(x, i, n, factor);
+    }
+    let mut sum = f32::new(0.0);
+    for j in 0..taps {
+        let row = (image * m + output(y, j, n, factor)) * m;
+        let mut line = f32::new(0.0);
+        #[unroll]
+        for i in 0..taps {
+            line += slope[row + columns[i]] * shares[i];
+        }
+        sum += line * share(y, j, n, factor);
+    }
+    out[image * n * n + at] = sum * scale;
+}
+
+/// The output at a tap of a pixel along a side, or the outermost one.
+#[cube]
+fn output(own: usize, tap: usize, n: usize, #[comptime] factor: usize) -> usize {
+    let at = own * factor + tap;
+    let at = select(at < comptime!(factor / 2), 0, at - comptime!(factor / 2));
+    select(at < n * factor, at, n * factor - 1)
+}
+
+/// The share that a pixel has in the output at one of its taps, as [`mixed`] says; none beyond the ends.
+#[cube]
+fn share(own: usize, tap: usize, n: usize, #[comptime] factor: usize) -> f32 {
+    let half = comptime!(factor / 2);
+    let from = own * factor + tap;
+    let inside = from >= half && from < n * factor + half;
+    let at = output(own, tap, n, factor);
+    let (beside, share) = mixed(at, n, factor);
+    let none = f32::new(0.0);
+    let as_own = select(at / factor == own, 1.0 - share, none);
+    let as_beside = select(beside == own, share, none);
+    select(inside, as_own + as_beside, none)
 }

@@ -17,6 +17,7 @@ mod kernels;
 #[cfg(feature = "gpu")]
 mod launch;
 mod shares;
+pub(crate) mod slope;
 #[cfg(all(test, feature = "wgpu", feature = "cuda"))]
 mod tests;
 
@@ -442,9 +443,15 @@ fn constants((simulator, grid): (&Simulator, &Sampling)) -> Optics<Dispatch> {
 
 /// The tables of folded transforms.
 fn waves((simulator, grid): (&Simulator, &Sampling)) -> Waves<Dispatch> {
-    let there = simulator.kernels.pairs.clone().zip(simulator.folded(grid));
+    waves_between(simulator, [grid, grid])
+}
+
+/// The same, from masks on a grid to images on another.
+fn waves_between(simulator: &Simulator, [grid, image]: [&Sampling; 2]) -> Waves<Dispatch> {
+    let tables = || simulator.folded(grid).zip(simulator.folded(image));
+    let there = simulator.kernels.pairs.clone().zip(tables());
     let nothing = || Tensor::<2>::zeros([1, 1], simulator.device()).into_dispatch();
-    let Some((kernels, tables)) = there else {
+    let Some((kernels, (tables, of_image))) = there else {
         return Waves {
             kernels: nothing(),
             mask: nothing(),
@@ -460,8 +467,8 @@ fn waves((simulator, grid): (&Simulator, &Sampling)) -> Waves<Dispatch> {
         kernels: kernels.into_dispatch(),
         mask: mask.into_dispatch(),
         mask_places: mask_places.into_dispatch(),
-        interpolate: tables.interpolate.into_dispatch(),
-        along_y: tables.along_y.into_dispatch(),
+        interpolate: of_image.interpolate.into_dispatch(),
+        along_y: of_image.along_y.into_dispatch(),
         collect: collect.into_dispatch(),
         collect_turned: collect_turned.into_dispatch(),
     }

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use lithoburn_models::hopper::training::Fault;
 
-use super::{Findings, Gradients, Numbers, Replica, Trainable};
+use super::found::{Findings, Gradients};
+use super::{Numbers, Replica, StepOrder, Trainable};
 use crate::checkpoint::Trainee;
 use crate::values::{Values, unsound_of, values_of};
 use crate::{Lost, TrainError, read, scalar};
@@ -22,7 +23,7 @@ impl<N: Trainable> Replica<N> {
     /// Reads what the last step found out. Every replica reads, so that a device that failed is found.
     pub(crate) fn look(&mut self) -> Result<Look, TrainError> {
         let Some(Numbers { loss, told_apart }) = self.last.take() else {
-            unreachable!("a step comes before a look")
+            unreachable!("a step that is looked at comes before a look")
         };
         let (fights, own) = (told_apart.is_some(), loss.clone());
         let both: Vec<_> = [Some(loss), told_apart].into_iter().flatten().collect();
@@ -62,7 +63,9 @@ impl<N: Trainable> Replica<N> {
 
     /// Whether its own gradient of its next clips has a number that is none, before anything is summed.
     fn is_unsound(&self) -> Result<bool, TrainError> {
-        let Findings { gradients, .. } = self.found(self.clips.next_batch(), None, 1.0)?;
+        let batch = self.objective.batch(self.clips.next_batch());
+        let order = StepOrder { share: 1.0, rate: 0.0, fights: false, looked_at: false };
+        let Findings { gradients, .. } = self.found(&batch, None, order)?;
         match (gradients, &self.fused) {
             (Gradients::Fused(gradient), Some(fused)) => {
                 let gradient = read(gradient, "read a device's own gradient")?;

@@ -67,7 +67,7 @@ pub(super) struct PlainKernels {
     interpolate: CubeTensor,
     gather: CubeTensor,
     batch: usize,
-    /// Pixels on a side of the mask, and of the images: the same in a descent.
+    /// Pixels on a side of the mask, and of the images.
     n: usize,
     pixels: usize,
     side: usize,
@@ -276,14 +276,14 @@ impl PlainKernels {
     /// its first product.
     fn pull_back(&self, gradient: &CubeTensor) {
         let (n, side, coarse, batch) = (self.n, self.side, self.coarse, self.batch);
-        let kernels = 2 * self.count;
-        let interpolate = Left { data: &self.optics.interpolate, batch: 0, copy: 0, row: n, at: 1 };
-        let gradient = Right { data: gradient, batch: n * n, copy: 0 };
+        let (kernels, m) = (2 * self.count, self.pixels);
+        let interpolate = Left { data: &self.optics.interpolate, batch: 0, copy: 0, row: m, at: 1 };
+        let gradient = Right { data: gradient, batch: m * m, copy: 0 };
         let sizes =
-            Sizes { batch: batch * 2, rows: coarse, columns: n, depth: n, parts: PARTS, copies: 1 };
+            Sizes { batch: batch * 2, rows: coarse, columns: m, depth: m, parts: PARTS, copies: 1 };
         self.product(interpolate, gradient, &self.rows, sizes);
-        let part = coarse * n;
-        let rows = Left { data: &self.rows, batch: PARTS * part, copy: part, row: n, at: 1 };
+        let part = coarse * m;
+        let rows = Left { data: &self.rows, batch: PARTS * part, copy: part, row: m, at: 1 };
         let points = Right { data: &self.interpolate, batch: 0, copy: 0 };
         let sizes = Sizes { columns: coarse, parts: FINE_PARTS, copies: PARTS, ..sizes };
         self.product(rows, points, &self.intensity, sizes);

@@ -4,6 +4,7 @@
 //! `vulkan`. Without such a device they are skipped, and say so. Compiling takes most of their time, so they are one test.
 
 use burn::tensor::Device;
+use burn::tensor::activation::sigmoid;
 use lithoburn_compare::{largest, largest_difference};
 
 use super::*;
@@ -14,7 +15,7 @@ use crate::ilt::models::{Models, Tally};
 use crate::ilt::{IltConfig, Level};
 use crate::images::from_bits;
 use crate::loss::probes;
-use crate::{KernelSet, Kernels, Simulator};
+use crate::{Grids, KernelSet, Kernels, MaskCost, Simulator};
 
 lithoburn_testing::test_device!(device);
 
@@ -229,6 +230,43 @@ fn images_are_burns(case: &Case, device: &Device) {
     }
 }
 
+/// Burn's autodiff on the CPU is the second implementation: masks of 2 nm pixels, compared on pixels of 4 nm with targets that are covered
+/// in part, as a network is trained.
+fn slopes_are_autodiffs(case: &Case, device: &Device) {
+    let cost = MaskCost {
+        print: PrintLoss { band: 2.0, ..PrintLoss::default() },
+        window: case.window,
+        error: 16.0,
+        grey: 0.3,
+    };
+    let made = |device: &Device| {
+        let simulator = Simulator::new(&kernels(case), device);
+        let target = pattern(17, case.side / 2, device) * 0.75 + 0.125;
+        let logits = pattern(23, case.side, device) * 3.0 - 1.0;
+        let mask = simulator.sampling(2.0, 2).expect("fits");
+        let image = simulator.sampling(4.0, 1).expect("fits");
+        (simulator, mask, image, target, logits)
+    };
+    let (simulator, mask, image, target, logits) = made(&Device::flex());
+    let logits = logits.autodiff().require_grad();
+    let grids = Grids { mask: &mask, image: &image };
+    let value = cost.value(&simulator, grids, &sigmoid(logits.clone()), &target.autodiff());
+    let expected = values(logits.grad(&value.backward()).expect("a gradient"));
+
+    let (simulator, mask, image, target, logits) = made(device);
+    assert!(simulator.has_kernels());
+    let grids = Grids { mask: &mask, image: &image };
+    let slope = || values(cost.slope(&simulator, grids, &sigmoid(logits.clone()), &target));
+    let found = slope();
+    let square = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+        values.map(|v| f64::from(v).powi(2)).sum()
+    };
+    let off = square(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+    let off = (off / square(&mut expected.iter().copied())).sqrt();
+    assert!(off <= 2e-5, "{case:?}: {off}"); // f32 sums of some hundred terms
+    assert!(found == slope(), "{case:?}: other bits in a second run");
+}
+
 /// The walk over pixels in memory is the second implementation.
 fn strips_are_those_in_memory(device: &Device) {
     let n = 256;
@@ -261,4 +299,14 @@ fn the_kernels_take_burns_steps_down_the_slope() {
         images_are_burns(&case, &device);
     }
     strips_are_those_in_memory(&device);
+}
+
+/// Of three fields the last one folds, with its images on a coarser grid.
+#[test]
+fn slopes_of_masks_are_those_of_autodiff() {
+    let Some(device) = device() else { return };
+    let [small, other, usual] = cases();
+    for case in [small, other, Case { side: 512, ..usual }] {
+        slopes_are_autodiffs(&case, &device);
+    }
 }

@@ -18,7 +18,7 @@ const LEAST_ROWS: usize = 4;
 const MOST_TRANSFORM_PARTS: usize = 16;
 const MOST_PRINT_PARTS: usize = 8;
 
-/// Parts that kernels split an image's rows into.
+/// Parts that kernels split the rows of masks and images into.
 #[derive(Clone, Copy)]
 pub(super) struct Chunks {
     pub transform: usize,
@@ -27,18 +27,18 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Parts of an image of side `n`, whatever the batch: another number of parts is another order of sums, and a mask must not
-    /// depend on how many are computed with it.
-    pub(super) fn new(n: usize) -> Self {
+    /// Parts of masks of side `n` and images of side `pixels`, whatever the batch: another number of parts is another order of sums,
+    /// and a mask must not depend on how many are computed with it.
+    pub(super) fn new(n: usize, pixels: usize) -> Self {
         let quarter = n / 4;
-        let print = BATCH * (quarter / print::COLUMNS);
+        let print = BATCH * (pixels / 4 / print::COLUMNS);
         let wanted = PRINT_CUBES[usize::from(print > PRINT_SLOTS)];
         let transform = BATCH * (n / 2 / mask::UNITS);
         Self {
             transform: parts(transform, TRANSFORM_CUBES, quarter)
                 .min(MOST_TRANSFORM_PARTS)
                 .max(quarter / MOST_ROWS),
-            print: parts(print, wanted, quarter / 2).min(MOST_PRINT_PARTS),
+            print: parts(print, wanted, pixels / 8).min(MOST_PRINT_PARTS),
             gradient: parts(BATCH * (quarter / mask::COLUMNS), GRADIENT_CUBES, quarter),
         }
     }

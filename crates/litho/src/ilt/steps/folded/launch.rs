@@ -36,7 +36,9 @@ pub(in super::super) fn has(reach: usize) -> bool {
 pub(in super::super) struct FoldedKernels {
     waves: Waves<CubeBackend>,
     batch: usize,
+    /// Pixels on a side of the mask, and of the images.
     n: usize,
+    pixels: usize,
     places: usize,
     /// Kernels of one focus, and groups of them.
     count: usize,
@@ -71,6 +73,7 @@ impl FoldedKernels {
             return None;
         }
         let (n, places, count) = (4 * quarter, all / CLASSES, kernels / 2);
+        let [pixels, _] = waves.interpolate.shape().dims::<2>().map(|rows| 4 * rows);
         let client = &waves.mask.client;
         let (hardware, features) = (&client.properties().hardware, client.features());
         let (most, shared) =
@@ -82,11 +85,12 @@ impl FoldedKernels {
         let planes = features.plane.contains(Plane::Ops) && hardware.plane_size_min >= 8;
         let ptx = client.name() == "cuda";
         let (side, groups) = (2 * all, count.div_ceil(fields::GROUP));
-        let chunks = Chunks::new(n);
+        let chunks = Chunks::new(n, pixels);
         let empty = |length: usize| empty_like(&waves.mask, [batch * length]);
         Some(Self {
             batch,
             n,
+            pixels,
             places,
             count,
             groups,
@@ -98,7 +102,7 @@ impl FoldedKernels {
             spectrum: empty(all * all),
             power: empty(2 * groups * side * side),
             image: empty(2 * side * side),
-            rows: empty(2 * chunks.print * CLASSES * side * quarter),
+            rows: empty(2 * chunks.print * CLASSES * side * pixels / 4),
             slopes: empty(2 * side * side),
             by_group: empty(2 * groups * all * all),
             gathered: empty(all * all),
@@ -142,7 +146,9 @@ impl FoldedKernels {
                     }
                     Launch::Slopes => self.slopes(),
                     Launch::Back => self.back(),
-                    Launch::Gradient => self.mask_gradient(&mask, &gradient, step),
+                    Launch::Gradient => {
+                        self.mask_gradient(&mask, &gradient, step.grey, step.steepness);
+                    }
                     Launch::Update => {
                         self.update(&gradient, [&parameters, &mean, &square], plan, step);
                     }
@@ -150,6 +156,23 @@ impl FoldedKernels {
             }
         }
         (DescentState { parameters, mean, square }, mask)
+    }
+
+    /// The gradient of the prints' error by the masks' logits, `[batch, n, n]`; as [`super::super::slope`] tells.
+    pub(in super::super) fn slopes_of(
+        &self,
+        mask: &CubeTensor,
+        goal: &GoalImages<CubeBackend>,
+        weights: &PrintWeights,
+        grey: f32,
+    ) -> CubeTensor {
+        let out = empty_like(&self.waves.mask, [self.batch, self.n, self.n]);
+        self.expose(mask);
+        self.print(&self.goal(goal), weights, Wanted::Gradient, &self.rows);
+        self.slopes();
+        self.back();
+        self.mask_gradient(mask, &out, grey, 1.0);
+        out
     }
 
     /// Errors of a mask's prints, `[batch, n / 4, n]`.
@@ -167,9 +190,9 @@ impl FoldedKernels {
         out
     }
 
-    /// A goal as words, `[batch, n, n]`.
+    /// A goal as words, `[batch, pixels, pixels]`.
     fn goal(&self, goal: &GoalImages<CubeBackend>) -> CubeTensor {
-        let length = self.batch * self.n * self.n;
+        let length = self.batch * self.pixels * self.pixels;
         let words = empty_like(&self.waves.mask, [length]);
         let (count, dim) = along(length);
         // SAFETY: units beyond the length do nothing.
@@ -335,7 +358,7 @@ impl FoldedKernels {
 
     /// The rows' gradients, or errors.
     fn print(&self, goal: &CubeTensor, weights: &PrintWeights, wanted: Wanted, out: &CubeTensor) {
-        let (n, chunks) = (self.n, self.chunks.print);
+        let (n, chunks) = (self.pixels, self.chunks.print);
         // SAFETY: as in `expose`; errors go to a buffer made for them.
         unsafe {
             print::print::launch_unchecked(
@@ -370,7 +393,7 @@ impl FoldedKernels {
                 arg(&self.waves.interpolate),
                 arg(&self.waves.collect),
                 arg(&self.slopes),
-                self.n,
+                self.pixels,
                 self.chunks.print,
                 self.places,
             );
@@ -407,8 +430,8 @@ impl FoldedKernels {
         }
     }
 
-    /// From there to the gradient of the smoothed parameters.
-    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &DescentStep) {
+    /// From there to the gradient of what the mask is a sigmoid of, `steepness` being the sigmoid's.
+    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, grey: f32, steepness: f32) {
         let (n, chunks) = (self.n, self.chunks.gradient);
         // SAFETY: as in `expose`.
         unsafe {
@@ -423,8 +446,8 @@ impl FoldedKernels {
                 arg(out),
                 n,
                 n / 4 / chunks,
-                step.grey,
-                step.steepness,
+                grey,
+                steepness,
                 self.places,
                 self.planes,
             );

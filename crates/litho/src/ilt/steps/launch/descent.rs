@@ -20,7 +20,7 @@ impl PlainKernels {
         weights: &PrintWeights,
         out: &CubeTensor,
     ) {
-        let (count, dim) = cubes(self.n.div_ceil(TILE) * self.n, self.batch);
+        let (count, dim) = cubes(self.pixels.div_ceil(TILE) * self.pixels, self.batch);
         // SAFETY: as in `product`.
         unsafe {
             print::print_gradient::launch_unchecked(
@@ -33,7 +33,7 @@ impl PlainKernels {
                 arg(&goal.design),
                 arg(&goal.strips),
                 arg(out),
-                self.n,
+                self.pixels,
                 self.coarse,
                 weights.launch(),
             );
@@ -89,6 +89,23 @@ impl PlainKernels {
         out
     }
 
+    /// The gradient of the prints' error by the masks' logits, `[batch, n, n]`; as [`super::super::slope`] tells.
+    pub(in crate::ilt::steps) fn slopes_of(
+        &self,
+        mask: &CubeTensor,
+        goal: &GoalImages<CubeBackend>,
+        weights: &PrintWeights,
+        grey: f32,
+    ) -> CubeTensor {
+        let by_image = empty_like(&self.columns, [self.batch * 2, self.pixels, self.pixels]);
+        self.expose(mask);
+        self.print_gradient(goal, weights, &by_image);
+        self.pull_back(&by_image);
+        let out = self.image();
+        self.mask_gradient(mask, &out, grey, 1.0);
+        out
+    }
+
     /// Steps of the descent; returns the last one's mask, too.
     pub(in crate::ilt::steps) fn descend(
         &self,
@@ -108,7 +125,7 @@ impl PlainKernels {
             self.print_gradient(goal, &plan.weights, &gradient);
             self.pull_back(&gradient);
             // The images' gradient is done with: the mask's takes its place.
-            self.mask_gradient(&mask, &gradient, step);
+            self.mask_gradient(&mask, &gradient, step.grey, step.steepness);
             self.row_sums(&gradient, &sums, plan.reach);
             self.update(&sums, [&parameters, &mean, &square], plan, step);
         }
@@ -140,7 +157,7 @@ impl PlainKernels {
         }
     }
 
-    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, step: &DescentStep) {
+    fn mask_gradient(&self, mask: &CubeTensor, out: &CubeTensor, grey: f32, steepness: f32) {
         let (count, dim) = cubes(self.n.div_ceil(TILE) * self.n, self.batch);
         // SAFETY: as in `product`.
         unsafe {
@@ -154,8 +171,8 @@ impl PlainKernels {
                 arg(out),
                 self.n,
                 self.side,
-                step.grey,
-                step.steepness,
+                grey,
+                steepness,
             );
         }
     }
