@@ -263,7 +263,7 @@ fn slopes_are_autodiffs(case: &Case, device: &Device) {
     };
     let off = square(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
     let off = (off / square(&mut expected.iter().copied())).sqrt();
-    assert!(off <= 2e-5, "{case:?}: {off}"); // f32 sums of some hundred terms
+    assert!(off <= 1e-4, "{case:?}: {off}"); // f32 sums of some hundred terms, on either side
     assert!(found == slope(), "{case:?}: other bits in a second run");
 }
 

@@ -2,7 +2,7 @@
 //!
 //! They run on OpenGL, which Mesa computes without a card, or on CUDA where `LITHOBURN_TEST_DEVICE` says so; else they are skipped, and say so.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::{Device, TensorData};
 use lithoburn_litho::optics::Optics;
@@ -18,11 +18,16 @@ use crate::{Rasters, TrainConfig, field_clip};
 /// Pixels of the network's image on a side, on pixels of 32 nm.
 const SIDE: usize = 64;
 
+/// OpenGL is opened once in a process.
 fn device() -> Option<Device> {
-    let on_card = std::env::var("LITHOBURN_TEST_DEVICE").is_ok_and(|name| name == "cuda");
-    let name = if on_card { DeviceName::Cuda(Some(0)) } else { DeviceName::Gl };
-    let found = choose(name).ok().map(|chosen| chosen.device);
-    Need::Gpu.met(found, "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device")
+    static DEVICE: OnceLock<Option<Device>> = OnceLock::new();
+    let open = || {
+        let on_card = std::env::var("LITHOBURN_TEST_DEVICE").is_ok_and(|name| name == "cuda");
+        let name = if on_card { DeviceName::Cuda(Some(0)) } else { DeviceName::Gl };
+        choose(name).ok().map(|chosen| chosen.device)
+    };
+    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
+    Need::Gpu.met(DEVICE.get_or_init(open).clone(), why)
 }
 
 fn network() -> NeuralIltConfig {
