@@ -24,16 +24,29 @@ pub(crate) struct CrewOptions {
 }
 
 impl CrewOptions {
+    /// Spares CUDA the cards that no option names. For `main`, before any thread is started.
+    pub(crate) fn hide_other_cards(&self, single: &DeviceOptions) {
+        let names: Result<Vec<DeviceName>, String> =
+            self.names(single).iter().map(|name| name.parse()).collect();
+        // What is no device's name is an error later on; `all` is none.
+        lithoburn_pool::hide_other_cards(&names.unwrap_or_default());
+    }
+
+    /// Devices as they were asked for.
+    fn names(&self, single: &DeviceOptions) -> Vec<String> {
+        match self.devices.as_slice() {
+            [] => vec![single.device.to_string()],
+            names => names.to_vec(),
+        }
+    }
+
     /// Begins to open and test the devices.
     pub(crate) fn open(&self, single: &DeviceOptions) -> Result<Opening> {
         if self.batch == Some(0) {
             bail!("--batch must be 1 or more");
         }
         let (several, one) = (self.devices.clone(), single.device);
-        let names = match several.as_slice() {
-            [] => vec![one.to_string()],
-            names => names.to_vec(),
-        };
+        let names = self.names(single);
         let open = move || match several.as_slice() {
             [] => Ok(vec![choose(one)?]),
             names => devices(names),

@@ -59,6 +59,13 @@ pub struct InferArgs {
     json: bool,
 }
 
+impl InferArgs {
+    /// Spares CUDA the cards that no option names. For `main`, before any thread is started.
+    pub fn hide_other_cards(&self) {
+        self.crew.hide_other_cards(&self.device);
+    }
+}
+
 /// Other machines.
 #[derive(Args, Debug)]
 struct FarmOptions {

@@ -44,6 +44,13 @@ pub struct SimulateArgs {
     out: Option<PathBuf>,
 }
 
+impl SimulateArgs {
+    /// Spares CUDA the cards that no option names. For `main`, before any thread is started.
+    pub fn hide_other_cards(&self) {
+        self.crew.hide_other_cards(&self.device);
+    }
+}
+
 /// Runs the job.
 ///
 /// # Errors

@@ -17,5 +17,6 @@ fn main() {
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
+    cli.args.hide_other_cards();
     lithoburn_cli::run(|| infer(&cli.args));
 }

@@ -67,6 +67,11 @@ fn main() {
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
+    match &cli.job {
+        Job::Infer(args) => args.hide_other_cards(),
+        Job::Simulate(args) => args.hide_other_cards(),
+        _ => (),
+    }
     lithoburn_cli::run(|| match &cli.job {
         Job::Infer(args) => infer::infer(args),
         Job::Layout(args) => layout::layout(args),

@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use lithoburn_pool::{Chosen, DeviceName, choose_all, choose_each};
+use lithoburn_pool::{Chosen, DeviceName, choose_all, choose_each, hide_other_cards};
 
 /// This machine's devices.
 #[derive(Args, Debug)]
@@ -22,6 +22,14 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
+    /// Spares CUDA the cards that are not named. For `main`, before any thread is started.
+    pub(crate) fn hide_others(&self) {
+        let named: Result<Vec<DeviceName>, String> =
+            self.devices.iter().map(|name| name.parse()).collect();
+        // What is no device's name is an error later on; `all` is none.
+        hide_other_cards(&named.unwrap_or_default());
+    }
+
     /// Begins to open and test the devices.
     ///
     /// # Errors

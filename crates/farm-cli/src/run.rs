@@ -37,7 +37,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     farm_ca: Option<PathBuf>,
     #[command(flatten)]
-    how: How,
+    pub(crate) how: How,
     /// Directory for the mask, its report and its pictures [default: out/LAYOUT].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,

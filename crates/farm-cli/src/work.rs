@@ -29,7 +29,7 @@ pub(crate) struct WorkArgs {
     #[command(flatten)]
     source: SourceOptions,
     #[command(flatten)]
-    how: How,
+    pub(crate) how: How,
     /// Say nothing but errors.
     #[arg(long, short)]
     quiet: bool,
@@ -97,6 +97,11 @@ pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
 }
 
 impl How {
+    /// Spares CUDA the cards that are not named. For `main`, before any thread is started.
+    pub(crate) fn hide_other_cards(&self) {
+        self.devices.hide_others();
+    }
+
     /// # Errors
     ///
     /// If an option is out of range.

@@ -16,20 +16,22 @@ use self::guard::guarded;
 pub use self::identity::identity;
 pub use self::name::{DeviceName, Kind};
 pub use self::survey::{Candidate, survey};
-use self::survey::{cpu, cuda, named};
+use self::survey::{by_preference, cpu, cuda, named};
+pub use self::visible::hide_other_cards;
 
 mod apart;
 mod at_once;
 pub mod cache;
+#[cfg(feature = "gpu")]
+mod context;
 mod guard;
 mod identity;
 pub mod kernel_times;
 pub mod memory;
 mod name;
 mod self_test;
-#[cfg(feature = "cuda")]
-mod stack;
 mod survey;
+mod visible;
 
 /// A device that was chosen, and why.
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ pub fn choose(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     cache::prepare();
     match wanted {
         DeviceName::Cpu => Ok(chosen(cpu(), "asked for".into())),
-        DeviceName::Auto => Ok(best(survey())),
+        DeviceName::Auto => Ok(best(by_preference(), check)),
         named => by_name(named),
     }
 }
@@ -128,9 +130,10 @@ fn chosen(candidate: Candidate, reason: String) -> Chosen {
     }
 }
 
-/// What to say of a device whose family this program was built without.
-fn left_out(wanted: DeviceName) -> &'static str {
+/// What to say of devices that may be here and were not looked at.
+fn left_out(wanted: DeviceName, is_partial: bool) -> &'static str {
     match wanted {
+        DeviceName::Cuda(_) if is_partial => ", and perhaps cards that were not asked for",
         DeviceName::Cuda(_) if !cfg!(feature = "cuda") => {
             ", and the program was built without CUDA (feature `cuda`)"
         }
@@ -145,7 +148,7 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     let missing = || {
         let names: Vec<String> =
             survey().iter().map(|c| format!("{} ({})", c.name, c.card)).collect();
-        let found = format!("{}{}", names.join(", "), left_out(wanted));
+        let found = format!("{}{}", names.join(", "), left_out(wanted, visible::is_partial()));
         DeviceError::Missing { wanted: wanted.to_string(), found }
     };
     let candidate = info_span!("find").in_scope(|| named(wanted)).ok_or_else(missing)?;
@@ -167,10 +170,6 @@ fn check(candidate: &Candidate) -> Result<(), String> {
         opened().insert(card.unwrap_or(0));
     }
     guarded(move || cache::activate(&device))?;
-    #[cfg(feature = "cuda")]
-    if let DeviceName::Cuda(card) = candidate.name {
-        stack::shrink(card.unwrap_or(0));
-    }
     let _span = info_span!("smoke test").entered();
     match candidate.kind {
         Kind::Cuda | Kind::Cpu => self_test::test(&candidate.device),
@@ -189,10 +188,13 @@ pub fn cards_opened() -> usize {
     opened().len()
 }
 
-/// The first candidate that passes its test; the CPU always does.
-fn best(list: Vec<Candidate>) -> Chosen {
+/// The first candidate that passes its test; the CPU always does. Those after it are not looked at.
+fn best(
+    candidates: impl Iterator<Item = Candidate>,
+    check: impl Fn(&Candidate) -> Result<(), String>,
+) -> Chosen {
     let mut passed_over = Vec::new();
-    for candidate in list.into_iter().filter(|c| c.kind != Kind::Software) {
+    for candidate in candidates.filter(|c| c.kind != Kind::Software) {
         if candidate.kind == Kind::Cpu {
             break;
         }
@@ -226,6 +228,22 @@ mod tests {
         let error =
             choose(DeviceName::Cuda(Some(99))).expect_err("nobody has 100 cards").to_string();
         assert!(error.contains("cuda:99") && error.contains("cpu"), "{error}");
+    }
+
+    /// Opening a card takes a while: those after the one that is chosen stay closed.
+    #[test]
+    fn auto_opens_cards_in_turn_until_one_works() {
+        let card = |number: usize| {
+            assert!(number < 2, "card {number} was opened");
+            Candidate { name: DeviceName::Cuda(Some(number)), kind: Kind::Cuda, ..cpu() }
+        };
+        let broken = |candidate: &Candidate| match candidate.name {
+            DeviceName::Cuda(Some(0)) => Err("no answer".to_string()),
+            _ => Ok(()),
+        };
+        let chosen = best((0..).map(card), broken);
+        assert_eq!(chosen.name, "cuda:1");
+        assert!(chosen.reason.contains("cuda:0 failed its test: no answer"), "{}", chosen.reason);
     }
 
     #[test]

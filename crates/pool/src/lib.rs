@@ -26,6 +26,7 @@ pub use crew::{
 };
 pub use device::{
     Candidate, Chosen, DeviceError, DeviceName, Kind, answer_probes, cache, cards_opened, choose,
-    choose_all, choose_each, identity, kernel_times::KernelTimes, memory, quiet_graphics, survey,
+    choose_all, choose_each, hide_other_cards, identity, kernel_times::KernelTimes, memory,
+    quiet_graphics, survey,
 };
 pub use plan::{Demand, DeviceState, Plan, PlanError, Rank, Strategy, plan};

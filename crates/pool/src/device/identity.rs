@@ -7,12 +7,15 @@ use cudarc::driver::result;
 use super::guard::guarded;
 #[cfg(feature = "cuda")]
 use super::name::DeviceName;
+#[cfg(feature = "cuda")]
+use super::visible;
 
 /// The identity of a CUDA card, `GPU-…`, as `nvidia-smi -L` prints it; none of other devices.
 pub fn identity(device: &str) -> Option<String> {
     #[cfg(feature = "cuda")]
     if let Ok(DeviceName::Cuda(card)) = device.parse() {
-        return guarded(move || card_identity(card.unwrap_or(0) as i32)).ok()?;
+        let place = visible::place(card.unwrap_or(0))?;
+        return guarded(move || card_identity(place as i32)).ok()?;
     }
     let _ = device;
     None

@@ -12,12 +12,17 @@ use cudarc::driver::{result, sys};
 #[cfg(feature = "cuda")]
 use super::guard::guarded;
 use super::name::DeviceName;
+#[cfg(feature = "cuda")]
+use super::visible;
 
 /// Bytes that could still be allocated on a device.
 pub fn free(device: &str) -> Option<u64> {
     match device.parse().ok()? {
         #[cfg(feature = "cuda")]
-        DeviceName::Cuda(card) => guarded(move || card_free(card.unwrap_or(0) as i32)).ok()?,
+        DeviceName::Cuda(card) => {
+            let place = visible::place(card.unwrap_or(0))?;
+            guarded(move || card_free(place as i32)).ok()?
+        }
         DeviceName::Cpu => available(&std::fs::read_to_string("/proc/meminfo").ok()?),
         _ => None,
     }

@@ -10,8 +10,12 @@ use burn::tensor::DeviceType;
 use super::at_once::at_once;
 use super::cache;
 #[cfg(feature = "gpu")]
+use super::context;
+#[cfg(feature = "gpu")]
 use super::guard::guarded;
 use super::name::{DeviceName, Kind};
+#[cfg(feature = "gpu")]
+use super::visible;
 
 /// A device that could be used.
 #[derive(Clone, Debug)]
@@ -30,9 +34,23 @@ pub struct Candidate {
 pub fn survey() -> Vec<Candidate> {
     cache::prepare();
     let mut found = cuda(None);
-    found.extend(vulkan());
+    found.extend(beside_cuda(!found.is_empty()));
+    found
+}
+
+/// The same, each opened when it is asked for.
+pub(super) fn by_preference() -> impl Iterator<Item = Candidate> {
+    cache::prepare();
+    let card = |number: usize| named(DeviceName::Cuda(Some(number)));
+    let others = move || beside_cuda(card(0).is_some());
+    (0..).map_while(card).chain(std::iter::once_with(others).flatten())
+}
+
+/// What there is besides CUDA's cards, which come before all others, best first.
+fn beside_cuda(has_cards: bool) -> Vec<Candidate> {
+    let mut found = vulkan();
     // Where Vulkan is missing (macOS, a GL-only machine) wgpu may know another API.
-    if found.is_empty() {
+    if found.is_empty() && !has_cards {
         found.extend(wgpu());
     }
     found.push(cpu());
@@ -105,8 +123,16 @@ fn family(
 ) -> Vec<Candidate> {
     let cuda = matches!(device_type, DeviceType::Cuda);
     let list = guarded(move || Device::enumerate(device_type).into_vec()).unwrap_or_default();
-    let list = list.into_iter().enumerate().filter(|(index, _)| only.is_none_or(|i| i == *index));
-    let opened = |(index, device)| candidate(name(Some(index)), device);
+    let number = |place| if cuda { visible::number(place) } else { Some(place) };
+    let list = list.into_iter().enumerate();
+    let list = list.filter_map(|(place, device)| Some((place, number(place)?, device)));
+    let list = list.filter(|&(_, number, _)| only.is_none_or(|only| only == number));
+    let opened = |(place, number, device)| {
+        if cuda {
+            context::open(place);
+        }
+        candidate(name(Some(number)), device)
+    };
     match cuda {
         true => at_once(list, opened),
         // Graphics drivers are not asked for two devices at a time.
