@@ -15,8 +15,6 @@ mod submit;
 mod timeline;
 mod work;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 
 /// A layout of any size by any number of machines.
@@ -51,13 +49,18 @@ enum Job {
     Retry(status::RetryArgs),
 }
 
-fn main() -> ExitCode {
+fn main() {
     lithoburn_pool::quiet_graphics();
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();
+    match &cli.job {
+        Job::Work(args) => args.how.hide_other_cards(),
+        Job::Run(args) => args.how.hide_other_cards(),
+        _ => (),
+    }
     lithoburn_terminal::listen();
-    lithoburn_terminal::finish(match &cli.job {
+    lithoburn_terminal::end(match &cli.job {
         Job::Plan(args) => plan::plan(args),
         Job::Work(args) => work::work(args),
         Job::Run(args) => run::run(args),
