@@ -21,6 +21,7 @@ use crate::EngineError;
 use crate::devices::lane::Lane;
 use crate::event::{Event, Phase};
 use crate::files;
+use crate::proposer::Readying;
 use crate::report::{ChipReport, Report, Seconds};
 use crate::setup::Setup;
 use crate::style::{MaskFormat, MaskStyle};
@@ -58,6 +59,8 @@ pub(crate) struct Chip<'a> {
     pub format: MaskFormat,
     /// Whether tiles are simulated and measured, on the CPU.
     pub measure: bool,
+    /// The model's network, if it was begun before the devices were there.
+    pub network: Option<&'a Readying>,
 }
 
 /// Halo of a tile if none is asked for: five sixteenths of the field, 640 nm of 2048, and no more of a larger one. Beyond 512 nm lies
@@ -167,7 +170,7 @@ impl Chip<'_> {
             &setup.fingerprint(&grid)?,
         )?;
         let assembler = Assembler::new(self, &flow, folder)?;
-        let crew = solve::crew(setup, self.lanes, grid.halo as f64 * grid.pixel_nm);
+        let crew = solve::crew(self);
         let phases = [Phase::Optimize, Phase::Evaluate];
         let ran = flow.run(crew, || assembler.all(), phases, stop, watch)?;
         self.leave(flow, ran, folder)

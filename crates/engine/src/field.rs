@@ -17,7 +17,7 @@ use crate::early::{Early, ended};
 use crate::evaluate::{Evaluator, Exposed, Shown};
 use crate::event::{Event, Phase};
 use crate::mask::Mask;
-use crate::proposer::{Proposer, Readied, Target};
+use crate::proposer::{Proposer, Readying, Target};
 use crate::report::{Place, Report, Seconds, Unprinted, placed, timed};
 use crate::setup::Setup;
 use crate::shots::{self, Fitter};
@@ -40,7 +40,7 @@ pub(crate) struct Field<'a> {
     /// The layout of [`Field::run`], if it was drawn before the device was there.
     pub clip: Option<&'a Early<Result<Clip, EngineError>>>,
     /// The model's network, likewise.
-    pub network: Option<&'a Early<Result<Readied, EngineError>>>,
+    pub network: Option<&'a Readying>,
 }
 
 impl Field<'_> {
@@ -97,7 +97,7 @@ impl Field<'_> {
 
     fn proposer(&self) -> Result<Proposer, EngineError> {
         let _span = info_span!("load").entered();
-        let network = self.network.and_then(Early::take).transpose()?;
+        let network = self.network.and_then(|network| network.get()).flatten();
         Proposer::with(self.setup, &self.device.device, self.team, network)
     }
 

@@ -25,7 +25,7 @@ use crate::model::Model;
 use crate::setup::Setup;
 use crate::surrogate::TrueModel;
 pub use network::load_network;
-pub(crate) use network::{Readied, quickest};
+pub(crate) use network::{Readied, Readying, quickest};
 use network::{laid_out, placed};
 pub(crate) use target::{Target, Targets};
 

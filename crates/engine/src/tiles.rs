@@ -22,7 +22,7 @@ pub(crate) mod pixels;
 pub(crate) mod scan;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use lithoburn_pool::{Member, Terms, share};
@@ -156,6 +156,11 @@ impl<'a> Flow<'a> {
         answer.ok_or_else(|| EngineError::Setting("a tile's answer is not in the journal".into()))
     }
 
+    /// Whether the answer to every tile is known.
+    pub(crate) fn is_solved(&self) -> bool {
+        self.ledger.ready() == self.occupied.len()
+    }
+
     /// Whether the run was told to end.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
@@ -216,7 +221,10 @@ impl<'a> Flow<'a> {
         let start = Instant::now();
         let (solved, built, computing) = std::thread::scope(|scope| {
             let ending = Ending(self);
-            let building = scope.spawn(|| {
+            let (word, end) = channel::<()>();
+            let building = scope.spawn(move || {
+                // Dropped last: it tells that all is built.
+                let _word = word;
                 let _ending = Ending(self);
                 build()
             });
@@ -225,12 +233,11 @@ impl<'a> Flow<'a> {
             if solved.is_err() {
                 self.end();
             }
-            while !building.is_finished() {
+            while end.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                 let done = self.assembled.load(Ordering::SeqCst);
                 if stop() || !watch(Event::new(phase, done, self.occupied.len())) {
                     self.end();
                 }
-                std::thread::sleep(LOOK_EVERY);
             }
             drop(ending);
             // A panic of the builder is a bug of ours, and goes on as one.

@@ -69,6 +69,15 @@ pub(super) struct Assembler<'a> {
     worst: Option<(f64, usize, Packed)>,
     /// Its own: devices, and whoever feeds them, do not wait for it.
     threads: Threads,
+    /// Those that work as long as devices compute, if these are fewer.
+    beside: Option<Threads>,
+}
+
+/// Half of the threads, where putting together is little beside what cards do: a card idles while a thread that feeds it waits for a
+/// processor. Measuring is most of a run's work, and the CPU is no card.
+fn beside(chip: &Chip) -> Result<Option<Threads>, EngineError> {
+    let is_little = !chip.measure && chip.lanes.iter().all(|lane| lane.device.name != "cpu");
+    is_little.then(|| threads("assemble beside", 2)).transpose()
 }
 
 /// What becomes of a tile.
@@ -99,8 +108,14 @@ impl<'a> Assembler<'a> {
         let built = Built { unprinted, ..Built::default() };
         let measurer = Measurer { flow, chip, evaluator };
         let (raw, kept) = (BTreeMap::new(), BTreeMap::new());
-        let threads = threads("assemble", 1)?;
-        Ok(Self { chip, flow, measurer, writer, raw, kept, built, worst: None, threads })
+        let (threads, beside) = (threads("assemble", 1)?, beside(chip)?);
+        Ok(Self { chip, flow, measurer, writer, raw, kept, built, worst: None, threads, beside })
+    }
+
+    /// The threads that work on a row now.
+    fn threads(&self) -> &Threads {
+        let beside = self.beside.as_ref().filter(|_| !self.flow.is_solved());
+        beside.unwrap_or(&self.threads)
     }
 
     /// Rows of tiles on each side that a window reaches.
@@ -153,7 +168,7 @@ impl<'a> Assembler<'a> {
         let distinct: HashSet<Key> = keys.iter().copied().collect();
         let read = |key: Key| Ok((key, Arc::new(self.read(&key)?)));
         let read: Result<HashMap<Key, Arc<Core>>, EngineError> =
-            self.threads.install(|| distinct.into_par_iter().map(read).collect());
+            self.threads().install(|| distinct.into_par_iter().map(read).collect());
         let (read, columns) = (read?, self.chip.grid.columns);
         let cores = tiles.iter().zip(keys).map(|(tile, key)| (tile % columns, read[&key].clone()));
         self.raw.insert(row, cores.collect());
@@ -192,7 +207,7 @@ impl<'a> Assembler<'a> {
             let pixels = Packed::of(&mask.unframed(margin));
             (column, Arc::new(Core { pixel_nm, pixels }))
         };
-        let cores = self.threads.install(|| raw[&row].par_iter().map(kept).collect());
+        let cores = self.threads().install(|| raw[&row].par_iter().map(kept).collect());
         self.kept.insert(row, cores);
         Ok(true)
     }
@@ -201,7 +216,7 @@ impl<'a> Assembler<'a> {
     fn finish(&mut self, row: usize) -> Result<(), EngineError> {
         let columns: Vec<usize> = self.kept[&row].keys().copied().collect();
         let tiles = || columns.par_iter().map(|&column| self.assembled([row, column])).collect();
-        let tiles: Result<Vec<Assembled>, EngineError> = self.threads.install(tiles);
+        let tiles: Result<Vec<Assembled>, EngineError> = self.threads().install(tiles);
         let mut polygons = Vec::new();
         for (column, mut tile) in columns.into_iter().zip(tiles?) {
             self.built.polygons += tile.polygons.len() as u64;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use lithoburn_pool::{Failure, Member, Worker};
 use tracing::info_span;
 
+use super::Chip;
 use super::cores::Core;
 use crate::devices::failure;
 use crate::devices::lane::Lane;
 use crate::proposer::{Proposer, Target};
-use crate::setup::Setup;
 use crate::tiles::Answer;
 use crate::tiles::journal::Key;
 use crate::tiles::packed::Packed;
@@ -32,19 +32,23 @@ impl Answer for Solved {
 }
 
 /// The devices of a run. Each loads the model on a thread of its own, or on two ([`Lane::hands`]) that share its batch.
-pub(crate) fn crew(setup: &Setup, lanes: &[Lane], halo_nm: f64) -> Vec<Member<Tile, Solved>> {
-    let setup = Arc::new(setup.clone());
+pub(crate) fn crew(chip: &Chip) -> Vec<Member<Tile, Solved>> {
+    let setup = Arc::new(chip.setup.clone());
+    let halo_nm = chip.grid.halo as f64 * chip.grid.pixel_nm;
     let member = |lane: &Lane, batch: usize| {
         let (setup, device, team) = (setup.clone(), lane.device.device.clone(), lane.team.clone());
+        let network = chip.network.cloned();
         let make = move || {
-            let proposer = Proposer::new(&setup, &device, team.as_ref());
+            let _span = info_span!("load").entered();
+            let readied = network.as_ref().and_then(|network| network.get()).flatten();
+            let proposer = Proposer::with(&setup, &device, team.as_ref(), readied);
             let proposer = proposer.map_err(|e| failure(&e))?;
             Ok(Box::new(Corrector { proposer, halo_nm }) as Box<dyn Worker<Tile, Solved>>)
         };
         Member { name: lane.device.name.clone(), batch, make: Arc::new(make) }
     };
     let batches = |lane: &'_ Lane| lane.batches();
-    let all = lanes.iter().flat_map(|lane| batches(lane).into_iter().map(move |b| (lane, b)));
+    let all = chip.lanes.iter().flat_map(|lane| batches(lane).into_iter().map(move |b| (lane, b)));
     all.map(|(lane, batch)| member(lane, batch)).collect()
 }
 

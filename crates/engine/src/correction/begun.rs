@@ -11,7 +11,7 @@ use crate::chip;
 use crate::devices::fleet::Wish;
 use crate::early::Early;
 use crate::field::Clip;
-use crate::proposer::Readied;
+use crate::proposer::{Readied, Readying};
 use crate::setup::{Setup, hash_program_ahead};
 use crate::style::{MaskFormat, MaskStyle};
 use crate::tiles::occupied::Occupied;
@@ -34,13 +34,12 @@ pub struct Begun<'a> {
     pub(super) early: UnderWay,
 }
 
-/// Work of one field that needs no device, where it is under way.
-#[derive(Default)]
+/// Work that needs no device, where it is under way.
 pub(super) struct UnderWay {
     /// The only layout, drawn.
     pub(super) clip: Option<Early<Result<Clip, EngineError>>>,
     /// The model's network in host memory.
-    pub(super) network: Option<Early<Result<Readied, EngineError>>>,
+    pub(super) network: Option<Readying>,
 }
 
 impl<'a> Begun<'a> {
@@ -49,8 +48,7 @@ impl<'a> Begun<'a> {
         let course = course(correction, &mut setup, &mut notes)?;
         let early = match &course {
             Course::Fields(layouts) => UnderWay::begin(correction, &setup, layouts),
-            // Each device's threads load their own.
-            Course::Tiles(..) => UnderWay::default(),
+            Course::Tiles(..) => UnderWay { clip: None, network: network(correction, &setup) },
         };
         let Correction { ref wish, format, measure, .. } = *correction;
         Ok(Self { setup, course, notes, wish: wish.clone(), format, measure, early })
@@ -58,15 +56,12 @@ impl<'a> Begun<'a> {
 }
 
 impl UnderWay {
-    /// Begins what a run will ask for.
+    /// Begins what a run of one field will ask for.
     fn begin(correction: &Correction, setup: &Setup, layouts: &[Layout]) -> Self {
-        let Wish { probe, .. } = correction.wish;
-        let alone = !correction.wish.is_joint() && !probe;
-        let card = correction.may_meet("cuda");
-        let network = (alone && (card || correction.may_meet("cpu"))).then(|| network(setup, card));
         // Of layouts in memory nobody knows whether they come one by one.
         let single = layouts.first().filter(|_| matches!(correction.design, Design::Library(_)));
-        Self { clip: single.map(|layout| clip(setup, layout)), network: network.flatten() }
+        let clip = single.map(|layout| clip(setup, layout));
+        Self { clip, network: network(correction, setup) }
     }
 }
 
@@ -76,11 +71,13 @@ fn clip(setup: &Setup, layout: &Layout) -> Early<Result<Clip, EngineError>> {
     Early::begin("design", move || Clip::of(&setup, &layout))
 }
 
-/// Loads a model's network on a thread of its own, if it has one.
-fn network(setup: &Setup, card: bool) -> Option<Early<Result<Readied, EngineError>>> {
-    let (method, weights) = (setup.model.model.network()?, setup.model.weights.clone());
-    let load = move || Readied::of(method, weights.as_deref(), card);
-    Some(Early::begin("network", load))
+/// Readies a model's network, if it has one that each device computes by itself: once for all of them.
+fn network(correction: &Correction, setup: &Setup) -> Option<Readying> {
+    let Wish { probe, .. } = correction.wish;
+    let (alone, card) = (!correction.wish.is_joint() && !probe, correction.may_meet("cuda"));
+    let method = setup.model.model.network();
+    let method = method.filter(|_| alone && (card || correction.may_meet("cpu")))?;
+    Some(Readied::begin(method, setup.model.weights.clone(), card))
 }
 
 /// Whether the design is one field or many, with the optics of the tile that was asked for.

@@ -201,6 +201,7 @@ impl Planned<'_> {
             plan: self.fleet.as_ref().map(|fleet| &fleet.plan),
             format: self.format,
             measure: self.measure,
+            network: self.early.network.as_ref(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A model's network: loaded, readied, and by the quickest way that a device has.
 
-use std::path::Path;
-use std::sync::Once;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use burn::tensor::Device;
 use lithoburn_litho::KernelSet;
@@ -14,7 +14,7 @@ use tracing::info_span;
 use crate::EngineError;
 use crate::built_in::shipped_weights;
 use crate::devices::team::Team;
-use crate::early::Early;
+use crate::early::Shared;
 use crate::model::Method;
 
 /// Names kernels that are no device's own choice yet: `matrix`, those of matrix units.
@@ -32,12 +32,16 @@ pub(super) fn laid_out(
     Ok((team.lay(&network.program(), [1, 1, side, side])?, hash))
 }
 
+/// A network that is being readied for all who will place it; none if it does not load, which who loads it again will hear of.
+pub(crate) type Readying = Arc<Shared<Option<Readied>>>;
+
 /// A method's network in host memory, where weights are laid out for a device.
+#[derive(Clone)]
 pub(crate) struct Readied {
     program: Program,
     hash: String,
     /// What a Hopper card needs of it, if it may be computed on one. Another device does not wait for it.
-    card: Option<Early<Result<Prepared, NotFused>>>,
+    card: Option<Arc<Shared<Result<Prepared, NotFused>>>>,
 }
 
 impl Readied {
@@ -54,9 +58,15 @@ impl Readied {
         let _span = info_span!("network to host").entered();
         let (network, hash) = load_network(method, weights, &Device::flex())?;
         let program = network.program();
-        let prepared = |program: Program| Early::begin("card", move || Prepared::of(&program));
-        let card = card.then(|| prepared(program.clone()));
+        let prepared = |program: Program| Shared::begin("card", move || Prepared::of(&program));
+        let card = card.then(|| Arc::new(prepared(program.clone())));
         Ok(Self { program, hash, card })
+    }
+
+    /// Begins to ready a network, on a thread of its own.
+    pub(crate) fn begin(method: Method, weights: Option<PathBuf>, card: bool) -> Readying {
+        let ready = move || Self::of(method, weights.as_deref(), card).ok();
+        Arc::new(Shared::begin("network", ready))
     }
 
     /// On a device that has a way of its own.
@@ -64,7 +74,7 @@ impl Readied {
         if is_host(device) {
             return Host::new(&self.program).map(|host| Box::new(host) as Box<dyn MaskNetwork>);
         }
-        let prepared = self.card.and_then(|card| card.take());
+        let prepared = self.card.and_then(|card| card.get());
         let prepared = prepared.unwrap_or_else(|| Prepared::of(&self.program));
         let hopper = prepared.and_then(|prepared| prepared.on(device));
         hopper.map(|hopper| Box::new(hopper) as Box<dyn MaskNetwork>).map_err(|e| e.to_string())

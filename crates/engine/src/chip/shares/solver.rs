@@ -96,8 +96,7 @@ fn locked(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 
 impl<'a> Solver<'a> {
     pub(super) fn new(chip: &Chip<'a>) -> Result<Self, EngineError> {
-        let members =
-            solve::crew(chip.setup, chip.lanes, chip.grid.halo as f64 * chip.grid.pixel_nm);
+        let members = solve::crew(chip);
         let cards = members.iter().filter(|member| member.name != "cpu").count();
         // One batch more than each device has at its side: what is drawn here is another machine's no more.
         let batches: usize = members.iter().map(|member| member.batch).sum();
