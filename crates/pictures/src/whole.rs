@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use lithoburn_layout::Raster;
+use rayon::prelude::*;
 
 use crate::PictureError;
 use crate::canvas::{Align, Canvas, INK, MUTED, Style};
@@ -86,7 +87,7 @@ impl Whole<'_> {
             panel.scale_bar(&view, &shares);
             Ok(panel)
         };
-        shown.into_iter().map(panel).collect()
+        shown.into_par_iter().map(panel).collect()
     }
 }
 

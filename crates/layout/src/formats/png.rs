@@ -3,6 +3,8 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::{Bounds, Layout, LayoutError, Raster, trace};
 
 /// What every file begins with.
@@ -81,7 +83,8 @@ pub fn encode(raster: &Raster) -> Result<Vec<u8>, LayoutError> {
     if w == 0 || h == 0 || width.checked_mul(*height) != Some(data.len()) {
         return Err(unfit("expected as many values as there are pixels, and some"));
     }
-    let grey: Vec<u8> = data.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
+    let grey = |v: &f32| (v.clamp(0.0, 1.0) * 255.0).round() as u8;
+    let grey: Vec<u8> = data.par_iter().map(grey).collect();
     let mut bytes = Vec::new();
     let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
     image::ImageEncoder::write_image(encoder, &grey, w, h, image::ExtendedColorType::L8)
