@@ -232,10 +232,11 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         Ok(())
     }
 
-    /// Lists again, unless that was done a moment ago: the more seldom, the longer listing takes, and the longer it brings nothing.
-    /// Tells whether it did.
+    /// Lists again, unless that was done a moment ago: the more seldom, the longer listing takes, and the longer it brings nothing. Who has
+    /// nothing to do asks for the whole, and sooner. Tells whether it did.
     fn list_if_due(&self, seen: &mut Seen, whole: bool) -> Result<bool, FarmError> {
-        let least = seen.listing.div_f64(LISTING).clamp(self.lease / 60, self.lease / 6);
+        let soonest = if whole { self.lease / 600 } else { self.lease / 60 };
+        let least = seen.listing.div_f64(LISTING).clamp(soonest, self.lease / 6);
         let pause = least.max(seen.pause);
         if seen.listed.is_some_and(|last| self.clock.now() < last + pause) {
             return Ok(false);
@@ -309,6 +310,19 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         Ok(())
     }
 
+    /// Whether the tries that ran at the last listing have ended by now: perhaps the job has, too, and the next listing, for which an idle
+    /// worker waits the longer the longer it is idle, would tell. Each question is about one that still runs, so that it costs one read.
+    fn running_have_ended(&self, seen: &mut Seen) -> Result<bool, FarmError> {
+        let any = !seen.running.is_empty();
+        while let Some(&(block, attempt)) = seen.running.last() {
+            if self.desk.receipt(block)?.is_none() && !self.desk.has_ended(block, attempt)? {
+                return Ok(false);
+            }
+            seen.running.pop();
+        }
+        Ok(any)
+    }
+
     /// What there is to do.
     fn ask(&self, seen: &mut Seen) -> Result<Next, FarmError> {
         self.watch(seen)?;
@@ -321,7 +335,11 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         if let Some(lease) = self.claim(seen)? {
             return Ok(Next::Block(lease));
         }
-        if self.list_if_due(seen, true)? {
+        let may_be_over = self.running_have_ended(seen)?;
+        if may_be_over {
+            self.list(seen, true)?;
+        }
+        if may_be_over || self.list_if_due(seen, true)? {
             if let Some(lease) = self.claim(seen)? {
                 return Ok(Next::Block(lease));
             }

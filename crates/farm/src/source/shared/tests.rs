@@ -92,6 +92,26 @@ fn every_block_is_handed_out_once_and_the_end_is_seen_by_all() -> Result<(), Far
     Ok(())
 }
 
+#[test]
+fn an_idle_worker_sees_the_end_with_the_last_result_however_long_it_waited() -> Result<(), FarmError>
+{
+    let farm = Farm::new(2);
+    let (busy, idle) = (farm.worker("busy"), farm.worker("idle"));
+    let last = [block(busy.next()?), block(busy.next()?)];
+    for second in 1..20 {
+        farm.at(second);
+        busy.renew(&[], &beat(second))?;
+        assert_eq!(idle.next()?, Next::Wait, "after {second} s");
+    }
+    for lease in &last {
+        assert_eq!(idle.next()?, Next::Wait);
+        busy.commit(lease, &receipt("busy"))?;
+    }
+    // The clock stands still.
+    assert_eq!(idle.next()?, Next::Finished);
+    Ok(())
+}
+
 /// The bar: twice the time of a lease.
 #[test]
 fn a_dead_workers_block_is_another_ones_within_two_leases_and_not_before_one()
