@@ -4,7 +4,7 @@
 //! (`products`), whose bias, ReLU and pooling are in its last lines, and what is memory's work has kernels of its own (`thin`). Images
 //! between steps are f16, sums f32.
 //!
-//! What a device reports decides whether it has this way (`means`), and a trial against the CPU whether it is taken.
+//! What a device reports decides whether it has this way (`means`, `has_matrix_units`), and a trial against the CPU whether it is taken.
 //! The same kernels run where there are no products of matrices, number by number: so they are tested without a card.
 #![cfg_attr(
     not(feature = "gpu"),
@@ -13,6 +13,10 @@
 
 #[cfg(feature = "gpu")]
 mod forward;
+#[cfg(feature = "gpu")]
+mod halo;
+#[cfg(feature = "gpu")]
+mod last;
 mod means;
 #[cfg(feature = "gpu")]
 mod products;
@@ -38,12 +42,15 @@ use burn_cubecl::CubeBackend;
 use self::means::Means;
 use self::weights::{Packed, Place};
 use crate::head::{Head, MaskNetwork, all_at_once};
+use crate::hopper::Extent;
 use crate::program::Program;
 use crate::steps::{Grain, NoStep, Steps};
 use crate::trial::Trial;
 
 /// Images of a batch that several inputs are put into.
 const MOST_AT_ONCE: usize = 64;
+/// What the trial's kernels are tiled for: a field's eight symmetric images, so that a first correction finds its kernels compiled.
+const USUAL: Extent = Extent { batch: 8, height: 256, width: 256 };
 
 /// Why a network does not run by matrix units on a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +68,11 @@ pub enum NoMatrixUnits {
     Trial(String),
 }
 
+/// Whether a device reports what the kernels need.
+pub fn has_matrix_units(device: &Device) -> bool {
+    Means::of(device).is_some()
+}
+
 /// A network's steps, where their weights begin, and how they multiply.
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
@@ -72,13 +84,14 @@ pub(crate) struct Compiled {
 /// The forward pass as an operation of a backend.
 #[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
 pub(crate) trait MatrixPass: Backend {
-    /// Logits of `[batch, 1, height, width]`, both f32.
+    /// Logits of `[batch, 1, height, width]`, both f32. Kernels are those for images of `tiled_for`, or of the input.
     #[fusion(dtype = x, shape = same_shape(x))]
     fn matrix_pass(
         x: FloatTensor<Self>,
         products: FloatTensor<Self>,
         numbers: FloatTensor<Self>,
         compiled: Arc<Compiled>,
+        tiled_for: Option<Extent>,
     ) -> FloatTensor<Self>;
 }
 
@@ -94,8 +107,9 @@ impl MatrixPass for CubeBackend {
         products: FloatTensor<Self>,
         numbers: FloatTensor<Self>,
         compiled: Arc<Compiled>,
+        tiled_for: Option<Extent>,
     ) -> FloatTensor<Self> {
-        forward::run(x, [products, numbers], &compiled)
+        forward::run(x, [products, numbers], &compiled, tiled_for)
     }
 }
 
@@ -126,7 +140,7 @@ impl MatrixUnits {
         let packed = Packed::of(program, &steps).map_err(NoMatrixUnits::Trial)?;
         let trial = Trial::of(program).map_err(NoMatrixUnits::Trial)?;
         let network = Self::placed(program, steps, packed, means, device);
-        let logits = network.pass(trial.images(device));
+        let logits = network.pass(trial.images(device), Some(USUAL));
         trial.passed(logits).map_err(NoMatrixUnits::Trial)?;
         Ok(network)
     }
@@ -157,7 +171,7 @@ impl MatrixUnits {
         &self.compiled.steps
     }
 
-    fn pass(&self, x: Tensor<4>) -> Tensor<4> {
+    fn pass(&self, x: Tensor<4>, tiled_for: Option<Extent>) -> Tensor<4> {
         let dtype = x.dtype();
         let [products, numbers] =
             [&self.products, &self.numbers].map(|t| t.clone().into_dispatch());
@@ -166,6 +180,7 @@ impl MatrixUnits {
             products,
             numbers,
             self.compiled.clone(),
+            tiled_for,
         );
         Tensor::<4>::from_dispatch(y).cast(dtype)
     }
@@ -182,7 +197,7 @@ impl MaskNetwork for MatrixUnits {
 
     /// Computes with sums in f32, whatever the input's precision.
     fn logits(&self, x: Tensor<4>) -> Tensor<4> {
-        self.pass(x)
+        self.pass(x, None)
     }
 
     /// In one launch.

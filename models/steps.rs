@@ -39,7 +39,7 @@ impl Grain {
     pub const HOPPER_TRAINING: Self = Self { keep: true, ..Self::HOPPER };
     /// That of a GPU with matrix units: sides of a matrix.
     pub const MATRIX: Self =
-        Self { run: 16, stem: [4, 4], last_blocks: usize::MAX, whole_last: false, keep: false };
+        Self { run: 16, stem: [8, 8], last_blocks: usize::MAX, whole_last: false, keep: false };
     /// The CPU's: any.
     pub const HOST: Self =
         Self { run: 1, stem: [1, 1], last_blocks: usize::MAX, whole_last: false, keep: false };

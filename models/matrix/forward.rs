@@ -13,22 +13,22 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::Compiled;
+use super::halo::WalkLaunch;
+use super::last::{self, RUNS};
 use super::means::Means;
-use super::products::{self, ExtentsLaunch, WalkLaunch};
-use super::thin::{self, RUN, ThinLaunch};
+use super::products::{self, ExtentsLaunch};
+use super::thin::{self, FOURS, RUN, ThinLaunch, UNITS};
 use super::tiles::{Tile, WIDE};
 use super::weights::Place;
 use crate::hopper::Extent;
 use crate::steps::{Convolution, Image, Step, Steps, Then, View, Work};
 
-/// Units of a cube of what is no product.
-const UNITS: u32 = 128;
 /// Channels of its units.
 const FOUR: usize = 4;
 /// Cubes of a row.
 const MOST_ACROSS: usize = 1 << 15;
-/// Processors of a device that does not say how many it has.
-const PROCESSORS: u32 = 64;
+/// Processors of a device that does not say how many it has, as on Vulkan: those of a large card.
+const PROCESSORS: u32 = 128;
 
 /// A forward pass under way.
 struct Pass<'a> {
@@ -38,6 +38,8 @@ struct Pass<'a> {
     products: CubeTensor,
     numbers: CubeTensor,
     extent: Extent,
+    /// What tiles are chosen for.
+    tiled_for: Extent,
     processors: usize,
     images: Vec<Option<CubeTensor>>,
     logits: CubeTensor,
@@ -53,7 +55,10 @@ fn arg(tensor: &CubeTensor) -> BufferArg {
 
 /// Cubes in rows: few drivers take more than 65535 along a side.
 fn cubes_of(units: usize) -> CubeCount {
-    let cubes = units.div_ceil(UNITS as usize);
+    in_rows(units.div_ceil(UNITS as usize))
+}
+
+fn in_rows(cubes: usize) -> CubeCount {
     let across = cubes.clamp(1, MOST_ACROSS);
     CubeCount::Static(across as u32, cubes.div_ceil(across) as u32, 1)
 }
@@ -63,17 +68,20 @@ pub(super) fn run(
     input: CubeTensor,
     [products, numbers]: [CubeTensor; 2],
     compiled: &Compiled,
+    tiled_for: Option<Extent>,
 ) -> CubeTensor {
     let [batch, _, height, width] = input.shape().dims::<4>();
     let hardware = &input.client.properties().hardware;
     let processors = hardware.num_streaming_multiprocessors.unwrap_or(PROCESSORS) as usize;
+    let extent = Extent { batch, height, width };
     let mut pass = Pass {
         steps: &compiled.steps,
         means: compiled.means,
         logits: empty(&input, input.shape(), DType::F32),
         products: into_contiguous(products),
         numbers: into_contiguous(numbers),
-        extent: Extent { batch, height, width },
+        extent,
+        tiled_for: tiled_for.unwrap_or(extent),
         processors,
         images: vec![None; compiled.steps.images.len()],
         input: into_contiguous(input),
@@ -130,7 +138,8 @@ impl Pass<'_> {
     fn stem(&mut self, place: Place, folded: bool, to: usize) {
         let (made, of) = (self.image(to), self.steps.images[to]);
         let [height, width] = self.extent.shrunk(of.shrink);
-        let count = self.extent.batch * height * width.div_ceil(RUN) * (of.channels / FOUR);
+        let groups = of.channels / (FOUR * FOURS);
+        let count = self.extent.batch * height * width.div_ceil(RUN) * groups;
         let sizes = self.sizes(of, [place.weights, place.bias], count);
         // SAFETY: units beyond the image end at once.
         unsafe {
@@ -151,13 +160,15 @@ impl Pass<'_> {
     fn double(&mut self, from: usize, to: usize) {
         let (image, made, of) = (self.image(from), self.image(to), self.steps.images[from]);
         let [height, width] = self.extent.shrunk(of.shrink);
-        let count = self.extent.batch * 4 * height * width * (of.channels / FOUR);
+        let groups = of.channels / self.means.lanes;
+        let count = self.extent.batch * 2 * height * width * groups;
         // SAFETY: as above.
         unsafe {
             thin::double::launch_unchecked(
                 &made.client,
                 cubes_of(count),
                 CubeDim::new_1d(UNITS),
+                self.means.lanes,
                 arg(&image),
                 arg(&made),
                 self.sizes(of, [0, 0], count),
@@ -168,12 +179,12 @@ impl Pass<'_> {
 
     fn last(&self, image: &CubeTensor, of: Image, place: [usize; 2], side: usize, unfold: bool) {
         let [height, width] = self.extent.shrunk(of.shrink);
-        let count = self.extent.batch * height * width;
+        let count = self.extent.batch * height * width.div_ceil(last::RUN);
         // SAFETY: as above.
         unsafe {
-            thin::last::launch_unchecked(
+            last::last::launch_unchecked(
                 &image.client,
-                cubes_of(count),
+                in_rows(count.div_ceil(RUNS)),
                 CubeDim::new_1d(UNITS),
                 arg(image),
                 arg(&self.numbers),
@@ -209,7 +220,7 @@ impl Pass<'_> {
         folded: bool,
     ) {
         let [height, width] = self.extent.shrunk(work.shrink);
-        let tile = Tile::of(work, self.steps, self.means, self.extent, self.processors);
+        let tile = Tile::of(work, self.steps, self.means, self.tiled_for, self.processors);
         let walk =
             |view: &View| WalkLaunch::new(self.steps.run(*view), if view.folded { 2 } else { 1 });
         // A second image that is not there is never looked at.

@@ -7,19 +7,10 @@
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
+use super::halo::{Spot, Walk, fetch, leave};
 use super::means::PLANE;
 use super::sums::{Four, Operands, Sums, positive};
 use super::tiles::{SEEN, SIDE, Tile, WIDE};
-
-/// An image as a kernel walks it, `[batch, height, lines, width, run]`: folded, two by two of its pixels are one, of which two lines of
-/// `run` channels lie apart.
-#[derive(CubeLaunch, CubeType, Clone, Copy)]
-pub(super) struct Walk {
-    /// Channels that lie side by side.
-    pub(super) run: usize,
-    /// Lines of them in a pixel: 1 or 2.
-    pub(super) lines: usize,
-}
 
 /// What a convolution's kernel is told.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
@@ -37,16 +28,6 @@ pub(super) struct Extents {
     pub(super) bias: usize,
 }
 
-/// Where a tile is.
-#[derive(CubeType, Clone, Copy)]
-struct Spot {
-    image: usize,
-    top: usize,
-    left: usize,
-    height: usize,
-    width: usize,
-}
-
 /// Units of a plane wait for each other.
 #[cube]
 fn sync(#[comptime] tile: Tile) {
@@ -57,43 +38,73 @@ fn sync(#[comptime] tile: Tile) {
     }
 }
 
-/// A block of channels of a tile's pixels and their neighbours to shared memory; zero outside of the image. A plane has every so many rows, a
-/// unit the same columns of each.
+/// Adds a block's products to a plane's sums.
 #[cube]
-fn load_block<F: Float, N: Size>(
-    image: &[Vector<F, N>],
-    halo: &mut [Vector<F, N>],
-    walk: &Walk,
+fn multiply<F: Float, N: Size>(
+    sums: &mut Sums,
+    halo: &[Vector<F, N>],
+    weights: &[Vector<F, N>],
+    row: usize,
+    first_weights: usize,
+    next: usize,
+    block: usize,
+    #[comptime] tile: Tile,
+) {
+    let lanes = N::value();
+    #[unroll]
+    for k in 0..comptime!(tile.block / SIDE) {
+        let deep = block * comptime!(tile.block / SIDE) + k;
+        #[unroll]
+        for column in 0..3usize {
+            let at = (row * SEEN + column) * comptime!(tile.pitch());
+            let from = Operands {
+                pixels: (at + comptime!(k * SIDE)) / lanes,
+                weights: first_weights + (deep * 3 + column) * 3 * next,
+                next,
+            };
+            sums.add::<F, N>(halo, weights, from);
+        }
+    }
+}
+
+/// A unit's share of some columns of a block of channels: of the first image, or of one that is joined to it.
+#[cube]
+fn fetch_of<F: Float, N: Size>(
+    first: &[Vector<F, N>],
+    second: &[Vector<F, N>],
+    held: &mut Array<Vector<F, N>>,
+    extents: &Extents,
+    block: usize,
+    spot: &Spot,
+    #[comptime] columns: usize,
+    #[comptime] tile: Tile,
+) {
+    if comptime!(tile.joined) {
+        let blocks = extents.first.run * extents.first.lines / comptime!(tile.block);
+        if block < blocks {
+            fetch::<F, N>(first, held, &extents.first, block, spot, columns, tile);
+        } else {
+            fetch::<F, N>(second, held, &extents.second, block - blocks, spot, columns, tile);
+        }
+    } else {
+        fetch::<F, N>(first, held, &extents.first, block, spot, columns, tile);
+    }
+}
+
+/// The same of all columns.
+#[cube]
+fn fetch_all<F: Float, N: Size>(
+    first: &[Vector<F, N>],
+    second: &[Vector<F, N>],
+    held: &mut Array<Vector<F, N>>,
+    extents: &Extents,
     block: usize,
     spot: &Spot,
     #[comptime] tile: Tile,
 ) {
-    let lanes = N::value();
-    let groups = comptime!(tile.block / lanes);
-    let slots = comptime!(SEEN * groups);
-    let channel = block * comptime!(tile.block);
-    let line = spot.width * walk.run;
-    let first =
-        (spot.image * spot.height * walk.lines + channel / walk.run) * line + channel % walk.run;
     #[unroll]
-    for i in 0..comptime!(slots.div_ceil(PLANE)) {
-        let slot = UNIT_POS_X as usize + comptime!(i * PLANE);
-        let (column, group) = (slot / groups, slot % groups);
-        let x = spot.left + column;
-        let seen = x >= 1 && x <= spot.width && slot < slots;
-        let from = first / lanes + (select(seen, x, 1) - 1) * (walk.run / lanes) + group;
-        #[unroll]
-        for j in 0..comptime!((tile.tall() + 2).div_ceil(tile.planes())) {
-            let row = UNIT_POS_Y as usize + comptime!(j * tile.planes());
-            if row < comptime!(tile.tall() + 2) && slot < slots {
-                let y = spot.top + row;
-                let mut value = Vector::<F, N>::new(F::from_int(0));
-                if seen && y >= 1 && y <= spot.height {
-                    value = image[from + (y - 1) * walk.lines * (line / lanes)];
-                }
-                halo[(row * SEEN + column) * comptime!(tile.pitch() / lanes) + group] = value;
-            }
-        }
+    for columns in 0..comptime!(tile.reads()) {
+        fetch_of::<F, N>(first, second, held, extents, block, spot, columns, tile);
     }
 }
 
@@ -153,39 +164,37 @@ pub(super) fn convolve<F: Float, N: Size>(
 
     let matrix = comptime!(SIDE * SIDE / lanes);
     let next = extents.channels / SIDE * matrix;
+    let first_weights = (extents.weights + channel / SIDE) * matrix;
     let mut sums = Sums::new(tile);
     let blocks = extents.first.run * extents.first.lines / comptime!(tile.block);
     let mut all = blocks;
     if comptime!(tile.joined) {
         all += extents.second.run * extents.second.lines / comptime!(tile.block);
     }
+    let mut held = Array::<Vector<F, N>>::new(comptime!(tile.reads() * tile.own_rows()));
+    if comptime!(tile.ahead()) {
+        fetch_all::<F, N>(first, second, &mut held, &extents, 0, &spot, tile);
+    }
     for block in 0..all {
-        sync_cube();
-        if comptime!(tile.joined) {
-            if block < blocks {
-                load_block::<F, N>(first, &mut halo, &extents.first, block, &spot, tile);
-            } else {
-                load_block::<F, N>(second, &mut halo, &extents.second, block - blocks, &spot, tile);
-            }
-        } else {
-            load_block::<F, N>(first, &mut halo, &extents.first, block, &spot, tile);
+        if comptime!(!tile.ahead()) {
+            fetch_of::<F, N>(first, second, &mut held, &extents, block, &spot, 0usize, tile);
         }
         sync_cube();
-        let start = (extents.weights + channel / SIDE) * matrix;
+        leave::<F, N>(&held, &mut halo, 0usize, tile);
         #[unroll]
-        for k in 0..comptime!(tile.block / SIDE) {
-            let deep = block * comptime!(tile.block / SIDE) + k;
-            #[unroll]
-            for column in 0..3usize {
-                let at = (row * SEEN + column) * comptime!(tile.pitch());
-                let from = Operands {
-                    pixels: (at + comptime!(k * SIDE)) / lanes,
-                    weights: start + (deep * 3 + column) * 3 * next,
-                    next,
-                };
-                sums.add::<F, N>(&halo, weights, from);
+        for columns in 1..comptime!(tile.reads()) {
+            if comptime!(!tile.ahead()) {
+                fetch_of::<F, N>(first, second, &mut held, &extents, block, &spot, columns, tile);
+            }
+            leave::<F, N>(&held, &mut halo, columns, tile);
+        }
+        sync_cube();
+        if comptime!(tile.ahead()) {
+            if block + 1 < all {
+                fetch_all::<F, N>(first, second, &mut held, &extents, block + 1, &spot, tile);
             }
         }
+        multiply::<F, N>(&mut sums, &halo, weights, row, first_weights, next, block, tile);
     }
 
     let mut stage = Shared::<[Four]>::new_slice(comptime!(tile.planes() * tile.stage() / 4));

@@ -1,12 +1,16 @@
-//! What is no large product: the first convolution, the last ones, and twice the size. Memory's work, a unit for some pixels and four channels.
+//! What is no large product: the first convolution, and twice the size. Memory's work, a unit for some pixels and four channels.
 
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::sums::{Four, positive};
 
-/// Pixels of a unit of a first convolution.
-pub(super) const RUN: usize = 4;
+/// Units of a cube of what is no product.
+pub(super) const UNITS: u32 = 128;
+/// Pixels of a unit of a first convolution …
+pub(super) const RUN: usize = 8;
+/// … and its output channels, in fours.
+pub(super) const FOURS: usize = 2;
 
 /// What such a kernel is told of the image with channels: an output of the first convolution, an input of the others.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
@@ -42,33 +46,34 @@ pub(super) fn stem<F: Float>(
     if unit >= sizes.count {
         terminate!();
     }
-    let groups = sizes.channels / 4;
+    let fours = sizes.channels / 4;
+    let groups = fours / FOURS;
     let runs = sizes.width.div_ceil(RUN);
     let (group, x) = (unit % groups, unit / groups % runs * RUN);
     let line = unit / groups / runs;
     let (image, y) = (line / sizes.height, line % sizes.height);
-    let mut sums = Array::<Four>::new(RUN);
+    let mut sums = Array::<Four>::new(comptime!(RUN * FOURS));
     #[unroll]
-    for i in 0..RUN {
-        sums[i] = numbers[sizes.bias / 4 + group];
+    for i in 0..comptime!(RUN * FOURS) {
+        sums[i] = numbers[sizes.bias / 4 + group * FOURS + comptime!(i % FOURS)];
     }
-    let few = comptime!(if folded { 4usize } else { 1usize });
-    for tap in 0..comptime!(9 * few) {
-        let (row, column, which) = (tap / comptime!(3 * few), tap / few % 3, tap % few);
-        let weight = numbers[sizes.weights + tap * groups + group];
-        let above = y + row;
-        if above >= 1 && above <= sizes.height {
+    // A pixel that is folded is two abreast, of two rows.
+    let fold = comptime!(if folded { 2usize } else { 1usize });
+    #[unroll]
+    for row in 0..comptime!(3 * fold) {
+        let pixels = pixels_of_row(input, image, y, x, &sizes, row, fold);
+        #[unroll]
+        for column in 0..comptime!(3 * fold) {
+            let tap = comptime!((row / fold * 3 + column / fold) * fold * fold);
+            let which = comptime!(row % fold * fold + column % fold);
             #[unroll]
-            for i in 0..RUN {
-                let beside = x + i + column;
-                if beside >= 1 && beside <= sizes.width {
-                    let at = image * sizes.height + above - 1;
-                    let from = if comptime!(folded) {
-                        ((at * 2 + which / 2) * sizes.width + beside - 1) * 2 + which % 2
-                    } else {
-                        at * sizes.width + beside - 1
-                    };
-                    sums[i] += weight * Four::new(input[from]);
+            for four in 0..FOURS {
+                let at = sizes.weights + comptime!(tap + which) * fours + group * FOURS + four;
+                let weight = numbers[at];
+                #[unroll]
+                for i in 0..RUN {
+                    let pixel = Four::new(pixels[comptime!(i * fold + column)]);
+                    sums[comptime!(i * FOURS + four)] += weight * pixel;
                 }
             }
         }
@@ -76,69 +81,39 @@ pub(super) fn stem<F: Float>(
     #[unroll]
     for i in 0..RUN {
         if x + i < sizes.width {
-            let value = positive(sums[i]);
-            made[(line * sizes.width + x + i) * groups + group] = Vector::cast_from(value);
+            #[unroll]
+            for four in 0..FOURS {
+                let value = positive(sums[comptime!(i * FOURS + four)]);
+                let at = (line * sizes.width + x + i) * fours + group * FOURS + four;
+                made[at] = Vector::cast_from(value);
+            }
         }
     }
 }
 
-/// A convolution of side 3 or 1 to logits: one of a pixel, or four that are unfolded to two by two. Weights `[to, tap, from]`.
-#[cube(launch_unchecked)]
-pub(super) fn last<F: Float>(
-    image: &[Vector<F, Const<4>>],
-    numbers: &[Four],
-    logits: &mut [f32],
-    sizes: Thin,
-    #[comptime] side: usize,
-    #[comptime] unfold: bool,
-    #[define(F)] _element: ElemType,
-) {
-    let pixel = number();
-    if pixel >= sizes.count {
-        terminate!();
-    }
-    let groups = sizes.channels / 4;
-    let (x, line) = (pixel % sizes.width, pixel / sizes.width);
-    let y = line % sizes.height;
-    let few = comptime!(if unfold { 4usize } else { 1usize });
-    let half = comptime!(side / 2);
-    let mut sums = Array::<Four>::new(few);
+/// What a run of the first convolution's outputs sees of a row of the kernel, which are `fold` rows of the image; zero outside of it.
+#[cube]
+fn pixels_of_row(
+    input: &[f32],
+    image: usize,
+    y: usize,
+    x: usize,
+    sizes: &Thin,
+    #[comptime] row: usize,
+    #[comptime] fold: usize,
+) -> Array<f32> {
+    let above = y + comptime!(row / fold);
+    let inside = above >= 1 && above <= sizes.height;
+    let start = ((image * sizes.height + above - 1) * fold + comptime!(row % fold)) * sizes.width;
+    let mut pixels = Array::<f32>::new(comptime!((RUN + 2) * fold));
     #[unroll]
-    for k in 0..few {
-        sums[k] = Four::new(0.0);
+    for i in 0..comptime!((RUN + 2) * fold) {
+        let beside = x + comptime!(i / fold);
+        let seen = inside && beside >= 1 && beside <= sizes.width;
+        let at = (start + beside - 1) * fold + comptime!(i % fold);
+        pixels[i] = select(seen, input[select(seen, at, 0)], 0.0);
     }
-    for tap in 0..comptime!(side * side) {
-        let (above, beside) = (y + tap / side, x + tap % side);
-        let inside = above >= half && above - half < sizes.height;
-        if inside && beside >= half && beside - half < sizes.width {
-            let from = ((line - y + above - half) * sizes.width + beside - half) * groups;
-            let first = sizes.weights + tap * groups;
-            for group in 0..groups {
-                let value = Four::cast_from(image[from + group]);
-                #[unroll]
-                for k in 0..few {
-                    let weight = numbers[first + k * comptime!(side * side) * groups + group];
-                    sums[k] += value * weight;
-                }
-            }
-        }
-    }
-    let bias = numbers[sizes.bias / 4];
-    #[unroll]
-    for k in 0..few {
-        let four = sums[k];
-        let mut sum = bias.extract(k);
-        #[unroll]
-        for lane in 0..4usize {
-            sum += four.extract(lane);
-        }
-        let at = if comptime!(unfold) {
-            ((line * 2 + k / 2) * sizes.width + x) * 2 + k % 2
-        } else {
-            pixel
-        };
-        logits[at] = sum;
-    }
+    pixels
 }
 
 /// Where an output of twice the size lies: the pixel before or beside it, and that neighbour's share.
@@ -153,28 +128,26 @@ fn between(at: usize, size: usize) -> (usize, f32) {
     (select(even, before, after), share)
 }
 
-/// A pixel of a row mixed with a neighbour, by the neighbour's share.
+/// Two pixels of a column, mixed by the second one's share.
 #[cube]
-fn mixed<F: Float>(
-    image: &[Vector<F, Const<4>>],
-    row: usize,
-    column: usize,
-    beside: usize,
-    share: f32,
+fn column<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    own: usize,
+    above: usize,
+    down: f32,
+    groups: usize,
     group: usize,
-    sizes: &Thin,
-) -> Four {
-    let groups = sizes.channels / 4;
-    let own = Four::cast_from(image[(row * sizes.width + column) * groups + group]);
-    let other = Four::cast_from(image[(row * sizes.width + beside) * groups + group]);
-    own + (other - own) * Four::new(share)
+) -> Vector<f32, N> {
+    let own = Vector::<f32, N>::cast_from(image[own * groups + group]);
+    let other = Vector::<f32, N>::cast_from(image[above * groups + group]);
+    own + (other - own) * Vector::<f32, N>::new(down)
 }
 
-/// Twice the size, bilinear with aligned corners.
+/// Twice the size, bilinear with aligned corners. A unit has two outputs that lie side by side, which share a column.
 #[cube(launch_unchecked)]
-pub(super) fn double<F: Float>(
-    image: &[Vector<F, Const<4>>],
-    made: &mut [Vector<F, Const<4>>],
+pub(super) fn double<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    made: &mut [Vector<F, N>],
     sizes: Thin,
     #[define(F)] _element: ElemType,
 ) {
@@ -182,13 +155,19 @@ pub(super) fn double<F: Float>(
     if unit >= sizes.count {
         terminate!();
     }
-    let groups = sizes.channels / 4;
+    let groups = sizes.channels / N::value();
     let (group, pixel) = (unit % groups, unit / groups);
-    let (x, line) = (pixel % (2 * sizes.width), pixel / (2 * sizes.width));
+    let (x, line) = (pixel % sizes.width, pixel / sizes.width);
     let (y, first) = (line % (2 * sizes.height), line / (2 * sizes.height) * sizes.height);
     let (above, down) = between(y, sizes.height);
-    let (left, right) = between(x, sizes.width);
-    let own = mixed::<F>(image, first + y / 2, x / 2, left, right, group, &sizes);
-    let beside = mixed::<F>(image, first + above, x / 2, left, right, group, &sizes);
-    made[unit] = Vector::cast_from(own + (beside - own) * Four::new(down));
+    let own = (first + y / 2) * sizes.width;
+    let above = (first + above) * sizes.width;
+    let middle = column::<F, N>(image, own + x, above + x, down, groups, group);
+    #[unroll]
+    for k in 0..2usize {
+        let (beside, share) = between(2 * x + k, sizes.width);
+        let other = column::<F, N>(image, own + beside, above + beside, down, groups, group);
+        let value = middle + (other - middle) * Vector::<f32, N>::new(share);
+        made[(2 * pixel + k) * groups + group] = Vector::cast_from(value);
+    }
 }

@@ -4,10 +4,8 @@ use burn::tensor::DType;
 #[cfg(feature = "gpu")]
 use cubecl::prelude::CubeDim;
 
-use super::means::Means;
-#[cfg(feature = "gpu")]
-use super::means::PLANE;
 pub(super) use super::means::SIDE;
+use super::means::{Means, PLANE};
 use crate::hopper::Extent;
 use crate::steps::{Convolution, Steps, Then};
 
@@ -29,6 +27,8 @@ pub(super) struct Tile {
     pub(super) abreast: usize,
     /// Input channels that are in shared memory at once.
     pub(super) block: usize,
+    /// Numbers that a unit reads at once.
+    pub(super) lanes: usize,
     /// Numbers between two pixels in shared memory, so that neighbours are in other banks.
     pub(super) pad: usize,
     /// Whether a second image is joined to the first.
@@ -45,9 +45,13 @@ pub(super) struct Tile {
 const ROWS_OF_WIDE: [usize; 3] = [8, 4, 2];
 /// … or four one below the other, where a tile has all the output channels of a plane.
 const ROWS_OF_NARROW: [usize; 3] = [4, 2, 1];
+/// Sums of a plane, in matrices, up to which there are registers for a block that is loaded while another is multiplied.
+const SUMS_OF_AHEAD: usize = 4;
+/// Cubes that a processor should have: one loads while another multiplies.
+const CUBES: usize = 2;
 
 impl Tile {
-    /// The largest tiles of which there is one for nearly every processor. No sum depends on the choice: it is the order of input channels
+    /// The largest tiles of which there are two for nearly every processor. No sum depends on the choice: it is the order of input channels
     /// and taps alone, so that an image's logits are the same in any batch.
     pub(super) fn of(
         work: &Convolution,
@@ -67,6 +71,7 @@ impl Tile {
             down: if wide { 2 } else { 4 },
             abreast: if wide { 2 } else { 1 },
             block,
+            lanes: means.lanes,
             pad: means.pad,
             joined: work.from.len() > 1,
             relu: work.relu,
@@ -86,7 +91,7 @@ impl Tile {
         let enough = |tile: &Self| {
             let tiles = width.div_ceil(WIDE) * height.div_ceil(tile.tall()) * extent.batch;
             let fits = tile.tall() <= height.next_multiple_of(4);
-            fits && 10 * tiles * (work.channels / tile.channels()) >= 9 * processors
+            fits && 10 * tiles * (work.channels / tile.channels()) >= 9 * CUBES * processors
         };
         // Of the smallest tiles, those with the deepest blocks.
         let least = choices.iter().min_by_key(|tile| tile.rows).copied();
@@ -123,9 +128,34 @@ impl Tile {
         self.block + self.pad
     }
 
-    /// Numbers of a block of inputs in shared memory.
+    /// Units side by side that read a pixel's channels.
+    pub(super) fn groups(&self) -> usize {
+        self.block / self.lanes
+    }
+
+    /// Units that read a row of pixels.
+    pub(super) fn slots(&self) -> usize {
+        SEEN * self.groups()
+    }
+
+    /// Times that a plane's units read a row.
+    pub(super) fn reads(&self) -> usize {
+        self.slots().div_ceil(PLANE)
+    }
+
+    /// Rows of a block that a plane reads.
+    pub(super) fn own_rows(&self) -> usize {
+        (self.tall() + 2).div_ceil(self.planes())
+    }
+
+    /// Whether the next block is loaded while this one is multiplied.
+    pub(super) fn ahead(&self) -> bool {
+        self.rows * self.parts <= SUMS_OF_AHEAD
+    }
+
+    /// Numbers of a block of inputs in shared memory; the planes' last rows are more than are seen.
     pub(super) fn halo(&self) -> usize {
-        (self.tall() + 2) * SEEN * self.pitch()
+        self.own_rows() * self.planes() * SEEN * self.pitch()
     }
 
     /// Rows that a plane finishes together.

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use lithoburn_litho::KernelSet;
 use lithoburn_models::hopper::{NotFused, Prepared, is_hopper};
 use lithoburn_models::host::is_host;
+use lithoburn_models::matrix::has_matrix_units;
 use lithoburn_models::weights::Stored;
 use lithoburn_models::{GanOpc, Host, MaskNetwork, MatrixUnits, NeuralIlt, Parallel, Program};
 use tracing::info_span;
@@ -17,8 +18,37 @@ use crate::devices::team::Team;
 use crate::early::Shared;
 use crate::model::Method;
 
-/// Names kernels that are no device's own choice yet: `matrix`, those of matrix units.
+/// Names kernels other than the device's own choice: `matrix`, those of matrix units, or `layers`, Burn's for each layer.
 const KERNELS: &str = "LITHOBURN_KERNELS";
+
+/// Kernels of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernels {
+    /// The quickest that the device has.
+    Own,
+    /// Those of matrix units.
+    Matrix,
+    /// Burn's, layer by layer.
+    Layers,
+}
+
+/// A way to compute a network as one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Host,
+    Hopper,
+    MatrixUnits,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "the CPU's kernels",
+            Self::Hopper => "Hopper's kernels",
+            Self::MatrixUnits => "matrix units",
+        }
+    }
+}
 
 /// A method's network on a team, and the SHA-256 of its weights.
 pub(super) fn laid_out(
@@ -69,36 +99,52 @@ impl Readied {
         Arc::new(Shared::begin("network", ready))
     }
 
-    /// On a device that has a way of its own.
-    fn fused(self, device: &Device) -> Result<Box<dyn MaskNetwork>, String> {
-        if is_host(device) {
-            return Host::new(&self.program).map(|host| Box::new(host) as Box<dyn MaskNetwork>);
+    /// By a way that a device has.
+    fn by(&self, way: Way, device: &Device) -> Result<Box<dyn MaskNetwork>, String> {
+        match way {
+            Way::Host => Ok(Box::new(Host::new(&self.program)?)),
+            Way::Hopper => {
+                let prepared = self.card.as_ref().and_then(|card| card.get());
+                let prepared = prepared.unwrap_or_else(|| Prepared::of(&self.program));
+                let hopper = prepared.and_then(|prepared| prepared.on(device));
+                Ok(Box::new(hopper.map_err(|e| e.to_string())?))
+            }
+            Way::MatrixUnits => {
+                let network = MatrixUnits::new(&self.program, device);
+                Ok(Box::new(network.map_err(|e| e.to_string())?))
+            }
         }
-        let prepared = self.card.and_then(|card| card.get());
-        let prepared = prepared.unwrap_or_else(|| Prepared::of(&self.program));
-        let hopper = prepared.and_then(|prepared| prepared.on(device));
-        hopper.map(|hopper| Box::new(hopper) as Box<dyn MaskNetwork>).map_err(|e| e.to_string())
-    }
-
-    /// On a device that is asked for its matrix units.
-    fn by_matrix_units(self, device: &Device) -> Result<Box<dyn MaskNetwork>, String> {
-        let network = MatrixUnits::new(&self.program, device).map_err(|e| e.to_string())?;
-        Ok(Box::new(network))
     }
 }
 
-/// Whether [`KERNELS`] names those of matrix units.
+/// The kernels that [`KERNELS`] names.
 ///
 /// # Errors
 ///
-/// [`EngineError::Setting`] if it names no kernels that are known.
-fn by_matrix_units(named: Option<&str>) -> Result<bool, EngineError> {
+/// [`EngineError::Setting`] if it names none that are known.
+fn kernels_named(named: Option<&str>) -> Result<Kernels, EngineError> {
     match named {
-        None | Some("") => Ok(false),
-        Some("matrix") => Ok(true),
+        None | Some("") => Ok(Kernels::Own),
+        Some("matrix") => Ok(Kernels::Matrix),
+        Some("layers") => Ok(Kernels::Layers),
         Some(other) => {
-            let problem = format!("{KERNELS} must be matrix, or not be set; got {other:?}");
+            let problem =
+                format!("{KERNELS} must be matrix or layers, or not be set; got {other:?}");
             Err(EngineError::Setting(problem))
+        }
+    }
+}
+
+/// A device's ways, the quickest first; after them comes layer by layer.
+fn ways(kernels: Kernels, device: &Device) -> Vec<Way> {
+    match kernels {
+        Kernels::Layers => Vec::new(),
+        Kernels::Own | Kernels::Matrix if is_host(device) => vec![Way::Host],
+        Kernels::Matrix => vec![Way::MatrixUnits],
+        Kernels::Own => {
+            let hopper = is_hopper(device).then_some(Way::Hopper);
+            let units = has_matrix_units(device).then_some(Way::MatrixUnits);
+            hopper.into_iter().chain(units).collect()
         }
     }
 }
@@ -119,19 +165,34 @@ pub(super) fn placed(
     device: &Device,
     readied: Option<Readied>,
 ) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
-    let by_matrix_units = by_matrix_units(std::env::var(KERNELS).ok().as_deref())?;
-    if is_hopper(device) || is_host(device) || by_matrix_units {
-        let readied = readied.map_or_else(|| Readied::of(method, weights, false), Ok)?;
-        let hash = readied.hash.clone();
-        let fused = match by_matrix_units && !is_host(device) {
-            true => readied.by_matrix_units(device),
-            false => readied.fused(device),
-        };
-        match fused {
-            Ok(fused) => return Ok((fused, hash)),
-            Err(why) => say_once(&format!("{} runs layer by layer: {why}", method.name())),
+    let ways = ways(kernels_named(std::env::var(KERNELS).ok().as_deref())?, device);
+    if ways.is_empty() {
+        return layer_by_layer(method, weights, device);
+    }
+    let readied = readied.map_or_else(|| Readied::of(method, weights, false), Ok)?;
+    let mut problems = Vec::new();
+    for way in ways {
+        match readied.by(way, device) {
+            Ok(network) => {
+                if !problems.is_empty() {
+                    let problems = problems.join("; ");
+                    say_once(&format!("{} runs by {}: {problems}", method.name(), way.name()));
+                }
+                return Ok((network, readied.hash));
+            }
+            Err(why) => problems.push(why),
         }
     }
+    say_once(&format!("{} runs layer by layer: {}", method.name(), problems.join("; ")));
+    layer_by_layer(method, weights, device)
+}
+
+/// By Burn's kernels for each layer.
+fn layer_by_layer(
+    method: Method,
+    weights: Option<&Path>,
+    device: &Device,
+) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
     let (network, hash) = load_network(method, weights, device)?;
     Ok((network, hash))
 }
@@ -166,10 +227,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_are_those_of_matrix_units_where_they_are_named_and_other_names_are_errors() {
-        assert!(matches!(by_matrix_units(None), Ok(false)));
-        assert!(matches!(by_matrix_units(Some("matrix")), Ok(true)));
-        let problem = by_matrix_units(Some("wmma")).expect_err("no such kernels").to_string();
+    fn kernels_are_the_devices_own_choice_unless_others_are_named_and_unknown_names_are_errors() {
+        assert!(matches!(kernels_named(None), Ok(Kernels::Own)));
+        assert!(matches!(kernels_named(Some("")), Ok(Kernels::Own)));
+        assert!(matches!(kernels_named(Some("matrix")), Ok(Kernels::Matrix)));
+        assert!(matches!(kernels_named(Some("layers")), Ok(Kernels::Layers)));
+        let problem = kernels_named(Some("wmma")).expect_err("no such kernels").to_string();
         assert!(problem.contains("LITHOBURN_KERNELS") && problem.contains("wmma"), "{problem}");
+    }
+
+    #[test]
+    fn the_cpu_has_a_way_of_its_own_which_layers_alone_forbids() {
+        let host = Device::flex();
+        assert_eq!(ways(Kernels::Own, &host), [Way::Host]);
+        assert_eq!(ways(Kernels::Matrix, &host), [Way::Host]);
+        assert_eq!(ways(Kernels::Layers, &host), []);
+    }
+
+    #[test]
+    fn each_way_of_the_cpu_gives_the_same_logits() -> Result<(), EngineError> {
+        let host = Device::flex();
+        let readied = Readied::of(Method::GanOpc, None, false)?;
+        let fused = readied.by(Way::Host, &host).expect("the CPU");
+        let (layers, hash) = layer_by_layer(Method::GanOpc, None, &host)?;
+        assert_eq!(hash, readied.hash);
+        let x = burn::tensor::Tensor::<4>::ones([1, 1, 32, 32], &host);
+        let [a, b] = [fused, layers]
+            .map(|network| network.logits(x.clone()).try_into_vec_as::<f32>().expect("f32"));
+        let largest = a.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-4 * largest));
+        Ok(())
     }
 }
