@@ -46,7 +46,12 @@ impl FlatKernel {
         self.bias.filter(|_| to < self.to).map(|bias| bias + to)
     }
 
-    fn weights(&self) -> Range<usize> {
+    /// Where its weights and its bias are, which follows them.
+    pub(crate) fn all(&self) -> Range<usize> {
+        self.weight..self.biases().map_or(self.weights().end, |biases| biases.end)
+    }
+
+    pub(crate) fn weights(&self) -> Range<usize> {
         self.weight..self.weight + self.to * self.side * self.side * self.from
     }
 

@@ -8,6 +8,7 @@ mod enlarge;
 mod numbers;
 mod picture;
 mod product;
+pub(crate) mod rounded;
 #[cfg(test)]
 mod tests;
 mod winograd;
@@ -196,16 +197,28 @@ impl Pass {
         let mut logits = vec![0.0; images.len()];
         let size = (height * width).max(1);
         let each = images.par_chunks(size).zip(logits.par_chunks_mut(size));
-        each.for_each(|(image, logits)| {
-            let mut pictures = self.taken([height, width]);
-            pictures[INPUT].fill(image);
-            self.actions.iter().for_each(|action| action.run(&mut pictures, &self.scratch));
-            if let Some(last) = pictures.last() {
-                last.copy_to(logits);
-            }
-            self.give_back(pictures);
-        });
+        each.for_each(|(image, logits)| self.run_one(image, [height, width], logits, |_, _| {}));
         logits
+    }
+
+    /// Logits of one image; `made` gets each picture once it is made, with its number.
+    fn run_one(
+        &self,
+        image: &[f32],
+        size: [usize; 2],
+        logits: &mut [f32],
+        mut made: impl FnMut(usize, &mut Picture),
+    ) {
+        let mut pictures = self.taken(size);
+        pictures[INPUT].fill(image);
+        for action in &self.actions {
+            action.run(&mut pictures, &self.scratch);
+            made(action.to(), &mut pictures[action.to()]);
+        }
+        if let Some(last) = pictures.last() {
+            last.copy_to(logits);
+        }
+        self.give_back(pictures);
     }
 
     /// Pictures for images of a size: those of an earlier pass, if there are any. Their borders are zero still.
@@ -228,18 +241,23 @@ impl Pass {
 }
 
 impl Action {
-    fn run(&self, pictures: &mut [Picture], spare: &Spare) {
+    /// The picture that it makes.
+    fn to(&self) -> usize {
         let (Self::Convolve { to, .. }
         | Self::Pool { to, .. }
         | Self::Double { to, .. }
         | Self::Project { to, .. }) = self;
-        let mut made = std::mem::take(&mut pictures[*to]);
+        *to
+    }
+
+    fn run(&self, pictures: &mut [Picture], spare: &Spare) {
+        let mut made = std::mem::take(&mut pictures[self.to()]);
         match self {
             Self::Convolve { convolution, .. } => convolution.run(pictures, &mut made, spare),
             Self::Pool { from, .. } => made.pool(&pictures[*from]),
             Self::Double { from, .. } => made.double(&pictures[*from]),
             Self::Project { from, weights, .. } => made.project(&pictures[*from], weights),
         }
-        pictures[*to] = made;
+        pictures[self.to()] = made;
     }
 }

@@ -27,6 +27,7 @@
 mod adjoints;
 pub mod config;
 pub mod convolution;
+mod e4m3;
 pub mod encoder_decoder;
 pub mod flat;
 pub mod gan_opc;

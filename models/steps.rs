@@ -4,6 +4,7 @@
 //! ReLU belong to a convolution, and so do the pooling or the last 1×1 convolution that follow it.
 
 pub mod back;
+mod eight_bits;
 mod fuse;
 
 use std::fmt;
@@ -55,13 +56,15 @@ pub struct NoStep {
     pub reason: String,
 }
 
-/// An image that a step makes, bf16, `[batch, height / shrink, width / shrink, channels]`.
+/// An image that a step makes, `[batch, height / shrink, width / shrink, channels]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Its channels.
     pub channels: usize,
     /// Pixels of the network's input for one of its own, along a side.
     pub shrink: usize,
+    /// Whether a card keeps it in eight bits (e4m3), not in sixteen.
+    pub eight_bits: bool,
 }
 
 /// An image as it is, or with two by two of its pixels as one with four times the channels.
@@ -177,6 +180,19 @@ impl Steps {
         last
     }
 
+    /// Bytes of a number of an image on a card.
+    pub fn bytes(&self, image: usize) -> usize {
+        if self.images[image].eight_bits { 1 } else { 2 }
+    }
+
+    /// Whether a step multiplies in eight bits.
+    pub fn reads_eight_bits(&self, step: &Step) -> bool {
+        match &step.work {
+            Work::Convolve(work) => self.images[work.from[0].image].eight_bits,
+            _ => false,
+        }
+    }
+
     /// Channels of an image's view that lie side by side in memory.
     pub fn run(&self, view: View) -> usize {
         self.images[view.image].channels * if view.folded { 2 } else { 1 }
@@ -234,8 +250,9 @@ impl fmt::Display for Steps {
 
 impl Steps {
     fn shown(&self, image: usize) -> String {
-        let Image { channels, shrink } = self.images[image];
-        format!("#{image} ({channels} at 1/{shrink})")
+        let Image { channels, shrink, eight_bits } = self.images[image];
+        let numbers = if eight_bits { ", e4m3" } else { "" };
+        format!("#{image} ({channels} at 1/{shrink}{numbers})")
     }
 
     fn write_convolution(&self, f: &mut fmt::Formatter<'_>, work: &Convolution) -> fmt::Result {

@@ -47,7 +47,7 @@ impl Trial {
 }
 
 /// Small images of noise, two for a network of this stride.
-fn images(stride: usize, device: &Device) -> Tensor<4> {
+pub(crate) fn images(stride: usize, device: &Device) -> Tensor<4> {
     let side = TRIAL_SIDE.next_multiple_of(stride);
     let values: Vec<f32> = (0..2 * side * side).map(noise).collect();
     Tensor::from_data(TensorData::new(values, [2, 1, side, side]), device)

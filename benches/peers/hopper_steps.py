@@ -92,7 +92,7 @@ class Driver:
 
     def __init__(self, tilings):
         self.cu = C.CDLL("libcuda.so.1")
-        lines = [f"CONVOLVE({name(t)}, {', '.join(map(str, t))})" for t in sorted(tilings)]
+        lines = [f"CONVOLVE({name(t)}, {', '.join(map(str, t))}, 2, 2)" for t in sorted(tilings)]
         with tempfile.TemporaryDirectory() as folder:
             source, cubin = os.path.join(folder, "all.cu"), os.path.join(folder, "all.cubin")
             with open(TEXT) as text, open(source, "w") as f:

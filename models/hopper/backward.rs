@@ -11,10 +11,10 @@ use cubecl::prelude::CubeCount;
 use cubecl::server::Handle;
 
 use super::Extent;
-use super::forward::tape_places;
 use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
 use super::places::Places;
 use super::plan::Plan;
+use super::tape::tape_places;
 use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, WIDE};
 use super::weights::Place;
 use crate::adjoints::Picture;
@@ -74,7 +74,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
         card,
         input: into_contiguous(input),
         tape,
-        places: tape_places(&plan.compiled, extent).0,
+        places: tape_places(&plan.compiled.steps, extent).0,
         flat: into_contiguous(flat),
         of_logits: into_contiguous(of_logits),
         requests: vec![None; requests],

@@ -13,6 +13,7 @@ use cubecl::server::Handle;
 use super::launch::{
     Arguments, Card, DOUBLED_THREADS, Ends, Kernel, STEM_THREADS, cubes_of, empty, processors_of,
 };
+use super::tape::tape_places;
 use super::tiles::{NARROW_ROWS, SEEN, Sizes};
 use super::weights::Place;
 use super::{Compiled, Extent};
@@ -25,8 +26,6 @@ const STEM_LINES: usize = 8;
 const STEM_RUN: usize = 4;
 /// Channels of a thread of both and of a doubling.
 const VECTOR: usize = 8;
-/// Numbers that an image on a tape begins at a multiple of.
-const ALIGNED: usize = 256;
 
 /// A forward pass under way.
 pub(super) struct Pass<'a> {
@@ -41,9 +40,10 @@ pub(super) fn recorded(
     input: CubeTensor,
     weights: [CubeTensor; 2],
     compiled: &Compiled,
+    tiled_for: Option<Extent>,
 ) -> (CubeTensor, CubeTensor) {
-    let mut pass = Pass::new(input, weights, compiled, None);
-    let (places, length) = tape_places(compiled, pass.card.extent);
+    let mut pass = Pass::new(input, weights, compiled, tiled_for);
+    let (places, length) = tape_places(&compiled.steps, pass.card.extent);
     let tape = empty(&pass.input, Shape::from([length]), DType::BF16);
     let on_tape = |&place: &usize| Some(tape.handle.clone().offset_start(2 * place as u64));
     pass.images = places.iter().map(on_tape).collect();
@@ -51,19 +51,6 @@ pub(super) fn recorded(
         pass.launch(step, *place);
     }
     (pass.logits, tape)
-}
-
-/// Where each image begins on a tape, and the tape's length, in numbers.
-pub(super) fn tape_places(compiled: &Compiled, extent: Extent) -> (Vec<usize>, usize) {
-    let mut length = 0;
-    let mut place = |image: &crate::steps::Image| {
-        let ([height, width], start) = (extent.shrunk(image.shrink), length);
-        let size = extent.batch * height * width * image.channels;
-        length += size.next_multiple_of(ALIGNED);
-        start
-    };
-    let places = compiled.steps.images.iter().map(&mut place).collect();
-    (places, length)
 }
 
 impl<'a> Pass<'a> {
@@ -154,14 +141,15 @@ impl<'a> Pass<'a> {
 
     fn stem(&mut self, place: Place, folded: bool, to: usize) {
         let sizes = Sizes::of(self.card.steps.images[to], self.card.extent);
-        let Sizes { batch, height, width, channels, .. } = sizes;
+        let (Sizes { batch, height, width, channels, .. }, made) =
+            (sizes, self.card.steps.bytes(to));
         let (kernel, weights, count) = if folded {
             let (across, down) = (width.div_ceil(STEM_WIDE), height.div_ceil(STEM_LINES));
             let count = CubeCount::Static(across as u32, down as u32, batch as u32);
-            (Kernel::FoldedStem, self.card.half(place.weights), count)
+            (Kernel::FoldedStem(made), self.card.half(place.weights), count)
         } else {
             let threads = batch * height * width.div_ceil(STEM_RUN) * (channels / VECTOR);
-            (Kernel::Stem, self.card.number(place.weights), cubes_of(threads, STEM_THREADS))
+            (Kernel::Stem(made), self.card.number(place.weights), cubes_of(threads, STEM_THREADS))
         };
         let read = vec![self.input.handle.clone(), weights, self.card.number(place.bias)];
         let written = vec![self.image(to)];
@@ -173,7 +161,8 @@ impl<'a> Pass<'a> {
         let threads = sizes.batch * sizes.height * sizes.width * (sizes.channels / VECTOR);
         let (read, written) = (vec![self.image(from)], vec![self.image(to)]);
         let arguments = Arguments { maps: Vec::new(), read, written, sizes };
-        self.card.enqueue(Kernel::Doubled, cubes_of(threads, DOUBLED_THREADS), arguments);
+        let kernel = Kernel::Doubled(self.card.steps.bytes(from));
+        self.card.enqueue(kernel, cubes_of(threads, DOUBLED_THREADS), arguments);
     }
 
     fn narrow(&mut self, place: Place, from: usize, block: usize, unfold: bool) {

@@ -8,7 +8,7 @@
 //   FOLDED_STEM, STEM  first convolution of an image with one channel, in f32
 //   DOUBLED   twice the size, bilinear with aligned corners
 //
-// Images are bf16 with their channels last, `[batch, height, width, channels]`. Sums are f32.
+// Images are bf16, or e4m3 where they are asked for, with their channels last, `[batch, height, width, channels]`. Sums are f32.
 //
 // A *folded* image is the same memory under another name: two by two pixels are one pixel with four times the channels, in the order
 // (dy, dx, channel). Two neighbours in a row lie side by side, so (dx, channel) is one run of 2c numbers, and both forms are
@@ -20,6 +20,7 @@
 typedef unsigned long long u64;
 typedef unsigned int u32;
 typedef unsigned short u16;
+typedef unsigned char u8;
 
 // An opaque CUtensorMap.
 struct alignas(64) TensorMap { char bytes[128]; };
@@ -91,6 +92,14 @@ template <int N> __device__ __forceinline__ void multiply(float (&d)[N / 2], u64
                  "k16.f32.bf16.bf16 {" NAMES "}, " A ", " B ", p, 1, 1, 0, 0;\n}"                                               \
                  : __VA_ARGS__ : "l"(a), "l"(b), "r"(add));                                                                     \
   }
+// d[64, N] (+)= a[64, 32] b[N, 32]ᵀ, both e4m3.
+template <int N> __device__ __forceinline__ void multiply_bytes(float (&d)[N / 2], u64 a, u64 b, int add);
+#define WGMMA_BYTES(N, NAMES, A, B, P, ...)                                                                                     \
+  template <> __device__ __forceinline__ void multiply_bytes<N>(float (&d)[N / 2], u64 a, u64 b, int add) {                     \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N                             \
+                 "k32.f32.e4m3.e4m3 {" NAMES "}, " A ", " B ", p, 1, 1;\n}"                                                     \
+                 : __VA_ARGS__ : "l"(a), "l"(b), "r"(add));                                                                     \
+  }
 #define N4 "%0, %1, %2, %3"
 #define N32 N4 ", %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, " \
                "%28, %29, %30, %31"
@@ -104,6 +113,9 @@ WGMMA(8, N4, "%4", "%5", "%6", R4(0))
 WGMMA(64, N32, "%32", "%33", "%34", R32(0))
 WGMMA(128, N64, "%64", "%65", "%66", R32(0), R32(32))
 WGMMA(256, N128, "%128", "%129", "%130", R32(0), R32(32), R32(64), R32(96))
+WGMMA_BYTES(64, N32, "%32", "%33", "%34", R32(0))
+WGMMA_BYTES(128, N64, "%64", "%65", "%66", R32(0), R32(32))
+WGMMA_BYTES(256, N128, "%128", "%129", "%130", R32(0), R32(32), R32(64), R32(96))
 
 // d[16, 8] += a[16, 16] b[16, 8] of one warp.
 __device__ __forceinline__ void multiply_warp(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
@@ -141,6 +153,54 @@ __device__ __forceinline__ u32 larger_pair(u32 a, u32 b) {
   return r;
 }
 
+// Two e4m3 in the lower half of a word, to the nearest; what is beyond the largest becomes that, and what is not a number stays none.
+__device__ __forceinline__ u32 pair_bytes(float low, float high) {
+  u16 r;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(r) : "f"(high), "f"(low));
+  return r;
+}
+// What two e4m3 in the lower half of a word stand for.
+__device__ __forceinline__ void unpack_bytes(u32 v, float& low, float& high) {
+  asm("{\n.reg .b32 both;\n.reg .f16 l, h;\ncvt.rn.f16x2.e4m3x2 both, %2;\nmov.b32 {l, h}, both;\ncvt.f32.f16 %0, l;\ncvt.f32.f16 %1, h;\n}"
+      : "=f"(low), "=f"(high) : "h"((u16)v));
+}
+__device__ __forceinline__ u32 larger_halves(u32 a, u32 b) {
+  u32 r;
+  asm("max.u16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+// The larger of each of four e4m3 that are not negative, which are in the order of their bits; what is not a number is the largest.
+__device__ __forceinline__ u32 larger_bytes(u32 a, u32 b) {
+  constexpr u32 EVEN = 0x00ff00ffu;
+  return larger_halves(a & EVEN, b & EVEN) | larger_halves(a & ~EVEN, b & ~EVEN);
+}
+
+// Eight neighbouring channels of a pixel, of numbers of so many bytes.
+template <int BYTES> struct Eight;
+template <> struct Eight<2> {
+  typedef u16 Number;
+  typedef uint4 Word;
+  static __device__ __forceinline__ Word packed(const float (&v)[8]) {
+    return make_uint4(pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7]));
+  }
+  static __device__ __forceinline__ void unpack(Word q, float (&v)[8]) {
+    v[0] = low(q.x), v[1] = high(q.x), v[2] = low(q.y), v[3] = high(q.y), v[4] = low(q.z), v[5] = high(q.z), v[6] = low(q.w), v[7] = high(q.w);
+  }
+};
+template <> struct Eight<1> {
+  typedef u8 Number;
+  typedef uint2 Word;
+  static __device__ __forceinline__ Word packed(const float (&v)[8]) {
+    return make_uint2(pair_bytes(v[0], v[1]) | pair_bytes(v[2], v[3]) << 16, pair_bytes(v[4], v[5]) | pair_bytes(v[6], v[7]) << 16);
+  }
+  static __device__ __forceinline__ void unpack(Word q, float (&v)[8]) {
+    unpack_bytes(q.x, v[0], v[1]);
+    unpack_bytes(q.x >> 16, v[2], v[3]);
+    unpack_bytes(q.y, v[4], v[5]);
+    unpack_bytes(q.y >> 16, v[6], v[7]);
+  }
+};
+
 // ------------------------------------------------------------------------------------------------------------ sizes
 
 // A warpgroup: what issues `wgmma`. Two of them compute in turn; a warp of its own loads pixels, another weights.
@@ -161,16 +221,17 @@ constexpr int TURN = 1, OWN = 3;
 constexpr int STORE = 0, POOL = 1, LAST = 2, STORE_LAST = 3;
 
 // Descriptor of a matrix in shared memory whose rows are `row` bytes (a pixel's or an output channel's block of channels: 128 or 64),
-// swizzled with that period; groups of eight rows are `stride` bytes apart. The address is added later, in units of 16 bytes. The
+// or 32, swizzled with that period; groups of eight rows are `stride` bytes apart. The address is added later, in units of 16 bytes. The
 // hardware swizzles by address, so a matrix may begin at any row.
 __device__ __forceinline__ constexpr u64 matrix(int row, int stride) {
-  return (row == 128 ? 1ull << 62 : 2ull << 62) | ((u64)(stride / 16) << 32) | (1ull << 16);
+  return ((row == 128 ? 1ull : row == 64 ? 2ull : 3ull) << 62) | ((u64)(stride / 16) << 32) | (1ull << 16);
 }
 __device__ __forceinline__ u64 at(u64 matrix, u32 address) { return matrix | ((address & 0x3ffff) >> 4); }
 
 // Where the 16-byte chunk `chunk` of pixel `pixel` is in an image of `CHANNELS` channels that the copy engine swizzles.
-template <int CHANNELS> __device__ __forceinline__ u32 swizzled(u32 pixel, u32 chunk) {
-  return CHANNELS == 64 ? pixel * 128 + ((chunk ^ (pixel & 7)) << 4) : pixel * 64 + ((chunk ^ ((pixel >> 1) & 3)) << 4);
+template <int BYTES> __device__ __forceinline__ u32 swizzled(u32 pixel, u32 chunk) {
+  const u32 turn = BYTES == 128 ? pixel & 7 : BYTES == 64 ? pixel >> 1 & 3 : pixel >> 2 & 1;
+  return pixel * BYTES + ((chunk ^ turn) << 4);
 }
 
 // Sizes that change from layer to layer. The order is that of `tiles::Sizes`.
@@ -247,18 +308,23 @@ __device__ __forceinline__ void load_block(u32 to, u32 barrier, const TensorMap*
 //   222 KiB  barriers   one pair, full and empty, a stage
 //
 // A layer whose weights fit in the W ring has them loaded once a cube.
-template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> struct Convolve {
+// IN, MADE: bytes of a number that is read and of one that is made: 2 is bf16, 1 is e4m3. Where e4m3 is read, a sum times its channel's
+// factor and the bias are in units of the image that is made; factors follow the biases. Where e4m3 is made, a ReLU has been before, and rows
+// r and r + 8 of each 16 of the matrix of weights are the neighbouring channels 2r and 2r + 1.
+template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN, int IN, int MADE> struct Convolve {
   static constexpr int N = 8 * ROWS, TALL = PAIR ? 2 * ROWS : ROWS, OUT = PAIR ? 32 : 64;
   // Bytes of a pixel's block of channels, which is a row of both matrices.
-  static constexpr int PIXEL = 2 * BLOCK;
+  static constexpr int PIXEL = IN * BLOCK;
   static constexpr int TAP_ROWS = PAIR ? 4 : 3;
   static constexpr int X_BYTES = (TALL + 2) * SEEN * PIXEL, X_STAGE = aligned(X_BYTES);
   static constexpr int W_TAP = CHANNELS * PIXEL, W_STAGE = 3 * W_TAP;
-  static constexpr int Y_PIXELS = TALL * WIDE, Y_BYTES = Y_PIXELS * OUT * 2;
+  static constexpr int Y_PIXELS = TALL * WIDE, Y_PIXEL = OUT * MADE, Y_BYTES = Y_PIXELS * Y_PIXEL;
   static constexpr int X_AT = 0, W_AT = X_STAGES * X_STAGE, Y_AT = W_AT + W_STAGES * W_STAGE, BARRIERS_AT = Y_AT + GROUPS * Y_BYTES;
   static constexpr int SHARED = BARRIERS_AT + 16 * (X_STAGES + W_STAGES);
   // 16-byte chunks of a pixel of the output.
-  static constexpr int CHUNKS = OUT / 8;
+  static constexpr int CHUNKS = Y_PIXEL / 16;
+  // What is made.
+  typedef typename Eight<MADE>::Number Number;
   // Whether the output becomes an image.
   static constexpr bool STORES = THEN != LAST;
 
@@ -326,7 +392,9 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
         for (int s = 0; s < 3; s++) {
           const u64 a = at(W, w_stage(w_use) + s * W_TAP), b = at(X, x_stage(x_use) + (r * SEEN + s) * PIXEL);
           #pragma unroll
-          for (int k = 0; k < BLOCK / 16; k++) multiply<N>(sums, a + 2 * k, b + 2 * k, block | r | s | k);
+          for (int k = 0; k < PIXEL / 32; k++)
+            if (IN == 1) multiply_bytes<N>(sums, a + 2 * k, b + 2 * k, block | r | s | k);
+            else multiply<N>(sums, a + 2 * k, b + 2 * k, block | r | s | k);
         }
         products_commit();
         products_wait<1>();
@@ -349,6 +417,8 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
   __device__ __forceinline__ void finish(const float (&sums)[N / 2], const float* bias, u32 y) const {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, row = warp * 16 + lane / 4;
     const float biases[2] = {bias[row % OUT], bias[(row + 8) % OUT]};
+    float factors[2] = {1.f, 1.f};
+    if (IN == 1) factors[0] = bias[sizes.channels + row % OUT], factors[1] = bias[sizes.channels + (row + 8) % OUT];
     const float least = sizes.relu ? 0.f : -__int_as_float(0x7f800000);
     const u32 of = lane >> 3, column = lane & 7, chunk = 2 * warp + (of & 1);
     #pragma unroll
@@ -357,27 +427,53 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
       #pragma unroll
       for (int k = 0; k < 4; k++) {
         const float* d = &sums[(j + k / 2) * 4 + (k & 1) * 2];
-        m[k] = pair(larger(d[0] + biases[k & 1], least), larger(d[1] + biases[k & 1], least));
+        const float b = biases[k & 1], f = factors[k & 1];
+        m[k] = pair(larger(IN == 1 ? d[0] * f + b : d[0] + b, least), larger(IN == 1 ? d[1] * f + b : d[1] + b, least));
       }
       const u32 group = j + (of >> 1), line = PAIR ? 2 * group + (chunk >> 2) : group;
-      store_turned(y + swizzled<OUT>(line * WIDE + column, chunk % CHUNKS), m);
+      store_turned(y + swizzled<Y_PIXEL>(line * WIDE + column, chunk % CHUNKS), m);
+    }
+  }
+
+  // The same to e4m3. Two neighbouring channels of a pixel are a number of 16 bits, so that what is turned is a matrix of those: a warp's 16
+  // channels of eight pixels.
+  __device__ __forceinline__ void finish_bytes(const float (&sums)[N / 2], const float* bias, u32 y) const {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, channel = (warp * 16 + lane / 4 * 2) % OUT;
+    const float* factor = bias + sizes.channels;
+    const float b[2] = {bias[channel], bias[channel + 1]}, f[2] = {factor[channel], factor[channel + 1]};
+    const float least = sizes.relu ? 0.f : -__int_as_float(0x7f800000);
+    const u32 of = lane >> 3, column = lane & 7, chunk = warp % CHUNKS;
+    #pragma unroll
+    for (int j = 0; j < ROWS; j += 4) {
+      u32 m[4];
+      #pragma unroll
+      for (int k = 0; k < 4; k++) {
+        const float* d = &sums[(j + k) * 4];
+        const u32 left = pair_bytes(larger(d[0] * f[0] + b[0], least), larger(d[2] * f[1] + b[1], least));
+        const u32 right = pair_bytes(larger(d[1] * f[0] + b[0], least), larger(d[3] * f[1] + b[1], least));
+        m[k] = left | right << 16;
+      }
+      const u32 group = j + of, line = PAIR ? 2 * group + (warp >> 1) : group;
+      store_turned(y + swizzled<Y_PIXEL>(line * WIDE + column, chunk), m);
     }
   }
 
   // The largest of each two by two pixels, to `[batch, height / 2, width / 2, channels]`.
-  __device__ __forceinline__ void pool(const Tile& tile, u32 y, u16* pooled) const {
+  __device__ __forceinline__ void pool(const Tile& tile, u32 y, Number* pooled) const {
     const int height = sizes.height / 2, width = sizes.width / 2;
     for (u32 i = threadIdx.x % GROUP; i < (TALL / 2) * (WIDE / 2) * CHUNKS; i += GROUP) {
       const u32 chunk = i % CHUNKS, px = i / CHUNKS % (WIDE / 2), line = i / CHUNKS / (WIDE / 2);
-      uint4 m = {0xff80ff80, 0xff80ff80, 0xff80ff80, 0xff80ff80};  // minus infinity
+      // Minus infinity; zero where all are positive.
+      uint4 m = MADE == 1 ? make_uint4(0, 0, 0, 0) : make_uint4(0xff80ff80, 0xff80ff80, 0xff80ff80, 0xff80ff80);
       #pragma unroll
       for (int e = 0; e < 4; e++) {
-        const uint4 v = load_shared(y + swizzled<OUT>((2 * line + e / 2) * WIDE + 2 * px + e % 2, chunk));
-        m = {larger_pair(m.x, v.x), larger_pair(m.y, v.y), larger_pair(m.z, v.z), larger_pair(m.w, v.w)};
+        const uint4 v = load_shared(y + swizzled<Y_PIXEL>((2 * line + e / 2) * WIDE + 2 * px + e % 2, chunk));
+        if (MADE == 1) m = {larger_bytes(m.x, v.x), larger_bytes(m.y, v.y), larger_bytes(m.z, v.z), larger_bytes(m.w, v.w)};
+        else m = {larger_pair(m.x, v.x), larger_pair(m.y, v.y), larger_pair(m.z, v.z), larger_pair(m.w, v.w)};
       }
       const int at_y = tile.y / 2 + line, at_x = tile.x / 2 + px;
       if (at_y < height && at_x < width)
-        *(uint4*)(pooled + ((size_t)(tile.image * height + at_y) * width + at_x) * sizes.channels + tile.part * OUT + chunk * 8) = m;
+        *(uint4*)(pooled + ((size_t)(tile.image * height + at_y) * width + at_x) * sizes.channels + tile.part * OUT + chunk * (16 / MADE)) = m;
     }
   }
 
@@ -387,7 +483,7 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
       float sum = last[OUT];
       #pragma unroll
       for (int chunk = 0; chunk < CHUNKS; chunk++) {
-        const uint4 v = load_shared(y + swizzled<OUT>(i, chunk));
+        const uint4 v = load_shared(y + swizzled<Y_PIXEL>(i, chunk));
         const float* w = last + 8 * chunk;
         sum += low(v.x) * w[0] + high(v.x) * w[1] + low(v.y) * w[2] + high(v.y) * w[3];
         sum += low(v.z) * w[4] + high(v.z) * w[5] + low(v.w) * w[6] + high(v.w) * w[7];
@@ -412,7 +508,8 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
       products(sums, turn);
       if (STORES && elected) stores_have_read();
       named_sync(OWN + group, GROUP);
-      finish(sums, bias + tile.part * OUT, y);
+      if (MADE == 1) finish_bytes(sums, bias + tile.part * OUT, y);
+      else finish(sums, bias + tile.part * OUT, y);
       if (STORES) fence_async();
       named_sync(OWN + group, GROUP);
       if (STORES && elected) {
@@ -420,7 +517,8 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
         store_box(out, y, channel % sizes.run, tile.x, channel / sizes.run, tile.y, tile.image);
         stores_commit();
       }
-      if (THEN == POOL) pool(tile, y, (u16*)other);
+      if (THEN == POOL) pool(tile, y, (Number*)other);
+      static_assert(MADE == 2 || (THEN != LAST && THEN != STORE_LAST), "a last layer reads bf16");
       if (THEN == LAST || THEN == STORE_LAST) project(tile, y, last, (float*)other);
     }
     if (STORES && elected) stores_done();
@@ -452,11 +550,11 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN> s
   }
 };
 
-#define CONVOLVE(NAME, ROWS, BLOCK, PAIR, X_STAGES, W_STAGES, THEN)                                                             \
+#define CONVOLVE(NAME, ROWS, BLOCK, PAIR, X_STAGES, W_STAGES, THEN, IN, MADE)                                                   \
   extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                                      \
       NAME(const __grid_constant__ TensorMap one, const __grid_constant__ TensorMap two, const __grid_constant__ TensorMap out, \
-           const char* weights, const float* bias, const float* last, void* other, const __grid_constant__ Sizes sizes) {      \
-    typedef Convolve<ROWS, BLOCK, PAIR, X_STAGES, W_STAGES, THEN> Kernel;                                                       \
+           const char* weights, const float* bias, const float* last, void* other, const __grid_constant__ Sizes sizes) {       \
+    typedef Convolve<ROWS, BLOCK, PAIR, X_STAGES, W_STAGES, THEN, IN, MADE> Kernel;                                             \
     __shared__ __align__(ALIGN) char shared[Kernel::SHARED];                                                                    \
     Kernel::run(shared, &one, &two, &out, weights, bias, last, other, sizes);                                                   \
   }
@@ -569,15 +667,16 @@ template <int BLOCK, int BLOCKS, int UNFOLD> struct Narrow {
 // ------------------------------------------------------------------------------------------------------------ stems
 
 // The first convolution after a fold, 3x3 of the four pixels that were folded: as it lies, a 6x6 convolution of one channel with stride 2.
-// Input f32 `[batch, 2h, 2w]`, output bf16 `[batch, h, w, channels]`.
+// Input f32 `[batch, 2h, 2w]`, output `[batch, h, w, channels]` of MADE bytes a number.
 //
 // A cube has STEM_LINES rows of 128 outputs and keeps what they see as pairs of bf16. A warp has 16 outputs of a row as the rows of a
 // product; a row of the kernel is 8 values (6 and two zeros), two rows are a product's depth of 16, so a thread's operand is a pair of
 // neighbours as it lies. Weights `[channels / 32][3][4][32]`: the operand's two words of each lane, with channels dealt out such that
 // a thread ends with 8 neighbouring ones.
 constexpr int STEM_LINES = 8, STEM_WIDE = 128, STEM_SEEN = 2 * STEM_LINES + 4, STEM_PAIRS = STEM_WIDE + 3;
-__device__ __forceinline__ void folded_stem(const float* __restrict__ x, const uint2* __restrict__ weights,
-                                            const float* __restrict__ bias, uint4* __restrict__ y, const Sizes& sizes) {
+template <int MADE>
+__device__ __forceinline__ void folded_stem(const float* __restrict__ x, const uint2* __restrict__ weights, const float* __restrict__ bias,
+                                            typename Eight<MADE>::Word* __restrict__ y, const Sizes& sizes) {
   __shared__ u32 seen[STEM_SEEN][STEM_PAIRS];
   const int x0 = blockIdx.x * STEM_WIDE, y0 = blockIdx.y * STEM_LINES, image = blockIdx.z;
   const int height = sizes.height, width = sizes.width, channels = sizes.channels;
@@ -609,21 +708,22 @@ __device__ __forceinline__ void folded_stem(const float* __restrict__ x, const u
       #pragma unroll
       for (int h = 0; h < 2; h++) {
         const int px = x0 + at_x + 8 * h;
-        u32 v[4];
+        float v[8];
         #pragma unroll
-        for (int n = 0; n < 4; n++) v[n] = pair(larger(d[n][2 * h] + b[2 * n], 0.f), larger(d[n][2 * h + 1] + b[2 * n + 1], 0.f));
-        if (px < width)
-          y[(((size_t)image * height + y0 + line) * width + px) * (channels / 8) + part * 4 + of] = make_uint4(v[0], v[1], v[2], v[3]);
+        for (int i = 0; i < 8; i++) v[i] = larger(d[i / 2][2 * h + i % 2] + b[i], 0.f);
+        const auto made = Eight<MADE>::packed(v);
+        if (px < width) y[(((size_t)image * height + y0 + line) * width + px) * (channels / 8) + part * 4 + of] = made;
       }
     }
   }
 }
 
-// The first convolution of a U-Net: 3x3 of one channel, with a ReLU. Input f32 `[batch, height, width]`, weights f32 `[9][channels]`.
-// A thread has 8 channels of STEM_RUN pixels of a row.
+// The first convolution of a U-Net: 3x3 of one channel, with a ReLU. Input f32 `[batch, height, width]`, weights f32 `[9][channels]`, output of
+// MADE bytes a number. A thread has 8 channels of STEM_RUN pixels of a row.
 constexpr int STEM_RUN = 4;
+template <int MADE>
 __device__ __forceinline__ void stem(const float* __restrict__ x, const float* __restrict__ weights, const float* __restrict__ bias,
-                                     uint4* __restrict__ y, const Sizes& sizes) {
+                                     typename Eight<MADE>::Word* __restrict__ y, const Sizes& sizes) {
   const int height = sizes.height, width = sizes.width, groups = sizes.channels / 8, runs = (width + STEM_RUN - 1) / STEM_RUN;
   const size_t id = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
   const int group = id % groups, run = id / groups % runs;
@@ -650,32 +750,32 @@ __device__ __forceinline__ void stem(const float* __restrict__ x, const float* _
   }
   #pragma unroll
   for (int p = 0; p < STEM_RUN; p++) {
-    u32 v[4];
+    float v[8];
     #pragma unroll
-    for (int n = 0; n < 4; n++) v[n] = pair(larger(sums[p][2 * n], 0.f), larger(sums[p][2 * n + 1], 0.f));
-    if (x0 + p < width) y[(line * width + x0 + p) * groups + group] = make_uint4(v[0], v[1], v[2], v[3]);
+    for (int i = 0; i < 8; i++) v[i] = larger(sums[p][i], 0.f);
+    const auto made = Eight<MADE>::packed(v);
+    if (x0 + p < width) y[(line * width + x0 + p) * groups + group] = made;
   }
 }
 
-#define FOLDED_STEM(NAME)                                                                                                       \
-  extern "C" __global__ void __launch_bounds__(256) NAME(const float* x, const uint2* weights, const float* bias, uint4* y,     \
-                                                         const __grid_constant__ Sizes sizes) {                                 \
-    folded_stem(x, weights, bias, y, sizes);                                                                                    \
+#define FOLDED_STEM(NAME, MADE)                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(256) NAME(const float* x, const uint2* weights, const float* bias,               \
+                                                         Eight<MADE>::Word* y, const __grid_constant__ Sizes sizes) {           \
+    folded_stem<MADE>(x, weights, bias, y, sizes);                                                                              \
   }
-#define STEM(NAME)                                                                                                              \
-  extern "C" __global__ void __launch_bounds__(256) NAME(const float* x, const float* weights, const float* bias, uint4* y,     \
-                                                         const __grid_constant__ Sizes sizes) {                                 \
-    stem(x, weights, bias, y, sizes);                                                                                           \
+#define STEM(NAME, MADE)                                                                                                        \
+  extern "C" __global__ void __launch_bounds__(256) NAME(const float* x, const float* weights, const float* bias,               \
+                                                         Eight<MADE>::Word* y, const __grid_constant__ Sizes sizes) {           \
+    stem<MADE>(x, weights, bias, y, sizes);                                                                                     \
   }
 
 // ---------------------------------------------------------------------------------------------------------- doubled
 
 // Twice the size, bilinear with aligned corners: output 2k lies at k - k / (2n - 1), output 2k + 1 at k + (n - 1 - k) / (2n - 1), so the
-// two by two outputs of a pixel see it and its eight neighbours. A thread has 8 channels of one input pixel; sizes are the input's.
-__device__ __forceinline__ void unpack(uint4 q, float (&v)[8]) {
-  v[0] = low(q.x), v[1] = high(q.x), v[2] = low(q.y), v[3] = high(q.y), v[4] = low(q.z), v[5] = high(q.z), v[6] = low(q.w), v[7] = high(q.w);
-}
-__device__ __forceinline__ void doubled(const uint4* __restrict__ x, uint4* __restrict__ y, const Sizes& sizes) {
+// two by two outputs of a pixel see it and its eight neighbours. A thread has 8 channels of one input pixel; sizes are the input's. Both
+// images have BYTES bytes a number, and the same scale.
+template <int BYTES, typename Word = typename Eight<BYTES>::Word>
+__device__ __forceinline__ void doubled(const Word* __restrict__ x, Word* __restrict__ y, const Sizes& sizes) {
   const int height = sizes.height, width = sizes.width, groups = sizes.channels / 8;
   const size_t id = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
   const int group = id % groups, column = id / groups % width;
@@ -686,7 +786,7 @@ __device__ __forceinline__ void doubled(const uint4* __restrict__ x, uint4* __re
   #pragma unroll
   for (int i = 0; i < 9; i++) {
     const int in_y = min(max(row + i / 3 - 1, 0), height - 1), in_x = min(max(column + i % 3 - 1, 0), width - 1);
-    unpack(x[(((size_t)image * height + in_y) * width + in_x) * groups + group], v[i / 3][i % 3]);
+    Eight<BYTES>::unpack(x[(((size_t)image * height + in_y) * width + in_x) * groups + group], v[i / 3][i % 3]);
   }
   #pragma unroll
   for (int i = 0; i < 4; i++) {
@@ -699,11 +799,11 @@ __device__ __forceinline__ void doubled(const uint4* __restrict__ x, uint4* __re
       const float far = v[2 * dy][1][k] + (v[2 * dy][2 * dx][k] - v[2 * dy][1][k]) * fx;
       out[k] = near + (far - near) * fy;
     }
-    y[((line * 2 + dy) * 2 * width + 2 * column + dx) * groups + group] =
-        make_uint4(pair(out[0], out[1]), pair(out[2], out[3]), pair(out[4], out[5]), pair(out[6], out[7]));
+    y[((line * 2 + dy) * 2 * width + 2 * column + dx) * groups + group] = Eight<BYTES>::packed(out);
   }
 }
-#define DOUBLED(NAME)                                                                                                           \
-  extern "C" __global__ void __launch_bounds__(128) NAME(const uint4* x, uint4* y, const __grid_constant__ Sizes sizes) {       \
-    doubled(x, y, sizes);                                                                                                       \
+#define DOUBLED(NAME, BYTES)                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(128) NAME(const Eight<BYTES>::Word* x, Eight<BYTES>::Word* y,                    \
+                                                         const __grid_constant__ Sizes sizes) {                                 \
+    doubled<BYTES>(x, y, sizes);                                                                                                \
   }

@@ -45,10 +45,17 @@ const ENTRY: &str = "network_step";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kernel {
     Convolve(Tiling),
-    Narrow { block: usize, blocks: usize, unfold: bool },
-    FoldedStem,
-    Stem,
-    Doubled,
+    Narrow {
+        block: usize,
+        blocks: usize,
+        unfold: bool,
+    },
+    /// With the bytes of a number that it makes.
+    FoldedStem(usize),
+    /// The same.
+    Stem(usize),
+    /// The same, which it reads, too.
+    Doubled(usize),
     WeightGradient(GradientTiling),
 }
 
@@ -57,18 +64,18 @@ impl Kernel {
     fn line(self) -> String {
         match self {
             Self::Convolve(tiling) => {
-                let Tiling { rows, block, pair, x_stages, w_stages, finish } = tiling;
-                let (pair, finish) = (u8::from(pair), finish.word());
+                let Tiling { rows, block, pair, x_stages, w_stages, finish, bytes } = tiling;
+                let (pair, finish, [read, made]) = (u8::from(pair), finish.word(), bytes);
                 format!(
-                    "CONVOLVE({ENTRY}, {rows}, {block}, {pair}, {x_stages}, {w_stages}, {finish})"
+                    "CONVOLVE({ENTRY}, {rows}, {block}, {pair}, {x_stages}, {w_stages}, {finish}, {read}, {made})"
                 )
             }
             Self::Narrow { block, blocks, unfold } => {
                 format!("NARROW({ENTRY}, {block}, {blocks}, {})", u8::from(unfold))
             }
-            Self::FoldedStem => format!("FOLDED_STEM({ENTRY})"),
-            Self::Stem => format!("STEM({ENTRY})"),
-            Self::Doubled => format!("DOUBLED({ENTRY})"),
+            Self::FoldedStem(made) => format!("FOLDED_STEM({ENTRY}, {made})"),
+            Self::Stem(made) => format!("STEM({ENTRY}, {made})"),
+            Self::Doubled(bytes) => format!("DOUBLED({ENTRY}, {bytes})"),
             Self::WeightGradient(GradientTiling { rows, stages }) => {
                 format!("WEIGHT_GRADIENT({ENTRY}, {rows}, {stages})")
             }
@@ -78,8 +85,8 @@ impl Kernel {
     fn threads(self) -> u32 {
         match self {
             Self::Convolve(_) | Self::Narrow { .. } => THREADS,
-            Self::FoldedStem | Self::Stem => STEM_THREADS,
-            Self::Doubled => DOUBLED_THREADS,
+            Self::FoldedStem(_) | Self::Stem(_) => STEM_THREADS,
+            Self::Doubled(_) => DOUBLED_THREADS,
             Self::WeightGradient(_) => GRADIENT_THREADS,
         }
     }
@@ -157,7 +164,7 @@ pub(super) fn processors_of(tensor: &CubeTensor) -> usize {
 
 impl Card<'_> {
     pub(super) fn convolve(&self, place: Place, work: &Convolution, ends: Ends) {
-        let tiling = Tiling::of(work, self.tiled_for, self.processors);
+        let tiling = Tiling::of(work, self.steps, self.tiled_for, self.processors);
         let sizes = Sizes::convolution(work, self.steps, &tiling, self.extent);
         let seen = [tiling.block, SEEN, tiling.tall() + 2];
         let read = work.from.iter().zip(ends.read);
@@ -190,14 +197,15 @@ impl Card<'_> {
 
     /// `[batch, height, width, channels]` of an image.
     pub(super) fn shape(&self, number: usize) -> [usize; 4] {
-        let Image { channels, shrink } = self.steps.images[number];
+        let Image { channels, shrink, .. } = self.steps.images[number];
         let [height, width] = self.extent.shrunk(shrink);
         [self.extent.batch, height, width, channels]
     }
 
     /// An image that is not yet written.
     pub(super) fn new_image(&self, number: usize) -> CubeTensor {
-        empty(&self.numbers, Shape::from(self.shape(number)), DType::BF16)
+        let dtype = if self.steps.images[number].eight_bits { DType::U8 } else { DType::BF16 };
+        empty(&self.numbers, Shape::from(self.shape(number)), dtype)
     }
 
     /// A view of an image as the copy engine walks it, `[batch, rows, dy, columns, run]`, in boxes of so many channels, columns and rows.
@@ -211,7 +219,15 @@ impl Card<'_> {
         let fold = if view.folded { 2 } else { 1 };
         let (run, line) = (all * fold, all * width);
         let shape = [batch, height / fold, fold, width / fold, run];
-        let swizzle = if channels == 64 { TensorMapSwizzle::B128 } else { TensorMapSwizzle::B64 };
+        let swizzle = match channels * self.steps.bytes(view.image) {
+            128 => TensorMapSwizzle::B128,
+            64 => TensorMapSwizzle::B64,
+            _ => TensorMapSwizzle::B32,
+        };
+        let elem_ty = match self.steps.images[view.image].eight_bits {
+            true => ElemType::UInt(UIntKind::U8),
+            false => ElemType::Float(FloatKind::BF16),
+        };
         let map = TensorMapMeta {
             format: TensorMapFormat::Tiled(TiledArgs::new(Shape::from([
                 1, rows, 1, columns, channels,
@@ -222,7 +238,7 @@ impl Card<'_> {
             swizzle,
             prefetch: TensorMapPrefetch::B256,
             oob_fill: OobFill::Zero,
-            elem_ty: ElemType::Float(FloatKind::BF16),
+            elem_ty,
         };
         TensorMapBinding::new(image.clone().binding(), map)
     }

@@ -1,5 +1,6 @@
 //! The steps, as text and on the CPU: what the kernels read, and from where. On a Hopper card, the kernels themselves.
 
+mod eight_bits;
 mod emulation;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -191,15 +192,20 @@ fn every_tiling_fits_into_shared_memory() {
     let aligned = |bytes: usize| bytes.next_multiple_of(1024);
     for (_, program) in known() {
         let steps = Steps::of(&program, Grain::HOPPER).expect("known");
-        for step in &steps.steps {
+        let eight_bits = steps.clone().in_eight_bits().expect("known");
+        for (steps, step) in [&steps, &eight_bits]
+            .into_iter()
+            .flat_map(|all| all.steps.iter().map(move |s| (all, s)))
+        {
             let Work::Convolve(work) = &step.work else { continue };
             for batch in [1, 4, 16, 64] {
                 let extent = Extent { batch, height: 256, width: 256 };
-                let tiling = Tiling::of(work, extent, 132);
-                let pixel = 2 * tiling.block;
+                let tiling = Tiling::of(work, steps, extent, 132);
+                let [read, made] = tiling.bytes;
+                let pixel = read * tiling.block;
                 let x = aligned((tiling.tall() + 2) * 10 * pixel) * tiling.x_stages;
                 let w = 3 * 64 * pixel * tiling.w_stages;
-                let y = 2 * tiling.tall() * 8 * tiling.channels() * 2;
+                let y = 2 * tiling.tall() * 8 * tiling.channels() * made;
                 let barriers = 16 * (tiling.x_stages + tiling.w_stages);
                 assert!(x + w + y + barriers <= 227 << 10, "{}: {tiling:?}", step.name);
             }
@@ -212,9 +218,10 @@ fn few_images_have_small_tiles_and_many_have_large_ones() {
     let steps =
         Steps::of(&NeuralIltConfig::fast().random_program(7), Grain::HOPPER).expect("known");
     let Work::Convolve(work) = &steps.steps[1].work else { panic!("a convolution") };
-    let rows = |batch| Tiling::of(work, Extent { batch, height: 256, width: 256 }, 132).rows;
+    let rows =
+        |batch| Tiling::of(work, &steps, Extent { batch, height: 256, width: 256 }, 132).rows;
     assert_eq!([1, 4, 64].map(rows), [8, 16, 32]);
-    let tiling = Tiling::of(work, USUAL, 132);
+    let tiling = Tiling::of(work, &steps, USUAL, 132);
     assert_eq!((tiling.finish, tiling.finish.word()), (Finish::Store, "STORE"));
     let sizes = Sizes::convolution(work, &steps, &tiling, USUAL);
     // 8 by 2 tiles of 24 images; 128 channels in two blocks, one a row of folded pixels.

@@ -50,13 +50,15 @@ pub(super) struct Tiling {
     pub(super) w_stages: usize,
     /// What happens to the output.
     pub(super) finish: Finish,
+    /// Bytes of a number that is read, and of one that is made.
+    pub(super) bytes: [usize; 2],
 }
 
-/// Rows of a tile, and the stages of pixels and weights for it: what an H100 was fastest with among what fits into 227 KiB. Large tiles read
-/// weights least often; small ones keep a card busy with few images.
-fn rings(block: usize, pair: bool) -> &'static [[usize; 3]] {
-    match (block, pair) {
-        (64, _) => &[[32, 2, 3], [16, 2, 6], [8, 2, 6]],
+/// Rows of a tile, and the stages of pixels and weights for it, by the bytes of a pixel's block of channels: what an H100 was fastest with among what
+/// fits into 227 KiB. Large tiles read weights least often; small ones keep a card busy with few images.
+fn rings(pixel: usize, pair: bool) -> &'static [[usize; 3]] {
+    match (pixel, pair) {
+        (128, _) => &[[32, 2, 3], [16, 2, 6], [8, 2, 6]],
         (_, true) => &[[32, 2, 6], [16, 3, 8]],
         (_, false) => &[[32, 3, 6], [16, 3, 6]],
     }
@@ -65,7 +67,8 @@ fn rings(block: usize, pair: bool) -> &'static [[usize; 3]] {
 impl Tiling {
     /// The largest tiles of which there is one for nearly every processor of the card. No sum depends on the choice: it is the order of
     /// blocks, taps and channels alone, so that an image's logits are the same in any batch.
-    pub(super) fn of(work: &Convolution, extent: Extent, processors: usize) -> Self {
+    pub(super) fn of(work: &Convolution, steps: &Steps, extent: Extent, processors: usize) -> Self {
+        let bytes = bytes(work, steps);
         let finish = match work.then {
             Then::Store(_) => Finish::Store,
             Then::Pool(..) => Finish::Pool,
@@ -73,13 +76,15 @@ impl Tiling {
             Then::StoreLast(..) => Finish::StoreLast,
         };
         let Convolution { block, pair, .. } = *work;
-        let choices = rings(block, pair).iter().map(|&[rows, x_stages, w_stages]| Self {
+        let rings = rings(block * bytes[0], pair).iter();
+        let choices = rings.map(|&[rows, x_stages, w_stages]| Self {
             rows,
             block,
             pair,
             x_stages,
             w_stages,
             finish,
+            bytes,
         });
         let [height, width] = extent.shrunk(work.shrink);
         let enough = |tiling: &Self| {
@@ -105,6 +110,15 @@ impl Tiling {
     fn parts(&self, work: &Convolution) -> usize {
         work.channels / self.channels()
     }
+}
+
+/// Bytes of a number that a convolution reads, and of one that it makes. A last 1×1 convolution reads sixteen bits.
+pub(super) fn bytes(work: &Convolution, steps: &Steps) -> [usize; 2] {
+    let made = match work.then {
+        Then::Store(view) | Then::Pool(view, _) => steps.bytes(view.image),
+        Then::Last(_) | Then::StoreLast(..) => 2,
+    };
+    [steps.bytes(work.from[0].image), made]
 }
 
 /// Channels of a block of a weight's gradient, both of output and of input.

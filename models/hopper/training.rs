@@ -18,7 +18,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 #[cfg(feature = "gpu")]
 use {
-    super::{Extent, backward, forward},
+    super::{Extent, backward, forward, tape::tape_places},
     crate::adjoints::adam,
     burn::backend::fusion::custom::TensorSpec,
     burn::tensor::Shape,
@@ -96,7 +96,7 @@ fn recorded_meta(
     plan: &Arc<Plan>,
 ) -> (TensorSpec, TensorSpec) {
     let [batch, _, height, width] = x.shape.dims::<4>();
-    let (_, length) = forward::tape_places(&plan.compiled, Extent { batch, height, width });
+    let (_, length) = tape_places(&plan.compiled.steps, Extent { batch, height, width });
     (x.clone(), TensorSpec::new(Shape::from([length]), DType::BF16))
 }
 
@@ -133,7 +133,7 @@ impl FusedTraining for CubeBackend {
         numbers: FloatTensor<Self>,
         plan: Arc<Plan>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        forward::recorded(x, [weights, numbers], &plan.compiled)
+        forward::recorded(x, [weights, numbers], &plan.compiled, None)
     }
 
     fn weight_gradients(
@@ -236,7 +236,7 @@ impl Training {
     ) -> Result<Self, String> {
         let flat = Flat::of(program);
         let layout = WeightLayout::of(&flat, &steps, Some(&back));
-        let WeightLayout { halves, numbers, places, asks: ask_places } = layout;
+        let WeightLayout { halves, numbers, places, asks: ask_places, .. } = layout;
         let values = flat.values(program)?;
         let values = Tensor::<1>::from_data(TensorData::new(values, [flat.count]), device);
         let table = |places: Vec<i32>| {

@@ -38,6 +38,13 @@ impl Picture {
         &mut self.data[BORDER * line..(BORDER + height) * line]
     }
 
+    /// Rows of pixels without their border.
+    pub(super) fn pixels_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let (line, edge) = (self.line(), BORDER * self.channels);
+        let end = edge + self.width * self.channels;
+        self.rows_mut().chunks_exact_mut(line).map(move |row| &mut row[edge..end])
+    }
+
     /// A row's pixels.
     fn row(&self, y: usize) -> &[f32] {
         let start = (y + BORDER) * self.line() + BORDER * self.channels;

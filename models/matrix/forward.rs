@@ -198,7 +198,7 @@ impl Pass<'_> {
     }
 
     fn convolve(&mut self, place: Place, work: &Convolution) {
-        let own = Image { channels: work.channels, shrink: work.shrink };
+        let own = Image { channels: work.channels, shrink: work.shrink, eight_bits: false };
         let (made, folded, pooled) = match work.then {
             Then::Store(view) | Then::StoreLast(view, _) => {
                 (self.image(view.image), view.folded, None)

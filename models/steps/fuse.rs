@@ -84,7 +84,7 @@ impl<'a> Fuser<'a> {
     }
 
     fn image(&mut self, channels: usize, shrink: usize) -> usize {
-        self.images.push(Image { channels, shrink });
+        self.images.push(Image { channels, shrink, eight_bits: false });
         self.images.len() - 1
     }
 
@@ -97,7 +97,7 @@ impl<'a> Fuser<'a> {
             let reason = "doubles what is folded or joined".into();
             return Err(NoStep { layer: layer.name.clone(), reason });
         };
-        let Image { channels, shrink } = self.images[*from];
+        let Image { channels, shrink, .. } = self.images[*from];
         let to = self.image(channels, shrink / 2);
         self.push(layer, Work::Double { from: *from, to });
         self.value = Value::Views(vec![View { image: to, folded: false }]);

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use clap::{Args, ValueEnum};
-use lithoburn_engine::{Method, load_network};
+use lithoburn_engine::{Method, calibration_targets, load_network};
 use lithoburn_layout::write_whole;
-use lithoburn_models::hopper::{Hopper, NotFused};
+use lithoburn_models::hopper::{Hopper, NotFused, Prepared};
 use lithoburn_models::host::is_host;
 use lithoburn_models::matrix::has_matrix_units;
 use lithoburn_models::{Head, Host, MaskNetwork, MatrixUnits, NeuralIltConfig, Program};
@@ -41,6 +41,9 @@ enum KernelsName {
     Own,
     /// Those of matrix units: products of 16 x 16 matrices on CUDA or Vulkan. The own choice of cards that are not Hopper, and of Vulkan.
     Matrix,
+    /// A Hopper card's in eight bits: weights and images in e4m3, calibrated on generated clips. Never a device's own choice.
+    #[value(name = "e4m3")]
+    EightBits,
 }
 
 /// The list of layers, run as it is.
@@ -225,6 +228,12 @@ fn fused(
     };
     if kernels == KernelsName::Matrix {
         return by_matrix_units();
+    }
+    if kernels == KernelsName::EightBits {
+        let targets = calibration_targets(program).map_err(|e| Some(e.to_string()))?;
+        let prepared = Prepared::in_eight_bits(program, &targets);
+        let network = prepared.and_then(|prepared| prepared.on(device));
+        return Ok(("e4m3", Box::new(network.map_err(|e| Some(e.to_string()))?)));
     }
     let network: Box<dyn MaskNetwork> = match is_host(device) {
         true => Box::new(Host::new(program).map_err(Some)?),

@@ -1,5 +1,6 @@
 //! Models on a device: targets in, masks out.
 
+mod calibration;
 mod network;
 mod target;
 
@@ -24,6 +25,7 @@ use crate::devices::team::Team;
 use crate::model::Model;
 use crate::setup::Setup;
 use crate::surrogate::TrueModel;
+pub use calibration::calibration_targets;
 pub use network::load_network;
 pub(crate) use network::{Readied, Readying, quickest};
 use network::{laid_out, placed};

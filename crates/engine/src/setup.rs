@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::EngineError;
 use crate::model::ModelSettings;
+use crate::network_kernels::asked_kernels;
 use crate::report::{Report, Seconds};
 use crate::style::MaskStyle;
 use crate::surrogate::weights_sha256;
@@ -112,6 +113,7 @@ impl Setup {
             "coverage": format!("{:?}", self.coverage),
             "tile": [grid.field, grid.halo],
             "program": program(),
+            "network_kernels": asked_kernels(),
         });
         Ok(Sha256::digest(settings.to_string()).into())
     }

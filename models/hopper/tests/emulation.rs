@@ -3,17 +3,19 @@
 mod way_back;
 
 use super::*;
+use crate::e4m3;
+use crate::hopper::tiles::bytes;
 use crate::hopper::weights::{Place, swizzled};
 use crate::steps::{self, Convolution, Step, Then, View};
 
-/// Images in f32: what is tested is which numbers meet, not how they are rounded.
-struct Emulator<'a> {
+/// Images in f32, in their units: what is tested is which numbers meet, not how they are rounded.
+pub(super) struct Emulator<'a> {
     steps: &'a Steps,
     packed: &'a Packed,
     extent: Extent,
     input: &'a [f32],
     images: Vec<Vec<f32>>,
-    logits: Vec<f32>,
+    pub(super) logits: Vec<f32>,
 }
 
 /// A row or column beside another, if it is inside.
@@ -22,7 +24,7 @@ fn beside(at: usize, by: usize, size: usize) -> Option<usize> {
 }
 
 impl<'a> Emulator<'a> {
-    fn new(
+    pub(super) fn new(
         steps: &'a Steps,
         packed: &'a Packed,
         [batch, height, width]: [usize; 3],
@@ -38,7 +40,7 @@ impl<'a> Emulator<'a> {
         Self { steps, packed, extent, input, images, logits }
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         let (steps, packed) = (self.steps, self.packed);
         for (step, place) in steps.steps.iter().zip(&packed.places) {
             self.take(step, *place);
@@ -91,7 +93,7 @@ impl<'a> Emulator<'a> {
     }
 
     fn stem(&mut self, place: Place, folded: bool, to: usize) {
-        let steps::Image { channels, shrink } = self.steps.images[to];
+        let steps::Image { channels, shrink, .. } = self.steps.images[to];
         let view = View { image: to, folded: false };
         let Extent { height, width, .. } = self.extent;
         for [image, y, x] in self.pixels(shrink) {
@@ -130,19 +132,24 @@ impl<'a> Emulator<'a> {
     fn convolve(&mut self, place: Place, work: &Convolution) {
         let from: usize = work.from.iter().map(|&view| self.steps.channels(view)).sum();
         let (out, tap_rows, lines) = if work.pair { (32, 4, 2) } else { (64, 3, 1) };
-        let matrix = 64 * work.block;
+        let (matrix, [read, made_bytes]) = (64 * work.block, bytes(work, self.steps));
         let mut made: Vec<(Vec<f32>, [usize; 3])> = Vec::new();
         for [image, y, x] in self.pixels(work.shrink) {
             let mut sums = vec![0.0; work.channels];
             for (channel, sum) in sums.iter_mut().enumerate() {
                 let row = channel % out + y % lines * out;
+                // Where bytes are made, two neighbouring channels are eight rows apart.
+                let row = match made_bytes {
+                    1 => row / 16 * 16 + row % 2 * 8 + row % 16 / 2,
+                    _ => row,
+                };
                 for tap in 0..tap_rows * 3 {
                     for input in 0..from {
                         let (block, of) = (input / work.block, input % work.block);
                         let number =
                             (channel / out * (from / work.block) + block) * tap_rows * 3 + tap;
-                        let at = number * matrix + swizzled(row, of / 8, work.block) + of % 8;
-                        let weight = self.packed.halves[place.weights + at].to_f32();
+                        let at = number * matrix + swizzled(row, of, work.block, read);
+                        let weight = self.weight(place, at, read);
                         if weight != 0.0 {
                             let taps = [tap / 3, tap % 3];
                             let pixel = [image, y - y % lines, x];
@@ -151,12 +158,25 @@ impl<'a> Emulator<'a> {
                         }
                     }
                 }
-                *sum += self.packed.numbers[place.bias + channel];
+                let numbers = &self.packed.numbers[place.bias + channel..];
+                let factor = if read == 1 { numbers[work.channels] } else { 1.0 };
+                *sum = *sum * factor + numbers[0];
                 *sum = if work.relu { sum.max(0.0) } else { *sum };
             }
             made.push((sums, [image, y, x]));
         }
         made.into_iter().for_each(|(sums, pixel)| self.finish(place, work.then, &sums, pixel));
+    }
+
+    /// A weight of so many bytes.
+    fn weight(&self, place: Place, at: usize, bytes: usize) -> f32 {
+        match bytes {
+            1 => {
+                let two = self.packed.halves[place.weights + at / 2].to_le_bytes();
+                e4m3::number(two[at % 2])
+            }
+            _ => self.packed.halves[place.weights + at].to_f32(),
+        }
     }
 
     fn finish(&mut self, place: Place, then: Then, sums: &[f32], [image, y, x]: [usize; 3]) {
@@ -193,14 +213,14 @@ impl<'a> Emulator<'a> {
 
     fn narrow(&mut self, place: Place, from: usize, block: usize, unfold: bool) {
         let view = View { image: from, folded: false };
-        let steps::Image { channels, shrink } = self.steps.images[from];
+        let steps::Image { channels, shrink, .. } = self.steps.images[from];
         let Extent { height, width, .. } = self.extent;
         for [image, y, x] in self.pixels(shrink) {
             for to in 0..if unfold { 4 } else { 1 } {
                 let mut sum = self.packed.numbers[place.bias + to];
                 for (tap, channel) in (0..9).flat_map(|tap| (0..channels).map(move |c| (tap, c))) {
                     let matrix = (channel / block * 9 + tap) * 8 * block;
-                    let at = matrix + swizzled(to, channel % block / 8, block) + channel % 8;
+                    let at = matrix + swizzled(to, channel % block, block, 2);
                     let weight = self.packed.halves[place.weights + at].to_f32();
                     let taps = [tap / 3, tap % 3];
                     sum += weight * self.seen(&[view], shrink, [image, y, x], taps, channel);
@@ -216,7 +236,7 @@ impl<'a> Emulator<'a> {
 
     /// Burn's, which has tests of its own.
     fn double(&mut self, from: usize, to: usize) {
-        let steps::Image { channels, shrink } = self.steps.images[from];
+        let steps::Image { channels, shrink, .. } = self.steps.images[from];
         let [height, width] = self.extent.shrunk(shrink);
         let shape = [self.extent.batch, height, width, channels];
         let x = TensorData::new(self.images[from].clone(), shape);

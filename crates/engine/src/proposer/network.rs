@@ -17,26 +17,16 @@ use crate::built_in::shipped_weights;
 use crate::devices::team::Team;
 use crate::early::Shared;
 use crate::model::Method;
-
-/// Names kernels other than the device's own choice: `matrix`, those of matrix units, or `layers`, Burn's for each layer.
-const KERNELS: &str = "LITHOBURN_KERNELS";
-
-/// Kernels of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kernels {
-    /// The quickest that the device has.
-    Own,
-    /// Those of matrix units.
-    Matrix,
-    /// Burn's, layer by layer.
-    Layers,
-}
+use crate::network_kernels::NetworkKernels;
+use crate::proposer::calibration_targets;
 
 /// A way to compute a network as one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Host,
     Hopper,
+    /// Hopper's in eight bits.
+    EightBits,
     MatrixUnits,
 }
 
@@ -45,9 +35,20 @@ impl Way {
         match self {
             Self::Host => "the CPU's kernels",
             Self::Hopper => "Hopper's kernels",
+            Self::EightBits => "Hopper's kernels in eight bits",
             Self::MatrixUnits => "matrix units",
         }
     }
+}
+
+/// What a Hopper card needs of a network, for either way of its.
+fn prepare(way: Way, program: &Program) -> Result<Prepared, NotFused> {
+    if way != Way::EightBits {
+        return Prepared::of(program);
+    }
+    let targets = calibration_targets(program);
+    let targets = targets.map_err(|e| NotFused::Trial(format!("no calibration: {e}")))?;
+    Prepared::in_eight_bits(program, &targets)
 }
 
 /// A method's network on a team, and the SHA-256 of its weights.
@@ -71,7 +72,7 @@ pub(crate) struct Readied {
     program: Program,
     hash: String,
     /// What a Hopper card needs of it, if it may be computed on one. Another device does not wait for it.
-    card: Option<Arc<Shared<Result<Prepared, NotFused>>>>,
+    card: Option<(Way, Arc<Shared<Result<Prepared, NotFused>>>)>,
 }
 
 impl Readied {
@@ -79,7 +80,7 @@ impl Readied {
     ///
     /// # Errors
     ///
-    /// As [`load_network`].
+    /// As [`load_network`], and [`EngineError::Setting`] if kernels are asked for that are none.
     pub(crate) fn of(
         method: Method,
         weights: Option<&Path>,
@@ -88,8 +89,16 @@ impl Readied {
         let _span = info_span!("network to host").entered();
         let (network, hash) = load_network(method, weights, &Device::flex())?;
         let program = network.program();
-        let prepared = |program: Program| Shared::begin("card", move || Prepared::of(&program));
-        let card = card.then(|| Arc::new(prepared(program.clone())));
+        let way = match NetworkKernels::chosen()? {
+            NetworkKernels::Own => Some(Way::Hopper),
+            NetworkKernels::EightBits => Some(Way::EightBits),
+            NetworkKernels::MatrixUnits | NetworkKernels::Layers => None,
+        };
+        let begun = |way| {
+            let program = program.clone();
+            (way, Arc::new(Shared::begin("card", move || prepare(way, &program))))
+        };
+        let card = way.filter(|_| card).map(begun);
         Ok(Self { program, hash, card })
     }
 
@@ -103,9 +112,10 @@ impl Readied {
     fn by(&self, way: Way, device: &Device) -> Result<Box<dyn MaskNetwork>, String> {
         match way {
             Way::Host => Ok(Box::new(Host::new(&self.program)?)),
-            Way::Hopper => {
-                let prepared = self.card.as_ref().and_then(|card| card.get());
-                let prepared = prepared.unwrap_or_else(|| Prepared::of(&self.program));
+            Way::Hopper | Way::EightBits => {
+                let begun = self.card.as_ref().filter(|(begun, _)| *begun == way);
+                let prepared = begun.and_then(|(_, card)| card.get());
+                let prepared = prepared.unwrap_or_else(|| prepare(way, &self.program));
                 let hopper = prepared.and_then(|prepared| prepared.on(device));
                 Ok(Box::new(hopper.map_err(|e| e.to_string())?))
             }
@@ -117,31 +127,14 @@ impl Readied {
     }
 }
 
-/// The kernels that [`KERNELS`] names.
-///
-/// # Errors
-///
-/// [`EngineError::Setting`] if it names none that are known.
-fn kernels_named(named: Option<&str>) -> Result<Kernels, EngineError> {
-    match named {
-        None | Some("") => Ok(Kernels::Own),
-        Some("matrix") => Ok(Kernels::Matrix),
-        Some("layers") => Ok(Kernels::Layers),
-        Some(other) => {
-            let problem =
-                format!("{KERNELS} must be matrix or layers, or not be set; got {other:?}");
-            Err(EngineError::Setting(problem))
-        }
-    }
-}
-
 /// A device's ways, the quickest first; after them comes layer by layer.
-fn ways(kernels: Kernels, device: &Device) -> Vec<Way> {
+fn ways(kernels: NetworkKernels, device: &Device) -> Vec<Way> {
     match kernels {
-        Kernels::Layers => Vec::new(),
-        Kernels::Own | Kernels::Matrix if is_host(device) => vec![Way::Host],
-        Kernels::Matrix => vec![Way::MatrixUnits],
-        Kernels::Own => {
+        NetworkKernels::Layers => Vec::new(),
+        _ if is_host(device) => vec![Way::Host],
+        NetworkKernels::MatrixUnits => vec![Way::MatrixUnits],
+        NetworkKernels::EightBits => vec![Way::EightBits],
+        NetworkKernels::Own => {
             let hopper = is_hopper(device).then_some(Way::Hopper);
             let units = has_matrix_units(device).then_some(Way::MatrixUnits);
             hopper.into_iter().chain(units).collect()
@@ -165,7 +158,7 @@ pub(super) fn placed(
     device: &Device,
     readied: Option<Readied>,
 ) -> Result<(Box<dyn MaskNetwork>, String), EngineError> {
-    let ways = ways(kernels_named(std::env::var(KERNELS).ok().as_deref())?, device);
+    let ways = ways(NetworkKernels::chosen()?, device);
     if ways.is_empty() {
         return layer_by_layer(method, weights, device);
     }
@@ -227,21 +220,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_are_the_devices_own_choice_unless_others_are_named_and_unknown_names_are_errors() {
-        assert!(matches!(kernels_named(None), Ok(Kernels::Own)));
-        assert!(matches!(kernels_named(Some("")), Ok(Kernels::Own)));
-        assert!(matches!(kernels_named(Some("matrix")), Ok(Kernels::Matrix)));
-        assert!(matches!(kernels_named(Some("layers")), Ok(Kernels::Layers)));
-        let problem = kernels_named(Some("wmma")).expect_err("no such kernels").to_string();
-        assert!(problem.contains("LITHOBURN_KERNELS") && problem.contains("wmma"), "{problem}");
-    }
-
-    #[test]
     fn the_cpu_has_a_way_of_its_own_which_layers_alone_forbids() {
         let host = Device::flex();
-        assert_eq!(ways(Kernels::Own, &host), [Way::Host]);
-        assert_eq!(ways(Kernels::Matrix, &host), [Way::Host]);
-        assert_eq!(ways(Kernels::Layers, &host), []);
+        for kernels in [NetworkKernels::Own, NetworkKernels::MatrixUnits, NetworkKernels::EightBits]
+        {
+            assert_eq!(ways(kernels, &host), [Way::Host]);
+        }
+        assert_eq!(ways(NetworkKernels::Layers, &host), []);
     }
 
     #[test]
