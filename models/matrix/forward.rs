@@ -14,11 +14,11 @@ use cubecl::prelude::*;
 
 use super::Compiled;
 use super::halo::WalkLaunch;
-use super::last::{self, RUNS};
+use super::last::{self, PIXELS};
 use super::means::Means;
 use super::products::{self, ExtentsLaunch};
 use super::thin::{self, FOURS, RUN, ThinLaunch, UNITS};
-use super::tiles::{Tile, WIDE};
+use super::tiles::{SIDE, Tile, WIDE};
 use super::weights::Place;
 use crate::hopper::Extent;
 use crate::steps::{Convolution, Image, Step, Steps, Then, View, Work};
@@ -106,8 +106,7 @@ impl Pass<'_> {
             Work::Convolve(work) => self.convolve(place, work),
             Work::Double { from, to } => self.double(*from, *to),
             Work::Narrow { from, unfold, .. } => {
-                let (image, of) = (self.image(*from), self.steps.images[*from]);
-                self.last(&image, of, [place.weights, place.bias], 3, *unfold);
+                self.narrow(place, *from, *unfold);
             }
         }
     }
@@ -177,24 +176,42 @@ impl Pass<'_> {
         }
     }
 
-    fn last(&self, image: &CubeTensor, of: Image, place: [usize; 2], side: usize, unfold: bool) {
+    fn last(&self, image: &CubeTensor, of: Image, place: [usize; 2]) {
         let [height, width] = self.extent.shrunk(of.shrink);
-        let count = self.extent.batch * height * width.div_ceil(last::RUN);
+        let count = self.extent.batch * height * width;
         // SAFETY: as above.
         unsafe {
             last::last::launch_unchecked(
                 &image.client,
-                in_rows(count.div_ceil(RUNS)),
+                in_rows(count.div_ceil(PIXELS)),
                 CubeDim::new_1d(UNITS),
                 arg(image),
                 arg(&self.numbers),
                 arg(&self.logits),
                 self.sizes(of, place, count),
-                side,
-                unfold,
                 self.element(),
             );
         }
+    }
+
+    /// The last convolution as one to a whole matrix of channels, of which few are logits.
+    fn narrow(&mut self, place: Place, from: usize, unfold: bool) {
+        let view = View { image: from, folded: false };
+        let (of, logits) = (self.steps.images[from], self.logits.clone());
+        let work = Convolution {
+            from: vec![view],
+            block: SIDE,
+            pair: false,
+            channels: SIDE,
+            run: SIDE,
+            shrink: of.shrink,
+            relu: false,
+            then: Then::Store(view),
+        };
+        let tile = Tile::of(&work, self.steps, self.means, self.tiled_for, self.processors);
+        let tile = Tile { logits: if unfold { 4 } else { 1 }, ..tile };
+        // Nothing is written where an image would go.
+        self.product(place, &work, [&logits, &logits], false, tile);
     }
 
     fn convolve(&mut self, place: Place, work: &Convolution) {
@@ -206,9 +223,10 @@ impl Pass<'_> {
             Then::Pool(view, pooled) => (self.image(view.image), false, Some(self.image(pooled))),
             Then::Last(_) => (self.new_image(own), false, None),
         };
-        self.product(place, work, [&made, pooled.as_ref().unwrap_or(&made)], folded);
+        let tile = Tile::of(work, self.steps, self.means, self.tiled_for, self.processors);
+        self.product(place, work, [&made, pooled.as_ref().unwrap_or(&made)], folded, tile);
         if let Then::Last(_) | Then::StoreLast(..) = work.then {
-            self.last(&made, own, place.last, 1, false);
+            self.last(&made, own, place.last);
         }
     }
 
@@ -218,9 +236,9 @@ impl Pass<'_> {
         work: &Convolution,
         [made, pooled]: [&CubeTensor; 2],
         folded: bool,
+        tile: Tile,
     ) {
         let [height, width] = self.extent.shrunk(work.shrink);
-        let tile = Tile::of(work, self.steps, self.means, self.tiled_for, self.processors);
         let walk =
             |view: &View| WalkLaunch::new(self.steps.run(*view), if view.folded { 2 } else { 1 });
         // A second image that is not there is never looked at.
@@ -252,6 +270,7 @@ impl Pass<'_> {
                 arg(&self.numbers),
                 arg(made),
                 arg(pooled),
+                arg(&self.logits),
                 extents,
                 tile,
                 self.element(),

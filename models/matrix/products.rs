@@ -133,8 +133,8 @@ fn ready<F: Float, N: Size>(
     out
 }
 
-/// A same-size convolution of one or two images with a 3×3 kernel, its bias, and maybe the largest of two by two of its pixels. Cubes: tiles
-/// of an image, parts of the output channels, images. Weights: matrices of 16 by 16 by input channels, columns of the kernel, its rows, output channels.
+/// A same-size convolution of one or two images with a 3×3 kernel, its bias, and maybe the largest of two by two of its pixels, or logits
+/// instead of an image. Cubes: tiles of an image, parts of the output channels, images. Weights: matrices of 16 by 16 by input channels, columns of the kernel, its rows, output channels.
 #[cube(launch_unchecked)]
 pub(super) fn convolve<F: Float, N: Size>(
     first: &[Vector<F, N>],
@@ -143,6 +143,7 @@ pub(super) fn convolve<F: Float, N: Size>(
     bias: &[Four],
     made: &mut [Vector<F, N>],
     pooled: &mut [Vector<F, N>],
+    logits: &mut [f32],
     extents: Extents,
     #[comptime] tile: Tile,
     #[define(F)] _element: ElemType,
@@ -198,7 +199,11 @@ pub(super) fn convolve<F: Float, N: Size>(
     }
 
     let mut stage = Shared::<[Four]>::new_slice(comptime!(tile.planes() * tile.stage() / 4));
-    finish::<F, N>(&sums, &mut stage, bias, made, pooled, &extents, &spot, row, channel, tile);
+    if comptime!(tile.logits > 0) {
+        finish_logits(&sums, &mut stage, bias, logits, &extents, &spot, row, tile);
+    } else {
+        finish::<F, N>(&sums, &mut stage, bias, made, pooled, &extents, &spot, row, channel, tile);
+    }
 }
 
 /// A plane's sums, some rows after some.
@@ -273,5 +278,38 @@ fn finish<F: Float, N: Size>(
             }
             sync(tile);
         }
+    }
+}
+
+/// The same where the sums are logits: one of a pixel, or four that are unfolded to two by two.
+#[cube]
+fn finish_logits(
+    sums: &Sums,
+    stage: &mut [Four],
+    bias: &[Four],
+    logits: &mut [f32],
+    extents: &Extents,
+    spot: &Spot,
+    row: usize,
+    #[comptime] tile: Tile,
+) {
+    let pitch = comptime!(tile.stage_pitch());
+    let own = UNIT_POS_Y as usize * comptime!(tile.stage() / 4);
+    let side = comptime!(if tile.logits > 1 { 2usize } else { 1usize });
+    #[unroll]
+    for line in 0..tile.rows {
+        sums.leave(stage, own, line, pitch);
+        sync(tile);
+        let pixel = UNIT_POS_X as usize;
+        let (x, y) = (spot.left + pixel, spot.top + row + line);
+        if pixel < WIDE && x < spot.width && y < spot.height {
+            let four = stage[own + pixel * comptime!(pitch / 4)] + bias[extents.bias / 4];
+            #[unroll]
+            for k in 0..tile.logits {
+                let line = (spot.image * spot.height + y) * side + comptime!(k / side);
+                logits[(line * spot.width + x) * side + comptime!(k % side)] = four.extract(k);
+            }
+        }
+        sync(tile);
     }
 }

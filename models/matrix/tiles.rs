@@ -37,6 +37,8 @@ pub(super) struct Tile {
     pub(super) relu: bool,
     /// Whether the largest of each two by two pixels are an image as well.
     pub(super) pool: bool,
+    /// Output channels that are logits, where it is the last one: one, or four that are unfolded to two by two pixels. None of them else.
+    pub(super) logits: usize,
     /// Whether units multiply number by number, where a device has no products of matrices.
     pub(super) plain: bool,
 }
@@ -76,6 +78,7 @@ impl Tile {
             joined: work.from.len() > 1,
             relu: work.relu,
             pool,
+            logits: 0,
             plain: means.plain,
         };
         let blocks = if deep { [2 * SIDE, SIDE].as_slice() } else { &[SIDE] };

@@ -60,10 +60,9 @@ impl Packed {
         let mut place = Place { bias, ..Place::default() };
         match &step.work {
             Work::Stem { .. } => place.weights = self.stem(&kernel, values),
-            Work::Narrow { .. } => place.weights = self.last(&kernel, values),
+            Work::Narrow { .. } => place.weights = self.convolution(&kernel, values),
             Work::Convolve(work) => {
-                place.weights = self.products.len() / MATRIX;
-                self.convolution(&kernel, values);
+                place.weights = self.convolution(&kernel, values);
                 if let Then::Last(layer) | Then::StoreLast(_, layer) = work.then
                     && let Some(kernel) = flat.layers[layer]
                 {
@@ -91,8 +90,10 @@ impl Packed {
         start
     }
 
-    /// By input channels, columns of the kernel, its rows and output channels: a plane's weights for three rows lie side by side.
-    fn convolution(&mut self, kernel: &FlatKernel, values: &[f32]) {
+    /// By input channels, columns of the kernel, its rows and output channels: a plane's weights for three rows lie side by side. Output channels
+    /// up to a whole matrix are zero.
+    fn convolution(&mut self, kernel: &FlatKernel, values: &[f32]) -> usize {
+        let start = self.products.len() / MATRIX;
         for from in (0..kernel.from).step_by(SIDE) {
             for (column, row) in (0..9).map(|tap| (tap / 3, tap % 3)) {
                 for to in (0..kernel.to).step_by(SIDE) {
@@ -103,6 +104,7 @@ impl Packed {
                 }
             }
         }
+        start
     }
 
     /// Taps, then the pixels of a folded one, then output channels.
@@ -117,13 +119,11 @@ impl Packed {
         start
     }
 
-    /// Output channels, taps, input channels.
+    /// Of a 1×1 convolution to one channel.
     fn last(&mut self, kernel: &FlatKernel, values: &[f32]) -> usize {
-        let (start, side) = (self.begin(), kernel.side);
-        for (to, tap) in (0..kernel.to).flat_map(|to| (0..side * side).map(move |tap| (to, tap))) {
-            let at = |from: usize| kernel.at(to, from, tap / side, tap % side);
-            self.numbers.extend((0..kernel.from).map(|from| at(from).map_or(0.0, |at| values[at])));
-        }
+        let start = self.begin();
+        let at = |from: usize| kernel.at(0, from, 0, 0);
+        self.numbers.extend((0..kernel.from).map(|from| at(from).map_or(0.0, |at| values[at])));
         start
     }
 }
