@@ -1,7 +1,7 @@
 //! What masks cost, and its slope by their logits: what a network in training descends on.
 //!
 //! The cost is the error of the masks' prints and a price of their grey pixels. In Burn's operations it is differentiable by whatever made the
-//! masks, at some hundred launches a step; on a GPU the kernels of the descent make its slope in a dozen, and the network's own gradient
+//! masks, in more than a hundred of them; on a GPU the kernels of the descent make its slope in ten launches, and the network's own gradient
 //! begins there.
 
 use burn::tensor::Tensor;

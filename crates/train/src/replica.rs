@@ -79,6 +79,8 @@ pub(crate) struct StepOrder {
     pub(crate) fights: bool,
     /// Whether a look at what it found out follows.
     pub(crate) looked_at: bool,
+    /// Whether it is the run's last one.
+    pub(crate) ends: bool,
 }
 
 /// What a step found out.

@@ -27,6 +27,9 @@ use schedule::Schedule;
 
 /// Steps between looks at the loss: a look waits for the device.
 const LOOK_EVERY: usize = 50;
+/// Steps that devices are told at once: their threads go on without waiting for the next word. A few, since a device that gives no sign of
+/// life for too long is taken for one that hangs.
+const ORDERS: usize = 8;
 /// Steps looked at besides, so that a run shows signs of life at once.
 const EARLY_LOOKS: [usize; 2] = [1, 10];
 /// Clips that are drawn after a validation.
@@ -144,16 +147,39 @@ impl<'a, N: Trainable> Fit<'a, N> {
             return self.ended(End::Stopped);
         }
         while self.state.step < self.config.steps {
-            let (since, steps) = (self.schedule.now(), self.config.steps);
-            let share = self.schedule.share(self.state.step, steps, &mut self.state.compiling);
-            let ends = self.state.step + 1 == steps || share >= 1.0;
-            self.step(share, ends)?;
-            self.schedule.stepped(since);
+            let since = self.schedule.now();
+            let orders = self.orders();
+            let (count, ends) = (orders.len(), orders[orders.len() - 1].ends);
+            self.steps(orders)?;
+            self.schedule.stepped(since, count);
             if let Some(end) = self.after_step(ends, watch)? {
                 return self.ended(end);
             }
         }
         self.ended(End::Done)
+    }
+
+    /// The next steps until one that is looked at. Where the schedule follows the clock it is one step.
+    fn orders(&mut self) -> Vec<StepOrder> {
+        let most = if self.config.minutes.is_some() { 1 } else { ORDERS };
+        let mut orders = vec![self.order(self.state.step)];
+        while orders.len() < most && !orders[orders.len() - 1].looked_at {
+            orders.push(self.order(self.state.step + orders.len()));
+        }
+        orders
+    }
+
+    fn order(&mut self, step: usize) -> StepOrder {
+        let steps = self.config.steps;
+        let share = self.schedule.share(step, steps, &mut self.state.compiling);
+        let ends = step + 1 == steps || share >= 1.0;
+        StepOrder {
+            share,
+            rate: rate(&self.config, step, share),
+            fights: self.config.adversarial.as_ref().is_some_and(|a| share >= a.from),
+            looked_at: self.is_looked_at(step + 1, ends),
+            ends,
+        }
     }
 
     /// Puts the network on its cards as one operation, where that can be, and tells what is slower than it could be; false if `watch`
@@ -181,15 +207,12 @@ impl<'a, N: Trainable> Fit<'a, N> {
         step.is_multiple_of(self.config.validate_every) || ends
     }
 
-    /// One step of Adam on all devices.
-    fn step(&mut self, share: f64, ends: bool) -> Result<(), TrainError> {
-        let fights = self.config.adversarial.as_ref().is_some_and(|a| share >= a.from);
-        let rate = rate(&self.config, self.state.step, share);
-        let looked_at = self.is_looked_at(self.state.step + 1, ends);
-        let order = StepOrder { share, rate, fights, looked_at };
-        self.replicas.all(move |replica| replica.step(order))?;
-        self.state.step += 1;
-        self.state.adversarial += usize::from(fights);
+    /// Steps of Adam on all devices.
+    fn steps(&mut self, orders: Vec<StepOrder>) -> Result<(), TrainError> {
+        self.state.step += orders.len();
+        self.state.adversarial += orders.iter().filter(|order| order.fights).count();
+        self.replicas
+            .all(move |replica| orders.iter().try_for_each(|&order| replica.step(order)))?;
         Ok(())
     }
 

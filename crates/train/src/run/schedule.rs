@@ -53,8 +53,9 @@ impl Schedule {
         self.labelled = self.now();
     }
 
-    pub(super) fn stepped(&mut self, since: f64) {
-        self.step = self.now() - since;
+    /// Takes note of some steps.
+    pub(super) fn stepped(&mut self, since: f64, count: usize) {
+        self.step = (self.now() - since) / count as f64;
     }
 
     pub(super) fn validated(&mut self, since: f64) {

@@ -157,7 +157,8 @@ fn replicas(count: usize) -> Replicas<NeuralIlt> {
     Replicas::new(&lesson, make, &vec![Device::flex(); count], Sums::Fastest).expect("starts")
 }
 
-const ORDER: StepOrder = StepOrder { share: 0.0, rate: 1e-3, fights: false, looked_at: true };
+const ORDER: StepOrder =
+    StepOrder { share: 0.0, rate: 1e-3, fights: false, looked_at: true, ends: false };
 
 #[test]
 fn a_device_that_fails_ends_the_step_of_all_with_its_name() {
