@@ -133,13 +133,14 @@ fn chosen(candidate: Candidate, reason: String) -> Chosen {
 /// What to say of devices that may be here and were not looked at.
 fn left_out(wanted: DeviceName, is_partial: bool) -> &'static str {
     match wanted {
-        DeviceName::Cuda(_) if is_partial => ", and perhaps cards that were not asked for",
         DeviceName::Cuda(_) if !cfg!(feature = "cuda") => {
             ", and the program was built without CUDA (feature `cuda`)"
         }
         DeviceName::Vulkan(_) | DeviceName::Wgpu(_) | DeviceName::Gl if !cfg!(feature = "wgpu") => {
             ", and the program was built without graphics APIs (feature `wgpu`)"
         }
+        // Without a first card there is none.
+        DeviceName::Cuda(Some(1..)) if is_partial => ", and perhaps cards that were not asked for",
         _ => "",
     }
 }
