@@ -66,13 +66,16 @@ pub(super) fn laid_out(
 /// A network that is being readied for all who will place it; none if it does not load, which who loads it again will hear of.
 pub(crate) type Readying = Arc<Shared<Option<Readied>>>;
 
+/// What a Hopper card needs of a network, or why it cannot be computed on one.
+type ForCard = Result<Prepared, NotFused>;
+
 /// A method's network in host memory, where weights are laid out for a device.
 #[derive(Clone)]
 pub(crate) struct Readied {
     program: Program,
     hash: String,
     /// What a Hopper card needs of it, if it may be computed on one. Another device does not wait for it.
-    card: Option<(Way, Arc<Shared<Result<Prepared, NotFused>>>)>,
+    card: Option<(Way, Arc<Shared<ForCard>>)>,
 }
 
 impl Readied {
