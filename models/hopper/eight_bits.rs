@@ -2,8 +2,8 @@
 //!
 //! An image has one *unit*, what its number 1 stands for, and each output channel of a convolution a unit of its weights. A weight is rounded
 //! after it was multiplied with the unit of the image that it is multiplied with, so that sums over joined images have one unit; a channel's sum
-//! times its factor is in units of the image that is made. Units are powers of two, so that nothing else is rounded by them. They come from the largest values of a
-//! pass in f32 over some targets: what is larger in another image becomes the largest number, and what is no number stays none.
+//! times its factor is in units of the image that is made. Units are powers of two, so that they round nothing. They come from the largest values
+//! of a pass in f32 over some targets: what is larger in another image becomes the largest number, and what is no number stays none.
 
 pub(crate) mod trial;
 
@@ -99,13 +99,13 @@ impl Numbers {
                 Work::Stem { folded, to } => {
                     kernel.all().for_each(|at| all.scaled[at] /= units[*to]);
                     if *folded {
-                        all.to_sixteen_bits(&kernel);
+                        all.round_to_sixteen_bits(&kernel);
                     }
                 }
                 Work::Convolve(work) => {
                     factors.extend(all.convolution(&kernel, steps, work, units));
                 }
-                Work::Narrow { .. } => all.to_sixteen_bits(&kernel),
+                Work::Narrow { .. } => all.round_to_sixteen_bits(&kernel),
                 Work::Double { .. } => {}
             }
         }
@@ -113,7 +113,7 @@ impl Numbers {
         all
     }
 
-    fn to_sixteen_bits(&mut self, kernel: &FlatKernel) {
+    fn round_to_sixteen_bits(&mut self, kernel: &FlatKernel) {
         let weights = &mut self.rounded[kernel.weights()];
         weights.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
     }
