@@ -58,6 +58,8 @@ mod on_card {
 
     /// Most pixels of a batch that is recorded: beyond four tiles of 2048 nm the card takes longer than the host.
     const MOST_PIXELS: usize = 4 * 256 * 256;
+    /// The same in eight bits, whose sixteen tiles a card takes no longer to compute than the host to launch.
+    const MOST_PIXELS_IN_EIGHT_BITS: usize = 4 * MOST_PIXELS;
     /// Most extents that are recorded: each keeps its images.
     const MOST_EXTENTS: usize = 8;
 
@@ -139,7 +141,11 @@ mod on_card {
         /// The recording of such a pass, which is made the second time that it is asked for.
         fn of(&self, pass: &mut Pass, compiled: &Compiled) -> Option<Arc<Recording>> {
             let Extent { batch, height, width } = pass.extent();
-            if batch * height * width > MOST_PIXELS || cards_opened() > 1 {
+            let most = match compiled.steps.images.iter().any(|image| image.eight_bits) {
+                true => MOST_PIXELS_IN_EIGHT_BITS,
+                false => MOST_PIXELS,
+            };
+            if batch * height * width > most || cards_opened() > 1 {
                 return None;
             }
             let key = (pass.stream(), pass.extent());

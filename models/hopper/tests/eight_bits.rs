@@ -220,3 +220,23 @@ fn on_a_hopper_card_steps_in_eight_bits_are_the_cpus_and_do_not_depend_on_the_ba
         }
     }
 }
+
+/// In eight bits sixteen images are recorded, too. Launched one by one, the steps are the second implementation.
+#[cfg(feature = "cuda")]
+#[test]
+fn on_a_hopper_card_sixteen_images_in_eight_bits_are_replayed() {
+    let why = "LITHOBURN_TEST_DEVICE=cuda does not name a Hopper card";
+    let Some(device) = Need::Gpu.met(card(), why) else { return };
+    let why = "several cards are open, where nothing is recorded: run it alone";
+    let Some(()) = Need::Gpu.met((cards_opened() <= 1).then_some(()), why) else { return };
+    let program = fast(&[32, 64, 128], 1);
+    let prepared = Prepared::in_eight_bits(&program, &input([2, 64, 64], &Device::flex()));
+    let fused = prepared.and_then(|prepared| prepared.on(&device)).expect("a Hopper card");
+    let extent = Extent { batch: 16, height: 256, width: 256 };
+    for pass in 1..=4 {
+        let x = input([16, 256, 256], &device) * (1.0 / pass as f32);
+        let expected = values(fused.pass(x.clone(), Some(extent)));
+        assert!(values(fused.logits(x)) == expected, "pass {pass}");
+    }
+    assert_eq!(fused.recordings.count(), 1);
+}
