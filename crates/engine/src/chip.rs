@@ -30,7 +30,7 @@ use crate::tiles::journal::Kind;
 use crate::tiles::occupied::Occupied;
 use crate::tiles::scan::Source;
 use crate::tiles::{Flow, Ran};
-use assemble::{Assembler, Built};
+use assemble::{Assembler, Built, Computed};
 use picture::Picture;
 
 /// Least space between a tile's start and its neighbour's, in nm: a fully convolutional network's stride of 16 pixels of 8 nm, so
@@ -169,7 +169,7 @@ impl Chip<'_> {
             Kind::Mask,
             &setup.fingerprint(&grid)?,
         )?;
-        let assembler = Assembler::new(self, &flow, folder)?;
+        let assembler = Assembler::new(self, &flow, folder, Computed::Here)?;
         let crew = solve::crew(self);
         let phases = [Phase::Optimize, Phase::Evaluate];
         let ran = flow.run(crew, || assembler.all(), phases, stop, watch)?;

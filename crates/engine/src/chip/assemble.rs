@@ -73,10 +73,20 @@ pub(super) struct Assembler<'a> {
     beside: Option<Threads>,
 }
 
+/// Who computes the tiles that are put together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Computed {
+    /// This process.
+    Here,
+    /// Workers of a farm, on this machine, too, perhaps.
+    Elsewhere,
+}
+
 /// Half of the threads, where putting together is little beside what cards do: a card idles while a thread that feeds it waits for a
 /// processor. Measuring is most of a run's work, and the CPU is no card.
-fn beside(chip: &Chip) -> Result<Option<Threads>, EngineError> {
-    let is_little = !chip.measure && chip.lanes.iter().all(|lane| lane.device.name != "cpu");
+fn beside(chip: &Chip, computed: Computed) -> Result<Option<Threads>, EngineError> {
+    let by_cards = chip.lanes.iter().all(|lane| lane.device.name != "cpu");
+    let is_little = !chip.measure && (computed == Computed::Elsewhere || by_cards);
     is_little.then(|| threads("assemble beside", 2)).transpose()
 }
 
@@ -95,6 +105,7 @@ impl<'a> Assembler<'a> {
         chip: &'a Chip<'a>,
         flow: &'a Flow<'a>,
         folder: &Folder,
+        computed: Computed,
     ) -> Result<Self, EngineError> {
         let unit_nm = chip.setup.style.unit_nm(&chip.grid.whole());
         let path = folder.file(chip.format.file());
@@ -108,7 +119,7 @@ impl<'a> Assembler<'a> {
         let built = Built { unprinted, ..Built::default() };
         let measurer = Measurer { flow, chip, evaluator };
         let (raw, kept) = (BTreeMap::new(), BTreeMap::new());
-        let (threads, beside) = (threads("assemble", 1)?, beside(chip)?);
+        let (threads, beside) = (threads("assemble", 1)?, beside(chip, computed)?);
         Ok(Self { chip, flow, measurer, writer, raw, kept, built, worst: None, threads, beside })
     }
 

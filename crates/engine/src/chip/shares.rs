@@ -15,7 +15,7 @@ use lithoburn_pool::Report as PoolReport;
 use rayon::prelude::*;
 
 use super::Chip;
-use super::assemble::Assembler;
+use super::assemble::{Assembler, Computed};
 use crate::EngineError;
 use crate::event::{Event, Phase};
 use crate::report::Report;
@@ -123,7 +123,7 @@ impl<'a> Shares<'a> {
         let fingerprint = self.fingerprint()?;
         let occupied = Occupied::clone(self.chip.occupied);
         let flow = Flow::open(self.source(), occupied, &folder, Kind::Mask, &fingerprint)?;
-        let assembler = Assembler::new(&self.chip, &flow, &folder)?;
+        let assembler = Assembler::new(&self.chip, &flow, &folder, Computed::Elsewhere)?;
         let gather = |watch: &mut dyn FnMut(Event) -> bool| {
             flow.gather(answers, Phase::Optimize, stop, watch).map(|()| PoolReport::default())
         };
