@@ -20,8 +20,8 @@ use lithoburn_terminal::{print_json, say, table};
 
 /// Passes before the clock runs …
 const WARM: usize = 3;
-/// … and seconds of them: a card that waited for a compiler has slowed down.
-const WARM_S: f64 = 0.5;
+/// … and seconds of passes without a pause: a card that waited for a compiler has slowed down, and by Vulkan takes its time to be quick again.
+const WARM_S: f64 = 1.0;
 /// Passes of which the device waits for none; all their logits stay, so that none is left out.
 const AHEAD: usize = 20;
 /// Rounds, of which the middle one counts.
@@ -285,11 +285,9 @@ fn timed(way: &Way, x: &Tensor<4>, device: &Device) -> Result<[f64; 3]> {
         Ok(start.elapsed().as_secs_f64())
     };
     let mut usual = f64::MAX;
-    let (begun, mut passes) = (Instant::now(), 0);
-    while passes < WARM || begun.elapsed().as_secs_f64() < WARM_S {
+    for _ in 0..WARM {
         usual = usual.min(there_and_back()?);
         mask()?;
-        passes += 1;
     }
     let passes = if usual > LONG { 1 } else { AHEAD };
     let ahead = || -> Result<f64> {
@@ -298,6 +296,10 @@ fn timed(way: &Way, x: &Tensor<4>, device: &Device) -> Result<[f64; 3]> {
         corner(all.pop().context("some passes")?)?;
         Ok(start.elapsed().as_secs_f64() / passes as f64)
     };
+    let begun = Instant::now();
+    while begun.elapsed().as_secs_f64() < WARM_S {
+        ahead()?;
+    }
     let seconds = [middle(ahead)?, middle(there_and_back)?, middle(mask)?];
     Ok([x.dims()[0] as f64 / seconds[0], 1e3 * seconds[1], 1e3 * seconds[2]])
 }
