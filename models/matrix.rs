@@ -131,7 +131,10 @@ impl MatrixUnits {
     /// [`NoMatrixUnits`], in words for the user: the network runs layer by layer then.
     pub fn new(program: &Program, device: &Device) -> Result<Self, NoMatrixUnits> {
         let means = Means::of(device).ok_or(NoMatrixUnits::Device)?;
-        Self::by(means, program, device)
+        Self::by(means, program, device).or_else(|problem| match means.without_words() {
+            Some(means) => Self::by(means, program, device),
+            None => Err(problem),
+        })
     }
 
     /// The same by given means.

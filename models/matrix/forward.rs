@@ -257,6 +257,7 @@ impl Pass<'_> {
         let tiles = width.div_ceil(WIDE) * height.div_ceil(tile.tall());
         let parts = work.channels / tile.channels();
         let cubes = CubeCount::Static(tiles as u32, parts as u32, self.extent.batch as u32);
+        let (moved, at_once) = self.means.moved();
         // SAFETY: tiles end at the image's borders, channels are whole parts.
         unsafe {
             products::convolve::launch_unchecked(
@@ -264,6 +265,7 @@ impl Pass<'_> {
                 cubes,
                 tile.cube_dim(),
                 self.means.lanes,
+                at_once,
                 arg(&first),
                 arg(&second),
                 arg(&self.products),
@@ -274,6 +276,7 @@ impl Pass<'_> {
                 extents,
                 tile,
                 self.element(),
+                moved,
             );
         }
     }

@@ -31,16 +31,16 @@ pub(super) struct Spot {
 /// Nothing here branches, so that a unit's loads are under way together: one after another, each would wait for memory. What is outside reads
 /// the image's first numbers.
 #[cube]
-pub(super) fn fetch<F: Float, N: Size>(
-    image: &[Vector<F, N>],
-    held: &mut Array<Vector<F, N>>,
+pub(super) fn fetch<S: Numeric, M: Size>(
+    image: &[Vector<S, M>],
+    held: &mut Array<Vector<S, M>>,
     walk: &Walk,
     block: usize,
     spot: &Spot,
     #[comptime] columns: usize,
     #[comptime] tile: Tile,
 ) {
-    let lanes = N::value();
+    let lanes = comptime!(tile.lanes);
     let channel = block * comptime!(tile.block);
     let line = spot.width * walk.run;
     let first =
@@ -55,20 +55,20 @@ pub(super) fn fetch<F: Float, N: Size>(
         let y = spot.top + UNIT_POS_Y as usize + comptime!(i * tile.planes());
         let inside = seen && y >= 1 && y <= spot.height;
         let value = image[select(inside, from + (y - 1) * below, 0)];
-        let nothing = Vector::<F, N>::new(F::from_int(0));
+        let nothing = Vector::<S, M>::new(S::from_int(0));
         held[comptime!(columns * tile.own_rows() + i)] = select(inside, value, nothing);
     }
 }
 
 /// Leaves in shared memory what a unit holds of some columns.
 #[cube]
-pub(super) fn leave<F: Float, N: Size>(
-    held: &Array<Vector<F, N>>,
-    halo: &mut [Vector<F, N>],
+pub(super) fn leave<S: Numeric, M: Size>(
+    held: &Array<Vector<S, M>>,
+    halo: &mut [Vector<S, M>],
     #[comptime] columns: usize,
     #[comptime] tile: Tile,
 ) {
-    let lanes = N::value();
+    let lanes = comptime!(tile.lanes);
     let slot = UNIT_POS_X as usize + comptime!(columns * PLANE);
     let (column, group) = (slot / comptime!(tile.groups()), slot % comptime!(tile.groups()));
     let all = comptime!((columns + 1) * PLANE <= tile.slots());

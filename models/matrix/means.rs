@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device};
 use {
     burn::backend::DispatchDevice,
     cubecl::ir::features::{MmaConfig, Plane},
-    cubecl::ir::{DeviceProperties, ElemType, FloatKind},
+    cubecl::ir::{DeviceProperties, ElemType, FloatKind, UIntKind},
 };
 
 /// Pixels, output channels and input channels of one product of matrices.
@@ -28,6 +28,9 @@ pub(crate) struct Means {
     pub(super) pad: usize,
     /// Bytes of shared memory of a cube.
     pub(super) shared: usize,
+    /// Whether images and weights are moved as words of 32 bits, two numbers each. Vulkan's vectors have four elements at most: of f16 they are
+    /// 8 bytes, of words 16, as matrices are loaded.
+    pub(super) words: bool,
     /// Whether units multiply number by number.
     pub(super) plain: bool,
 }
@@ -64,13 +67,28 @@ impl Means {
             lanes: 8,
             pad,
             shared: MOST_SHARED,
+            words: !cuda,
             plain: false,
         })
+    }
+
+    /// The same without words, for a driver that does not load matrices from them; none where there are no words.
+    pub(super) fn without_words(self) -> Option<Self> {
+        self.words.then_some(Self { words: false, ..self })
     }
 
     /// What images and weights are in, in the kernels' language.
     #[cfg(feature = "gpu")]
     pub(super) fn element(self) -> ElemType {
         ElemType::Float(if self.dtype == DType::F16 { FloatKind::F16 } else { FloatKind::F32 })
+    }
+
+    /// What they are moved as, and how many of it at once.
+    #[cfg(feature = "gpu")]
+    pub(super) fn moved(self) -> (ElemType, usize) {
+        match self.words {
+            true => (ElemType::UInt(UIntKind::U32), self.lanes / 2),
+            false => (self.element(), self.lanes),
+        }
     }
 }

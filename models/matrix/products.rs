@@ -40,17 +40,17 @@ fn sync(#[comptime] tile: Tile) {
 
 /// Adds a block's products to a plane's sums.
 #[cube]
-fn multiply<F: Float, N: Size>(
+fn multiply<F: Float, S: Numeric, M: Size>(
     sums: &mut Sums,
-    halo: &[Vector<F, N>],
-    weights: &[Vector<F, N>],
+    halo: &[Vector<S, M>],
+    weights: &[Vector<S, M>],
     row: usize,
     first_weights: usize,
     next: usize,
     block: usize,
     #[comptime] tile: Tile,
 ) {
-    let lanes = N::value();
+    let lanes = comptime!(tile.lanes);
     #[unroll]
     for k in 0..comptime!(tile.block / SIDE) {
         let deep = block * comptime!(tile.block / SIDE) + k;
@@ -62,17 +62,17 @@ fn multiply<F: Float, N: Size>(
                 weights: first_weights + (deep * 3 + column) * 3 * next,
                 next,
             };
-            sums.add::<F, N>(halo, weights, from);
+            sums.add::<F, S, M>(halo, weights, from);
         }
     }
 }
 
 /// A unit's share of some columns of a block of channels: of the first image, or of one that is joined to it.
 #[cube]
-fn fetch_of<F: Float, N: Size>(
-    first: &[Vector<F, N>],
-    second: &[Vector<F, N>],
-    held: &mut Array<Vector<F, N>>,
+fn fetch_of<S: Numeric, M: Size>(
+    first: &[Vector<S, M>],
+    second: &[Vector<S, M>],
+    held: &mut Array<Vector<S, M>>,
     extents: &Extents,
     block: usize,
     spot: &Spot,
@@ -82,21 +82,21 @@ fn fetch_of<F: Float, N: Size>(
     if comptime!(tile.joined) {
         let blocks = extents.first.run * extents.first.lines / comptime!(tile.block);
         if block < blocks {
-            fetch::<F, N>(first, held, &extents.first, block, spot, columns, tile);
+            fetch::<S, M>(first, held, &extents.first, block, spot, columns, tile);
         } else {
-            fetch::<F, N>(second, held, &extents.second, block - blocks, spot, columns, tile);
+            fetch::<S, M>(second, held, &extents.second, block - blocks, spot, columns, tile);
         }
     } else {
-        fetch::<F, N>(first, held, &extents.first, block, spot, columns, tile);
+        fetch::<S, M>(first, held, &extents.first, block, spot, columns, tile);
     }
 }
 
 /// The same of all columns.
 #[cube]
-fn fetch_all<F: Float, N: Size>(
-    first: &[Vector<F, N>],
-    second: &[Vector<F, N>],
-    held: &mut Array<Vector<F, N>>,
+fn fetch_all<S: Numeric, M: Size>(
+    first: &[Vector<S, M>],
+    second: &[Vector<S, M>],
+    held: &mut Array<Vector<S, M>>,
     extents: &Extents,
     block: usize,
     spot: &Spot,
@@ -104,7 +104,7 @@ fn fetch_all<F: Float, N: Size>(
 ) {
     #[unroll]
     for columns in 0..comptime!(tile.reads()) {
-        fetch_of::<F, N>(first, second, held, extents, block, spot, columns, tile);
+        fetch_of::<S, M>(first, second, held, extents, block, spot, columns, tile);
     }
 }
 
@@ -136,10 +136,10 @@ fn ready<F: Float, N: Size>(
 /// A same-size convolution of one or two images with a 3×3 kernel, its bias, and maybe the largest of two by two of its pixels, or logits
 /// instead of an image. Cubes: tiles of an image, parts of the output channels, images. Weights: matrices of 16 by 16 by input channels, columns of the kernel, its rows, output channels.
 #[cube(launch_unchecked)]
-pub(super) fn convolve<F: Float, N: Size>(
-    first: &[Vector<F, N>],
-    second: &[Vector<F, N>],
-    weights: &[Vector<F, N>],
+pub(super) fn convolve<F: Float, N: Size, S: Numeric, M: Size>(
+    first: &[Vector<S, M>],
+    second: &[Vector<S, M>],
+    weights: &[Vector<S, M>],
     bias: &[Four],
     made: &mut [Vector<F, N>],
     pooled: &mut [Vector<F, N>],
@@ -147,8 +147,9 @@ pub(super) fn convolve<F: Float, N: Size>(
     extents: Extents,
     #[comptime] tile: Tile,
     #[define(F)] _element: ElemType,
+    #[define(S)] _moved: ElemType,
 ) {
-    let lanes = N::value();
+    let lanes = comptime!(tile.lanes);
     let across = extents.width.div_ceil(WIDE);
     let spot = Spot {
         image: CUBE_POS_Z as usize,
@@ -157,7 +158,7 @@ pub(super) fn convolve<F: Float, N: Size>(
         height: extents.height,
         width: extents.width,
     };
-    let mut halo = Shared::<[Vector<F, N>]>::new_slice(comptime!(tile.halo() / lanes));
+    let mut halo = Shared::<[Vector<S, M>]>::new_slice(comptime!(tile.halo() / lanes));
     let plane = UNIT_POS_Y as usize;
     let channel = CUBE_POS_Y as usize * comptime!(tile.channels())
         + plane % comptime!(tile.abreast) * comptime!(tile.own_channels());
@@ -172,30 +173,30 @@ pub(super) fn convolve<F: Float, N: Size>(
     if comptime!(tile.joined) {
         all += extents.second.run * extents.second.lines / comptime!(tile.block);
     }
-    let mut held = Array::<Vector<F, N>>::new(comptime!(tile.reads() * tile.own_rows()));
+    let mut held = Array::<Vector<S, M>>::new(comptime!(tile.reads() * tile.own_rows()));
     if comptime!(tile.ahead()) {
-        fetch_all::<F, N>(first, second, &mut held, &extents, 0, &spot, tile);
+        fetch_all::<S, M>(first, second, &mut held, &extents, 0, &spot, tile);
     }
     for block in 0..all {
         if comptime!(!tile.ahead()) {
-            fetch_of::<F, N>(first, second, &mut held, &extents, block, &spot, 0usize, tile);
+            fetch_of::<S, M>(first, second, &mut held, &extents, block, &spot, 0usize, tile);
         }
         sync_cube();
-        leave::<F, N>(&held, &mut halo, 0usize, tile);
+        leave::<S, M>(&held, &mut halo, 0usize, tile);
         #[unroll]
         for columns in 1..comptime!(tile.reads()) {
             if comptime!(!tile.ahead()) {
-                fetch_of::<F, N>(first, second, &mut held, &extents, block, &spot, columns, tile);
+                fetch_of::<S, M>(first, second, &mut held, &extents, block, &spot, columns, tile);
             }
-            leave::<F, N>(&held, &mut halo, columns, tile);
+            leave::<S, M>(&held, &mut halo, columns, tile);
         }
         sync_cube();
         if comptime!(tile.ahead()) {
             if block + 1 < all {
-                fetch_all::<F, N>(first, second, &mut held, &extents, block + 1, &spot, tile);
+                fetch_all::<S, M>(first, second, &mut held, &extents, block + 1, &spot, tile);
             }
         }
-        multiply::<F, N>(&mut sums, &halo, weights, row, first_weights, next, block, tile);
+        multiply::<F, S, M>(&mut sums, &halo, weights, row, first_weights, next, block, tile);
     }
 
     let mut stage = Shared::<[Four]>::new_slice(comptime!(tile.planes() * tile.stage() / 4));

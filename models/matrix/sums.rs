@@ -53,10 +53,11 @@ fn accumulator() -> cmma::Matrix<f32> {
 
 /// 16 pixels by 16 channels in rows of `pitch` numbers.
 #[cube]
-fn pixels<F: Float, N: Size>(
-    halo: &[Vector<F, N>],
+fn pixels<F: Float, S: Numeric, M: Size>(
+    halo: &[Vector<S, M>],
     at: usize,
     #[comptime] pitch: usize,
+    #[comptime] lanes: usize,
 ) -> cmma::Matrix<F> {
     let mut matrix = cmma::Matrix::<F>::from_value(
         MatrixIdent::A,
@@ -66,13 +67,19 @@ fn pixels<F: Float, N: Size>(
         MatrixLayout::RowMajor,
         F::from_int(0),
     );
-    cmma::load(&mut matrix, &halo[at..halo.len()], comptime!(pitch as u32));
+    let at_once = M::value();
+    let apart = comptime!((pitch * at_once / lanes) as u32);
+    cmma::load(&mut matrix, &halo[at..halo.len()], apart);
     matrix
 }
 
 /// 16 input channels by 16 output channels, of which the input's lie side by side.
 #[cube]
-fn weights_of<F: Float, N: Size>(weights: &[Vector<F, N>], at: usize) -> cmma::Matrix<F> {
+fn weights_of<F: Float, S: Numeric, M: Size>(
+    weights: &[Vector<S, M>],
+    at: usize,
+    #[comptime] lanes: usize,
+) -> cmma::Matrix<F> {
     let mut matrix = cmma::Matrix::<F>::from_value(
         MatrixIdent::B,
         SIDE,
@@ -81,7 +88,9 @@ fn weights_of<F: Float, N: Size>(weights: &[Vector<F, N>], at: usize) -> cmma::M
         MatrixLayout::ColMajor,
         F::from_int(0),
     );
-    cmma::load(&mut matrix, &weights[at..weights.len()], comptime!(SIDE as u32));
+    let at_once = M::value();
+    let apart = comptime!((SIDE * at_once / lanes) as u32);
+    cmma::load(&mut matrix, &weights[at..weights.len()], apart);
     matrix
 }
 
@@ -106,41 +115,41 @@ impl Sums {
     }
 
     /// Adds the products of one column of the kernel and 16 input channels.
-    pub(super) fn add<F: Float, N: Size>(
+    pub(super) fn add<F: Float, S: Numeric, M: Size>(
         &mut self,
-        halo: &[Vector<F, N>],
-        weights: &[Vector<F, N>],
+        halo: &[Vector<S, M>],
+        weights: &[Vector<S, M>],
         from: Operands,
     ) {
         if comptime!(self.tile.plain) {
-            self.add_numbers::<F, N>(halo, weights, from);
+            self.add_numbers::<S, M>(halo, weights, from);
         } else {
-            self.add_matrices::<F, N>(halo, weights, from);
+            self.add_matrices::<F, S, M>(halo, weights, from);
         }
     }
 
     /// Weights of three rows of the kernel stay in registers; a row of pixels is read once for all of them.
-    fn add_matrices<F: Float, N: Size>(
+    fn add_matrices<F: Float, S: Numeric, M: Size>(
         &mut self,
-        halo: &[Vector<F, N>],
-        weights: &[Vector<F, N>],
+        halo: &[Vector<S, M>],
+        weights: &[Vector<S, M>],
         from: Operands,
     ) {
         let rows = comptime!(self.tile.rows);
         let parts = comptime!(self.tile.parts);
         let pitch = comptime!(self.tile.pitch());
-        let lanes = N::value();
+        let lanes = comptime!(self.tile.lanes);
         let mut kernel = Sequence::<cmma::Matrix<F>>::new();
         #[unroll]
         for i in 0..comptime!(3 * parts) {
             let at = from.weights + comptime!(i / parts) * from.next;
             let within = comptime!(i % parts * SIDE * SIDE / lanes);
-            kernel.push(weights_of::<F, N>(weights, at + within));
+            kernel.push(weights_of::<F, S, M>(weights, at + within, lanes));
         }
         #[unroll]
         for y in 0..comptime!(rows + 2) {
             let at = from.pixels + comptime!(y * SEEN * pitch / lanes);
-            let row = pixels::<F, N>(halo, at, pitch);
+            let row = pixels::<F, S, M>(halo, at, pitch, lanes);
             #[unroll]
             for tap in 0..3usize {
                 if comptime!(y >= tap && y - tap < rows) {
@@ -155,16 +164,16 @@ impl Sums {
     }
 
     /// The same sums of the same numbers.
-    fn add_numbers<F: Float, N: Size>(
+    fn add_numbers<S: Numeric, M: Size>(
         &mut self,
-        halo: &[Vector<F, N>],
-        weights: &[Vector<F, N>],
+        halo: &[Vector<S, M>],
+        weights: &[Vector<S, M>],
         from: Operands,
     ) {
         let rows = comptime!(self.tile.rows);
         let parts = comptime!(self.tile.parts);
         let pitch = comptime!(self.tile.pitch());
-        let lanes = N::value();
+        let lanes = comptime!(self.tile.lanes);
         for i in 0..comptime!(3 * rows * parts * OWN) {
             let (tap, sum) = (i / comptime!(rows * parts * OWN), i % comptime!(rows * parts * OWN));
             let (row, part) = (sum / comptime!(parts * OWN), sum / OWN % parts);
@@ -178,8 +187,8 @@ impl Sums {
             for k in 0..4usize {
                 let mut total = own.extract(k);
                 for group in 0..comptime!(SIDE / lanes) {
-                    let x = Vector::<f32, N>::cast_from(halo[at + group]);
-                    let w = Vector::<f32, N>::cast_from(
+                    let x = Vector::<f32, M>::cast_from(halo[at + group]);
+                    let w = Vector::<f32, M>::cast_from(
                         weights[first + comptime!(k * SIDE / lanes) + group],
                     );
                     let product = x * w;

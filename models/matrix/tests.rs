@@ -43,13 +43,20 @@ fn known() -> [(&'static str, Program); 6] {
 
 /// CUDA's, Vulkan's, and those of a device without matrix units.
 fn means() -> [Means; 3] {
-    let card = |pad| Means { dtype: DType::F16, lanes: 8, pad, shared: MOST_SHARED, plain: false };
-    [card(16), card(8), plain()]
+    let card = |pad, words| Means {
+        dtype: DType::F16,
+        lanes: 8,
+        pad,
+        shared: MOST_SHARED,
+        words,
+        plain: false,
+    };
+    [card(16, false), card(8, true), plain()]
 }
 
 /// OpenGL has 32 KiB of shared memory.
 fn plain() -> Means {
-    Means { dtype: DType::F32, lanes: 4, pad: 4, shared: 32 << 10, plain: true }
+    Means { dtype: DType::F32, lanes: 4, pad: 4, shared: 32 << 10, words: false, plain: true }
 }
 
 /// Every tile of known networks, with its step's work.
