@@ -3,7 +3,7 @@
 //! What the last 3×3 convolution reads stays in sixteen bits, as does what a last 1×1 convolution reads on its way: rounded to three places of
 //! fraction there, masks are worse. Products take as many channels at a time as fill the longest swizzle of shared memory.
 
-use super::{Convolution, NoStep, Step, Steps, View, Work};
+use super::{Convolution, NoStep, Step, Steps, Then, View, Work};
 
 /// Most channels that a product takes at a time: 128 bytes.
 const WIDEST_BLOCK: usize = 128;
@@ -52,6 +52,14 @@ impl Steps {
             Work::Convolve(work) if !work.relu && made.iter().any(eight) => Err(no(
                 "has no ReLU: maxima in eight bits are those of numbers that are not negative",
             )),
+            Work::Convolve(Convolution { then: Then::StoreLast(..), .. }) => {
+                Err(no("keeps what a last 1x1 convolution reads, which is not in eight bits"))
+            }
+            Work::Convolve(Convolution { then: Then::Pool(view, pooled), .. })
+                if eight(&view.image) != eight(pooled) =>
+            {
+                Err(no("pools to what the last convolution reads, which is not in eight bits"))
+            }
             Work::Double { .. } if read.iter().chain(&made).any(|image| !eight(image)) => {
                 Err(no("doubles to or from an image that is not in eight bits"))
             }

@@ -113,7 +113,7 @@ impl Setup {
             "coverage": format!("{:?}", self.coverage),
             "tile": [grid.field, grid.halo],
             "program": program(),
-            "network_kernels": asked_kernels(),
+            "network_kernels": self.model.model.network().and_then(|_| asked_kernels()),
         });
         Ok(Sha256::digest(settings.to_string()).into())
     }

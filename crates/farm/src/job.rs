@@ -311,7 +311,7 @@ impl Opened {
         if self.job.fingerprint != *fingerprint {
             return Err(FarmError::Refused(format!(
                 "this worker has other weights, kernels or settings ({}…) than the job was planned with ({}…): bring the same files \
-                 here, or plan again",
+                 here (and the same LITHOBURN_KERNELS), or plan again",
                 fingerprint.short(),
                 self.job.fingerprint.short()
             )));

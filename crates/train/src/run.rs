@@ -159,9 +159,11 @@ impl<'a, N: Trainable> Fit<'a, N> {
         self.ended(End::Done)
     }
 
-    /// The next steps until one that is looked at. Where the schedule follows the clock it is one step.
+    /// The next steps until one that is looked at. It is one step where the schedule follows the clock, and where steps take so long that
+    /// some of them without a sign of life would look like a device that hangs.
     fn orders(&mut self) -> Vec<StepOrder> {
-        let most = if self.config.minutes.is_some() { 1 } else { ORDERS };
+        let alone = self.config.minutes.is_some() || self.schedule.is_slow();
+        let most = if alone { 1 } else { ORDERS };
         let mut orders = vec![self.order(self.state.step)];
         while orders.len() < most && !orders[orders.len() - 1].looked_at {
             orders.push(self.order(self.state.step + orders.len()));

@@ -1,6 +1,6 @@
 //! Trials that were made before: what a model takes of a card is kept beside the card's kernels.
 //!
-//! A trial takes half a second, and its answer depends on the build, the model and the card alone. What the card has free is asked anew.
+//! A trial takes half a second, and its answer depends on the build, the model, the kernels that were asked for and the card alone. What the card has free is asked anew.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use lithoburn_pool::{Chosen, cache};
 
 use super::probe::Probe;
 use crate::EngineError;
+use crate::network_kernels::asked_kernels;
 use crate::setup::{Setup, build};
 
 /// A device's trial from a run before, or else a new one, which is kept.
@@ -38,13 +39,13 @@ pub(crate) fn or_else(
 fn file(setup: &Setup, device: &Chosen) -> Option<PathBuf> {
     let kept = device.name.starts_with("cuda") && setup.model.weights.is_none();
     let folder = cache::folder().filter(|_| kept)?;
-    Some(folder.join(format!("trial-{:016x}", key(setup, device)?)))
+    Some(folder.join(format!("trial-{:016x}", key(setup, device, asked_kernels().as_deref())?)))
 }
 
 /// What a trial depends on.
-fn key(setup: &Setup, device: &Chosen) -> Option<u64> {
+fn key(setup: &Setup, device: &Chosen, asked: Option<&str>) -> Option<u64> {
     let mut hash = DefaultHasher::new();
-    (build()?, &device.card).hash(&mut hash);
+    (build()?, &device.card, asked).hash(&mut hash);
     serde_json::to_string(&setup.model).ok()?.hash(&mut hash);
     let kernels = &setup.kernels;
     [setup.pixel_nm, kernels.period_nm].map(f64::to_bits).hash(&mut hash);
@@ -88,16 +89,19 @@ mod tests {
     }
 
     #[test]
-    fn another_model_another_grid_and_another_card_are_tried_anew() {
+    fn another_model_another_grid_other_kernels_and_another_card_are_tried_anew() {
         let device = choose(DeviceName::Cpu).expect("a CPU");
         let setup = |model: Model| plain(model).expect("the default settings");
         let fast = setup(Model::NeuralIltFast);
-        let base = key(&fast, &device);
-        assert!(base.is_some() && base == key(&setup(Model::NeuralIltFast), &device));
+        let known = |setup: &Setup, device: &Chosen| key(setup, device, None);
+        let base = known(&fast, &device);
+        assert!(base.is_some() && base == known(&setup(Model::NeuralIltFast), &device));
+        assert_ne!(base, key(&fast, &device, Some("layers")));
         let mut fine = fast.clone();
         fine.pixel_nm /= 2.0;
         let card = Chosen { card: "another".into(), ..device.clone() };
-        for other in [key(&setup(Model::Ilt), &device), key(&fine, &device), key(&fast, &card)] {
+        let model = setup(Model::Ilt);
+        for other in [known(&model, &device), known(&fine, &device), known(&fast, &card)] {
             assert_ne!(other, base);
         }
         // The CPU's memory is the process's: nothing is kept of it.

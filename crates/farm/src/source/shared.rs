@@ -70,6 +70,8 @@ struct Seen {
     watch: Watch,
     watched: Option<Duration>,
     listed: Option<Duration>,
+    /// When those that run were asked about last.
+    asked: Option<Duration>,
     /// How long listing took.
     listing: Duration,
     /// Until the next listing, the longer the longer there was no block.
@@ -140,6 +142,7 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
             watch: Watch::default(),
             watched: None,
             listed: None,
+            asked: None,
             listing: Duration::ZERO,
             pause: Duration::ZERO,
             collisions: 0,
@@ -310,10 +313,16 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
         Ok(())
     }
 
-    /// Whether the tries that ran at the last listing have ended by now: perhaps the job has, too, and the next listing, for which an idle
-    /// worker waits the longer the longer it is idle, would tell. Each question is about one that still runs, so that it costs one read.
+    /// Whether nothing is open and the tries that ran at the last listing have ended by now: perhaps the job has, too, and the next
+    /// listing, for which an idle worker waits the longer the longer it is idle, would tell. A question is three reads about one that
+    /// still runs, and all workers together ask no more often than so many would.
     fn running_have_ended(&self, seen: &mut Seen) -> Result<bool, FarmError> {
-        let any = !seen.running.is_empty();
+        let (now, any) = (self.clock.now(), !seen.running.is_empty());
+        let least = self.lease / 600 * (seen.workers / EACH).clamp(1, 100) as u32;
+        if seen.open.nearest(0).is_some() || seen.asked.is_some_and(|last| now < last + least) {
+            return Ok(false);
+        }
+        seen.asked = Some(now);
         while let Some(&(block, attempt)) = seen.running.last() {
             if self.desk.receipt(block)?.is_none() && !self.desk.has_ended(block, attempt)? {
                 return Ok(false);

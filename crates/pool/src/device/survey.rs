@@ -41,9 +41,20 @@ pub fn survey() -> Vec<Candidate> {
 /// The same, each opened when it is asked for.
 pub(super) fn by_preference() -> impl Iterator<Item = Candidate> {
     cache::prepare();
-    let card = |number: usize| named(DeviceName::Cuda(Some(number)));
+    let card = |place: usize| named(DeviceName::Cuda(Some(shown(place)?)));
     let others = move || beside_cuda(card(0).is_some());
     (0..).map_while(card).chain(std::iter::once_with(others).flatten())
+}
+
+/// The number of one of the cards that CUDA is shown.
+#[cfg(feature = "gpu")]
+fn shown(place: usize) -> Option<usize> {
+    visible::number(place)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn shown(place: usize) -> Option<usize> {
+    Some(place)
 }
 
 /// What there is besides CUDA's cards, which come before all others, best first.

@@ -8,6 +8,8 @@ const FIRST_STEPS: usize = 20;
 const MOST_LABELLING: f64 = 0.5;
 /// Share of the time after that which compiling may take before the schedule begins all the same.
 const MOST_COMPILING: f64 = 0.25;
+/// Seconds of a step from which on devices are told of one at a time.
+const SLOW_STEP: f64 = 1.0;
 /// What a batch of the validation takes of a step: the way forward without the way back.
 const FORWARD: f64 = 1.0 / 3.0;
 
@@ -56,6 +58,11 @@ impl Schedule {
     /// Takes note of some steps.
     pub(super) fn stepped(&mut self, since: f64, count: usize) {
         self.step = (self.now() - since) / count as f64;
+    }
+
+    /// Whether a step takes so long that nothing is gained by telling devices of several at once.
+    pub(super) fn is_slow(&self) -> bool {
+        self.step > SLOW_STEP
     }
 
     pub(super) fn validated(&mut self, since: f64) {
