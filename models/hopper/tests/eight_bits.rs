@@ -94,6 +94,10 @@ fn what_no_kernel_computes_in_eight_bits_is_named() {
     work.relu = false;
     let problem = steps.in_eight_bits().expect_err("negative numbers").to_string();
     assert!(problem.contains("down.1.first") && problem.contains("no ReLU"), "{problem}");
+    let unet = cases().into_iter().find(|(name, ..)| *name == "u-net").expect("a case").1;
+    let steps = Steps::of(&unet, Grain::HOPPER_TRAINING).expect("known");
+    let problem = steps.in_eight_bits().expect_err("an image in sixteen bits").to_string();
+    assert!(problem.contains("keeps what a last 1x1 convolution reads"), "{problem}");
 }
 
 #[test]
