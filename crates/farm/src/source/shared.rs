@@ -236,9 +236,10 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
     }
 
     /// Lists again, unless that was done a moment ago: the more seldom, the longer listing takes, and the longer it brings nothing. Who has
-    /// nothing to do asks for the whole, and sooner. Tells whether it did.
+    /// nothing to do asks for the whole, and among few workers sooner. Tells whether it did.
     fn list_if_due(&self, seen: &mut Seen, whole: bool) -> Result<bool, FarmError> {
-        let soonest = if whole { self.lease / 600 } else { self.lease / 60 };
+        let is_small = seen.workers <= MANY;
+        let soonest = if whole && is_small { self.lease / 600 } else { self.lease / 60 };
         let least = seen.listing.div_f64(LISTING).clamp(soonest, self.lease / 6);
         let pause = least.max(seen.pause);
         if seen.listed.is_some_and(|last| self.clock.now() < last + pause) {
@@ -315,11 +316,11 @@ impl<L: Ledger, C: Clock> Shared<L, C> {
 
     /// Whether nothing is open and the tries that ran at the last listing have ended by now: perhaps the job has, too, and the next
     /// listing, for which an idle worker waits the longer the longer it is idle, would tell. A question is three reads about one that
-    /// still runs, and all workers together ask no more often than so many would.
+    /// still runs; where workers are many, they leave the ledger to those that compute.
     fn running_have_ended(&self, seen: &mut Seen) -> Result<bool, FarmError> {
         let (now, any) = (self.clock.now(), !seen.running.is_empty());
-        let least = self.lease / 600 * (seen.workers / EACH).clamp(1, 100) as u32;
-        if seen.open.nearest(0).is_some() || seen.asked.is_some_and(|last| now < last + least) {
+        let is_soon = seen.asked.is_some_and(|last| now < last + self.lease / 600);
+        if is_soon || seen.workers > MANY || seen.open.nearest(0).is_some() {
             return Ok(false);
         }
         seen.asked = Some(now);
