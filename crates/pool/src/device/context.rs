@@ -20,8 +20,8 @@ use super::guard::guarded;
 #[cfg(feature = "cuda")]
 const STACK: usize = 256;
 
-/// Opens a card's context, by its place among those that the driver shows, as far as that is possible: what fails here fails again where it is asked for, which says why. A limit that
-/// cannot be set stays as it is: only memory is at stake.
+/// Opens a card's context, by its place among those that the driver shows. What fails here fails again where the card is asked for, which
+/// says why; a limit that cannot be set stays as it is, since only memory is at stake.
 #[cfg(feature = "cuda")]
 pub(super) fn open(card: usize) {
     let _span = info_span!("context").entered();
