@@ -1,17 +1,15 @@
 //! Clips as batches, made ahead on the CPU while the device computes.
 
 use std::cell::Cell;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, OnceLock};
 
 use lithoburn_layout::generate::ClipRules;
 use lithoburn_layout::{Coverage, Frame, Layout, ReadOptions};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{Rasters, TrainConfig, TrainError};
 
@@ -66,17 +64,6 @@ pub struct ClipStream {
     batches: Vec<Receiver<Rasters>>,
     /// Whose turn it is.
     next: Cell<usize>,
-}
-
-/// The threads that draw clips, on half of the processors: one that launches a card's kernels must not wait for its turn among them.
-fn drawing_threads() -> Option<&'static ThreadPool> {
-    static THREADS: OnceLock<Option<ThreadPool>> = OnceLock::new();
-    let made = || {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let builder = ThreadPoolBuilder::new().num_threads(processors.div_ceil(2));
-        builder.thread_name(|i| format!("clips-{i}")).build().ok()
-    };
-    THREADS.get_or_init(made).as_ref()
 }
 
 /// The clip with number `index` of a seed's stream, as pixels of `pixel_nm` over a field.
@@ -212,12 +199,9 @@ impl ClipStream {
             let first = first + (maker * batch) as u64;
             std::thread::spawn(move || {
                 for first in (first..).step_by(MAKERS * batch.max(1)) {
-                    let draw = || -> Vec<Rasters> {
-                        let indices = (first..first + batch as u64).into_par_iter();
-                        indices.map(|index| Rasters::of(clip(index))).collect()
-                    };
-                    let clips = drawing_threads().map_or_else(&draw, |own| own.install(&draw));
-                    if sender.send(Rasters::joined(&clips)).is_err() {
+                    let indices = first..first + batch as u64;
+                    let clips = indices.into_par_iter().map(|index| Rasters::of(clip(index)));
+                    if sender.send(Rasters::joined(&clips.collect::<Vec<_>>())).is_err() {
                         return;
                     }
                 }
