@@ -110,7 +110,7 @@ fn samples(
     let rules = fitting(size, pixel_nm)?;
     let (mut targets, mut masks) = (Vec::new(), Vec::new());
     for index in 0..count {
-        let target = field_clip(&rules, seed, index, size as f64 * pixel_nm, pixel_nm);
+        let target = field_clip(&rules, seed, index, size as f64 * pixel_nm, pixel_nm).shares();
         let data = TensorData::new(target.clone(), [1, size, size]);
         let mask = network.forward(Tensor::from_data(data, device), DType::F32);
         targets.extend(target);

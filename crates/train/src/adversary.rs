@@ -14,7 +14,7 @@ use crate::clips::Shard;
 use crate::config::Adversarial;
 use crate::labels::Labels;
 use crate::values::{restored, values_of};
-use crate::{ClipStream, Rasters, TrainError};
+use crate::{ClipStream, Target, TrainError};
 
 /// What the discriminator's opinion is measured in, in nm² per clip.
 const UNIT_NM2: f64 = 1e4;
@@ -34,7 +34,7 @@ pub(crate) struct Adversary {
 /// Labelled clips on a device.
 pub(crate) struct Examples {
     /// Their targets.
-    pub(crate) targets: Rasters,
+    pub(crate) targets: Vec<Target>,
     /// How many they are.
     pub(crate) clips: usize,
     /// The solver's masks at the network's pixels.

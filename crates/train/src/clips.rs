@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use lithoburn_layout::generate::ClipRules;
-use lithoburn_layout::{Coverage, Frame, Layout, ReadOptions};
+use lithoburn_layout::{Frame, Layout, ReadOptions};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
-use crate::{Rasters, TrainConfig, TrainError};
+use crate::{Target, TrainConfig, TrainError};
 
-/// Threads that make batches in turn: a batch takes as long as its longest clip, and cards are not to wait for that.
+/// Threads that make batches in turn, each one clip after the other. A generated clip takes some 30 µs of one; layouts of a folder may take longer.
 const MAKERS: usize = 3;
 /// Batches that each of them keeps ready.
 const AHEAD: usize = 2;
@@ -58,15 +57,15 @@ impl Shard {
     }
 }
 
-/// An endless stream of batches of target images.
+/// An endless stream of batches of targets.
 pub struct ClipStream {
     /// Of each maker.
-    batches: Vec<Receiver<Rasters>>,
+    batches: Vec<Receiver<Vec<Target>>>,
     /// Whose turn it is.
     next: Cell<usize>,
 }
 
-/// The clip with number `index` of a seed's stream, as pixels of `pixel_nm` over a field.
+/// The clip with number `index` of a seed's stream, on pixels of `pixel_nm` over a field.
 ///
 /// One in four fills the whole field, as a tile of a large layout does; the others are a window in
 /// its middle, as the contest's clips are.
@@ -76,7 +75,7 @@ pub fn field_clip(
     index: u64,
     field_nm: f64,
     pixel_nm: f64,
-) -> Vec<f32> {
+) -> Target {
     // An odd multiplier keeps different (seed, index) pairs apart.
     let number = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index);
     let full = field_nm as u32;
@@ -84,13 +83,10 @@ pub fn field_clip(
         3 => ClipRules { window_nm: [full, full], attempts: DENSE_ATTEMPTS, ..rules.clone() },
         _ => rules.clone(),
     };
-    raster(&rules.clip(number), field_nm, pixel_nm)
-}
-
-fn raster(clip: &Layout, field_nm: f64, pixel_nm: f64) -> Vec<f32> {
-    let frame = Frame::centred(clip, field_nm, pixel_nm);
+    let clip = rules.clip(number);
+    let frame = Frame::centred(&clip, field_nm, pixel_nm);
     let frame = frame.unwrap_or_else(|e| unreachable!("clips were checked against the field: {e}"));
-    clip.rasterize(&frame, Coverage::Exact).data
+    Target::new(&clip, &frame)
 }
 
 /// One layout of this many is kept for validation.
@@ -146,7 +142,7 @@ impl ClipSource {
         }
     }
 
-    /// The clip with number `index` of a seed's stream, as pixels of `pixel_nm` over a field; of the validation's
+    /// The clip with number `index` of a seed's stream, on pixels of `pixel_nm` over a field; of the validation's
     /// layouts if it is `held_out`.
     pub fn clip(
         &self,
@@ -155,7 +151,7 @@ impl ClipSource {
         index: u64,
         field_nm: f64,
         pixel_nm: f64,
-    ) -> Vec<f32> {
+    ) -> Target {
         match self {
             Self::Generated(rules) => field_clip(rules, seed, index, field_nm, pixel_nm),
             Self::Layouts(layouts) => {
@@ -172,7 +168,7 @@ impl ClipSource {
 }
 
 /// A layout somewhere in the field: the optics are the same everywhere.
-fn placed(layout: &Layout, dice: &mut ChaCha8Rng, field_nm: f64, pixel_nm: f64) -> Vec<f32> {
+fn placed(layout: &Layout, dice: &mut ChaCha8Rng, field_nm: f64, pixel_nm: f64) -> Target {
     let frame = Frame::centred(layout, field_nm, pixel_nm);
     let mut frame = frame.unwrap_or_else(|e| unreachable!("it was checked against the field: {e}"));
     let extent = layout.extent().map_or([field_nm; 2], |b| [b.width(), b.height()]);
@@ -181,7 +177,7 @@ fn placed(layout: &Layout, dice: &mut ChaCha8Rng, field_nm: f64, pixel_nm: f64) 
         let room = ((field_nm - size) / 2.0 - pixel_nm).max(0.0);
         *origin += (dice.random_range(-1.0..=1.0) * room).round();
     }
-    layout.rasterize(&frame, Coverage::Exact).data
+    Target::new(layout, &frame)
 }
 
 impl ClipStream {
@@ -190,7 +186,7 @@ impl ClipStream {
     pub fn start(
         first: u64,
         batch: usize,
-        clip: impl Fn(u64) -> Vec<f32> + Send + Sync + 'static,
+        clip: impl Fn(u64) -> Target + Send + Sync + 'static,
     ) -> Self {
         let clip = Arc::new(clip);
         let maker = |maker: usize| {
@@ -200,8 +196,7 @@ impl ClipStream {
             std::thread::spawn(move || {
                 for first in (first..).step_by(MAKERS * batch.max(1)) {
                     let indices = first..first + batch as u64;
-                    let clips = indices.into_par_iter().map(|index| Rasters::of(clip(index)));
-                    if sender.send(Rasters::joined(&clips.collect::<Vec<_>>())).is_err() {
+                    if sender.send(indices.map(&*clip).collect()).is_err() {
                         return;
                     }
                 }
@@ -211,8 +206,8 @@ impl ClipStream {
         Self { batches: (0..MAKERS).map(maker).collect(), next: Cell::new(0) }
     }
 
-    /// The next batch, `batch * n * n` pixels.
-    pub fn next_batch(&self) -> Rasters {
+    /// The next batch.
+    pub fn next_batch(&self) -> Vec<Target> {
         let maker = self.next.replace((self.next.get() + 1) % MAKERS);
         self.batches[maker].recv().unwrap_or_else(|_| unreachable!("the stream is endless"))
     }
@@ -227,14 +222,14 @@ mod tests {
         let clip = |i| field_clip(&ClipRules::default(), 5, i, 2048.0, 16.0);
         let stream = ClipStream::start(0, 2, clip);
         let (first, second) = (stream.next_batch(), stream.next_batch());
-        assert_eq!(first.shares(), [clip(0), clip(1)].concat());
-        assert_eq!(second.shares(), [clip(2), clip(3)].concat());
+        assert_eq!(first, [clip(0), clip(1)]);
+        assert_eq!(second, [clip(2), clip(3)]);
         assert_ne!(first, second);
         assert_eq!(ClipStream::start(2, 2, clip).next_batch(), second);
         // More batches than there are makers.
         for batch in 2..9 {
-            let shares = [clip(2 * batch), clip(2 * batch + 1)].concat();
-            assert_eq!(stream.next_batch().shares(), shares, "{batch}");
+            let clips = [clip(2 * batch), clip(2 * batch + 1)];
+            assert_eq!(stream.next_batch(), clips, "{batch}");
         }
     }
 
@@ -270,7 +265,7 @@ mod tests {
             std::fs::write(folder.join(format!("{side:03}.glp")), text).expect("a layout");
         }
         let source = open().expect("two layouts");
-        let area = |clip: Vec<f32>| clip.iter().sum::<f32>() * 64.0;
+        let area = |clip: Target| clip.shares().iter().sum::<f32>() * 64.0;
         for index in 0..4 {
             let clip = |held_out| source.clip(held_out, 7, index, 2048.0, 8.0);
             // Every clip is its whole square, wherever it lies; the first is the one held out.

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::forward::{ForwardModel, ThinMask};
 use lithoburn_litho::ilt::{Ilt, IltConfig, Start};
@@ -14,13 +14,13 @@ use lithoburn_litho::images::resized;
 use lithoburn_litho::{KernelSet, ProcessWindow, Simulator};
 use lithoburn_models::kernels_sha256;
 use lithoburn_models::weights::hash_of;
-use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 
 use crate::config::Adversarial;
 use crate::objective::IMAGE_PIXEL_NM;
-use crate::{ClipSource, TrainConfig, TrainError};
+use crate::target::on_device;
+use crate::{ClipSource, Target, TrainConfig, TrainError};
 
 /// Seeds of labelled clips are this far from those of training.
 const LABEL_SEED: u64 = 1 << 41;
@@ -41,12 +41,7 @@ pub(crate) struct Labels {
 }
 
 /// The labelled clip with this number, at the training's pixels.
-pub(crate) fn clip(
-    config: &TrainConfig,
-    source: &ClipSource,
-    field_nm: f64,
-    index: u64,
-) -> Vec<f32> {
+pub(crate) fn clip(config: &TrainConfig, source: &ClipSource, field_nm: f64, index: u64) -> Target {
     let seed = config.seed.wrapping_add(LABEL_SEED);
     source.clip(false, seed, index, field_nm, IMAGE_PIXEL_NM)
 }
@@ -178,12 +173,9 @@ impl<'a> LabelMaker<'a> {
 
     fn solve(&self, clips: Range<usize>) -> Result<Vec<u8>, TrainError> {
         let field = self.optics.period_nm();
-        let (count, n) = (clips.len(), (field / IMAGE_PIXEL_NM).round() as usize);
-        let clips: Vec<usize> = clips.collect();
-        let data: Vec<Vec<f32>> =
-            clips.par_iter().map(|&i| clip(self.config, self.source, field, i as u64)).collect();
-        let data = TensorData::new(data.concat(), [count, n, n]);
-        let target = Tensor::<3>::from_data(data, self.optics.device());
+        let side = (field / IMAGE_PIXEL_NM).round() as usize;
+        let clips = clips.map(|i| clip(self.config, self.source, field, i as u64));
+        let target = on_device(&clips.collect::<Vec<_>>(), side, self.optics.device());
         let found =
             Ilt::new(&self.descent, &self.optics).run(&target, &Start::Target, &mut |_| true)?;
         let mask = found.masks.to_tensor(self.optics.device());

@@ -21,12 +21,12 @@ mod lost;
 mod masks;
 mod objective;
 pub mod pace;
-mod rasters;
 mod replica;
 mod replicas;
 mod run;
 mod sums;
 mod surrogate;
+mod target;
 mod values;
 
 use std::path::PathBuf;
@@ -40,9 +40,9 @@ pub use checkpoint::FILE as CHECKPOINT;
 pub use clips::{ClipSource, ClipStream, field_clip};
 pub use config::{Adversarial, Network, TrainConfig};
 pub use lost::Lost;
-pub use rasters::Rasters;
 pub use run::train;
 pub use surrogate::{SurrogateRecord, SurrogateTraining, TrainedSurrogate, train_surrogate};
+pub use target::Target;
 
 /// A line of the training log.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -45,7 +45,8 @@ impl MaskPool {
         let mut pairs = Vec::new();
         for (number, first) in (0..count).step_by(BATCH).enumerate() {
             let indices: Vec<usize> = (first..count.min(first + BATCH)).collect();
-            let clip = |&i: &usize| field_clip(rules, seed, i as u64, kernels.period_nm, pixel_nm);
+            let field = kernels.period_nm;
+            let clip = |&i: &usize| field_clip(rules, seed, i as u64, field, pixel_nm).shares();
             let clips: Vec<Vec<f32>> = indices.par_iter().map(clip).collect();
             let data = TensorData::new(clips.concat(), [clips.len(), FINE, FINE]);
             let mut config = IltConfig::default();

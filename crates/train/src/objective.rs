@@ -8,7 +8,8 @@ use lithoburn_litho::{CornerImages, Grids, KernelSet, MaskCost, Sampling, Simula
 use lithoburn_models::{Head, MaskNetwork};
 
 use crate::config::CornerLoss;
-use crate::{ClipSource, Rasters, Sample, TrainConfig, TrainError, scalar};
+use crate::target::on_device;
+use crate::{ClipSource, Sample, Target, TrainConfig, TrainError, scalar};
 
 /// Side of a pixel of the simulated image and of the target, in nm.
 pub(crate) const IMAGE_PIXEL_NM: f64 = 4.0;
@@ -31,7 +32,7 @@ pub(crate) struct Objective {
     mask: Sampling,
     image: Sampling,
     network_size: usize,
-    validation: Vec<Rasters>,
+    validation: Vec<Vec<Target>>,
 }
 
 impl Objective {
@@ -79,14 +80,13 @@ impl Objective {
     pub(crate) fn validates_on(&mut self, source: &ClipSource, field_nm: f64) {
         let clip =
             |i: usize| source.clip(true, VALIDATION_SEED, i as u64, field_nm, IMAGE_PIXEL_NM);
-        let clips = (0..self.config.validation_clips).map(|i| Rasters::of(clip(i)));
-        let clips: Vec<Rasters> = clips.collect();
-        self.validation = clips.chunks(self.config.batch).map(Rasters::joined).collect();
+        let clips: Vec<Target> = (0..self.config.validation_clips).map(clip).collect();
+        self.validation = clips.chunks(self.config.batch).map(<[Target]>::to_vec).collect();
     }
 
     /// Clips on the device.
-    pub(crate) fn batch(&self, rasters: Rasters) -> Batch {
-        self.batch_of(self.images(rasters))
+    pub(crate) fn batch(&self, clips: &[Target]) -> Batch {
+        self.batch_of(self.images(clips))
     }
 
     /// Clips that are on the device.
@@ -94,9 +94,9 @@ impl Objective {
         Batch { seen: self.seen(&target), target }
     }
 
-    /// Targets `[batch, n, n]` of rasters at [`IMAGE_PIXEL_NM`].
-    pub(crate) fn images(&self, rasters: Rasters) -> Tensor<3> {
-        rasters.on(self.image.size, self.simulator.device())
+    /// Clips as images `[batch, n, n]` at [`IMAGE_PIXEL_NM`], on the device.
+    pub(crate) fn images(&self, clips: &[Target]) -> Tensor<3> {
+        on_device(clips, self.image.size, self.simulator.device())
     }
 
     /// An image as the network sees it.
@@ -117,7 +117,7 @@ impl Objective {
     /// Mean size of the network's logits for the first validation clips.
     pub(crate) fn loudness(&self, network: &dyn MaskNetwork) -> Result<f64, TrainError> {
         let Some(clips) = self.validation.first() else { return Ok(0.0) };
-        let seen = self.seen(&self.images(clips.clone()));
+        let seen = self.seen(&self.images(clips));
         let logits = network.logits(seen.unsqueeze_dim::<4>(1)).abs();
         let mean = logits.mean_dim(3).mean_dim(2).mean();
         Ok(f64::from(scalar(mean, "measure the logits")?))
@@ -164,7 +164,7 @@ impl Objective {
     pub(crate) fn validate(&self, network: &dyn MaskNetwork) -> Result<[f64; 2], TrainError> {
         let mut sums = [0.0; 2];
         for clips in &self.validation {
-            let batch = self.batch(clips.clone());
+            let batch = self.batch(clips);
             let mask = self.mask(network, &batch).greater_equal_elem(0.5).float();
             let CornerImages { nominal, outer, inner } = self.prints(mask);
             let target = batch.target.greater_equal_elem(0.5).float();
@@ -192,8 +192,8 @@ impl Objective {
     ) -> Result<Vec<Sample>, TrainError> {
         let n = self.image.size;
         let Some(clips) = self.validation.first() else { return Ok(Vec::new()) };
-        let count = count.min(clips.pixels() / (n * n));
-        let batch = self.batch(clips.clone().first(count * n * n));
+        let count = count.min(clips.len());
+        let batch = self.batch(&clips[..count]);
         let mask = self.mask(network, &batch);
         let print = self.prints(mask.clone().greater_equal_elem(0.5).float()).nominal;
         let image = |t: Tensor<3>| crate::read(resized(t, n), "draw samples");

@@ -195,7 +195,7 @@ impl<N: Trainable> Replica<N> {
             (Gradients::Fused(gradient), Some(fused)) => {
                 let sum = self.peer.begin_sum(gradient)?;
                 // A card has time for the next clips while all of them are at the sum.
-                self.next = Some(self.objective.batch(self.clips.next_batch()));
+                self.next = Some(self.objective.batch(&self.clips.next_batch()));
                 fused.step(sum.taken(), order.rate, scale);
             }
             (Gradients::Layers(gradients), _) => {
@@ -217,9 +217,9 @@ impl<N: Trainable> Replica<N> {
     /// The clips of a step, labelled ones first: in the adversarial phase they are half of a batch.
     fn batch(&mut self, examples: Option<&Examples>) -> Batch {
         let next = self.next.take();
-        let own = next.unwrap_or_else(|| self.objective.batch(self.clips.next_batch()));
+        let own = next.unwrap_or_else(|| self.objective.batch(&self.clips.next_batch()));
         let Some(Examples { targets, .. }) = examples else { return own };
-        let labelled = self.objective.images(targets.clone());
+        let labelled = self.objective.images(targets);
         let half = own.target.dims()[0] / 2;
         let own = own.target.narrow(0, 0, half);
         self.objective.batch_of(Tensor::cat(vec![labelled, own], 0))

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use lithoburn_layout::generate::ClipRules;
 use lithoburn_layout::write_whole;
 use lithoburn_litho::bake::{Bake, BakeConfig};
@@ -26,6 +26,7 @@ use crate::checkpoint::FILE as CHECKPOINT;
 use crate::config::check_clips;
 use crate::files::write_network;
 use crate::masks::MaskPool;
+use crate::target::on_device;
 use crate::{TrainError, field_clip, read};
 use pairs::{Pairs, points};
 
@@ -299,7 +300,7 @@ fn optimized_errors(
     let error = |i: usize| -> Result<f64, TrainError> {
         let seed = config.seed ^ HELD_OUT;
         let clip = field_clip(&config.clips, seed, i as u64, kernels.period_nm, level.pixel_nm);
-        let target = Tensor::<3>::from_data(TensorData::new(clip, [1, n, n]), device);
+        let target = on_device(&[clip], n, device);
         let descent = Ilt::new(&descent, &optics);
         let found = descent.run(&target, &Start::Target, &mut |_| true)?;
         let mask = found.masks.to_tensor(device);

@@ -6,7 +6,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{ClipRules, Wire, wire};
+use super::{ClipRules, Wire};
 use crate::{LayoutError, Polygon, PolygonWriter};
 
 /// Tracks that are filled together.
@@ -149,7 +149,7 @@ impl Chip {
             let Some(track) = next.filter(|&t| free[t] + f64::from(LENGTHS[0]) <= side) else {
                 return wires;
             };
-            wires.push(self.wire(side, middles, track, &mut free, rng).outline);
+            wires.push(self.wire(side, middles, track, &mut free, rng).outline());
         }
     }
 
@@ -176,11 +176,11 @@ impl Chip {
                 let ([y, to], half) = ([middles[track], middles[other]], width / 2.0);
                 free[track] = bend + half + gap;
                 free[other] = end + gap;
-                return wire(&[[start, y], [bend, y], [bend, to], [end, to]], width);
+                return Wire::along(&[[start, y], [bend, y], [bend, to], [end, to]], width);
             }
         }
         free[track] = end + gap;
-        wire(&[[start, middles[track]], [end, middles[track]]], width)
+        Wire::along(&[[start, middles[track]], [end, middles[track]]], width)
     }
 
     /// A length on the grid.

@@ -63,7 +63,7 @@ impl<N: Trainable> Replica<N> {
 
     /// Whether its own gradient of its next clips has a number that is none, before anything is summed.
     fn is_unsound(&self) -> Result<bool, TrainError> {
-        let batch = self.objective.batch(self.clips.next_batch());
+        let batch = self.objective.batch(&self.clips.next_batch());
         let (fights, looked_at, ends) = (false, false, false);
         let order = StepOrder { share: 1.0, rate: 0.0, fights, looked_at, ends };
         let Findings { gradients, .. } = self.found(&batch, None, order)?;

@@ -13,7 +13,7 @@ use lithoburn_testing::Need;
 use super::*;
 use crate::config::Network;
 use crate::objective::Objective;
-use crate::{Rasters, TrainConfig, field_clip};
+use crate::{TrainConfig, field_clip};
 
 /// Pixels of the network's image on a side, on pixels of 32 nm.
 const SIDE: usize = 64;
@@ -47,8 +47,8 @@ fn objective(device: &Device) -> (Objective, Batch) {
     let config = Arc::new(config);
     let module = network().init(&Device::flex());
     let objective = Objective::new(&config, &module, &kernels, device).expect("fits");
-    let clip = |i| Rasters::of(field_clip(&config.clips, 5, i, kernels.period_nm, 4.0));
-    let batch = objective.batch(Rasters::joined(&[clip(0), clip(3)]));
+    let clip = |i| field_clip(&config.clips, 5, i, kernels.period_nm, 4.0);
+    let batch = objective.batch(&[clip(0), clip(3)]);
     (objective, batch)
 }
 
@@ -89,6 +89,20 @@ fn the_simulators_kernels_lead_back_where_the_graph_does() {
     let mask = head.opened(batch.seen, logits(&device));
     let off = distance(objective.slope(head, &mask, &batch.target, 0.5), expected);
     assert!(off <= 1e-4, "{off}"); // f32 sums of some thousand terms
+}
+
+/// A window and a full field, drawn by either from the same edges.
+#[test]
+fn clips_and_what_the_network_sees_are_the_cpus_to_the_last_bit() {
+    let Some(device) = device() else { return };
+    let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().expect("f32");
+    let both = |device: &Device| {
+        let (_, batch) = objective(device);
+        [values(batch.target), values(batch.seen)]
+    };
+    let (found, expected) = (both(&device), both(&Device::flex()));
+    assert!(expected.iter().flatten().any(|v| *v > 0.0 && *v < 1.0), "pixels covered in part");
+    assert!(found == expected);
 }
 
 #[test]
