@@ -6,7 +6,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lithoburn_engine::{Correction, Fleet, MaskFormat};
 use lithoburn_pool::memory::{Limit, readable};
-use lithoburn_pool::{Chosen, DeviceName, Rank, Strategy, choose, choose_all, choose_each};
+use lithoburn_pool::{
+    Chosen, DeviceName, Rank, Strategy, choose, choose_all, choose_all_in_turn, choose_each,
+    choose_in_turn,
+};
 use tracing::info_span;
 
 use crate::options::DeviceOptions;
@@ -40,8 +43,8 @@ impl CrewOptions {
         }
     }
 
-    /// Begins to open and test the devices.
-    pub(crate) fn open(&self, single: &DeviceOptions) -> Result<Opening> {
+    /// Begins to open and test the devices; `in_turn` leaves all but the first of equal cards for later.
+    pub(crate) fn open(&self, single: &DeviceOptions, in_turn: bool) -> Result<Opening> {
         if self.batch == Some(0) {
             bail!("--batch must be 1 or more");
         }
@@ -49,6 +52,8 @@ impl CrewOptions {
         let names = self.names(single);
         let open = move || match several.as_slice() {
             [] => Ok(vec![choose(one)?]),
+            [all] if all == "all" && in_turn => Ok(choose_all_in_turn()),
+            names if in_turn => Ok(choose_in_turn(&all_named(names)?)?),
             names => devices(names),
         };
         let spanned = move || info_span!("devices").in_scope(open);
@@ -75,10 +80,7 @@ impl Opening {
 pub(crate) fn devices(names: &[String]) -> Result<Vec<Chosen>> {
     match names {
         [all] if all == "all" => Ok(choose_all()),
-        names => {
-            let names: Result<Vec<DeviceName>> = names.iter().map(|name| named(name)).collect();
-            Ok(choose_each(&names?)?)
-        }
+        names => Ok(choose_each(&all_named(names)?)?),
     }
 }
 
@@ -101,6 +103,12 @@ pub(crate) struct PlanOptions {
 }
 
 impl PlanOptions {
+    /// Whether devices share tiles and nothing else, so that each may begin when it is there.
+    pub(crate) fn shares_tiles(&self) -> bool {
+        let alone = matches!(self.parallel, Strategy::Auto | Strategy::Data) && !self.offload;
+        alone && !self.dry_run && self.memory.is_empty()
+    }
+
     /// A correction with all of it.
     pub(crate) fn correction<'a>(
         &self,
@@ -185,6 +193,10 @@ pub(crate) fn say_pool(pool: &lithoburn_pool::Report) {
             ),
         );
     }
+}
+
+fn all_named(names: &[String]) -> Result<Vec<DeviceName>> {
+    names.iter().map(|name| named(name)).collect()
 }
 
 fn named(name: &str) -> Result<DeviceName> {

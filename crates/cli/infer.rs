@@ -105,7 +105,7 @@ pub fn infer(args: &InferArgs) -> Result<Verdict> {
     }
     let start = Instant::now();
     let profile = args.profile.start()?;
-    let opening = args.crew.open(&args.device)?;
+    let opening = args.crew.open(&args.device, args.no_measure && args.plan.shares_tiles())?;
     let library = info_span!("read").in_scope(|| args.drawing.library(&args.layout))?;
     let InferArgs { model, kernels, drawing, rules, style, .. } = args;
     let asked = Asked { model, kernels, drawing, rules, style };

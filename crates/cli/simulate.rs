@@ -79,7 +79,7 @@ fn chip(args: &SimulateArgs, tile_nm: f64) -> Result<Verdict> {
     if args.focus.is_some() || args.dose.is_some() {
         bail!("--focus and --dose are for one field: leave out --tile, or give --corners");
     }
-    let opening = args.crew.open(&args.device)?;
+    let opening = args.crew.open(&args.device, false)?;
     let library = args.drawing.library(&args.mask)?;
     let (kernels, kernels_name) = args.kernels.load()?;
     let out = directory(args, library.name());

@@ -274,7 +274,9 @@ impl Chip<'_> {
 
     fn chip_report(&self, built: &Built, flow: &Flow, pool: lithoburn_pool::Report) -> ChipReport {
         let grid = &self.grid;
-        let held = |lane: &Lane| memory::held(&lane.device.name, &lane.device.device);
+        let held = |Lane { device, .. }: &Lane| {
+            device.is_there().then(|| memory::held(&device.name, &device.device))?
+        };
         ChipReport {
             tiles: [grid.columns, grid.rows],
             empty: (grid.len() - flow.occupied.len()) as u64,

@@ -20,7 +20,7 @@ use self::producer::{Producer, QuitsAtLast, TasksEnd};
 pub use self::report::{Fault, FaultKind, Latency, MemberReport, MemberState, Report, percentile};
 use self::scheduler::{Closing, Scheduler};
 pub(crate) use self::speed::Cost;
-pub use self::worker::{MakeWorker, Member, Terms, Worker};
+pub use self::worker::{Arrive, MakeWorker, Member, Terms, Worker};
 use crate::clock::Clock;
 
 mod allotment;
@@ -117,13 +117,15 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
         }
         let (events, inbox) = mpsc::channel();
         let mut active = Vec::with_capacity(members.len());
-        for (index, Member { name, batch, make }) in members.into_iter().enumerate() {
+        for (index, Member { name, batch, make, arrive }) in members.into_iter().enumerate() {
             if batch == 0 {
                 return Err(CrewError::EmptyBatch(name));
             }
-            match thread::start(index, &name, make, events.clone(), clock.clone()) {
+            let is_absent = arrive.is_some();
+            match thread::start(index, &name, make, arrive, events.clone(), clock.clone()) {
                 Ok(mailbox) => {
-                    active.push(ActiveMember::new(name, batch, mailbox, clock.clone()));
+                    let member = ActiveMember::new(name, batch, mailbox, clock.clone());
+                    active.push(if is_absent { member.absent() } else { member });
                 }
                 Err(error) => return Err(CrewError::Thread(name, error)),
             }
@@ -191,12 +193,16 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
         self.forget();
     }
 
-    /// Takes no notice of what was made or done, but of threads that ended.
+    /// Takes no notice of what was made or done, but of threads that ended and devices that came.
     fn forget(&mut self) {
         while let Ok(event) = self.inbox.try_recv() {
             match event {
                 CrewEvent::Done(done) => drop(self.members[done.member].returned(done.batch)),
                 CrewEvent::Left(member) => drop(self.members[member].left()),
+                CrewEvent::Arrived(member, Ok(())) => self.members[member].arrived(),
+                CrewEvent::Arrived(member, Err(failure)) => {
+                    self.members[member].give_up(format!("it could not be opened: {failure}"));
+                }
                 CrewEvent::Made(_) | CrewEvent::Ended => {}
             }
         }
@@ -228,15 +234,15 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
 
     /// Lets the crew go, and waits until its workers are dropped, but no longer than `patience`.
     ///
-    /// A crew that is dropped instead does not wait. Devices that hang are never waited for.
+    /// A crew that is dropped instead does not wait. Devices that hang, or are still being opened, are never waited for.
     pub fn close(self, patience: Duration) {
-        let mut staying = self.alive();
+        let mut staying = self.members.iter().filter(|member| member.present()).count();
         self.members.iter().for_each(ActiveMember::close);
         let start = Instant::now();
         while staying > 0 {
             let left = patience.saturating_sub(start.elapsed());
             match self.inbox.recv_timeout(left) {
-                Ok(CrewEvent::Left(member)) if self.members[member].alive() => staying -= 1,
+                Ok(CrewEvent::Left(member)) if self.members[member].present() => staying -= 1,
                 Ok(_) => (),
                 Err(_) => return,
             }

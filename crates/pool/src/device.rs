@@ -14,9 +14,10 @@ pub use self::apart::{answer_probes, quiet_graphics};
 use self::at_once::at_once;
 use self::guard::guarded;
 pub use self::identity::identity;
+use self::late::Opening;
 pub use self::name::{DeviceName, Kind};
 pub use self::survey::{Candidate, survey};
-use self::survey::{by_preference, cpu, cuda, named};
+use self::survey::{by_preference, cards, cpu, cuda, equal, named};
 pub use self::visible::hide_other_cards;
 
 mod apart;
@@ -27,6 +28,7 @@ mod context;
 mod guard;
 mod identity;
 pub mod kernel_times;
+mod late;
 pub mod memory;
 mod name;
 mod self_test;
@@ -44,10 +46,28 @@ pub struct Chosen {
     pub reason: String,
     /// The device.
     pub device: Device,
+    /// Of a card that is still being opened.
+    pub opening: Option<Opening>,
+}
+
+impl Chosen {
+    /// Waits until the device is opened and tested. Nobody touches one before.
+    ///
+    /// # Errors
+    ///
+    /// As [`choose`].
+    pub fn wait(&self) -> Result<(), DeviceError> {
+        self.opening.as_ref().map_or(Ok(()), Opening::wait)
+    }
+
+    /// Whether it is opened and works, as far as anybody has [waited](Self::wait) for it.
+    pub fn is_there(&self) -> bool {
+        self.opening.as_ref().is_none_or(Opening::is_over)
+    }
 }
 
 /// Why no device could be chosen.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DeviceError {
     /// There is no such device.
     #[error(
@@ -101,6 +121,40 @@ pub fn choose_each(wanted: &[DeviceName]) -> Result<Vec<Chosen>, DeviceError> {
     }
 }
 
+/// As [`choose_each`], but of equal CUDA cards only the first is opened when this returns: who uses another [waits](Chosen::wait) for it.
+/// The driver opens one card after the other, and the first need not idle meanwhile.
+///
+/// # Errors
+///
+/// As [`choose_each`], but for cards that are there and fail: that is told to who waits for them.
+pub fn choose_in_turn(wanted: &[DeviceName]) -> Result<Vec<Chosen>, DeviceError> {
+    in_turn(wanted, "asked for").unwrap_or_else(|| choose_each(wanted))
+}
+
+/// As [`choose_all`], of equal CUDA cards as [`choose_in_turn`].
+pub fn choose_all_in_turn() -> Vec<Chosen> {
+    let chosen = in_turn(&cards(), "one of all GPUs").and_then(Result::ok);
+    chosen.unwrap_or_else(choose_all)
+}
+
+/// The first of equal cards, and those that will come; none if they are no equal cards.
+fn in_turn(wanted: &[DeviceName], reason: &str) -> Option<Result<Vec<Chosen>, DeviceError>> {
+    cache::prepare();
+    let others = equal(wanted)?;
+    // Who asks how many cards are at work counts those that come later.
+    opened().extend(wanted.iter().filter_map(|name| name.card()));
+    let late = |first: Chosen| {
+        let late = others.into_iter().map(|(name, device)| {
+            let opening = Opening::begin(&name.to_string(), move || by_name(name).map(drop));
+            let (name, card, reason) = (name.to_string(), first.card.clone(), reason.to_string());
+            Chosen { name, card, reason, device, opening: Some(opening) }
+        });
+        let late: Vec<Chosen> = late.collect();
+        std::iter::once(Chosen { reason: reason.to_string(), ..first }).chain(late).collect()
+    };
+    Some(choose(wanted[0]).map(late))
+}
+
 /// Every GPU that works, of the best family that has one; the CPU where there is none.
 pub fn choose_all() -> Vec<Chosen> {
     cache::prepare();
@@ -127,6 +181,7 @@ fn chosen(candidate: Candidate, reason: String) -> Chosen {
         card: candidate.card,
         reason,
         device: candidate.device,
+        opening: None,
     }
 }
 
@@ -167,9 +222,7 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
 /// be caught. CUDA reports its failures.
 fn check(candidate: &Candidate) -> Result<(), String> {
     let device = candidate.device.clone();
-    if let DeviceName::Cuda(card) = candidate.name {
-        opened().insert(card.unwrap_or(0));
-    }
+    opened().extend(candidate.name.card());
     guarded(move || cache::activate(&device))?;
     let _span = info_span!("smoke test").entered();
     match candidate.kind {
@@ -178,13 +231,14 @@ fn check(candidate: &Candidate) -> Result<(), String> {
     }
 }
 
-/// The CUDA cards that were tested so far, by their numbers.
+/// The CUDA cards that were tested so far, or will be, by their numbers.
 fn opened() -> MutexGuard<'static, BTreeSet<usize>> {
     static OPENED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
     OPENED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many CUDA cards this process works with: those that were tested so far, before they are given to anybody.
+/// How many CUDA cards this process works with: those that were tested so far, before they are given to anybody, and those that are
+/// [still being opened](choose_in_turn).
 pub fn cards_opened() -> usize {
     opened().len()
 }
@@ -245,6 +299,14 @@ mod tests {
         let chosen = best((0..).map(card), broken);
         assert_eq!(chosen.name, "cuda:1");
         assert!(chosen.reason.contains("cuda:0 failed its test: no answer"), "{}", chosen.reason);
+    }
+
+    #[test]
+    fn what_are_no_equal_cards_is_there_when_it_is_chosen() {
+        let cpus = choose_in_turn(&[DeviceName::Cpu; 2]).expect("there is always a CPU");
+        assert!(cpus.len() == 2 && cpus.iter().all(|cpu| cpu.is_there() && cpu.wait().is_ok()));
+        let error = choose_in_turn(&[98, 99].map(|card| DeviceName::Cuda(Some(card))));
+        assert!(matches!(error, Err(DeviceError::Missing { wanted, .. }) if wanted == "cuda:98"));
     }
 
     #[test]

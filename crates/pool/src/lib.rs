@@ -21,12 +21,12 @@ pub mod panics;
 pub mod plan;
 
 pub use crew::{
-    Crew, CrewError, Failure, Latency, Member, MemberReport, PoolError, Report, Terms, Worker,
-    share, share_ordered, simulated,
+    Arrive, Crew, CrewError, Failure, Latency, Member, MemberReport, PoolError, Report, Terms,
+    Worker, share, share_ordered, simulated,
 };
 pub use device::{
     Candidate, Chosen, DeviceError, DeviceName, Kind, answer_probes, cache, cards_opened, choose,
-    choose_all, choose_each, hide_other_cards, identity, kernel_times::KernelTimes, memory,
-    quiet_graphics, survey,
+    choose_all, choose_all_in_turn, choose_each, choose_in_turn, hide_other_cards, identity,
+    kernel_times::KernelTimes, memory, quiet_graphics, survey,
 };
 pub use plan::{Demand, DeviceState, Plan, PlanError, Rank, Strategy, plan};

@@ -45,7 +45,8 @@ pub(crate) fn crew(chip: &Chip) -> Vec<Member<Tile, Solved>> {
             let proposer = proposer.map_err(|e| failure(&e))?;
             Ok(Box::new(Corrector { proposer, halo_nm }) as Box<dyn Worker<Tile, Solved>>)
         };
-        Member { name: lane.device.name.clone(), batch, make: Arc::new(make) }
+        let name = lane.device.name.clone();
+        Member { name, batch, make: Arc::new(make), arrive: lane.arrive() }
     };
     let batches = |lane: &'_ Lane| lane.batches();
     let all = chip.lanes.iter().flat_map(|lane| batches(lane).into_iter().map(move |b| (lane, b)));

@@ -51,8 +51,11 @@ impl<'a> Begun<'a> {
             return Err(EngineError::Setting("no device was named".into()));
         }
         let Self { setup, course, mut notes, mut wish, format, measure, early } = self;
-        let ahead = Ahead::start(&setup, &devices);
         let is_field = matches!(course, Course::Fields(_));
+        if wish.is_joint() || wish.probe || (measure && !is_field) {
+            all_there(&devices)?;
+        }
+        let ahead = Ahead::start(&setup, &devices);
         if let Course::Tiles(_, _, occupied) = &course {
             wish.tiles = occupied.len();
         }
@@ -204,6 +207,12 @@ impl Planned<'_> {
             network: self.early.network.as_ref(),
         }
     }
+}
+
+/// Waits for cards that are still being opened. Where devices only share tiles, nobody has to: each begins when it is there.
+fn all_there(devices: &[Chosen]) -> Result<(), EngineError> {
+    let there = |device: &Chosen| device.wait().map_err(|e| EngineError::Pool(e.to_string()));
+    devices.iter().try_for_each(there)
 }
 
 /// The device of a field that is computed on one, whatever stands by.

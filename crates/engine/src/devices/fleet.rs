@@ -161,7 +161,10 @@ pub(crate) fn fleet(setup: &Setup, devices: &[Chosen], wish: &Wish) -> Result<Fl
     }
     let alone = devices.len() == 1 && matches!(wish.strategy, Strategy::Auto | Strategy::Data);
     let needed = wish.probe || !alone || (wish.batch.is_none() && devices[0].name != "cpu");
-    let anew = |device: &Chosen| probe(setup, device, RUNS);
+    let anew = |device: &Chosen| {
+        device.wait().map_err(|e| EngineError::Pool(e.to_string()))?;
+        probe(setup, device, RUNS)
+    };
     let trial = |device: &Chosen| match wish.probe {
         true => anew(device),
         false => known::or_else(setup, device, || anew(device)),
@@ -184,7 +187,7 @@ fn planned(
 ) -> Result<(Plan, Vec<DeviceState>), EngineError> {
     let labels = labels(devices);
     let states: Vec<DeviceState> =
-        devices.iter().zip(&labels).map(|(d, label)| state(d, label, probes, wish)).collect();
+        devices.iter().zip(&labels).map(|(d, l)| state(d, l, devices, probes, wish)).collect();
     let mut demand = demand(setup, devices, probes, wish);
     let network = setup.model.model.network().is_some();
     let explicit = !matches!(wish.strategy, Strategy::Auto | Strategy::Data);
@@ -215,13 +218,26 @@ fn labels(devices: &[Chosen]) -> Vec<String> {
     devices.iter().enumerate().map(label).collect()
 }
 
-fn state(device: &Chosen, label: &str, probes: &[Probe], wish: &Wish) -> DeviceState {
+/// What is free on a device; on a card that is still being opened what is on its equal that is there. The crew finds out what it lacks.
+fn free(device: &Chosen, devices: &[Chosen]) -> Option<u64> {
+    let equal = |other: &&Chosen| other.is_there() && other.card == device.card;
+    let asked = if device.is_there() { Some(device) } else { devices.iter().find(equal) };
+    memory::free(&asked?.name)
+}
+
+fn state(
+    device: &Chosen,
+    label: &str,
+    devices: &[Chosen],
+    probes: &[Probe],
+    wish: &Wish,
+) -> DeviceState {
     let probe = probes.iter().find(|p| p.device == device.name);
     let budget = wish.budgets.iter().find(|(name, _)| *name == device.name);
     DeviceState {
         name: label.to_string(),
         card: device.card.clone(),
-        free_bytes: memory::free(&device.name),
+        free_bytes: free(device, devices),
         budget_bytes: budget.map(|(_, bytes)| *bytes),
         speed: probe.map_or(1.0, |p| 1.0 / p.seconds.max(1e-9)),
     }
@@ -343,7 +359,7 @@ mod tests {
 
     fn device(name: &str) -> Chosen {
         let (name, card, reason) = (name.to_string(), name.to_string(), String::new());
-        Chosen { name, card, reason, device: Device::flex() }
+        Chosen { name, card, reason, device: Device::flex(), opening: None }
     }
 
     fn found(device: &Chosen) -> Result<Probe, EngineError> {

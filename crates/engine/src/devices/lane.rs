@@ -1,6 +1,8 @@
 //! A device with its share of the tiles.
 
-use lithoburn_pool::Chosen;
+use std::sync::Arc;
+
+use lithoburn_pool::{Arrive, Chosen, Failure};
 
 use super::team::Team;
 
@@ -23,6 +25,13 @@ impl Lane {
         if device.starts_with("cuda") { 2 } else { 1 }
     }
 
+    /// Waits for a card that is still being opened; none for a device that is there.
+    pub(crate) fn arrive(&self) -> Option<Arrive> {
+        let device = self.device.clone();
+        let arrive = move || device.wait().map_err(|e| Failure::Lost(e.to_string()));
+        (!self.device.is_there()).then(|| Arc::new(arrive) as Arrive)
+    }
+
     /// Tiles that each of its threads computes at once.
     pub(crate) fn batches(&self) -> Vec<usize> {
         let hands = match self.team {
@@ -43,7 +52,8 @@ mod tests {
     fn threads_of_a_card_share_its_batch() {
         let lane = |name: &str, batch, team| {
             let (name, card, reason) = (name.to_string(), String::new(), String::new());
-            let device = Chosen { name, card, reason, device: burn::tensor::Device::flex() };
+            let device =
+                Chosen { name, card, reason, device: burn::tensor::Device::flex(), opening: None };
             Lane { device, batch, team }.batches()
         };
         assert_eq!(lane("cuda:1", 24, None), [12, 12]);

@@ -207,7 +207,7 @@ mod tests {
     fn images_of_other_threads_are_ones_own() -> Result<(), EngineError> {
         let (kernels, process) = (crate::built_in::default_kernels()?, Process::default());
         let (name, card, reason) = ("cpu".to_string(), String::new(), String::new());
-        let cpu = Chosen { name, card, reason, device: Device::flex() };
+        let cpu = Chosen { name, card, reason, device: Device::flex(), opening: None };
         let among = Imager::among(&[cpu.clone(), cpu], &kernels, &process)?;
         let part = Part { pixel_nm: 8.0, first: 60, size: 100 };
         let expected = images(&among.own, &mask(), part)?;

@@ -43,7 +43,12 @@ pub(super) fn crew(
             let printer = Printer { simulator, sampling, process, grid };
             Ok(Box::new(printer) as Box<dyn Worker<Tile, Found>>)
         };
-        Member { name: lane.device.name.clone(), batch: lane.batch, make: Arc::new(make) }
+        Member {
+            name: lane.device.name.clone(),
+            batch: lane.batch,
+            make: Arc::new(make),
+            arrive: lane.arrive(),
+        }
     };
     lanes.iter().map(member).collect()
 }

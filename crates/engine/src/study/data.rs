@@ -124,7 +124,7 @@ fn crew(study: &Study, devices: usize) -> Result<Crew<Tile, f32>, EngineError> {
             let replica = Replica { network, device, precision, size, batch };
             Ok(Box::new(replica) as Box<dyn Worker<Tile, f32>>)
         };
-        Member { name: chosen.name.clone(), batch: study.batch, make: Arc::new(make) }
+        Member { name: chosen.name.clone(), batch: study.batch, make: Arc::new(make), arrive: None }
     };
     let members = study.devices[..devices].iter().map(member).collect();
     Crew::open(members).map_err(|e| EngineError::Pool(e.to_string()))

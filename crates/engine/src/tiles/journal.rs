@@ -170,13 +170,17 @@ impl Journal {
         locked(&self.writer).file = File::open(&self.path).expect("it is there");
     }
 
-    /// Deletes the file: its run is done.
+    /// Deletes the file: its run is done. Its blocks, a gigabyte and more, are given back to the disk on a thread that nobody waits
+    /// for: the file lives on without a name as long as it is open.
     ///
     /// # Errors
     ///
     /// [`LayoutError::Write`].
     pub(crate) fn remove(self) -> Result<(), LayoutError> {
-        std::fs::remove_file(&self.path).map_err(|e| LayoutError::Write(self.path.clone(), e))
+        std::fs::remove_file(&self.path).map_err(|e| LayoutError::Write(self.path.clone(), e))?;
+        // Without the thread they are given back here.
+        let _ = std::thread::Builder::new().name("journal".into()).spawn(move || drop(self));
+        Ok(())
     }
 }
 

@@ -46,7 +46,7 @@ fn member(computed: &Arc<AtomicUsize>, slow: Duration) -> Member<Tile, Echo> {
         let computed = computed.clone();
         Ok(Box::new(Counter { computed, slow }) as Box<dyn Worker<Tile, Echo>>)
     };
-    Member { name: "counter".into(), batch: 1, make: Arc::new(make) }
+    Member { name: "counter".into(), batch: 1, make: Arc::new(make), arrive: None }
 }
 
 /// Bars at these places, in nm.
@@ -197,7 +197,8 @@ fn a_device_that_cannot_compute_ends_the_run_with_its_reason() {
         let library = rows();
         let flow = flow(&library, &folder);
         let make = || Ok(Box::new(Broken) as Box<dyn Worker<Tile, Echo>>);
-        let crew = vec![Member { name: "card".into(), batch: 1, make: Arc::new(make) }];
+        let crew =
+            vec![Member { name: "card".into(), batch: 1, make: Arc::new(make), arrive: None }];
         let ran = flow.run(crew, || all(&flow), PHASES, &|| false, &mut |_| true);
         ran.map(|ran| ran.built.is_some()).expect_err("no device is left").to_string()
     });
@@ -275,7 +276,7 @@ fn tiles_behind_a_slow_one_wait_on_disk() {
         let make = move || {
             Ok(Box::new(FirstLast(done.clone(), first, others)) as Box<dyn Worker<Tile, Echo>>)
         };
-        Member { name: "device".into(), batch: 1, make: Arc::new(make) }
+        Member { name: "device".into(), batch: 1, make: Arc::new(make), arrive: None }
     };
     let crew = vec![member(), member()];
     let waited = AtomicUsize::new(0);

@@ -12,6 +12,8 @@ pub(crate) enum CrewEvent<T, R> {
     Ended,
     /// A batch came back.
     Done(Returned<R>),
+    /// A device that was still being opened is there, or never will be.
+    Arrived(usize, Result<(), Failure>),
     /// A member's thread is at its end and its worker dropped.
     Left(usize),
 }

@@ -97,7 +97,7 @@ impl Injector {
         member: Member<T, R>,
         faults: Faults,
     ) -> Member<T, R> {
-        let Member { name, batch, make } = member;
+        let Member { name, batch, make, arrive } = member;
         let fate = Arc::new(Fate {
             seed: seed_of(self.seed, &name),
             drawn: AtomicU64::new(0),
@@ -111,7 +111,7 @@ impl Injector {
             let worker = Faulty { fate: fate.clone(), inner: make()? };
             Ok(Box::new(worker) as Box<dyn Worker<T, R>>)
         };
-        Member { name, batch, make: Arc::new(make) }
+        Member { name, batch, make: Arc::new(make), arrive }
     }
 
     /// Faults injected so far, by sort.

@@ -27,6 +27,8 @@ pub(crate) struct ActiveMember<T> {
     pub batch: usize,
     /// Why it was given up, if it was.
     pub dead: Option<String>,
+    /// Since when its device is waited for, if it is still being opened.
+    absent: Option<Duration>,
     /// How often its worker broke since it last did a batch.
     pub breaks: usize,
     /// What it has: the first runs, the second waits.
@@ -67,6 +69,7 @@ impl<T> ActiveMember<T> {
             name,
             batch,
             dead: None,
+            absent: None,
             breaks: 0,
             given: VecDeque::new(),
             returned: 0,
@@ -79,6 +82,12 @@ impl<T> ActiveMember<T> {
             making: Duration::ZERO,
             seconds: Vec::new(),
         }
+    }
+
+    /// The same, whose device is still being opened.
+    pub(crate) fn absent(mut self) -> Self {
+        self.absent = Some(self.clock.now());
+        self
     }
 
     /// Begins a run: its numbers are counted anew.
@@ -95,9 +104,19 @@ impl<T> ActiveMember<T> {
         self.dead.is_none()
     }
 
+    /// Whether its device is there and was not given up.
+    pub(crate) fn present(&self) -> bool {
+        self.alive() && self.absent.is_none()
+    }
+
+    /// Its device is there.
+    pub(crate) fn arrived(&mut self) {
+        self.absent = None;
+    }
+
     /// Whether it has nothing to do.
     pub(crate) fn idle(&self) -> bool {
-        self.alive() && self.given.is_empty()
+        self.present() && self.given.is_empty()
     }
 
     /// Whether one batch runs and no other waits.
@@ -211,9 +230,12 @@ impl<T> ActiveMember<T> {
         (ours || id > self.returned).then_some(since)
     }
 
-    /// When the batch that runs has to be done, by the crew's clock.
+    /// When the batch that runs has to be done, or the device has to be there, by the crew's clock.
     pub(crate) fn deadline(&self, terms: &Terms) -> Option<Duration> {
-        Some(self.since()?.saturating_add(self.allowed(terms)))
+        match self.absent.filter(|_| self.alive()) {
+            Some(since) => Some(since.saturating_add(terms.first_deadline)),
+            None => Some(self.since()?.saturating_add(self.allowed(terms))),
+        }
     }
 
     /// How long the batch that runs may take.

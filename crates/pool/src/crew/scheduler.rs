@@ -171,6 +171,8 @@ impl<'a, T, R> Scheduler<'a, T, R> {
                 }
             }
             CrewEvent::Done(done) => self.returned(done),
+            CrewEvent::Arrived(member, Ok(())) => self.crew[member].arrived(),
+            CrewEvent::Arrived(member, Err(failure)) => self.stayed_away(member, failure),
             CrewEvent::Left(member) => {
                 let items = self.crew[member].left();
                 self.put_back(items);
@@ -204,6 +206,13 @@ impl<'a, T, R> Scheduler<'a, T, R> {
             Err(failure) if done.unmade => self.unmade(done.member, given.items, failure),
             Err(failure) => self.failed(done.member, given.items, failure),
         }
+    }
+
+    /// A device that was being opened will never be there.
+    fn stayed_away(&mut self, member: usize, failure: Failure) {
+        let reason = format!("it could not be opened: {failure}");
+        self.note(member, kind_of(&failure), reason.clone(), 0);
+        self.give_up(member, reason);
     }
 
     /// A worker could not be made; its tasks are not at fault.
@@ -300,7 +309,11 @@ impl<'a, T, R> Scheduler<'a, T, R> {
 
     /// A member hangs: either one of its tasks or itself is at fault.
     fn hung(&mut self, member: usize) {
-        let reason = "hung: a batch was not done by its deadline".to_string();
+        let late = match self.crew[member].present() {
+            true => "a batch was not done",
+            false => "it was not opened",
+        };
+        let reason = format!("hung: {late} by its deadline");
         let worst = self.crew[member].suspect(member);
         let had = self.give_up(member, reason.clone());
         self.note(member, FaultKind::Hung, reason.clone(), had);

@@ -57,7 +57,7 @@ impl SimulatedDevice {
             let worker = Simulated { device: self, answer: answer.clone() };
             Ok(Box::new(worker) as Box<dyn Worker<T, R>>)
         };
-        Member { name: name.to_string(), batch, make: Arc::new(make) }
+        Member { name: name.to_string(), batch, make: Arc::new(make), arrive: None }
     }
 }
 

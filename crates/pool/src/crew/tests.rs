@@ -17,6 +17,7 @@ use super::*;
 mod deadlines;
 mod endings;
 mod faults;
+mod late;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -35,7 +36,7 @@ where
     F: Fn(&[usize]) -> Result<Vec<usize>, Failure> + Clone + Send + Sync + 'static,
 {
     let make = move || Ok(Box::new(Does(work.clone())) as Box<dyn Worker<usize, usize>>);
-    Member { name: name.into(), batch, make: Arc::new(make) }
+    Member { name: name.into(), batch, make: Arc::new(make), arrive: None }
 }
 
 /// What a task's result should be.

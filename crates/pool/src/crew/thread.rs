@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::event::{CrewEvent, Returned};
 use super::failure::Failure;
-use super::worker::{MakeWorker, Worker};
+use super::worker::{Arrive, MakeWorker, Worker};
 use tracing::info_span;
 
 use crate::clock::Clock;
@@ -95,18 +95,29 @@ pub(crate) fn start<T: Send + Sync + 'static, R: Send + 'static>(
     member: usize,
     name: &str,
     make: MakeWorker<T, R>,
+    arrive: Option<Arrive>,
     events: Sender<CrewEvent<T, R>>,
     clock: Clock,
 ) -> std::io::Result<Arc<Mailbox<T>>> {
     let mailbox = Arc::new(Mailbox::new(clock));
     let theirs = mailbox.clone();
     let work = move || {
-        serve(member, &theirs, &make, &events);
+        let is_there = arrive.is_none_or(|arrive| arrived(member, &arrive, &events));
+        if is_there {
+            serve(member, &theirs, &make, &events);
+        }
         // Nobody listens any more if this thread was given up.
         let _ = events.send(CrewEvent::Left(member));
     };
     std::thread::Builder::new().name(format!("pool {name}")).spawn(work)?;
     Ok(mailbox)
+}
+
+/// Waits for the device, and tells what came of it.
+fn arrived<T, R>(member: usize, arrive: &Arrive, events: &Sender<CrewEvent<T, R>>) -> bool {
+    let arrived = caught(|| arrive()).unwrap_or_else(panicked);
+    let is_there = arrived.is_ok();
+    events.send(CrewEvent::Arrived(member, arrived)).is_ok() && is_there
 }
 
 /// Does batches until the mailbox is closed. The worker is made for the first, and again after a panic.

@@ -25,6 +25,9 @@ pub trait Worker<T, R> {
 /// Makes a device's worker; called on the device's thread, and again after a panic.
 pub type MakeWorker<T, R> = Arc<dyn Fn() -> Result<Box<dyn Worker<T, R>>, Failure> + Send + Sync>;
 
+/// Waits until a device is there, on the device's thread, before it gets its first batch; an error or a panic costs the device.
+pub type Arrive = Arc<dyn Fn() -> Result<(), Failure> + Send + Sync>;
+
 /// One device of the crew that shares the tasks.
 pub struct Member<T, R> {
     /// Its name in reports, e.g. `cuda:0`.
@@ -34,11 +37,14 @@ pub struct Member<T, R> {
     pub batch: usize,
     /// Makes its worker.
     pub make: MakeWorker<T, R>,
+    /// Of a device that is still being opened: the others begin without it, and nothing waits for it.
+    pub arrive: Option<Arrive>,
 }
 
 impl<T, R> Clone for Member<T, R> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), batch: self.batch, make: self.make.clone() }
+        let Self { name, batch, make, arrive } = self;
+        Self { name: name.clone(), batch: *batch, make: make.clone(), arrive: arrive.clone() }
     }
 }
 
@@ -48,7 +54,7 @@ pub struct Terms {
     /// Tasks made ahead of need, at least 1: those that wait for a device. At most two batches a device are with
     /// the devices besides. Full batches need at least the sum of all batches.
     pub ahead: usize,
-    /// Longest that making a worker, compiling its kernels and its first task may take.
+    /// Longest that a device may take until it is there, and then making a worker, compiling its kernels and its first task.
     pub first_deadline: Duration,
     /// The first batch of a worker may take this longer for each further task: nobody knows how fast it is.
     pub first_deadline_each: Duration,

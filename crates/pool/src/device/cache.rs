@@ -6,6 +6,8 @@
 //! find. `LITHOBURN_CACHE` names another directory; set to `off`, nothing is kept.
 
 use std::path::PathBuf;
+#[cfg(feature = "gpu")]
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 #[cfg(feature = "gpu")]
@@ -46,13 +48,19 @@ fn configure() {
 #[cfg(not(feature = "gpu"))]
 fn configure() {}
 
-/// Switches to the folder of a device's card. Its name and what code is compiled for are the key.
+/// Switches to the folder of a device's card. Its name and what code is compiled for are the key. A switch drops the kernels that all
+/// cards have loaded: cards of one kind share a folder, and only the first of them switches.
 #[cfg(feature = "gpu")]
 pub fn activate(device: &Device) {
     if let Some(identity) = device.identity() {
         let key =
             format!("{}-{}-{}", identity.name, identity.fingerprint, env!("CARGO_PKG_VERSION"));
-        environment::activate(slug(&key));
+        static SWITCH: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = slug(&key);
+        if *environment::active() != *folder {
+            environment::activate(folder);
+        }
     }
 }
 

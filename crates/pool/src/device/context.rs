@@ -28,6 +28,16 @@ pub(super) fn open(card: usize) {
     let _ = guarded(move || opened(card as i32));
 }
 
+/// What the driver calls a card, by its place; none if it does not answer. Nothing is opened.
+#[cfg(feature = "cuda")]
+pub(super) fn card_name(card: usize) -> Option<String> {
+    let asked = move || {
+        result::init()?;
+        result::device::get_name(result::device::get(card as i32)?)
+    };
+    guarded(asked).ok()?.ok()
+}
+
 /// A program that was built without CUDA opens none.
 #[cfg(not(feature = "cuda"))]
 pub(super) fn open(_card: usize) {}

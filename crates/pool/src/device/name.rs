@@ -17,6 +17,16 @@ pub enum DeviceName {
     Cpu,
 }
 
+impl DeviceName {
+    /// The number of a card of CUDA's; none of any other device.
+    pub(super) fn card(self) -> Option<usize> {
+        match self {
+            Self::Cuda(card) => Some(card.unwrap_or(0)),
+            _ => None,
+        }
+    }
+}
+
 impl std::str::FromStr for DeviceName {
     type Err = String;
 

@@ -173,6 +173,48 @@ fn kind_of(name: &DeviceName, device: &Device, physical: bool) -> Kind {
     }
 }
 
+/// The names of the cards that CUDA shows.
+#[cfg(feature = "cuda")]
+pub(super) fn cards() -> Vec<DeviceName> {
+    let card = |place| visible::number(place).map(|number| DeviceName::Cuda(Some(number)));
+    (0..handles().len()).filter_map(card).collect()
+}
+
+/// All but the first of some cards, unopened, if these are several and equal: the driver tells their names at once.
+#[cfg(feature = "cuda")]
+pub(super) fn equal(wanted: &[DeviceName]) -> Option<Vec<(DeviceName, Device)>> {
+    let handles = handles();
+    let cards = wanted.iter().map(|name| {
+        let number = name.card()?;
+        let place = visible::place(number)?;
+        Some((DeviceName::Cuda(Some(number)), place, handles.get(place)?.clone()))
+    });
+    let cards: Vec<(DeviceName, usize, Device)> = cards.collect::<Option<_>>()?;
+    let is_alone = |place| cards.iter().filter(|(_, other, _)| *other == place).count() == 1;
+    let first = context::card_name(cards.first()?.1)?;
+    let is_equal =
+        |place| is_alone(place) && context::card_name(place).is_some_and(|name| name == first);
+    let are_equal = cards.len() > 1 && cards.iter().all(|&(_, place, _)| is_equal(place));
+    are_equal.then(|| cards.into_iter().skip(1).map(|(name, _, device)| (name, device)).collect())
+}
+
+/// CUDA's cards as the driver shows them, unopened.
+#[cfg(feature = "cuda")]
+fn handles() -> Vec<Device> {
+    guarded(|| Device::enumerate(DeviceType::Cuda).into_vec()).unwrap_or_default()
+}
+
+/// Without CUDA there are none.
+#[cfg(not(feature = "cuda"))]
+pub(super) fn cards() -> Vec<DeviceName> {
+    Vec::new()
+}
+
+#[cfg(not(feature = "cuda"))]
+pub(super) fn equal(_wanted: &[DeviceName]) -> Option<Vec<(DeviceName, Device)>> {
+    None
+}
+
 /// The candidates that a name could mean, and which of them it does.
 pub(super) fn named(wanted: DeviceName) -> Option<Candidate> {
     let (list, index) = match wanted {

@@ -28,11 +28,7 @@ pub fn hide_other_cards(wanted: &[DeviceName]) {
 
 /// The numbers of the cards that are wanted, as the driver reads them; none if anything but a card may be chosen.
 fn listed(wanted: &[DeviceName]) -> Option<String> {
-    let card = |name: &DeviceName| match name {
-        DeviceName::Cuda(card) => Some(card.unwrap_or(0)),
-        _ => None,
-    };
-    let mut cards = wanted.iter().map(card).collect::<Option<Vec<usize>>>()?;
+    let mut cards = wanted.iter().map(|name| name.card()).collect::<Option<Vec<usize>>>()?;
     cards.sort_unstable();
     cards.dedup();
     let numbers: Vec<String> = cards.iter().map(usize::to_string).collect();

@@ -46,7 +46,7 @@ impl<T, R> Scheduler<'_, T, R> {
 
     /// Tasks to be tried again go out alone, to another member than the one that broke if there is one.
     fn retry(&mut self) {
-        let only = self.crew.iter().filter(|post| post.alive()).count() == 1;
+        let only = self.crew.iter().filter(|post| post.present()).count() == 1;
         for free in [ActiveMember::idle, ActiveMember::could_prefetch] {
             for member in 0..self.crew.len() {
                 if free(&self.crew[member])
@@ -69,7 +69,7 @@ impl<T, R> Scheduler<'_, T, R> {
         wants
     }
 
-    /// The members alive, as they are to be dealt to. One whose speed is not known is like the others.
+    /// The members that are there, as they are to be dealt to. One whose speed is not known is like the others.
     fn hands(&self) -> Vec<(usize, Hand)> {
         let known: Vec<Cost> = self.crew.iter().filter_map(ActiveMember::cost).collect();
         let mean =
@@ -78,12 +78,12 @@ impl<T, R> Scheduler<'_, T, R> {
             0 => Cost { start: 0.0, each: 1.0 },
             _ => Cost { start: mean(|cost| cost.start), each: mean(|cost| cost.each) },
         };
-        let alive = self.crew.iter().enumerate().filter(|(_, post)| post.alive());
+        let present = self.crew.iter().enumerate().filter(|(_, post)| post.present());
         let hand = |(member, post): (usize, &ActiveMember<T>)| {
             let cost = post.cost().unwrap_or(usual);
             (member, Hand { free_in: post.free_in(cost), cost, batch: post.batch })
         };
-        alive.map(hand).collect()
+        present.map(hand).collect()
     }
 
     /// Tasks that wait or will come. If that is not known: as many will come as have come.

@@ -98,13 +98,25 @@ fn a_worker_whose_making_hangs_costs_its_device_not_the_run() {
         std::thread::sleep(5000 * MS);
         Err(Failure::Broken("too late".into()))
     };
-    let bad = Member { name: "bad".into(), batch: 4, make: Arc::new(make) };
+    let bad = Member { name: "bad".into(), batch: 4, make: Arc::new(make), arrive: None };
     let slow = SimulatedDevice { per_task: 2 * MS, ..SimulatedDevice::default() };
     let good = slow.member("good", 4, |task: &usize| answer(*task));
     let start = Instant::now();
     let report = assert_whole(ordered(vec![bad, good], 40, &short(400 * MS)), 40);
     assert!(start.elapsed() < 4000 * MS, "it was waited for: {:?}", start.elapsed());
     assert!(matches!(&report.members[0].state, MemberState::Dead(why) if why.contains("hung")));
+}
+
+#[test]
+fn a_device_that_is_never_opened_is_given_up_at_its_deadline() {
+    let never = || {
+        std::thread::sleep(5000 * MS);
+        Ok(())
+    };
+    let absent = Member { arrive: Some(Arc::new(never)), ..quick("absent", 4) };
+    let outcome = ordered(vec![absent], 4, &short(300 * MS));
+    let Err(PoolError::Dead { reasons, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(reasons[0].contains("not opened by its deadline"), "{reasons:?}");
 }
 
 /// The batch of a run whose sink panicked may hang: the next run does not wait behind it.

@@ -240,7 +240,7 @@ fn a_device_lost_in_the_batch_of_a_broken_run_is_given_up_in_the_next() {
 #[test]
 fn nothing_to_do_needs_no_worker() {
     let make = || -> Result<Box<dyn Worker<usize, usize>>, Failure> { unreachable!("no tasks") };
-    let member = Member { name: "a".into(), batch: 1, make: Arc::new(make) };
+    let member = Member { name: "a".into(), batch: 1, make: Arc::new(make), arrive: None };
     let report = assert_whole(ordered(vec![member], 0, &Terms::default()), 0);
     assert!(report.faults.is_empty() && report.members[0].state == MemberState::Fine);
 }

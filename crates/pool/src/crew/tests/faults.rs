@@ -73,7 +73,7 @@ fn a_device_that_breaks_on_everything_is_given_up_and_its_tasks_are_done_elsewhe
 #[test]
 fn a_worker_that_cannot_be_made_costs_its_device_not_the_run() {
     let make = || Err(Failure::Broken("no such file".into()));
-    let bad = Member { name: "bad".into(), batch: 4, make: Arc::new(make) };
+    let bad = Member { name: "bad".into(), batch: 4, make: Arc::new(make), arrive: None };
     let outcome = ordered(vec![bad.clone()], 5, &Terms::default());
     let Err(PoolError::Dead { reasons, .. }) = outcome else { panic!("{outcome:?}") };
     assert!(reasons[0].contains("no such file"), "{reasons:?}");
