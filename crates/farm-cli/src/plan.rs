@@ -23,7 +23,7 @@ pub(crate) struct Wish {
     settings: Settings,
     #[command(flatten)]
     files: Files,
-    /// Columns and rows of tiles of which the different ones are a block, or auto: 16x16, or as few as give 512 blocks.
+    /// Columns and rows of tiles of which the different ones are a block, or auto: 64x4, or as few as give 512 blocks.
     #[arg(long, value_name = "CxR", default_value = "auto")]
     block: Side,
     /// Tiles a second of one card, for the prediction; docs/farm.md has measured ones.
@@ -116,7 +116,8 @@ pub(crate) fn planned(
             shares.occupied()
         ),
     );
-    let blocks = blocks_of(&targets, shares.grid()[0] as u64, block.of(targets.len()));
+    let columns = shares.grid()[0] as u64;
+    let blocks = blocks_of(&targets, columns, block.of(targets.len(), columns));
     let manifest = Manifest::write(&blocks);
     let job = Job {
         version: Job::VERSION,
@@ -144,19 +145,22 @@ fn blocks_of(tiles: &[u64], columns: u64, side: [u32; 2]) -> Vec<Block> {
 const DAY: f64 = 86_400.0;
 /// Blocks of a small layout, at least: so many that the last ones are small beside the whole, and dozens of cards end together.
 const BLOCKS: f64 = 512.0;
-/// Most and fewest columns of a block that nobody asked for.
-const COLUMNS: [u32; 2] = [4, 16];
+/// Fewest and most tiles of a block that nobody asked for.
+const TILES: [f64; 2] = [16.0, 256.0];
+/// So many times as many columns as rows: a mask is put together by rows of tiles, and after the last block those are left that it is in.
+const FLAT: f64 = 16.0;
 
-/// Columns and rows of a block, as `16x16`; none chooses them.
+/// Columns and rows of a block, as `64x4`; none chooses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Side(Option<[u32; 2]>);
 
 impl Side {
-    /// For so many different tiles.
-    fn of(self, tiles: usize) -> [u32; 2] {
-        let [least, most] = COLUMNS;
-        let chosen = (tiles as f64 / BLOCKS).sqrt().round() as u32;
-        self.0.unwrap_or([chosen.clamp(least, most); 2])
+    /// For so many different tiles of a layout that is so many wide.
+    fn of(self, tiles: usize, width: u64) -> [u32; 2] {
+        let [least, most] = TILES;
+        let each = (tiles as f64 / BLOCKS).clamp(least, most);
+        let columns = (each / (each / FLAT).sqrt().round().max(1.0)).min(width.max(1) as f64);
+        self.0.unwrap_or([columns, each / columns].map(|side| side.round().max(1.0) as u32))
     }
 }
 
@@ -171,7 +175,7 @@ impl FromStr for Side {
         let side = text.split_once('x').map(|(columns, rows)| [number(columns), number(rows)]);
         match side {
             Some([Some(columns), Some(rows)]) => Ok(Self(Some([columns, rows]))),
-            _ => Err("expected columns x rows of tiles, as 16x16, or auto".into()),
+            _ => Err("expected columns x rows of tiles, as 64x4, or auto".into()),
         }
     }
 }
@@ -187,8 +191,9 @@ mod tests {
             assert!(text.parse::<Side>().is_err(), "{text}");
         }
         let auto: Side = "auto".parse().expect("auto");
-        let sides = [0, 13_919, 60_010, 16_777_216].map(|tiles| auto.of(tiles)[0]);
-        assert_eq!(sides, [4, 5, 11, 16]);
-        assert_eq!(Side(Some([2, 3])).of(13_919), [2, 3]);
+        let sides = [0, 13_919, 60_010, 16_777_216].map(|tiles| auto.of(tiles, 4096));
+        assert_eq!(sides, [[16, 1], [27, 1], [39, 3], [64, 4]]);
+        assert_eq!([10, 0].map(|width| auto.of(60_010, width)), [[10, 12], [1, 117]]);
+        assert_eq!(Side(Some([2, 3])).of(13_919, 1), [2, 3]);
     }
 }

@@ -115,21 +115,21 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
     }
 }
 
-/// Groups items, each with its column and row, into blocks: squares of `side` by `side` places, row by row and to and fro, so that
-/// neighbours follow each other. Squares with few items are joined with the next ones while the whole is no more than a full square.
+/// Groups items, each with its column and row, into blocks: rectangles of `width` by `height` places, row by row and to and fro, so that
+/// neighbours follow each other. Those with few items are joined with the next ones while the whole is no more than a full one.
 pub fn blocks(
     items: impl IntoIterator<Item = (u64, [u64; 2])>,
     [width, height]: [u32; 2],
 ) -> Vec<Block> {
-    let mut squares: BTreeMap<(u32, u64), (u32, Vec<u64>)> = BTreeMap::new();
+    let mut full: BTreeMap<(u32, u64), (u32, Vec<u64>)> = BTreeMap::new();
     for (item, [column, row]) in items {
         let (x, y) = ((column / u64::from(width)) as u32, (row / u64::from(height)) as u32);
         let order = if y % 2 == 0 { u64::from(x) } else { u64::from(u32::MAX - x) };
-        squares.entry((y, order)).or_insert_with(|| (x, Vec::new())).1.push(item);
+        full.entry((y, order)).or_insert_with(|| (x, Vec::new())).1.push(item);
     }
     let most = width as usize * height as usize;
     let mut blocks: Vec<Block> = Vec::new();
-    for ((y, _), (x, items)) in squares {
+    for ((y, _), (x, items)) in full {
         match blocks.last_mut() {
             Some(last) if last.items.len() + items.len() <= most => last.items.extend(items),
             _ => blocks.push(Block { at: [x, y], items }),
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn squares_follow_each_other_and_small_ones_are_joined() {
+    fn rectangles_follow_each_other_and_small_ones_are_joined() {
         // 6 by 4 places, all with an item, and a lone one far away.
         let all = (0..24).map(|i| (i, [i % 6, i / 6])).chain([(1000, [90, 3])]);
         let found = blocks(all, [2, 2]);
