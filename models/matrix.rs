@@ -130,42 +130,9 @@ impl MatrixUnits {
     ///
     /// [`NoMatrixUnits`], in words for the user: the network runs layer by layer then.
     pub fn new(program: &Program, device: &Device) -> Result<Self, NoMatrixUnits> {
-        let means = Means::of(device).ok_or(NoMatrixUnits::Device)?;
-        Self::by(means, program, device).or_else(|problem| match means.without_words() {
-            Some(means) => Self::by(means, program, device),
-            None => Err(problem),
-        })
-    }
-
-    /// The same by given means.
-    fn by(means: Means, program: &Program, device: &Device) -> Result<Self, NoMatrixUnits> {
-        let steps = Steps::of(program, Grain::MATRIX)?;
-        let packed = Packed::of(program, &steps).map_err(NoMatrixUnits::Trial)?;
-        let trial = Trial::of(program).map_err(NoMatrixUnits::Trial)?;
-        let network = Self::placed(program, steps, packed, means, device);
-        let logits = network.pass(trial.images(device), Some(USUAL));
-        trial.passed(logits).map_err(NoMatrixUnits::Trial)?;
-        Ok(network)
-    }
-
-    fn placed(
-        program: &Program,
-        steps: Steps,
-        packed: Packed,
-        means: Means,
-        device: &Device,
-    ) -> Self {
-        let Packed { products, numbers, places } = packed;
-        let on_device = |values: Vec<f32>| {
-            let count = [values.len()];
-            Tensor::<1>::from_data(TensorData::new(values, count), (device, DType::F32))
-        };
-        Self {
-            compiled: Arc::new(Compiled { steps, places, means }),
-            products: on_device(products).cast(means.dtype),
-            numbers: on_device(numbers),
-            head: program.head,
-            stride: program.stride,
+        match has_matrix_units(device) {
+            true => Prepared::of(program)?.on(device),
+            false => Err(NoMatrixUnits::Device),
         }
     }
 
@@ -186,6 +153,69 @@ impl MatrixUnits {
             tiled_for,
         );
         Tensor::<4>::from_dispatch(y).cast(dtype)
+    }
+}
+
+/// All of a network that a device needs and the host computes: laid out, with what it must find in its trial.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    steps: Steps,
+    packed: Packed,
+    head: Head,
+    stride: usize,
+    trial: Trial,
+}
+
+impl Prepared {
+    /// Lays a network out. No device need be there.
+    ///
+    /// # Errors
+    ///
+    /// [`NoMatrixUnits::Layer`] if a layer has no kernel, [`NoMatrixUnits::Trial`] if the CPU does not compute it.
+    pub fn of(program: &Program) -> Result<Self, NoMatrixUnits> {
+        let steps = Steps::of(program, Grain::MATRIX)?;
+        let packed = Packed::of(program, &steps).map_err(NoMatrixUnits::Trial)?;
+        let trial = Trial::of(program).map_err(NoMatrixUnits::Trial)?;
+        Ok(Self { steps, packed, head: program.head, stride: program.stride, trial })
+    }
+
+    /// The network on a device, once its kernels have computed there what the CPU computed.
+    ///
+    /// # Errors
+    ///
+    /// As [`MatrixUnits::new`].
+    pub fn on(&self, device: &Device) -> Result<MatrixUnits, NoMatrixUnits> {
+        let means = Means::of(device).ok_or(NoMatrixUnits::Device)?;
+        self.by(means, device).or_else(|problem| match means.without_words() {
+            Some(means) => self.by(means, device),
+            None => Err(problem),
+        })
+    }
+
+    /// The same by given means.
+    fn by(&self, means: Means, device: &Device) -> Result<MatrixUnits, NoMatrixUnits> {
+        let network = self.placed(means, device);
+        let logits = network.pass(self.trial.images(device), Some(USUAL));
+        self.trial.passed(logits).map_err(NoMatrixUnits::Trial)?;
+        Ok(network)
+    }
+
+    fn placed(&self, means: Means, device: &Device) -> MatrixUnits {
+        let Packed { products, numbers, places } = &self.packed;
+        let on_device = |values: &[f32]| {
+            Tensor::<1>::from_data(
+                TensorData::new(values.to_vec(), [values.len()]),
+                (device, DType::F32),
+            )
+        };
+        let (steps, places) = (self.steps.clone(), places.clone());
+        MatrixUnits {
+            compiled: Arc::new(Compiled { steps, places, means }),
+            products: on_device(products).cast(means.dtype),
+            numbers: on_device(numbers),
+            head: self.head,
+            stride: self.stride,
+        }
     }
 }
 

@@ -195,8 +195,8 @@ mod on_a_device {
             ("48 channels", gan(&[16, 48]), [3, 8, 40]),
         ];
         for (name, program, shape) in cases {
-            let units = MatrixUnits::by(plain(), &program, &device)
-                .unwrap_or_else(|e| panic!("{name}: {e}"));
+            let prepared = Prepared::of(&program).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let units = prepared.by(plain(), &device).unwrap_or_else(|e| panic!("{name}: {e}"));
             logits_are_the_cpus(name, &program, &units, &device, (shape, None), 1e-5);
         }
     }

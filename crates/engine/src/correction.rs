@@ -353,10 +353,14 @@ impl<'a> Correction<'a> {
 
     /// Whether a device may be of a family, by its name.
     fn may_meet(&self, family: &str) -> bool {
-        let may_be = |name: &str| ["all", "auto"].contains(&name) || name.starts_with(family);
+        ["all", "auto", family].iter().any(|name| self.names(name))
+    }
+
+    /// Whether a device's name begins so.
+    fn names(&self, family: &str) -> bool {
         match &self.devices {
-            Devices::Named(names) => names.iter().any(|name| may_be(name)),
-            Devices::Tested(devices) => devices.iter().any(|device| may_be(&device.name)),
+            Devices::Named(names) => names.iter().any(|name| name.starts_with(family)),
+            Devices::Tested(devices) => devices.iter().any(|d| d.name.starts_with(family)),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::setup::Setup;
 use crate::surrogate::TrueModel;
 pub use calibration::calibration_targets;
 pub use network::load_network;
-pub(crate) use network::{Readied, Readying, quickest};
+pub(crate) use network::{Expected, Readied, Readying, quickest};
 use network::{laid_out, placed};
 pub(crate) use target::{Target, Targets};
 

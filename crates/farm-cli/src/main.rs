@@ -50,7 +50,7 @@ enum Job {
 }
 
 fn main() {
-    lithoburn_pool::quiet_graphics();
+    lithoburn_pool::prepare_graphics();
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();

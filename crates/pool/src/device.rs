@@ -10,9 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::tensor::Device;
 use tracing::info_span;
 
-pub use self::apart::{answer_probes, quiet_graphics};
+use self::apart::Test;
+pub use self::apart::answer_probes;
 use self::at_once::at_once;
-use self::guard::guarded;
+pub use self::graphics::prepare_graphics;
+use self::guard::{PATIENCE, guarded};
 pub use self::identity::identity;
 use self::late::Opening;
 pub use self::name::{DeviceName, Kind};
@@ -25,6 +27,7 @@ mod at_once;
 pub mod cache;
 #[cfg(feature = "gpu")]
 mod context;
+mod graphics;
 mod guard;
 mod identity;
 pub mod kernel_times;
@@ -207,8 +210,10 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
         let found = format!("{}{}", names.join(", "), left_out(wanted, visible::is_partial()));
         DeviceError::Missing { wanted: wanted.to_string(), found }
     };
+    // The test's process opens the device while this one does.
+    let test = by_graphics(wanted).then(|| Test::of(wanted)).flatten();
     let candidate = info_span!("find").in_scope(|| named(wanted)).ok_or_else(missing)?;
-    check(&candidate).map_err(|reason| DeviceError::Broken {
+    checked(&candidate, test).map_err(|reason| DeviceError::Broken {
         name: candidate.name.to_string(),
         card: candidate.card.clone(),
         reason,
@@ -221,14 +226,28 @@ fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
 /// Graphics drivers are tested in a process of their own: some crash on valid work, and that cannot
 /// be caught. CUDA reports its failures.
 fn check(candidate: &Candidate) -> Result<(), String> {
+    checked(candidate, None)
+}
+
+/// The same with a test's process that may be under way.
+fn checked(candidate: &Candidate, test: Option<Result<Test, String>>) -> Result<(), String> {
     let device = candidate.device.clone();
     opened().extend(candidate.name.card());
     guarded(move || cache::activate(&device))?;
     let _span = info_span!("smoke test").entered();
     match candidate.kind {
         Kind::Cuda | Kind::Cpu => self_test::test(&candidate.device),
-        _ => apart::test(candidate.name, &candidate.device),
+        _ => match test.or_else(|| Test::of(candidate.name)) {
+            Some(test) => test?.verdict(PATIENCE),
+            // A program that cannot be the test's process.
+            None => self_test::test(&candidate.device),
+        },
     }
+}
+
+/// Whether a device that is named is a graphics driver's.
+fn by_graphics(name: DeviceName) -> bool {
+    matches!(name, DeviceName::Vulkan(_) | DeviceName::Wgpu(_) | DeviceName::Gl)
 }
 
 /// The CUDA cards that were tested so far, or will be, by their numbers.

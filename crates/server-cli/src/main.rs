@@ -41,7 +41,7 @@ enum Job {
 
 fn main() -> ExitCode {
     // What looks for devices asks programs like this one whether a driver answers.
-    lithoburn_pool::quiet_graphics();
+    lithoburn_pool::prepare_graphics();
     lithoburn_pool::answer_probes();
     lithoburn_engine::answer_ahead();
     let cli = Cli::parse();

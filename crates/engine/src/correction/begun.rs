@@ -11,7 +11,7 @@ use crate::chip;
 use crate::devices::fleet::Wish;
 use crate::early::Early;
 use crate::field::Clip;
-use crate::proposer::{Readied, Readying};
+use crate::proposer::{Expected, Readied, Readying};
 use crate::setup::{Setup, hash_program_ahead};
 use crate::style::{MaskFormat, MaskStyle};
 use crate::tiles::occupied::Occupied;
@@ -74,10 +74,12 @@ fn clip(setup: &Setup, layout: &Layout) -> Early<Result<Clip, EngineError>> {
 /// Readies a model's network, if it has one that each device computes by itself: once for all of them.
 fn network(correction: &Correction, setup: &Setup) -> Option<Readying> {
     let Wish { probe, .. } = correction.wish;
-    let (alone, card) = (!correction.wish.is_joint() && !probe, correction.may_meet("cuda"));
-    let method = setup.model.model.network();
-    let method = method.filter(|_| alone && (card || correction.may_meet("cpu")))?;
-    Some(Readied::begin(method, setup.model.weights.clone(), card))
+    let alone = !correction.wish.is_joint() && !probe;
+    let meets = ["cuda", "vulkan", "cpu"].iter().any(|family| correction.may_meet(family));
+    let method = setup.model.model.network().filter(|_| alone && meets)?;
+    let expected =
+        Expected { card: correction.may_meet("cuda"), units: correction.names("vulkan") };
+    Some(Readied::begin(method, setup.model.weights.clone(), expected))
 }
 
 /// Whether the design is one field or many, with the optics of the tile that was asked for.

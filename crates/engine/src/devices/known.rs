@@ -35,9 +35,10 @@ pub(crate) fn or_else(
     Ok(found)
 }
 
-/// Where a trial is kept: of CUDA's cards, whose folder is their driver's, and of built-in weights, which stay what they are.
+/// Where a trial is kept: of CUDA's and Vulkan's cards, which have folders of their own, and of built-in weights, which stay what they are.
 fn file(setup: &Setup, device: &Chosen) -> Option<PathBuf> {
-    let kept = device.name.starts_with("cuda") && setup.model.weights.is_none();
+    let card = ["cuda", "vulkan"].iter().any(|family| device.name.starts_with(family));
+    let kept = card && setup.model.weights.is_none();
     let folder = cache::folder().filter(|_| kept)?;
     Some(folder.join(format!("trial-{:016x}", key(setup, device, asked_kernels().as_deref())?)))
 }

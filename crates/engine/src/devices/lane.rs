@@ -19,10 +19,9 @@ pub struct Lane {
 
 impl Lane {
     /// Threads of a lane that shares a batch of tiles: while one packs, checks and sends masks, the other's kernels run. More than
-    /// half of a tile's time on an H200 was the host's. Other runtimes than CUDA's have one queue for all threads, and the CPU is busy
-    /// as it is.
+    /// half of a tile's time on an H200 was the host's. On Vulkan both share one queue, which is seldom empty then. The CPU is busy as it is.
     pub fn hands(device: &str) -> usize {
-        if device.starts_with("cuda") { 2 } else { 1 }
+        if ["cuda", "vulkan"].iter().any(|family| device.starts_with(family)) { 2 } else { 1 }
     }
 
     /// Waits for a card that is still being opened; none for a device that is there.
@@ -59,6 +58,7 @@ mod tests {
         assert_eq!(lane("cuda:1", 24, None), [12, 12]);
         assert_eq!(lane("cuda:0", 5, None), [2, 3]);
         assert_eq!(lane("cuda:0", 1, None), [1]);
+        assert_eq!(lane("vulkan:0", 96, None), [48, 48]);
         assert_eq!(lane("cpu", 4, None), [4]);
         let team = Team { way: Way::Pipeline, places: Vec::new() };
         assert_eq!(lane("cuda:0", 4, Some(team)), [4]);

@@ -1,15 +1,15 @@
 //! A model's network: loaded, readied, and by the quickest way that a device has.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 
 use burn::tensor::Device;
 use lithoburn_litho::KernelSet;
 use lithoburn_models::hopper::{NotFused, Prepared, is_hopper};
 use lithoburn_models::host::is_host;
-use lithoburn_models::matrix::has_matrix_units;
+use lithoburn_models::matrix::{self, NoMatrixUnits, has_matrix_units};
 use lithoburn_models::weights::Stored;
-use lithoburn_models::{GanOpc, Host, MaskNetwork, MatrixUnits, NeuralIlt, Parallel, Program};
+use lithoburn_models::{GanOpc, Host, MaskNetwork, NeuralIlt, Parallel, Program};
 use tracing::info_span;
 
 use crate::EngineError;
@@ -69,6 +69,18 @@ pub(crate) type Readying = Arc<Shared<Option<Readied>>>;
 /// What a Hopper card needs of a network, or why it cannot be computed on one.
 type ForCard = Result<Prepared, NotFused>;
 
+/// What a device with matrix units needs of a network, or why it cannot be computed on one.
+type ForUnits = Result<matrix::Prepared, NoMatrixUnits>;
+
+/// Kinds of devices that a network is readied for before any is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// Whether a Hopper card may come.
+    pub card: bool,
+    /// Whether one that is named may have matrix units, and is no Hopper card.
+    pub units: bool,
+}
+
 /// A method's network in host memory, where weights are laid out for a device.
 #[derive(Clone)]
 pub(crate) struct Readied {
@@ -76,10 +88,12 @@ pub(crate) struct Readied {
     hash: String,
     /// What a Hopper card needs of it, if it may be computed on one. Another device does not wait for it.
     card: Option<(Way, Arc<Shared<ForCard>>)>,
+    /// What matrix units need of it, once it is asked for: the hands of a device share it.
+    units: Arc<OnceLock<ForUnits>>,
 }
 
 impl Readied {
-    /// Loads a network, and readies it for a card if one may come.
+    /// Loads a network, and readies it for the devices that are expected.
     ///
     /// # Errors
     ///
@@ -87,12 +101,13 @@ impl Readied {
     pub(crate) fn of(
         method: Method,
         weights: Option<&Path>,
-        card: bool,
+        expected: Expected,
     ) -> Result<Self, EngineError> {
         let _span = info_span!("network to host").entered();
         let (network, hash) = load_network(method, weights, &Device::flex())?;
         let program = network.program();
-        let way = match NetworkKernels::chosen()? {
+        let kernels = NetworkKernels::chosen()?;
+        let way = match kernels {
             NetworkKernels::Own => Some(Way::Hopper),
             NetworkKernels::EightBits => Some(Way::EightBits),
             NetworkKernels::MatrixUnits | NetworkKernels::Layers => None,
@@ -101,13 +116,23 @@ impl Readied {
             let program = program.clone();
             (way, Arc::new(Shared::begin("card", move || prepare(way, &program))))
         };
-        let card = way.filter(|_| card).map(begun);
-        Ok(Self { program, hash, card })
+        let card = way.filter(|_| expected.card).map(begun);
+        let readied = Self { program, hash, card, units: Arc::default() };
+        let units = [NetworkKernels::Own, NetworkKernels::MatrixUnits].contains(&kernels);
+        if expected.units && units {
+            readied.for_units();
+        }
+        Ok(readied)
+    }
+
+    /// Readies it for matrix units, unless somebody did.
+    fn for_units(&self) -> &ForUnits {
+        self.units.get_or_init(|| matrix::Prepared::of(&self.program))
     }
 
     /// Begins to ready a network, on a thread of its own.
-    pub(crate) fn begin(method: Method, weights: Option<PathBuf>, card: bool) -> Readying {
-        let ready = move || Self::of(method, weights.as_deref(), card).ok();
+    pub(crate) fn begin(method: Method, weights: Option<PathBuf>, expected: Expected) -> Readying {
+        let ready = move || Self::of(method, weights.as_deref(), expected).ok();
         Arc::new(Shared::begin("network", ready))
     }
 
@@ -123,7 +148,8 @@ impl Readied {
                 Ok(Box::new(hopper.map_err(|e| e.to_string())?))
             }
             Way::MatrixUnits => {
-                let network = MatrixUnits::new(&self.program, device);
+                let prepared = self.for_units().as_ref();
+                let network = prepared.map_err(Clone::clone).and_then(|units| units.on(device));
                 Ok(Box::new(network.map_err(|e| e.to_string())?))
             }
         }
@@ -165,7 +191,7 @@ pub(super) fn placed(
     if ways.is_empty() {
         return layer_by_layer(method, weights, device);
     }
-    let readied = readied.map_or_else(|| Readied::of(method, weights, false), Ok)?;
+    let readied = readied.map_or_else(|| Readied::of(method, weights, Expected::default()), Ok)?;
     let mut problems = Vec::new();
     for way in ways {
         match readied.by(way, device) {
@@ -232,10 +258,25 @@ mod tests {
         assert_eq!(ways(NetworkKernels::Layers, &host), []);
     }
 
+    /// What all hands of a device share is made before they ask for it, where such a device is named, and once.
+    #[test]
+    fn a_network_is_readied_for_matrix_units_once() -> Result<(), EngineError> {
+        let expected = Expected { units: true, ..Expected::default() };
+        let readied = Readied::of(Method::GanOpc, None, expected)?;
+        assert!(readied.units.get().is_some_and(Result::is_ok) && readied.card.is_none());
+        let other = readied.clone();
+        assert!(std::ptr::eq(readied.for_units(), other.for_units()));
+        let plain = Readied::of(Method::GanOpc, None, Expected::default())?;
+        assert!(plain.units.get().is_none());
+        let no_units = plain.by(Way::MatrixUnits, &Device::flex()).err();
+        assert_eq!(no_units, Some(NoMatrixUnits::Device.to_string()));
+        Ok(())
+    }
+
     #[test]
     fn each_way_of_the_cpu_gives_the_same_logits() -> Result<(), EngineError> {
         let host = Device::flex();
-        let readied = Readied::of(Method::GanOpc, None, false)?;
+        let readied = Readied::of(Method::GanOpc, None, Expected::default())?;
         let fused = readied.by(Way::Host, &host).expect("the CPU");
         let (layers, hash) = layer_by_layer(Method::GanOpc, None, &host)?;
         assert_eq!(hash, readied.hash);

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
-
-use super::guard::{PATIENCE, guarded};
+use super::guard::guarded;
 use super::name::DeviceName;
 use super::{cache, self_test, survey};
 
@@ -16,19 +14,6 @@ use super::{cache, self_test, survey};
 const PROBE: &str = "LITHOBURN_PROBE";
 /// Whether this program answers when it is started with [`PROBE`].
 static ANSWERS: AtomicBool = AtomicBool::new(false);
-
-/// Spares users of machines without a desktop the complaints of graphics libraries.
-///
-/// Call it first in `main`, before any thread is started.
-#[allow(unsafe_code, reason = "the only way to set a variable; sound while there is one thread")]
-pub fn quiet_graphics() {
-    // Wayland's client library prints an error for every display it looks for without this folder.
-    const FOLDER: &str = "XDG_RUNTIME_DIR";
-    if cfg!(target_os = "linux") && std::env::var_os(FOLDER).is_none() {
-        // SAFETY: documented above; nothing else reads or writes the environment now.
-        unsafe { std::env::set_var(FOLDER, std::env::temp_dir()) };
-    }
-}
 
 /// Lets devices be tested in a process of their own, which a graphics driver can crash without harm.
 ///
@@ -47,40 +32,66 @@ pub fn answer_probes() {
     }
 }
 
-/// Tests a device in a process of its own, if this program can be one.
-pub(super) fn test(name: DeviceName, device: &Device) -> Result<(), String> {
-    let program = std::env::current_exe().ok().filter(|_| ANSWERS.load(Ordering::Relaxed));
-    let Some(program) = program else { return self_test::test(device) };
-    let mut command = Command::new(program);
-    command.env(PROBE, name.to_string());
-    verdict(command, PATIENCE)
+/// A device's test in a process of its own, under way. It ends with this at the latest.
+pub(super) struct Test {
+    process: Child,
+    said: Option<Receiver<Option<String>>>,
+    begun: Instant,
 }
 
-/// Runs a test's process to its end, or for so long; it leaves no process behind.
-fn verdict(mut command: Command, patience: Duration) -> Result<(), String> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| format!("its test could not be started: {e}"))?;
-    let said = child.stderr.take().map(reason_in);
-    let Some(status) = ended(&mut child, patience)? else {
-        // Nothing is lost if it is gone already; without the wait it would stay as a zombie.
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(format!("no answer within {} s", patience.as_secs()));
-    };
-    if status.success() {
-        return Ok(());
+impl Test {
+    /// Begins to test a device that is named, if this program can be such a process.
+    ///
+    /// # Errors
+    ///
+    /// Why the process could not be started.
+    pub(super) fn of(name: DeviceName) -> Option<Result<Self, String>> {
+        let program = std::env::current_exe().ok().filter(|_| ANSWERS.load(Ordering::Relaxed))?;
+        let mut command = Command::new(program);
+        command.env(PROBE, name.to_string());
+        Some(Self::by(command))
     }
-    // A process that it started may hold the pipe for longer.
-    let reason = said.and_then(|said| said.recv_timeout(Duration::from_secs(1)).ok().flatten());
-    Err(reason.unwrap_or_else(|| format!("its driver crashed ({status})")))
+
+    fn by(mut command: Command) -> Result<Self, String> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let started = command.spawn();
+        let mut process = started.map_err(|e| format!("its test could not be started: {e}"))?;
+        let said = process.stderr.take().map(reason_in);
+        Ok(Self { process, said, begun: Instant::now() })
+    }
+
+    /// What the test finds, or that it took longer than `patience` since it began.
+    pub(super) fn verdict(mut self, patience: Duration) -> Result<(), String> {
+        let Some(status) = ended(&mut self.process, self.begun, patience)? else {
+            return Err(format!("no answer within {} s", patience.as_secs()));
+        };
+        if status.success() {
+            return Ok(());
+        }
+        // A process that it started may hold the pipe for longer.
+        let said = self.said.take();
+        let reason = said.and_then(|said| said.recv_timeout(Duration::from_secs(1)).ok().flatten());
+        Err(reason.unwrap_or_else(|| format!("its driver crashed ({status})")))
+    }
+}
+
+impl Drop for Test {
+    fn drop(&mut self) {
+        // Nothing is lost if it is gone already; without the wait it would stay as a zombie.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// How a process ended; none if it did not in time.
-fn ended(child: &mut Child, patience: Duration) -> Result<Option<ExitStatus>, String> {
-    let start = Instant::now();
+fn ended(
+    process: &mut Child,
+    begun: Instant,
+    patience: Duration,
+) -> Result<Option<ExitStatus>, String> {
     loop {
-        match child.try_wait().map_err(|e| e.to_string())? {
-            None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(10)),
+        match process.try_wait().map_err(|e| e.to_string())? {
+            None if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(10)),
             status => return Ok(status),
         }
     }
@@ -115,6 +126,10 @@ fn probe(wanted: DeviceName) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    fn verdict(command: Command, patience: Duration) -> Result<(), String> {
+        Test::by(command)?.verdict(patience)
+    }
+
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
@@ -136,18 +151,29 @@ mod tests {
         assert!(chatty("kill -SEGV $$").is_err_and(|reason| reason.contains("crashed")));
     }
 
+    /// Signal 0 asks whether there is such a process; a zombie is one.
+    fn is_there(process: u32) -> bool {
+        let asked = shell(&format!("kill -0 {process}")).stderr(Stdio::null()).status();
+        asked.expect("sh is here").success()
+    }
+
     #[test]
     fn a_test_that_hangs_is_ended_and_leaves_no_zombie() {
-        let mut path = std::env::temp_dir();
-        path.push(format!("lithoburn-hangs-{}", std::process::id()));
-        let script = format!("echo $$ > '{}'; exec sleep 60", path.display());
         let start = Instant::now();
-        let reason = verdict(shell(&script), Duration::from_secs(1)).expect_err("it hangs");
+        let test = Test::by(shell("exec sleep 60")).expect("sh is here");
+        let process = test.process.id();
+        assert!(is_there(process));
+        let reason = test.verdict(Duration::from_secs(1)).expect_err("it hangs");
         assert!(reason.contains("no answer") && start.elapsed() < Duration::from_secs(30));
-        let id = std::fs::read_to_string(&path).expect("the process wrote its number");
-        let _ = std::fs::remove_file(&path);
-        // Signal 0 asks whether there is such a process; a zombie is one.
-        let there = shell(&format!("kill -0 {}", id.trim())).stderr(Stdio::null()).status();
-        assert!(!there.expect("sh is here").success());
+        assert!(!is_there(process));
+    }
+
+    /// Where the device turns out not to be here.
+    #[test]
+    fn a_test_that_nobody_waits_for_ends_with_it() {
+        let test = Test::by(shell("exec sleep 60")).expect("sh is here");
+        let process = test.process.id();
+        drop(test);
+        assert!(!is_there(process));
     }
 }

@@ -3,7 +3,8 @@
 //! The first use of a shape on a GPU costs seconds of compiling. The results
 //! are kept in the user's cache directory, in one folder per card model and driver, so that a cache
 //! made on one card is never trusted on another. Processes share it: what one compiles, those beside it
-//! find. `LITHOBURN_CACHE` names another directory; set to `off`, nothing is kept.
+//! find. What a graphics driver compiles lies beside them ([`super::prepare_graphics`]).
+//! `LITHOBURN_CACHE` names another directory; set to `off`, nothing is kept.
 
 use std::path::PathBuf;
 #[cfg(feature = "gpu")]
@@ -14,6 +15,8 @@ use burn::tensor::Device;
 use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 #[cfg(feature = "gpu")]
 use cubecl::environment;
+
+use super::graphics;
 
 /// The variable that moves the cache or turns it off.
 pub const VARIABLE: &str = "LITHOBURN_CACHE";
@@ -31,7 +34,10 @@ pub fn directory() -> Option<PathBuf> {
 /// Prepares the cache. Call it before any device is touched; a later call changes nothing.
 pub fn prepare() {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(configure);
+    ONCE.call_once(|| {
+        configure();
+        graphics::make_folder();
+    });
 }
 
 #[cfg(feature = "gpu")]

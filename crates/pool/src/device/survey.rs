@@ -59,10 +59,10 @@ fn shown(place: usize) -> Option<usize> {
 
 /// What there is besides CUDA's cards, which come before all others, best first.
 fn beside_cuda(has_cards: bool) -> Vec<Candidate> {
-    let mut found = vulkan();
+    let mut found = vulkan(None);
     // Where Vulkan is missing (macOS, a GL-only machine) wgpu may know another API.
     if found.is_empty() && !has_cards {
-        found.extend(wgpu());
+        found.extend(wgpu(None));
     }
     found.push(cpu());
     found.sort_by_key(|candidate| candidate.kind);
@@ -76,7 +76,8 @@ pub(super) fn cpu() -> Candidate {
     Candidate { name: DeviceName::Cpu, kind: Kind::Cpu, card, device: Device::flex() }
 }
 
-/// What the families offer that this program was built with; of CUDA's cards all, or one by its number.
+/// What the families offer that this program was built with: all of their devices, or one by its number. One that is not asked for is not
+/// opened.
 #[cfg(feature = "cuda")]
 pub(super) fn cuda(only: Option<usize>) -> Vec<Candidate> {
     family(DeviceType::Cuda, DeviceName::Cuda, only)
@@ -88,13 +89,13 @@ pub(super) fn cuda(_only: Option<usize>) -> Vec<Candidate> {
 }
 
 #[cfg(feature = "wgpu")]
-fn vulkan() -> Vec<Candidate> {
-    family(DeviceType::Vulkan, DeviceName::Vulkan, None)
+fn vulkan(only: Option<usize>) -> Vec<Candidate> {
+    family(DeviceType::Vulkan, DeviceName::Vulkan, only)
 }
 
 #[cfg(feature = "wgpu")]
-fn wgpu() -> Vec<Candidate> {
-    family(DeviceType::Wgpu, DeviceName::Wgpu, None)
+fn wgpu(only: Option<usize>) -> Vec<Candidate> {
+    family(DeviceType::Wgpu, DeviceName::Wgpu, only)
 }
 
 /// OpenGL's device, if there is one.
@@ -112,11 +113,11 @@ use no_graphics::{gl, vulkan, wgpu};
 mod no_graphics {
     use super::Candidate;
 
-    pub(super) fn vulkan() -> Vec<Candidate> {
+    pub(super) fn vulkan(_only: Option<usize>) -> Vec<Candidate> {
         Vec::new()
     }
 
-    pub(super) fn wgpu() -> Vec<Candidate> {
+    pub(super) fn wgpu(_only: Option<usize>) -> Vec<Candidate> {
         Vec::new()
     }
 
@@ -215,14 +216,15 @@ pub(super) fn equal(_wanted: &[DeviceName]) -> Option<Vec<(DeviceName, Device)>>
     None
 }
 
-/// The candidates that a name could mean, and which of them it does.
+/// The device that a name means; no other is opened.
 pub(super) fn named(wanted: DeviceName) -> Option<Candidate> {
-    let (list, index) = match wanted {
-        DeviceName::Cuda(index) => (cuda(Some(index.unwrap_or(0))), None),
-        DeviceName::Vulkan(index) => (vulkan(), index),
-        DeviceName::Wgpu(index) => (wgpu(), index),
-        DeviceName::Gl => (gl(), None),
-        DeviceName::Auto | DeviceName::Cpu => (vec![cpu()], None),
+    let first = |index: Option<usize>| Some(index.unwrap_or(0));
+    let list = match wanted {
+        DeviceName::Cuda(index) => cuda(first(index)),
+        DeviceName::Vulkan(index) => vulkan(first(index)),
+        DeviceName::Wgpu(index) => wgpu(first(index)),
+        DeviceName::Gl => gl(),
+        DeviceName::Auto | DeviceName::Cpu => vec![cpu()],
     };
-    list.into_iter().nth(index.unwrap_or(0))
+    list.into_iter().next()
 }
