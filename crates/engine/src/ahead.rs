@@ -17,6 +17,7 @@ use lithoburn_pool::{Chosen, cache, memory};
 use serde::{Deserialize, Serialize};
 
 use crate::built_in::default_kernels;
+use crate::early::Early;
 use crate::model::Model;
 use crate::setup::{Setup, build};
 
@@ -68,19 +69,32 @@ impl Ahead {
     /// [answers](crate::answer_ahead) and the host has processors for them.
     pub(crate) fn start(setup: &Setup, devices: &[Chosen]) -> Option<Self> {
         let device = devices.iter().find(|device| device.name.starts_with("cuda"))?;
-        if !ANSWERS.load(Ordering::Relaxed) {
-            return None;
-        }
+        answers().then(|| Self::on(setup, &device.name))?
+    }
+
+    /// The same, on a thread of its own, while devices of these names are still being opened: the driver names a card, whose folder that
+    /// tells, long before the card can compute.
+    pub(crate) fn early(setup: &Setup, names: &[String]) -> Option<Early<Option<Self>>> {
+        let card = |name: &String| match name.as_str() {
+            "all" | "auto" => Some("cuda:0".to_string()),
+            name => name.starts_with("cuda").then(|| name.to_string()),
+        };
+        let (device, setup) = (names.iter().find_map(card).filter(|_| answers())?, setup.clone());
+        let start = move || cache::activate_card(&device).then(|| Self::on(&setup, &device))?;
+        Some(Early::begin("ahead", start))
+    }
+
+    fn on(setup: &Setup, device: &str) -> Option<Self> {
         let marker = marker(setup)?;
         // Reading the optics again takes longer than looking for a file.
         if marker.exists() || setup.kernels != default_kernels().ok()? {
             return None;
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let memory = memory::free(&device.name).map_or(0, |bytes| (bytes / BYTES) as usize / 2);
+        let memory = memory::free(device).map_or(0, |bytes| (bytes / BYTES) as usize / 2);
         let processes = processors.saturating_sub(OWN).min(memory);
         let program = std::env::current_exe().ok()?;
-        let parts = parts(setup, &device.name).into_iter().take(processes);
+        let parts = parts(setup, device).into_iter().take(processes);
         let started = |part: Part| {
             let text = serde_json::to_string(&part).ok()?;
             let mut command = Command::new(&program);
@@ -109,6 +123,10 @@ impl Ahead {
     pub(crate) fn finished(&self) {
         mark(&self.marker);
     }
+}
+
+fn answers() -> bool {
+    ANSWERS.load(Ordering::Relaxed)
 }
 
 /// Without the marker the next run starts the processes again.
@@ -190,6 +208,12 @@ mod tests {
     fn nothing_is_started_on_the_cpu() {
         let cpu = choose(lithoburn_pool::DeviceName::Cpu).expect("there is always a CPU");
         assert!(Ahead::start(&setup(), &[cpu]).is_none());
+        let names = |names: [&str; 2]| names.map(String::from);
+        assert!(Ahead::early(&setup(), &names(["cpu", "vulkan:0"])).is_none());
+        assert!(
+            Ahead::early(&setup(), &names(["cpu", "cuda:0"])).is_none(),
+            "the tests answer none"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use lithoburn_layout::{Layout, Raster};
-use lithoburn_pool::choose;
+use lithoburn_pool::untested;
 
 use crate::EngineError;
 use crate::ahead::{AHEAD, ANSWERS, Kernels, Part};
@@ -33,7 +33,7 @@ pub fn answer_ahead() {
 fn compile(part: &Part) -> Result<(), EngineError> {
     let failed = |text: String| EngineError::Pool(text);
     let name = part.device.parse().map_err(failed)?;
-    let device = choose(name).map_err(|e| failed(e.to_string()))?.device;
+    let device = untested(name).map_err(|e| failed(e.to_string()))?.device;
     let setup = plain(part.model)?;
     let target = bar((setup.kernels.period_nm / setup.pixel_nm).round() as usize, setup.pixel_nm);
     match part.kernels {

@@ -203,16 +203,32 @@ fn left_out(wanted: DeviceName, is_partial: bool) -> &'static str {
     }
 }
 
-fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
+/// A device by name, untested: for who takes no result from it.
+///
+/// # Errors
+///
+/// [`DeviceError::Missing`] if it is not here.
+pub fn untested(wanted: DeviceName) -> Result<Chosen, DeviceError> {
+    cache::prepare();
+    let candidate = found(wanted)?;
+    cache::activate(&candidate.device);
+    Ok(chosen(candidate, "asked for".into()))
+}
+
+fn found(wanted: DeviceName) -> Result<Candidate, DeviceError> {
     let missing = || {
         let names: Vec<String> =
             survey().iter().map(|c| format!("{} ({})", c.name, c.card)).collect();
         let found = format!("{}{}", names.join(", "), left_out(wanted, visible::is_partial()));
         DeviceError::Missing { wanted: wanted.to_string(), found }
     };
+    info_span!("find").in_scope(|| named(wanted)).ok_or_else(missing)
+}
+
+fn by_name(wanted: DeviceName) -> Result<Chosen, DeviceError> {
     // The test's process opens the device while this one does.
     let test = by_graphics(wanted).then(|| Test::of(wanted)).flatten();
-    let candidate = info_span!("find").in_scope(|| named(wanted)).ok_or_else(missing)?;
+    let candidate = found(wanted)?;
     checked(&candidate, test).map_err(|reason| DeviceError::Broken {
         name: candidate.name.to_string(),
         card: candidate.card.clone(),
@@ -326,6 +342,12 @@ mod tests {
         assert!(cpus.len() == 2 && cpus.iter().all(|cpu| cpu.is_there() && cpu.wait().is_ok()));
         let error = choose_in_turn(&[98, 99].map(|card| DeviceName::Cuda(Some(card))));
         assert!(matches!(error, Err(DeviceError::Missing { wanted, .. }) if wanted == "cuda:98"));
+    }
+
+    #[test]
+    fn a_device_may_be_taken_untested_but_not_one_that_is_missing() {
+        assert_eq!(untested(DeviceName::Cpu).map(|chosen| chosen.name), Ok("cpu".to_string()));
+        assert!(matches!(untested(DeviceName::Cuda(Some(99))), Err(DeviceError::Missing { .. })));
     }
 
     #[test]

@@ -27,6 +27,6 @@ pub use crew::{
 pub use device::{
     Candidate, Chosen, DeviceError, DeviceName, Kind, answer_probes, cache, cards_opened, choose,
     choose_all, choose_all_in_turn, choose_each, choose_in_turn, hide_other_cards, identity,
-    kernel_times::KernelTimes, memory, prepare_graphics, survey,
+    kernel_times::KernelTimes, memory, prepare_graphics, survey, untested,
 };
 pub use plan::{Demand, DeviceState, Plan, PlanError, Rank, Strategy, plan};

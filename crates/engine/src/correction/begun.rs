@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use lithoburn_layout::{Layout, Library, TileGrid};
 use tracing::info_span;
 
-use super::{Correction, Design};
+use super::{Correction, Design, Devices};
 use crate::EngineError;
+use crate::ahead::Ahead;
 use crate::chip;
 use crate::devices::fleet::Wish;
 use crate::early::Early;
@@ -32,6 +33,8 @@ pub struct Begun<'a> {
     pub(super) format: MaskFormat,
     pub(super) measure: bool,
     pub(super) early: UnderWay,
+    /// What compiles kernels beside the run, if a card was named.
+    pub(super) ahead: Option<Early<Option<Ahead>>>,
 }
 
 /// Work that needs no device, where it is under way.
@@ -44,6 +47,10 @@ pub(super) struct UnderWay {
 
 impl<'a> Begun<'a> {
     pub(super) fn new(correction: &Correction<'a>, mut setup: Setup) -> Result<Self, EngineError> {
+        let ahead = match &correction.devices {
+            Devices::Named(names) => Ahead::early(&setup, names),
+            Devices::Tested(_) => None,
+        };
         let mut notes = Vec::new();
         let course = course(correction, &mut setup, &mut notes)?;
         let early = match &course {
@@ -51,7 +58,7 @@ impl<'a> Begun<'a> {
             Course::Tiles(..) => UnderWay { clip: None, network: network(correction, &setup) },
         };
         let Correction { ref wish, format, measure, .. } = *correction;
-        Ok(Self { setup, course, notes, wish: wish.clone(), format, measure, early })
+        Ok(Self { setup, course, notes, wish: wish.clone(), format, measure, early, ahead })
     }
 }
 

@@ -50,12 +50,13 @@ impl<'a> Begun<'a> {
         if devices.is_empty() {
             return Err(EngineError::Setting("no device was named".into()));
         }
-        let Self { setup, course, mut notes, mut wish, format, measure, early } = self;
+        let Self { setup, course, mut notes, mut wish, format, measure, early, ahead } = self;
         let is_field = matches!(course, Course::Fields(_));
         if wish.is_joint() || wish.probe || (measure && !is_field) {
             all_there(&devices)?;
         }
-        let ahead = Ahead::start(&setup, &devices);
+        let ahead = ahead.and_then(|ahead| ahead.take()).flatten();
+        let ahead = ahead.or_else(|| Ahead::start(&setup, &devices));
         if let Course::Tiles(_, _, occupied) = &course {
             wish.tiles = occupied.len();
         }

@@ -16,7 +16,13 @@ use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 #[cfg(feature = "gpu")]
 use cubecl::environment;
 
+#[cfg(feature = "cuda")]
+use super::context;
 use super::graphics;
+#[cfg(feature = "cuda")]
+use super::name::DeviceName;
+#[cfg(feature = "cuda")]
+use super::visible;
 
 /// The variable that moves the cache or turns it off.
 pub const VARIABLE: &str = "LITHOBURN_CACHE";
@@ -59,14 +65,32 @@ fn configure() {}
 #[cfg(feature = "gpu")]
 pub fn activate(device: &Device) {
     if let Some(identity) = device.identity() {
-        let key =
-            format!("{}-{}-{}", identity.name, identity.fingerprint, env!("CARGO_PKG_VERSION"));
-        static SWITCH: Mutex<()> = Mutex::new(());
-        let _one_at_a_time = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = slug(&key);
-        if *environment::active() != *folder {
-            environment::activate(folder);
-        }
+        switch(&identity.name, &identity.fingerprint);
+    }
+}
+
+/// The same for a CUDA card that is not opened yet; whether there is one of that name.
+#[cfg(feature = "cuda")]
+pub fn activate_card(device: &str) -> bool {
+    prepare();
+    let known = device.parse().ok().and_then(DeviceName::card).and_then(visible::place);
+    let known = known.and_then(context::known);
+    known.inspect(|(name, fingerprint)| switch(name, fingerprint)).is_some()
+}
+
+/// Without CUDA there is none.
+#[cfg(not(feature = "cuda"))]
+pub fn activate_card(_device: &str) -> bool {
+    false
+}
+
+#[cfg(feature = "gpu")]
+fn switch(name: &str, fingerprint: &str) {
+    static SWITCH: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = slug(&format!("{name}-{fingerprint}-{}", env!("CARGO_PKG_VERSION")));
+    if *environment::active() != *folder {
+        environment::activate(folder);
     }
 }
 
@@ -95,6 +119,11 @@ fn slug(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_card_of_this_machine_has_no_folder_before_it_is_opened() {
+        assert!(["cpu", "vulkan", "cuda:99", "nothing"].iter().all(|name| !activate_card(name)));
+    }
 
     #[test]
     fn a_card_makes_a_folders_name() {

@@ -28,14 +28,25 @@ pub(super) fn open(card: usize) {
     let _ = guarded(move || opened(card as i32));
 }
 
-/// What the driver calls a card, by its place; none if it does not answer. Nothing is opened.
+/// What the driver calls a card, by its place, and what code is compiled for there, as CubeCL writes it; none if it does not answer.
+/// Nothing is opened.
 #[cfg(feature = "cuda")]
-pub(super) fn card_name(card: usize) -> Option<String> {
-    let asked = move || {
-        result::init()?;
-        result::device::get_name(result::device::get(card as i32)?)
+pub(super) fn known(card: usize) -> Option<(String, String)> {
+    guarded(move || asked(card as i32)).ok()?.ok()
+}
+
+#[cfg(feature = "cuda")]
+fn asked(card: i32) -> Result<(String, String), result::DriverError> {
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
     };
-    guarded(asked).ok()?.ok()
+    result::init()?;
+    let device = result::device::get(card)?;
+    // SAFETY: the device is one that the driver gave.
+    let [major, minor] =
+        [MAJOR, MINOR].map(|of| unsafe { result::device::get_attribute(device, of) });
+    Ok((result::device::get_name(device)?, format!("ptx_sm{}", 10 * major? + minor?)))
 }
 
 /// A program that was built without CUDA opens none.

@@ -192,9 +192,9 @@ pub(super) fn equal(wanted: &[DeviceName]) -> Option<Vec<(DeviceName, Device)>> 
     });
     let cards: Vec<(DeviceName, usize, Device)> = cards.collect::<Option<_>>()?;
     let is_alone = |place| cards.iter().filter(|(_, other, _)| *other == place).count() == 1;
-    let first = context::card_name(cards.first()?.1)?;
+    let first = context::known(cards.first()?.1)?;
     let is_equal =
-        |place| is_alone(place) && context::card_name(place).is_some_and(|name| name == first);
+        |place| is_alone(place) && context::known(place).is_some_and(|known| known == first);
     let are_equal = cards.len() > 1 && cards.iter().all(|&(_, place, _)| is_equal(place));
     are_equal.then(|| cards.into_iter().skip(1).map(|(name, _, device)| (name, device)).collect())
 }
