@@ -2,7 +2,7 @@
 //!
 //! A first run on a card compiles a hundred kernels, and a CUDA device compiles one after the other. The kernel cache is shared by
 //! processes, so a first run starts this program some times more: each process launches a part of the descent on a field of zeros,
-//! takes the last level's steps, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
+//! goes through a level without its steps, loads the network, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
 //! for these processes, and no result comes from them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -50,8 +50,10 @@ pub(crate) struct Part {
 pub(crate) enum Kernels {
     /// Those of a part of a level's work.
     Work(usize, Work),
-    /// All that a level needs, with the mask rules.
-    Level(usize),
+    /// All that a level needs besides its steps and its errors, with the mask rules.
+    Around(usize),
+    /// Those of the network, if the model has one.
+    Network,
     /// Those that measure masks.
     Measures,
 }
@@ -153,20 +155,21 @@ fn watched(mut children: Vec<Child>, run: &mpsc::Receiver<()>) -> bool {
     good
 }
 
-/// What is compiled in processes, what takes longest first.
+/// What is compiled in processes: what takes longest first, but for what the run asks for first.
 fn parts(setup: &Setup, device: &str) -> Vec<Part> {
     let levels = setup.model.descent().levels.len();
-    let mut kernels = Vec::new();
-    if let Some(last) = levels.checked_sub(1) {
-        let errors = [true, false].map(|hard| Kernels::Work(last, Work::Errors { hard }));
-        let step = |level: usize, first: usize| Kernels::Work(level, Work::Step { first });
-        kernels.extend(LONGEST[..2].iter().map(|&first| step(0, first)));
-        kernels.extend(errors);
-        kernels.push(Kernels::Level(last));
-        kernels.extend(LONGEST[2..].iter().map(|&first| step(0, first)));
-        kernels.extend((1..levels).rev().map(|level| step(level, BY_LEVEL)));
-    }
+    let step = |level: usize, first: usize| Kernels::Work(level, Work::Step { first });
+    let mut kernels: Vec<Kernels> = LONGEST[..2].iter().map(|&first| step(0, first)).collect();
+    kernels.extend(setup.model.model.network().map(|_| Kernels::Network));
     kernels.push(Kernels::Measures);
+    let last = levels.saturating_sub(1);
+    kernels.extend([true, false].map(|hard| Kernels::Work(last, Work::Errors { hard })));
+    kernels.extend((0..levels).rev().map(Kernels::Around));
+    kernels.extend(LONGEST[2..].iter().map(|&first| step(0, first)));
+    kernels.extend((1..levels).rev().map(|level| step(level, BY_LEVEL)));
+    if levels == 0 {
+        kernels.retain(|kernels| matches!(kernels, Kernels::Network | Kernels::Measures));
+    }
     let part = |kernels| Part { device: device.to_string(), model: setup.model.model, kernels };
     kernels.into_iter().map(part).collect()
 }
@@ -198,7 +201,8 @@ mod tests {
         assert!([true, false].iter().all(|&hard| has(Kernels::Work(2, Work::Errors { hard }))));
         assert!(LONGEST.iter().all(|&first| has(Kernels::Work(0, Work::Step { first }))));
         let by_level = |level| has(Kernels::Work(level, Work::Step { first: BY_LEVEL }));
-        assert!(by_level(1) && by_level(2) && has(Kernels::Level(2)) && has(Kernels::Measures));
+        assert!(by_level(1) && by_level(2) && has(Kernels::Network) && has(Kernels::Measures));
+        assert!((0..3).all(|level| has(Kernels::Around(level))));
         assert!(LONGEST.iter().all(|&first| first < LAUNCHES) && BY_LEVEL < LAUNCHES);
         let text = serde_json::to_string(&parts[0]).expect("a part as text");
         assert_eq!(serde_json::from_str::<Part>(&text).expect("a part"), parts[0]);

@@ -29,7 +29,7 @@ pub fn answer_ahead() {
     }
 }
 
-/// Takes some steps of the level, or measures a mask.
+/// Launches kernels, on a field that is open in a bar.
 fn compile(part: &Part) -> Result<(), EngineError> {
     let failed = |text: String| EngineError::Pool(text);
     let name = part.device.parse().map_err(failed)?;
@@ -40,8 +40,9 @@ fn compile(part: &Part) -> Result<(), EngineError> {
         Kernels::Work(level, work) => {
             Proposer::descending(&setup, &device, None)?.compile(level, work)
         }
-        Kernels::Level(level) => {
-            let proposer = Proposer::descending(&setup, &device, Some(level))?.short();
+        Kernels::Network => Proposer::new(&setup, &device, None).map(drop),
+        Kernels::Around(level) => {
+            let proposer = Proposer::descending(&setup, &device, Some(level))?.short().idle();
             proposer.cores(&[Target::Raster(&target)], 0.0).map(drop)
         }
         Kernels::Measures => {
@@ -71,10 +72,10 @@ mod tests {
     fn every_part_runs() {
         let part = |kernels| Part { device: "cpu".into(), model: Model::NeuralIltFast, kernels };
         let work = Kernels::Work(0, Work::Errors { hard: true });
-        for kernels in [work, Kernels::Level(0), Kernels::Measures] {
+        for kernels in [work, Kernels::Around(0), Kernels::Network, Kernels::Measures] {
             compile(&part(kernels)).expect("a part");
         }
-        assert!(compile(&part(Kernels::Level(9))).is_err());
+        assert!(compile(&part(Kernels::Around(9))).is_err());
         assert!(compile(&part(Kernels::Work(9, Work::Step { first: 0 }))).is_err());
     }
 }

@@ -205,6 +205,11 @@ impl Proposer {
         Ok(proposer)
     }
 
+    /// The same whose descents take no step: what it finds means nothing.
+    pub(crate) fn idle(self) -> Self {
+        Self { optics: self.optics.idle(), ..self }
+    }
+
     /// Compiles the kernels of a part of a level's work.
     ///
     /// # Errors

@@ -107,6 +107,8 @@ pub struct FusedSteps<'a> {
     pub(crate) window: &'a ProcessWindow,
     /// The optics in this process's memory, if the steps are taken there.
     pub(crate) host: Option<&'a Host>,
+    /// Whether no step is taken ([`ThinMask::idle`]).
+    pub(crate) idle: bool,
 }
 
 impl fmt::Debug for FusedSteps<'_> {
@@ -120,12 +122,19 @@ impl fmt::Debug for FusedSteps<'_> {
 pub struct ThinMask {
     simulator: Simulator,
     window: ProcessWindow,
+    idle: bool,
 }
 
 impl ThinMask {
     /// The images of this simulator at these corners.
     pub fn new(simulator: Simulator, window: ProcessWindow) -> Self {
-        Self { simulator, window }
+        Self { simulator, window, idle: false }
+    }
+
+    /// The same whose fused steps change nothing and whose errors are 0: for who compiles the kernels around them.
+    #[must_use]
+    pub fn idle(self) -> Self {
+        Self { idle: true, ..self }
     }
 
     /// The optics.
@@ -162,12 +171,12 @@ impl Imager for ThinImager<'_> {
     }
 
     fn seen(&self, mask: Tensor<3>) -> CornerImages {
-        let ThinMask { simulator, window } = self.model;
+        let ThinMask { simulator, window, .. } = self.model;
         simulator.aerial_in_f32(mask, &self.grid, &self.grid).at_corners(window)
     }
 
     fn expose(&self, mask: Tensor<3>) -> Exposed<'_> {
-        let ThinMask { simulator, window } = self.model;
+        let ThinMask { simulator, window, .. } = self.model;
         let exposure = simulator.expose(mask, &self.grid, &self.grid);
         Exposed::new(exposure.aerial.at_corners(window), move |gradient| {
             let by_focus = by_focus(gradient, window);
@@ -176,12 +185,12 @@ impl Imager for ThinImager<'_> {
     }
 
     fn fused(&self) -> Option<FusedSteps<'_>> {
-        let ThinMask { simulator, window } = self.model;
+        let ThinMask { simulator, window, idle } = self.model;
         let on_host = *simulator.device() == Device::flex();
         let host = || Host::new(simulator, &self.grid);
         let host = if on_host { self.host.get_or_init(host).as_ref() } else { None };
         let fused = host.is_some() || has_kernels(simulator.device());
-        fused.then_some(FusedSteps { simulator, grid: &self.grid, window, host })
+        fused.then_some(FusedSteps { simulator, grid: &self.grid, window, host, idle: *idle })
     }
 }
 

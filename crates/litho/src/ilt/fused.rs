@@ -18,6 +18,7 @@ impl FusedSteps<'_> {
         plan: Plan,
     ) -> (Stand, Tensor<3>) {
         match self.host {
+            _ if self.idle => (stand, window.clone()),
             Some(host) => host.descend(stand, window, goal, &plan),
             None => steps::descend(stand, window, goal, (self.simulator, self.grid), &plan),
         }
@@ -35,6 +36,7 @@ impl FusedSteps<'_> {
         let weights = PrintWeights::new(loss, self.window);
         let weights = if hard { weights.hard() } else { weights };
         match self.host {
+            _ if self.idle => masks.zeros_like().sum_dim(2).sum_dim(1),
             Some(host) => host.errors(masks, goal, &weights, hard),
             None => steps::errors(&masks, goal, (self.simulator, self.grid), weights, hard),
         }

@@ -33,6 +33,16 @@ fn run(ilt: &Ilt, target: &Tensor<3>) -> Result<Found, LithoError> {
     ilt.run(target, &Start::Target, &mut |_| true)
 }
 
+/// What compiles kernels ahead goes through a level without its steps: the mask is where it may be open, and costs nothing.
+#[test]
+fn idle_steps_change_nothing() -> Result<(), LithoError> {
+    let (config, optics) = (config(), thin_mask(2).idle());
+    let found = run(&Ilt::new(&config, &optics), &bar())?;
+    assert_eq!(found.errors, [0.0]);
+    assert_ne!(run(&Ilt::new(&config, &thin_mask(2)), &bar())?.errors, [0.0]);
+    Ok(())
+}
+
 /// A model of which nothing but its images is known.
 struct Images(ThinMask);
 
