@@ -31,6 +31,19 @@ fn clips(fills: bool) -> Vec<(Layout, Frame)> {
     (0..CLIPS).map(clip).collect()
 }
 
+/// As training has them: one in four fills the field.
+#[divan::bench]
+fn a_batch(bencher: Bencher) {
+    let own = [false, false, false, true].map(rules);
+    let clip = |seed: u64| {
+        let clip = own[seed as usize % own.len()].clip(seed);
+        let frame = Frame::centred(&clip, 2048.0, 4.0).expect("a clip within the field");
+        Edges::of(&clip.polygons, &frame).expect("wires")
+    };
+    let all = || (0..CLIPS).map(clip).collect::<Vec<_>>();
+    bencher.counter(ItemsCount::new(CLIPS)).bench_local(all);
+}
+
 #[divan::bench(args = [false, true])]
 fn generated(bencher: Bencher, fills: bool) {
     let rules = rules(fills);

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::Layout;
 
 pub use chip::Chip;
-use wire::{MOST_POINTS, Wire};
+use wire::{Course, Wire};
 
 /// Rules and sizes of synthetic clips, all in nm.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -53,7 +53,11 @@ impl ClipRules {
         let style = Style::draw(self, &mut rng);
         let mut placed: Vec<Wire> = Vec::new();
         for _ in 0..self.attempts {
-            let wire = style.wire(self, window, &mut rng);
+            let course = style.course(self, window, &mut rng);
+            if !course.is_within(window) {
+                continue;
+            }
+            let wire = Wire::along(&course);
             let keeps = wire.is_within(window) && wire.keeps(style.space);
             if keeps && placed.iter().all(|other| wire.is_clear_of(other, style.space)) {
                 placed.push(wire);
@@ -68,7 +72,8 @@ impl ClipRules {
     /// One bar in the middle, should no attempt have fitted.
     fn fallback(&self, window: [f64; 2]) -> Wire {
         let width = f64::from(self.least_width_nm) * 1.5;
-        Wire::along(&[[width, window[1] / 2.0], [window[0] - width, window[1] / 2.0]], width)
+        let ends = [[width, window[1] / 2.0], [window[0] - width, window[1] / 2.0]];
+        Wire::along(&Course::new(&ends, width))
     }
 }
 
@@ -94,15 +99,15 @@ impl Style {
         }
     }
 
-    fn wire(&self, rules: &ClipRules, window: [f64; 2], rng: &mut ChaCha8Rng) -> Wire {
-        let snap = |v: f64| (v / f64::from(rules.grid_nm)).round() * f64::from(rules.grid_nm);
+    fn course(&self, rules: &ClipRules, window: [f64; 2], rng: &mut ChaCha8Rng) -> Course {
+        let snap = |v: f64| rounded(v / f64::from(rules.grid_nm)) * f64::from(rules.grid_nm);
         let width = 2.0 * snap(f64::from(rng.random_range(self.widths[0]..=self.widths[1])) / 2.0);
         let start = [0, 1].map(|i| snap(rng.random_range(0.0..window[i])));
         if rng.random_bool(self.blocks) {
             let [w, h] = [0, 1].map(|_| snap(rng.random_range(width..width * 2.5) / 2.0));
-            return Wire::along(&[[start[0] - w, start[1]], [start[0] + w, start[1]]], 2.0 * h);
+            return Course::new(&[[start[0] - w, start[1]], [start[0] + w, start[1]]], 2.0 * h);
         }
-        let mut points = [start; MOST_POINTS];
+        let mut course = Course::new(&[start], width);
         let mut axis = usize::from(!rng.random_bool(self.horizontal));
         let bends: u8 = *[0, 0, 0, 1, 1, 2].choose(rng).unwrap_or(&0);
         let sign = |rng: &mut ChaCha8Rng| if rng.random_bool(0.5) { 1.0 } else { -1.0 };
@@ -110,19 +115,24 @@ impl Style {
         for bend in 0..=bends {
             let least = if bends == 0 { width * 1.2 } else { width * 1.5 + self.space };
             let reach = least + f64::from(rng.random_range(0..self.longest)) / f64::from(bends + 1);
-            let here = usize::from(bend);
-            let mut next = points[here];
+            let mut next = course.end();
             // Every other leg of a U runs back, of a Z on.
             let way = if bend == 2 && rng.random_bool(0.5) { -turn } else { turn };
             next[axis] += way * snap(reach);
-            points[here + 1] = next;
+            course.go_to(next);
             if bend == 1 {
                 turn = sign(rng);
             }
             axis = 1 - axis;
         }
-        Wire::along(&points[..usize::from(bends) + 2], width)
+        course
     }
+}
+
+/// A number that is not negative as the nearest whole one, a half as the next: [`f64::round`] of it, which is a call on processors that are not asked for more.
+fn rounded(v: f64) -> f64 {
+    let whole = v as u64 as f64;
+    whole + f64::from(u8::from(v - whole >= 0.5))
 }
 
 #[cfg(test)]

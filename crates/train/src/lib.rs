@@ -11,6 +11,7 @@
 
 mod adam;
 mod adversary;
+mod beside;
 mod checkpoint;
 mod clips;
 mod config;

@@ -10,6 +10,7 @@ use lithoburn_ranks::team::Team;
 use lithoburn_ranks::{Make, PipelineError, Work};
 
 use crate::TrainError;
+use crate::beside::Spared;
 use crate::checkpoint::Trainee;
 use crate::replica::{Lesson, Replica, Trainable};
 
@@ -20,6 +21,7 @@ type Errand<N> = Box<dyn FnOnce(&mut Replica<N>) -> Result<(), TrainError> + Sen
 pub(crate) struct Replicas<N> {
     team: Team<Errand<N>, ()>,
     native: bool,
+    spared: Spared,
 }
 
 impl<N: Trainable> Replicas<N> {
@@ -30,6 +32,7 @@ impl<N: Trainable> Replicas<N> {
         devices: &[Device],
         sums: Sums,
     ) -> Result<Self, TrainError> {
+        let spared = Spared::asked()?;
         let (peers, meeting) = peers(devices, sums);
         let native = peers.iter().all(Peer::is_native);
         let rank = |peer: Peer| {
@@ -45,7 +48,7 @@ impl<N: Trainable> Replicas<N> {
             (name, make)
         };
         let team = Team::new(peers.into_iter().map(rank).collect(), &meeting)?;
-        Ok(Self { team, native })
+        Ok(Self { team, native, spared })
     }
 
     /// Whether gradients are summed by the cards themselves.
@@ -96,6 +99,8 @@ impl<N: Trainable> Replicas<N> {
         let trainees = Arc::clone(trainees);
         let fused = self.all(move |replica| Ok(replica.fuse(&trainees)))?;
         if fused.iter().all(Result::is_ok) {
+            let spared = self.spared;
+            self.all(move |replica| replica.spare(spared))?;
             return Ok(None);
         }
         self.all(|replica| {

@@ -6,7 +6,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{ClipRules, Wire};
+use super::{ClipRules, Course, Wire};
 use crate::{LayoutError, Polygon, PolygonWriter};
 
 /// Tracks that are filled together.
@@ -176,11 +176,12 @@ impl Chip {
                 let ([y, to], half) = ([middles[track], middles[other]], width / 2.0);
                 free[track] = bend + half + gap;
                 free[other] = end + gap;
-                return Wire::along(&[[start, y], [bend, y], [bend, to], [end, to]], width);
+                let line = [[start, y], [bend, y], [bend, to], [end, to]];
+                return Wire::along(&Course::new(&line, width));
             }
         }
         free[track] = end + gap;
-        Wire::along(&[[start, middles[track]], [end, middles[track]]], width)
+        Wire::along(&Course::new(&[[start, middles[track]], [end, middles[track]]], width))
     }
 
     /// A length on the grid.

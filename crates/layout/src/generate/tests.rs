@@ -64,7 +64,19 @@ fn narrowest_run_nm(raster: &crate::Raster) -> f64 {
 
 #[test]
 fn outlines_have_the_area_of_their_segments_union() {
-    let zed = Wire::along(&[[0.0, 0.0], [300.0, 0.0], [300.0, 200.0], [600.0, 200.0]], 60.0);
+    let zed = Wire::along(&Course::new(
+        &[[0.0, 0.0], [300.0, 0.0], [300.0, 200.0], [600.0, 200.0]],
+        60.0,
+    ));
     // Three legs along the centre line: 300 + 200 + 300 long, 60 wide; mitres fill the corners.
     assert_eq!(zed.outline().signed_area().abs(), 60.0 * 800.0);
+}
+
+#[test]
+fn numbers_are_rounded_as_f64_does() {
+    let near = |v: f64| [v.next_down(), v, v.next_up()];
+    let halves = (0..4000).flat_map(|i| near(f64::from(i) / 2.0));
+    for v in halves.filter(|v| *v >= 0.0).chain([1e15 + 0.5, 4_503_599_627_370_497.5, 1e18]) {
+        assert_eq!(rounded(v), v.round(), "{v:e}");
+    }
 }

@@ -1,11 +1,46 @@
 //! Wires of axis-parallel legs, and how far they are apart.
 //!
-//! Most attempts to place a wire fail: one that is tried makes no heap allocation, and measures no distance that its box decides.
+//! Most attempts to place a wire fail, so each fails as soon as it can: a course that leaves the window becomes no wire, none allocates, and no distance is
+//! measured that boxes decide.
 
 use crate::{Bounds, Polygon};
 
 /// Points of the longest centre line: two ends and two bends.
-pub(super) const MOST_POINTS: usize = 4;
+const MOST_POINTS: usize = 4;
+
+/// The centre line of a wire, axis-parallel from point to point.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    line: [[f64; 2]; MOST_POINTS],
+    points: usize,
+    width: f64,
+}
+
+impl Course {
+    /// One through these points, of a wire so wide.
+    pub(super) fn new(points: &[[f64; 2]], width: f64) -> Self {
+        let mut line = [[0.0; 2]; MOST_POINTS];
+        line[..points.len()].copy_from_slice(points);
+        Self { line, points: points.len(), width }
+    }
+
+    /// Goes on to a point.
+    pub(super) fn go_to(&mut self, point: [f64; 2]) {
+        self.line[self.points] = point;
+        self.points += 1;
+    }
+
+    /// Its last point.
+    pub(super) fn end(&self) -> [f64; 2] {
+        self.line[self.points - 1]
+    }
+
+    /// Whether all its points are within a window from the origin; if not, its wire is not.
+    pub(super) fn is_within(&self, window: [f64; 2]) -> bool {
+        let inside = |p: &[f64; 2]| (0..2).all(|i| p[i] >= 0.0 && p[i] <= window[i]);
+        self.line[..self.points].iter().all(inside)
+    }
+}
 
 /// A wire along its centre line. Straight ends are flush, corners mitred.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +53,9 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// The wire of a width along axis-parallel legs between two to [`MOST_POINTS`] points.
-    pub(super) fn along(points: &[[f64; 2]], width: f64) -> Self {
-        let half = width / 2.0;
+    /// The wire along a course of two points or more.
+    pub(super) fn along(course: &Course) -> Self {
+        let (points, half) = (&course.line[..course.points], course.width / 2.0);
         // To the left of the leg that begins at a point.
         let normal = |i: usize| {
             let way = [0, 1].map(|axis| match points[i + 1][axis] - points[i][axis] {

@@ -14,11 +14,15 @@ use crate::TrainError;
 use crate::adversary::{Examples, Judgement, judged};
 use crate::objective::Batch;
 
-/// The gradients of the network's weights: by parameter, or as one run of numbers.
+/// The gradients of the network's weights: by parameter, or what an operation of a card makes them from.
 #[allow(clippy::large_enum_variant, reason = "there is one a step")]
 pub(super) enum Gradients {
     Layers(GradientsParams),
-    Fused(Tensor<1>),
+    Fused {
+        pass: RecordedPass,
+        /// The gradient by its logits.
+        slope: Tensor<4>,
+    },
 }
 
 /// What a part of a batch found out.
@@ -123,17 +127,14 @@ impl<N: Trainable> Replica<N> {
 
     /// The weights' gradient from that of a pass's logits.
     fn led_back(&self, pass: Pass, slope: Tensor<4>) -> Gradients {
-        match (pass, &self.fused) {
-            (Pass::Fused(pass), Some(fused)) => {
-                Gradients::Fused(fused.training.gradient(pass, slope))
-            }
-            (Pass::Layers(logits), _) => {
+        match pass {
+            Pass::Fused(pass) => Gradients::Fused { pass, slope },
+            Pass::Layers(logits) => {
                 // A sum of products has its factors as slope. It goes by rows: Burn gives a single one to one thread.
                 let product = logits.cast(DType::F32) * Tensor::from_inner(slope);
                 let sum = product.sum_dim(3).sum_dim(2).sum();
                 Gradients::Layers(GradientsParams::from_grads(sum.backward(), &self.network))
             }
-            (Pass::Fused(_), None) => unreachable!("only a fused network has such a pass"),
         }
     }
 
