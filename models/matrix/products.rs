@@ -55,14 +55,16 @@ fn multiply<F: Float, S: Numeric, M: Size>(
     #[comptime] tile: Tile,
 ) {
     let lanes = comptime!(tile.lanes);
-    #[unroll]
+    // Where sums fill the registers a loop remains one: twice as many products are compiled for twice as long, and registers spill.
+    let unrolled = comptime!(tile.ahead());
+    #[unroll(unrolled)]
     for k in 0..comptime!(tile.block / SIDE) {
         let deep = block * comptime!(tile.block / SIDE) + k;
         #[unroll]
         for column in 0..3usize {
             let at = (row * SEEN + column) * comptime!(tile.pitch());
             let from = Operands {
-                pixels: (at + comptime!(k * SIDE)) / lanes,
+                pixels: (at + k * SIDE) / lanes,
                 weights: first_weights + (deep * 3 + column) * 3 * next,
                 next,
             };
@@ -247,9 +249,8 @@ fn finish<F: Float, N: Size>(
             sync(tile);
             let base = channel + comptime!(part * parts * SIDE);
             let top = spot.top + row + comptime!(step * lines);
-            #[unroll]
             for i in 0..comptime!((lines * WIDE * groups).div_ceil(PLANE)) {
-                let item = UNIT_POS_X as usize + comptime!(i * PLANE);
+                let item = UNIT_POS_X as usize + i * PLANE;
                 let (group, pixel) = (item % groups, item / groups);
                 let (x, y) = (spot.left + pixel % WIDE, top + pixel / WIDE);
                 if x < spot.width && y < spot.height {
@@ -271,9 +272,8 @@ fn finish<F: Float, N: Size>(
                     let at = own + pixel * comptime!(2 * pitch / 4) + group * comptime!(lanes / 4);
                     let to = extents.bias + base + group * lanes;
                     let mut largest = ready::<F, N>(&*stage, at, bias, to, comptime!(tile.relu));
-                    #[unroll]
                     for i in 1..4usize {
-                        let at = at + comptime!((i / 2 * WIDE + i % 2) * pitch / 4);
+                        let at = at + (i / 2 * WIDE + i % 2) * comptime!(pitch / 4);
                         let value = ready::<F, N>(&*stage, at, bias, to, comptime!(tile.relu));
                         largest = select_many(value.greater_than(&largest), value, largest);
                     }

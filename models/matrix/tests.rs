@@ -1,6 +1,8 @@
 //! The steps as data, and the kernels on a device: number by number on OpenGL, which Mesa computes without a card, and by matrix units on what
 //! `LITHOBURN_TEST_DEVICE` names.
 
+use std::collections::HashSet;
+
 use lithoburn_testing::Need;
 
 use super::means::{MOST_SHARED, PLANE};
@@ -109,6 +111,28 @@ fn tiles_are_large_where_there_are_many() {
     assert_eq!(tall(16, 1), (16, 64, 32));
     assert_eq!(tall(1, 1), (4, 64, 32));
     assert_eq!(tall(16, 14), (16, 32, 32));
+}
+
+/// A driver compiles a kernel for a second: once there are images enough for each processor, more of them need no other kernels.
+#[test]
+fn large_batches_need_no_kernels_of_their_own() {
+    for (name, program) in known() {
+        let steps = Steps::of(&program, Grain::MATRIX).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let kernels = |batch: usize| -> HashSet<Tile> {
+            let extent = Extent { batch, height: 256, width: 256 };
+            let works = steps.steps.iter().filter_map(|step| match &step.work {
+                Work::Convolve(work) => Some(work),
+                _ => None,
+            });
+            works.map(|work| Tile::of(work, &steps, means()[1], extent, 128)).collect()
+        };
+        let few: HashSet<Tile> = [1, 4, 8, 16].into_iter().flat_map(kernels).collect();
+        for batch in [48, 64, 96] {
+            let many = kernels(batch);
+            assert!(many.is_subset(&few), "{name}, {batch} images: {many:?}");
+            assert!(many.len() < steps.steps.len(), "{name}: a kernel for each step");
+        }
+    }
 }
 
 #[test]

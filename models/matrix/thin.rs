@@ -59,16 +59,15 @@ pub(super) fn stem<F: Float>(
     }
     // A pixel that is folded is two abreast, of two rows.
     let fold = comptime!(if folded { 2usize } else { 1usize });
-    #[unroll]
     for row in 0..comptime!(3 * fold) {
         let pixels = pixels_of_row(input, image, y, x, &sizes, row, fold);
+        let taps = row / fold * comptime!(3 * fold * fold) + row % fold * fold;
         #[unroll]
         for column in 0..comptime!(3 * fold) {
-            let tap = comptime!((row / fold * 3 + column / fold) * fold * fold);
-            let which = comptime!(row % fold * fold + column % fold);
+            let tap = taps + comptime!(column / fold * fold * fold + column % fold);
             #[unroll]
             for four in 0..FOURS {
-                let at = sizes.weights + comptime!(tap + which) * fours + group * FOURS + four;
+                let at = sizes.weights + tap * fours + group * FOURS + four;
                 let weight = numbers[at];
                 #[unroll]
                 for i in 0..RUN {
@@ -99,12 +98,12 @@ fn pixels_of_row(
     y: usize,
     x: usize,
     sizes: &Thin,
-    #[comptime] row: usize,
+    row: usize,
     #[comptime] fold: usize,
 ) -> Array<f32> {
-    let above = y + comptime!(row / fold);
+    let above = y + row / fold;
     let inside = above >= 1 && above <= sizes.height;
-    let start = ((image * sizes.height + above - 1) * fold + comptime!(row % fold)) * sizes.width;
+    let start = ((image * sizes.height + above - 1) * fold + row % fold) * sizes.width;
     let mut pixels = Array::<f32>::new(comptime!((RUN + 2) * fold));
     #[unroll]
     for i in 0..comptime!((RUN + 2) * fold) {
