@@ -4,6 +4,7 @@ use std::sync::{Once, OnceLock};
 use std::time::SystemTime;
 
 use lithoburn_layout::{Coverage, MaskRules, TileGrid};
+use lithoburn_litho::ilt::IltConfig;
 use lithoburn_litho::loss::PrintLoss;
 use lithoburn_litho::{KernelSet, Process};
 use lithoburn_models::kernels_sha256;
@@ -20,6 +21,9 @@ use crate::tiles::journal::Key;
 
 /// Most pixels on a side of a field.
 pub(crate) const MOST_PIXELS: f64 = 16_384.0;
+
+/// What the PV band weighs in a fit of rectangles.
+const FIT_BAND: f64 = 5.5;
 
 /// Model, optics, process and rules of a correction, checked.
 #[derive(Clone, Debug)]
@@ -50,9 +54,10 @@ impl Setup {
         self.band.unwrap_or(self.model.descent().loss.band)
     }
 
-    /// The print's errors, as a descent that starts from a mask weighs them.
+    /// The print's errors, as a fit of rectangles weighs them: as the solver does, the band a little less.
     pub(crate) fn loss(&self) -> PrintLoss {
-        let loss = PrintLoss::default();
+        let loss = PrintLoss { band: FIT_BAND, ..IltConfig::default().loss };
+        let loss = self.model.goal.weighed(loss);
         let (resist, band) = (self.process.resist, self.band.unwrap_or(loss.band));
         PrintLoss { resist, band, ..loss }
     }

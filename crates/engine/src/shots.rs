@@ -2,30 +2,43 @@
 //! is best.
 //!
 //! The derivative of the error by an edge's place is the error's derivative by the mask, summed along the
-//! edge. Edges at which rectangles meet stay; the others descend by Adam.
+//! edge. Edges at which rectangles meet face to face move together; those that end within another's side stay.
+//!
+//! A free-form mask has more detail than the budget can follow, and what of it the print needs its pixels do not tell. So it becomes twice as
+//! many rectangles first, which descend by themselves, and it is their mask that the budget is cut from.
+
+mod rectangles;
 
 use burn::tensor::{Tensor, TensorData};
 use lithoburn_layout::{Bounds, Coverage, Frame, Layout, MaskRules, Polygon, Raster, manhattan};
 use lithoburn_litho::LithoError;
-use lithoburn_litho::forward::{ForwardModel, ThinMask};
-use lithoburn_litho::images::resized;
+use lithoburn_litho::forward::{ForwardModel, Imager, ThinMask};
+use lithoburn_litho::ilt::IltConfig;
 use lithoburn_litho::loss::{Goal, PrintLoss};
 
 use crate::EngineError;
+use rectangles::{Rectangles, Shot, least_side};
 
-/// Steps of the descent.
-const STEPS: usize = 60;
-/// Step size at the start, in nm; it falls linearly to a tenth.
-const STEP_NM: f64 = 1.5;
-/// Adam's decays.
-const BETAS: [f64; 2] = [0.8, 0.98];
+/// A part of the descent.
+struct Stage {
+    /// Size of the pixels, in nm.
+    pixel_nm: f64,
+    /// Rectangles that the mask is cut into before it, as a multiple of the budget; none goes on with those that are there.
+    cut: Option<usize>,
+    steps: usize,
+    /// Step size at its start and end, in nm; between them it falls linearly.
+    rates: [f64; 2],
+    /// Slope of the resist's sigmoid.
+    resist: f64,
+}
+
+const STAGES: [Stage; 3] = [
+    Stage { pixel_nm: 4.0, cut: Some(2), steps: 60, rates: [1.5, 0.5], resist: 80.0 },
+    Stage { pixel_nm: 4.0, cut: Some(1), steps: 100, rates: [1.5, 0.3], resist: 120.0 },
+    Stage { pixel_nm: 2.0, cut: None, steps: 60, rates: [0.6, 0.05], resist: 200.0 },
+];
 /// Iterates at the end that are tried on whole nanometres.
-const CANDIDATES: usize = 6;
-/// Least side of a rectangle if there are no rules, in nm.
-const LEAST_NM: f64 = 8.0;
-
-/// A rectangle: left, top, right, bottom, in nm from the field's corner.
-type Shot = [f64; 4];
+const CANDIDATES: usize = 10;
 
 /// Fits rectangles to a field's mask.
 pub(crate) struct Fitter<'a> {
@@ -37,6 +50,37 @@ pub(crate) struct Fitter<'a> {
     pub budget: usize,
     /// Rules, of which widths bound the rectangles' sides.
     pub rules: Option<MaskRules>,
+}
+
+/// Rectangles on whole nanometres, and what they are off.
+struct Best {
+    error: f32,
+    shots: Vec<Shot>,
+}
+
+/// What of a fit has been done, and who hears of it.
+struct Progress<'a> {
+    done: usize,
+    watch: &'a mut dyn FnMut(usize, usize) -> bool,
+}
+
+impl Progress<'_> {
+    fn total() -> usize {
+        STAGES.iter().map(|stage| stage.steps).sum()
+    }
+
+    fn step(&mut self) -> Result<(), LithoError> {
+        self.done += 1;
+        match (self.watch)(self.done, Self::total()) {
+            true => Ok(()),
+            false => Err(LithoError::Interrupted),
+        }
+    }
+
+    /// Whether rectangles are tried now.
+    fn tries(&self) -> bool {
+        self.done + CANDIDATES > Self::total()
+    }
 }
 
 impl Fitter<'_> {
@@ -51,57 +95,77 @@ impl Fitter<'_> {
         target: &Raster,
         watch: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Vec<Bounds>, EngineError> {
-        let mut shots: Vec<Shot> = manhattan::rectangles(mask, self.budget, self.least_side())
-            .iter()
-            .map(|b| [b.min[0], b.min[1], b.max[0], b.max[1]])
-            .collect();
-        let free = free_edges(&shots);
-        let parts = parts(&shots);
-        let loss = &self.loss;
-        let goal = self.goal(mask, target);
-        let imager = self.optics.on(mask.pixel_nm, mask.pixel_nm.round().max(1.0) as usize)?;
-        let mut moments = vec![[[0.0; 2]; 4]; shots.len()];
-        let mut best: Option<(f32, Vec<Shot>)> = None;
-        for step in 0..STEPS {
-            let image = self.image(&shots, mask);
-            let exposed = imager.expose(image);
-            let gradient = loss.gradient(&exposed.images, &goal);
-            let by_mask = values(exposed.pull_back(gradient)?)?;
-            let field = Raster { data: by_mask, ..mask.clone() };
-            let rate = STEP_NM * (1.0 - 0.9 * step as f64 / STEPS as f64);
-            for ((shot, free), moments) in shots.iter_mut().zip(&free).zip(&mut moments) {
-                let slopes = edge_slopes(&field, shot);
-                for edge in (0..4).filter(|&edge| free[edge]) {
-                    shot[edge] -= adam(&mut moments[edge], slopes[edge], step, rate);
-                }
-                self.keep_sides(shot, free);
+        let goal = self.goal(target)?;
+        let mut progress = Progress { done: 0, watch };
+        let mut now = mask.clone();
+        let mut rectangles = Rectangles::new(&[], self.rules);
+        let mut best = None;
+        for stage in &STAGES {
+            if let Some(times) = stage.cut {
+                let least = least_side(self.rules.as_ref());
+                let cut = manhattan::rectangles(&now, target, times * self.budget, least);
+                rectangles = Rectangles::new(&cut, self.rules);
             }
-            self.keep_apart(&mut shots, &free, &parts);
-            if step + CANDIDATES >= STEPS {
-                let whole: Vec<Shot> = shots.iter().map(|s| s.map(f64::round)).collect();
-                let whole = self.large_enough(&whole, &parts);
-                let images = imager.images(self.image(&whole, mask));
-                let error = values(loss.hard_error(&images, &goal))?[0];
-                if best.as_ref().is_none_or(|(least, _)| error < *least) {
-                    best = Some((error, whole));
-                }
-            }
-            if !watch(step + 1, STEPS) {
-                return Err(LithoError::Interrupted.into());
-            }
+            best = self.descend(&mut rectangles, stage, &goal, &mut progress)?;
+            now = drawn(&rectangles.shots, mask);
         }
-        let shots = best.map_or(shots, |(_, shots)| shots);
+        let shots = best.map_or_else(|| rectangles.whole(), |best| best.shots);
         Ok(shots.iter().map(|s| Bounds { min: [s[0], s[1]], max: [s[2], s[3]] }).collect())
     }
 
-    /// Least side of a rectangle, in nm.
-    fn least_side(&self) -> f64 {
-        self.rules.map_or(LEAST_NM, |r| r.min_width_nm.max(LEAST_NM))
+    /// Moves edges, and keeps the best of the iterates that are tried.
+    fn descend(
+        &self,
+        rectangles: &mut Rectangles,
+        stage: &Stage,
+        goal: &Goal,
+        progress: &mut Progress,
+    ) -> Result<Option<Best>, EngineError> {
+        let side = (self.optics.period_nm() / stage.pixel_nm).round() as usize;
+        let like = Raster::new(side, side, stage.pixel_nm);
+        let goal = goal.resized(side);
+        let mut loss = self.loss;
+        loss.resist.steepness = stage.resist;
+        let imager = self.optics.on(stage.pixel_nm, stage.pixel_nm.round() as usize)?;
+        rectangles.rest();
+        let mut best = None;
+        for step in 0..stage.steps {
+            let slopes = imager.slopes(self.image(&rectangles.shots, &like), &goal, &loss)?;
+            let by_mask = Raster { data: values(slopes)?, ..like.clone() };
+            let [first, last] = stage.rates;
+            let rate = first + (last - first) * step as f64 / stage.steps as f64;
+            rectangles.step(&by_mask, rate);
+            progress.step()?;
+            if progress.tries() {
+                let found = self.tried(rectangles.whole(), &*imager, &goal, &like)?;
+                best = Some(best.filter(|best: &Best| best.error <= found.error).unwrap_or(found));
+            }
+        }
+        Ok(best)
     }
 
-    fn goal(&self, mask: &Raster, target: &Raster) -> Goal {
-        let design = resized(self.upload(target), mask.width);
-        Goal { target: design.clone(), design, strips: None }
+    /// What rectangles are off.
+    fn tried(
+        &self,
+        shots: Vec<Shot>,
+        imager: &dyn Imager,
+        goal: &Goal,
+        like: &Raster,
+    ) -> Result<Best, EngineError> {
+        let error = imager.hard_error(self.image(&shots, like), goal, &self.loss);
+        match values(error)?[0] {
+            error if error.is_finite() => Ok(Best { error, shots }),
+            error => {
+                let problem = format!("the error of a print is {error}");
+                Err(LithoError::Device { doing: "compared rectangles", problem }.into())
+            }
+        }
+    }
+
+    /// What shall print, on the finest pixels.
+    fn goal(&self, target: &Raster) -> Result<Goal, EngineError> {
+        let config = IltConfig { loss: self.loss, ..IltConfig::default() };
+        Ok(config.goal(&self.upload(target), self.optics.period_nm())?.0)
     }
 
     fn upload(&self, raster: &Raster) -> Tensor<3> {
@@ -112,84 +176,6 @@ impl Fitter<'_> {
     /// The rectangles' coverage of the mask's pixels.
     fn image(&self, shots: &[Shot], like: &Raster) -> Tensor<3> {
         self.upload(&drawn(shots, like))
-    }
-
-    /// Draws rectangles of different shapes apart until they are as far as the rules want, where their edges
-    /// may move.
-    fn keep_apart(&self, shots: &mut [Shot], free: &[[bool; 4]], parts: &[usize]) {
-        // A nanometre more, for rounding.
-        let Some(least) = self.rules.map(|r| r.min_distance_nm.max(r.min_space_nm) + 1.0) else {
-            return;
-        };
-        for i in 0..shots.len() {
-            for j in i + 1..shots.len() {
-                if parts[i] == parts[j] {
-                    continue;
-                }
-                let gaps = [0, 1].map(|axis| {
-                    (shots[i][axis].max(shots[j][axis]))
-                        - (shots[i][axis + 2].min(shots[j][axis + 2]))
-                });
-                let apart = gaps[0].max(0.0).hypot(gaps[1].max(0.0));
-                if apart >= least {
-                    continue;
-                }
-                // Along the axis on which they are further apart: less has to move.
-                let axis = usize::from(gaps[1] > gaps[0]);
-                let (low, high) = if shots[i][axis] <= shots[j][axis] { (i, j) } else { (j, i) };
-                let other = gaps[1 - axis].max(0.0);
-                let wanted = (least * least - other * other).max(0.0).sqrt() - gaps[axis];
-                let moves = [free[low][axis + 2], free[high][axis]];
-                let share = wanted / f64::from(u8::from(moves[0]) + u8::from(moves[1])).max(1.0);
-                if moves[0] {
-                    shots[low][axis + 2] =
-                        (shots[low][axis + 2] - share).max(shots[low][axis] + 1.0);
-                }
-                if moves[1] {
-                    shots[high][axis] =
-                        (shots[high][axis] + share).min(shots[high][axis + 2] - 1.0);
-                }
-            }
-        }
-    }
-
-    /// The rectangles without those of shapes that are smaller than the rules want.
-    fn large_enough(&self, shots: &[Shot], parts: &[usize]) -> Vec<Shot> {
-        let least = self.rules.map_or(0.0, |r| r.min_area_nm2);
-        let side = self.rules.map_or(0.0, |r| r.min_width_nm - 2.0);
-        let area = |s: &Shot| (s[2] - s[0]).max(0.0) * (s[3] - s[1]).max(0.0);
-        let whole = |part: usize| -> f64 {
-            shots.iter().zip(parts).filter(|(_, p)| **p == part).map(|(s, _)| area(s)).sum()
-        };
-        let alone = |part: usize| parts.iter().filter(|p| **p == part).count() == 1;
-        let kept = |&(s, &part): &(&Shot, &usize)| {
-            let thin = (s[2] - s[0]).min(s[3] - s[1]) < side;
-            whole(part) >= least && !(thin && alone(part))
-        };
-        shots.iter().zip(parts).filter(kept).map(|(s, _)| *s).collect()
-    }
-
-    /// Keeps a rectangle's sides at least as long as the rules want widths, and one that can grow to all sides
-    /// at least as large as they want shapes.
-    fn keep_sides(&self, shot: &mut Shot, free: &[bool; 4]) {
-        let least = self.least_side();
-        for axis in [0, 1] {
-            let short = least - (shot[axis + 2] - shot[axis]);
-            if short > 0.0 && free[axis] && free[axis + 2] {
-                shot[axis] -= short / 2.0;
-                shot[axis + 2] += short / 2.0;
-            }
-        }
-        let area = (shot[2] - shot[0]) * (shot[3] - shot[1]);
-        let wanted = self.rules.map_or(0.0, |r| r.min_area_nm2) * 1.02;
-        if free.iter().all(|&f| f) && area > 0.0 && area < wanted {
-            let factor = ((wanted / area).sqrt() - 1.0) / 2.0;
-            for axis in [0, 1] {
-                let more = (shot[axis + 2] - shot[axis]) * factor;
-                shot[axis] -= more;
-                shot[axis + 2] += more;
-            }
-        }
     }
 }
 
@@ -213,66 +199,9 @@ fn values(image: Tensor<3>) -> Result<Vec<f32>, LithoError> {
     })
 }
 
-/// For each rectangle the number of the shape it belongs to: those that touch are one.
-fn parts(shots: &[Shot]) -> Vec<usize> {
-    let touch = |a: &Shot, b: &Shot| {
-        (0..2).all(|axis| a[axis] <= b[axis + 2] + 0.5 && b[axis] <= a[axis + 2] + 0.5)
-    };
-    let mut parts: Vec<usize> = (0..shots.len()).collect();
-    for i in 0..shots.len() {
-        for j in 0..i {
-            if touch(&shots[i], &shots[j]) && parts[i] != parts[j] {
-                let (from, to) = (parts[i], parts[j]);
-                parts.iter_mut().filter(|p| **p == from).for_each(|p| *p = to);
-            }
-        }
-    }
-    parts
-}
-
-/// Whether each edge of each rectangle meets no other rectangle.
-fn free_edges(shots: &[Shot]) -> Vec<[bool; 4]> {
-    let meets = |i: usize, edge: usize| {
-        let (s, axis) = (shots[i], edge % 2);
-        shots.iter().enumerate().any(|(j, o)| {
-            let overlap = s[3 - axis].min(o[3 - axis]) - s[1 - axis].max(o[1 - axis]);
-            j != i && overlap > 0.0 && (o[axis] - 0.5..=o[axis + 2] + 0.5).contains(&s[edge])
-        })
-    };
-    (0..shots.len()).map(|i| [0, 1, 2, 3].map(|edge| !meets(i, edge))).collect()
-}
-
-/// Derivatives of the error by the four edges, per nm.
-fn edge_slopes(field: &Raster, shot: &Shot) -> [f64; 4] {
-    let px = |nm: f64| nm / field.pixel_nm;
-    // Along an edge at `at`, over `from..to` of the other axis.
-    let along = |axis: usize, at: f64, from: f64, to: f64| {
-        let last = field.width as f64 - 1.0;
-        let line = px(at).floor().clamp(0.0, last) as usize;
-        let (from, to) = (px(from).max(0.0), px(to).min(last));
-        let mut sum = 0.0;
-        for other in from.floor() as usize..to.ceil().max(0.0) as usize {
-            let share = (to.min(other as f64 + 1.0) - from.max(other as f64)).max(0.0);
-            let (x, y) = if axis == 0 { (line, other) } else { (other, line) };
-            sum += share * f64::from(field.data[y * field.width + x]);
-        }
-        sum / field.pixel_nm
-    };
-    let [x0, y0, x1, y1] = *shot;
-    [-along(0, x0, y0, y1), -along(1, y0, x0, x1), along(0, x1, y0, y1), along(1, y1, x0, x1)]
-}
-
-/// One number's step.
-fn adam(moments: &mut [f64; 2], slope: f64, step: usize, rate: f64) -> f64 {
-    let [b1, b2] = BETAS;
-    moments[0] = b1 * moments[0] + (1.0 - b1) * slope;
-    moments[1] = b2 * moments[1] + (1.0 - b2) * slope * slope;
-    let unbiased = |v: f64, beta: f64| v / (1.0 - beta.powi(step as i32 + 1));
-    rate * unbiased(moments[0], b1) / (unbiased(moments[1], b2).sqrt() + 1e-12)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::rectangles::edge_slopes;
     use super::*;
     use crate::default_kernels;
     use burn::tensor::Device;
@@ -288,7 +217,8 @@ mod tests {
         let like = Raster::new(256, 256, 8.0);
         let shots = [[900.3, 803.0, 1003.1, 1301.9]];
         let target = drawn(&[[910.0, 800.0, 1000.0, 1300.0]], &like);
-        let goal = fitter.goal(&like, &target);
+        let target = fitter.upload(&target);
+        let goal = Goal { target: target.clone(), design: target, strips: None };
         let imager = optics.on(8.0, 8)?;
         let loss = PrintLoss::default();
         let error = |shots: &[Shot]| -> Result<f64, EngineError> {
@@ -296,9 +226,7 @@ mod tests {
             let value = loss.value(&images, &goal.target).reshape([1, 1, 1]);
             Ok(f64::from(values(value)?[0]))
         };
-        let exposed = imager.expose(fitter.image(&shots, &like));
-        let gradient = loss.gradient(&exposed.images, &goal);
-        let data = values(exposed.pull_back(gradient)?)?;
+        let data = values(imager.slopes(fitter.image(&shots, &like), &goal, &loss)?)?;
         let slopes = edge_slopes(&Raster { data, ..like.clone() }, &shots[0]);
         for edge in 0..4 {
             let moved = |by: f64| {

@@ -4,20 +4,23 @@
 //! without a branch. A chain becomes slabs of rows, each a rectangle between the mean left and the mean right
 //! end of its runs, so that area, which is what the optics see, is kept. Where the slabs begin is chosen
 //! by dynamic programming: least Σ (end − mean)² + λ per rectangle, for rows or for columns, whichever is
-//! better for the shape; a slab may also be left out, at the price of its whole width. λ is what the budget needs.
+//! better for the shape; a slab may also be left out, at the price of its whole width. λ is what the budget needs. Shapes that print nothing
+//! themselves, but help others to, have less to say.
 
 use rayon::prelude::*;
 
-use crate::shapes::shapes;
+use crate::shapes::{Shapes, shapes};
 use crate::{Bounds, Raster};
 
 /// Bisections of λ.
 const BISECTIONS: usize = 24;
+/// What an assist feature's squares count, over those of a shape that lies on the design: where its edges are matters less to the print.
+const ASSIST: f64 = 0.2;
 
 /// The rectangles, at most `budget`, that are nearest to a mask's shapes; in nm from the first pixel's
-/// corner. No slab is lower than `least_nm`, unless its chain is: shots are not slivers, and jogs have a width.
-pub fn rectangles(mask: &Raster, budget: usize, least_nm: f64) -> Vec<Bounds> {
-    let pieces = pieces(mask);
+/// corner. Shapes that touch nothing of the design, of pixels of any size, are assist features. No slab is lower than `least_nm`, unless its chain is: shots are not slivers, and jogs have a width.
+pub fn rectangles(mask: &Raster, design: &Raster, budget: usize, least_nm: f64) -> Vec<Bounds> {
+    let pieces = pieces(mask, design);
     let least = (least_nm / mask.pixel_nm).round().max(1.0) as usize;
     let cut = |price: f64| -> Vec<[f64; 4]> {
         pieces.par_iter().flat_map_iter(|piece| piece.cut(price, least)).collect()
@@ -43,6 +46,8 @@ pub fn rectangles(mask: &Raster, budget: usize, least_nm: f64) -> Vec<Bounds> {
 
 /// A shape as chains, in both directions.
 struct Piece {
+    /// What its squares count.
+    weight: f64,
     rows: Vec<Chain>,
     columns: Vec<Chain>,
 }
@@ -55,8 +60,9 @@ struct Chain {
     sums: Vec<[f64; 4]>,
 }
 
-fn pieces(mask: &Raster) -> Vec<Piece> {
+fn pieces(mask: &Raster, design: &Raster) -> Vec<Piece> {
     let found = shapes(&mask.binary(), mask.width);
+    let weights = weights(mask, &found, design);
     let width = mask.width;
     let mut runs: Vec<[Vec<Stretch>; 2]> = vec![[Vec::new(), Vec::new()]; found.sizes.len()];
     let height = found.labels.len() / width.max(1);
@@ -76,11 +82,28 @@ fn pieces(mask: &Raster) -> Vec<Piece> {
             runs[label as usize - 1][1].push(run);
         },
     );
-    let piece = |[rows, columns]: [Vec<Stretch>; 2]| Piece {
+    let piece = |([rows, columns], weight): ([Vec<Stretch>; 2], f64)| Piece {
+        weight,
         rows: chains(&rows),
         columns: chains(&columns),
     };
-    runs.into_iter().map(piece).collect()
+    runs.into_iter().zip(weights).map(piece).collect()
+}
+
+/// What each shape's squares count.
+fn weights(mask: &Raster, found: &Shapes, design: &Raster) -> Vec<f64> {
+    let mut weights = vec![ASSIST; found.sizes.len()];
+    let pixel = |at: usize, most: usize| {
+        let nm = (at as f64 + 0.5) * mask.pixel_nm;
+        ((nm / design.pixel_nm) as usize).min(most.saturating_sub(1))
+    };
+    for (i, &label) in found.labels.iter().enumerate().filter(|(_, label)| **label > 0) {
+        let [x, y] = [pixel(i % mask.width, design.width), pixel(i / mask.width, design.height)];
+        if design.data[y * design.width + x] >= 0.5 {
+            weights[label as usize - 1] = 1.0;
+        }
+    }
+    weights
 }
 
 /// Pixels of one shape side by side in a row.
@@ -160,7 +183,7 @@ impl Piece {
     /// The rectangles of the better direction.
     fn cut(&self, price: f64, least: usize) -> Vec<[f64; 4]> {
         let all = |chains: &[Chain]| {
-            let cuts = chains.iter().map(|chain| chain.cut(price, least));
+            let cuts = chains.iter().map(|chain| chain.cut(price / self.weight, least));
             cuts.fold((0.0, Vec::new()), |(cost, mut slabs), (own, more)| {
                 slabs.extend(more);
                 (cost + own, slabs)
@@ -242,7 +265,7 @@ mod tests {
             (10..30).contains(&x) && (10..100).contains(&y)
                 || (10..90).contains(&x) && (80..100).contains(&y)
         });
-        let found = rectangles(&mask, 2, 16.0);
+        let found = rectangles(&mask, &mask, 2, 16.0);
         assert_eq!(found.len(), 2);
         assert!((area(&found) - mask.area_nm2()).abs() < 1e-9);
     }
@@ -253,7 +276,7 @@ mod tests {
         let mask = drawn(|x, y| (x as f64 - 63.2).hypot(y as f64 - 61.7) < 40.0);
         let mut last = f64::INFINITY;
         for budget in [3, 5, 9] {
-            let found = rectangles(&mask, budget, 16.0);
+            let found = rectangles(&mask, &mask, budget, 16.0);
             assert!(!found.is_empty() && found.len() <= budget);
             assert!((area(&found) / mask.area_nm2() - 1.0).abs() < 1e-9);
             let layout = crate::Layout::new(
@@ -278,7 +301,24 @@ mod tests {
             (10..90).contains(&x) && (10..90).contains(&y)
                 || (100..110).contains(&x) && (100..110).contains(&y)
         });
-        let found = rectangles(&mask, 1, 16.0);
+        let found = rectangles(&mask, &mask, 1, 16.0);
         assert_eq!(found, [Bounds { min: [20.0, 20.0], max: [180.0, 180.0] }]);
+    }
+
+    /// Two equal ells, of which the left one is the design's, drawn on coarser pixels: three rectangles are two for it and one for its assist
+    /// feature.
+    #[test]
+    fn assist_features_are_followed_less_closely() {
+        let ell = |x: usize, y: usize| {
+            (10..30).contains(&x) && (10..50).contains(&y)
+                || (10..50).contains(&x) && (30..50).contains(&y)
+        };
+        let mask = drawn(|x, y| ell(x, y) || (x >= 60 && ell(x - 60, y)));
+        let mut design = Raster::new(32, 32, 8.0);
+        design.data[4 * 32 + 4] = 1.0;
+        let right = |found: &[Bounds]| found.iter().filter(|b| b.min[0] > 110.0).count();
+        assert_eq!(right(&rectangles(&mask, &design, 4, 16.0)), 2);
+        let found = rectangles(&mask, &design, 3, 16.0);
+        assert_eq!((found.len(), right(&found)), (3, 1));
     }
 }

@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::ilt::host::Host;
 use crate::images::matrix;
+use crate::loss::{Goal, PrintLoss};
 use crate::{Aerial, CornerImages, Focus, LithoError, ProcessWindow, Sampling, Simulator};
 
 /// A model of how masks print.
@@ -43,6 +44,27 @@ pub trait Imager {
     /// The images, and the way back from their gradient: Burn's autodiff, unless the model knows a shorter one.
     fn expose(&self, mask: Tensor<3>) -> Exposed<'_> {
         Exposed::tracked(mask, |mask| self.images(mask))
+    }
+
+    /// The loss's derivative by the pixels of masks: [`PrintLoss::gradient`], pulled back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Exposed::pull_back`].
+    fn slopes(
+        &self,
+        masks: Tensor<3>,
+        goal: &Goal,
+        loss: &PrintLoss,
+    ) -> Result<Tensor<3>, LithoError> {
+        let exposed = self.expose(masks);
+        let gradient = loss.gradient(&exposed.images, goal);
+        exposed.pull_back(gradient)
+    }
+
+    /// What hard masks cost: [`PrintLoss::hard_error`] of their images.
+    fn hard_error(&self, masks: Tensor<3>, goal: &Goal, loss: &PrintLoss) -> Tensor<3> {
+        loss.hard_error(&self.images(masks), goal)
     }
 
     /// Many steps of a descent as one operation, where the model has that.
@@ -182,6 +204,27 @@ impl Imager for ThinImager<'_> {
             let by_focus = by_focus(gradient, window);
             Ok(simulator.pull_back(&exposure, &by_focus, &self.grid, &self.grid))
         })
+    }
+
+    fn slopes(
+        &self,
+        masks: Tensor<3>,
+        goal: &Goal,
+        loss: &PrintLoss,
+    ) -> Result<Tensor<3>, LithoError> {
+        if let Some(slopes) = self.fused().and_then(|f| f.slopes(masks.clone(), goal, loss)) {
+            return Ok(slopes);
+        }
+        let exposed = self.expose(masks);
+        let gradient = loss.gradient(&exposed.images, goal);
+        exposed.pull_back(gradient)
+    }
+
+    fn hard_error(&self, masks: Tensor<3>, goal: &Goal, loss: &PrintLoss) -> Tensor<3> {
+        match self.fused() {
+            Some(fused) => fused.errors(masks, goal, loss, true),
+            None => loss.hard_error(&self.images(masks), goal),
+        }
     }
 
     fn fused(&self) -> Option<FusedSteps<'_>> {

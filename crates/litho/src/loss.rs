@@ -38,7 +38,7 @@ pub struct PrintLoss {
 }
 
 impl Default for PrintLoss {
-    /// The weights of a descent through a surrogate and of a fit of rectangles; the solver's own are [`IltConfig`](crate::ilt::IltConfig)'s.
+    /// The weights of a descent through a surrogate; the solver's own are [`IltConfig`](crate::ilt::IltConfig)'s.
     fn default() -> Self {
         Self {
             nominal: 1.0,

@@ -156,8 +156,12 @@ impl IltConfig {
         self.levels.iter().map(|level| level.iterations).sum()
     }
 
-    /// What to print, on the last level's grid, and where the design is.
-    pub(super) fn goal(
+    /// What to print, on the last level's grid, and where the design is. `target` is `[batch, n, n]`.
+    ///
+    /// # Errors
+    ///
+    /// [`LithoError::Grid`] if there is no level, [`LithoError::Device`] if the device fails.
+    pub fn goal(
         &self,
         target: &Tensor<3>,
         period_nm: f64,

@@ -24,9 +24,19 @@ impl FusedSteps<'_> {
         }
     }
 
+    /// The loss's derivative by the pixels of masks, on the processor; none on a GPU.
+    pub(crate) fn slopes(
+        &self,
+        masks: Tensor<3>,
+        goal: &Goal,
+        loss: &PrintLoss,
+    ) -> Option<Tensor<3>> {
+        Some(self.host?.slopes(masks, goal, &PrintWeights::new(loss, self.window)))
+    }
+
     /// Errors of a batch of masks, in pixels, `[batch, 1, 1]`: as [`PrintLoss::hard_error`], or of soft prints as
     /// [`PrintLoss::value`], clip by clip.
-    pub(super) fn errors(
+    pub(crate) fn errors(
         &self,
         masks: Tensor<3>,
         goal: &Goal,

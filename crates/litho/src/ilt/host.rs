@@ -157,6 +157,25 @@ impl Host {
         Tensor::from_data(TensorData::new(errors, [batch, 1, 1]), &device)
     }
 
+    /// The loss's derivative by the pixels of masks.
+    pub(super) fn slopes(
+        &self,
+        masks: Tensor<3>,
+        goal: &Goal,
+        weights: &PrintWeights,
+    ) -> Tensor<3> {
+        let (shape, device, n) = (masks.dims(), masks.device(), self.n);
+        let (mut masks, goal, mut scratch) = (values(masks), GoalValues::new(goal), self.scratch());
+        for (clip, mask) in masks.chunks_exact_mut(n * n).enumerate() {
+            self.expose(mask, &mut scratch);
+            self.loss_gradient(weights, goal.rows(clip, n), &mut scratch);
+            self.pull_back(&mut scratch);
+            let parts = quarters_mut(mask, n).zip(scratch.folded.par_chunks(4 * n));
+            parts.for_each(|(rows, folded)| unfold(folded, rows));
+        }
+        Tensor::from_data(TensorData::new(masks, shape), &device)
+    }
+
     fn scratch(&self) -> Scratch {
         let image = || vec![0.0; self.n * self.n];
         let exposed = Exposed::default();

@@ -136,9 +136,6 @@ impl<'a> Models<'a> {
         tally: &mut Tally,
     ) -> Tensor<3> {
         tally.true_calls += 1;
-        match self.truth.fused() {
-            Some(fused) => fused.errors(masks, goal, loss, true),
-            None => loss.hard_error(&self.truth.images(masks), goal),
-        }
+        self.truth.hard_error(masks, goal, loss)
     }
 }

@@ -130,3 +130,26 @@ fn many_steps_on_the_processor_are_those_of_burns_operations() {
         }
     }
 }
+
+/// The loss's derivative and hard errors, edges' cost included: within rounding of Burn's, for every mask of a batch.
+#[test]
+fn slopes_and_hard_errors_on_the_processor_are_those_of_burns_operations() -> Result<(), LithoError>
+{
+    let model = thin_mask(12.0);
+    let goal = Goal { target: pattern(37) * 0.9, design: pattern(41), strips: Some(pattern(7)) };
+    let (mask, loss) = (pattern(43) * 0.8 + 0.1, IltConfig::default().loss);
+    let imager = model.on(16.0, 16)?;
+    assert!(imager.fused().is_some());
+    let found = imager.slopes(mask.clone(), &goal, &loss)?;
+    let error = imager.hard_error(mask.clone(), &goal, &loss);
+    let in_burn = WithAdjoint(model.on(16.0, 16)?);
+    let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().expect("f32");
+    let expected = values(in_burn.slopes(mask.clone(), &goal, &loss)?);
+    let scale = expected.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+    for (found, expected) in values(found).iter().zip(&expected) {
+        assert!((found - expected).abs() <= 2e-5 * scale, "{found} vs {expected} of {scale}");
+    }
+    assert!(scale > 0.0);
+    assert_eq!(values(error), values(in_burn.hard_error(mask, &goal, &loss)));
+    Ok(())
+}
