@@ -4,8 +4,7 @@ use ab_glyph::{Font, FontRef, GlyphId, OutlineCurve, Point};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use tiny_skia::{
-    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, PixmapPaint, Rect,
-    Stroke, Transform,
+    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, Transform,
 };
 
 use crate::PictureError;
@@ -118,11 +117,26 @@ impl Canvas {
         Ok(png)
     }
 
-    /// Copies another page onto this one.
+    /// Copies another page onto this one, as far as it lies on it. Pages are opaque: nothing shines through.
     pub fn paste(&mut self, other: &Self, at: [f32; 2]) {
-        let [x, y] = at.map(|v| v.round() as i32);
-        let (paint, source) = (PixmapPaint::default(), other.pixmap.as_ref());
-        self.pixmap.draw_pixmap(x, y, source, &paint, Transform::identity(), None);
+        let ([wide, high], [width, height]) = (self.size(), other.size());
+        let [x, y] = at.map(|v| v.round() as isize);
+        // What lies on the page: of a side, from where and how much.
+        let on_page = |at: isize, side: usize, room: usize| {
+            let (first, end) = (at.max(0), at.saturating_add_unsigned(side).min(room as isize));
+            (first as usize, end.saturating_sub(first).max(0) as usize)
+        };
+        let ((left, columns), (top, rows)) = (on_page(x, width, wide), on_page(y, height, high));
+        if columns == 0 {
+            return;
+        }
+        let skipped = [left as isize - x, top as isize - y].map(|v| v as usize);
+        for row in 0..rows {
+            let from = 4 * ((skipped[1] + row) * width + skipped[0]);
+            let to = 4 * ((top + row) * wide + left);
+            let source = &other.pixmap.data()[from..from + 4 * columns];
+            self.pixmap.data_mut()[to..to + 4 * columns].copy_from_slice(source);
+        }
     }
 
     /// Mixes a colour into each pixel, row after row; `shares` has the share of each.
@@ -339,4 +353,35 @@ pub fn inferno(value: f64) -> Rgb {
     let share = at - below as f64;
     let mix = |a: u8, b: u8| f64::from(a) * (1.0 - share) + f64::from(b) * share;
     std::array::from_fn(|i| mix(INFERNO[below][i], INFERNO[below + 1][i]).round() as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pixel(page: &Canvas, [x, y]: [isize; 2]) -> Option<[u8; 4]> {
+        let [width, height] = page.size().map(|side| side as isize);
+        let is_inside = (0..width).contains(&x) && (0..height).contains(&y);
+        let at = is_inside.then(|| 4 * (y * width + x) as usize)?;
+        page.pixmap.data()[at..at + 4].try_into().ok()
+    }
+
+    /// Pixel by pixel is the second implementation.
+    #[test]
+    fn a_page_is_pasted_as_far_as_it_lies_on_the_other() {
+        let mut small = Canvas::new(9, 7).expect("a page");
+        small.text([0.0, 6.0], Align::Left, &Style { size: 9.0, colour: INK, bold: true }, "ax");
+        let mut before = Canvas::new(20, 10).expect("a page");
+        before.rectangle([[1.0, 1.0], [12.0, 8.0]], MUTED, 1.0);
+        for at in [[0.0, 0.0], [3.4, 2.6], [-4.0, 5.0], [16.0, -3.0], [40.0, 1.0], [-9.0, -1e30]] {
+            let mut page = before.clone();
+            page.paste(&small, at);
+            let [left, top] = at.map(|v: f32| v.round() as isize);
+            for place in (0..200).map(|i| [i % 20, i / 20]) {
+                let inside = [place[0].saturating_sub(left), place[1].saturating_sub(top)];
+                let expected = pixel(&small, inside).or_else(|| pixel(&before, place));
+                assert_eq!(pixel(&page, place), expected, "{at:?} {place:?}");
+            }
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! A panel: a plot with a title, a legend, axes and, if it shows intensities, a colour bar.
 
+use rayon::prelude::*;
+
 use super::axis::{Axis, Side, Unit, round_step};
 use super::canvas::{Align, Canvas, DARK, INK, MUTED, RULE, Rgb, Style, inferno};
 use super::view::View;
@@ -70,7 +72,9 @@ impl Panel {
         let finite = intensity.iter().copied().filter(|v| v.is_finite());
         let brightest = f64::from(finite.reduce(f32::max).unwrap_or(0.0));
         let full = if brightest > 1e-6 { brightest } else { 1.0 };
-        self.plot.shade(intensity.iter().map(|&v| inferno(f64::from(v) / full)));
+        let colour = |&v: &f32| inferno(f64::from(v) / full);
+        let colours: Vec<Rgb> = intensity.par_iter().map(colour).collect();
+        self.plot.shade(colours.into_iter());
         self.colours = Some([full, level]);
     }
 

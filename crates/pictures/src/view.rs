@@ -201,13 +201,13 @@ impl View {
 
 /// The box of the pixels that are at least half covered: least x and y, and minus the greatest.
 fn bounds(raster: &Raster) -> Option<[f64; 4]> {
-    let rows = raster.data.chunks_exact(raster.width.max(1)).enumerate();
+    let rows = raster.data.par_chunks_exact(raster.width.max(1)).enumerate();
     let spans = rows.filter_map(|(y, row)| {
         let first = row.iter().position(|&v| v >= 0.5)? as f64;
         let last = row.iter().rposition(|&v| v >= 0.5)? as f64;
         Some([first, y as f64, -last - 1.0, -(y as f64) - 1.0])
     });
-    let joined = spans.reduce(|a, b| std::array::from_fn(|i| a[i].min(b[i])))?;
+    let joined = spans.reduce_with(|a, b| std::array::from_fn(|i| a[i].min(b[i])))?;
     Some(joined.map(|v| v * raster.pixel_nm))
 }
 
