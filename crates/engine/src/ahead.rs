@@ -2,7 +2,7 @@
 //!
 //! A first run on a card compiles a hundred kernels, and a CUDA device compiles one after the other. The kernel cache is shared by
 //! processes, so a first run starts this program some times more: each process launches a part of the descent on a field of zeros,
-//! goes through a level without its steps, loads the network, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
+//! goes through levels without their steps, loads the network, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
 //! for these processes, and no result comes from them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -52,7 +52,9 @@ pub(crate) enum Kernels {
     Work(usize, Work),
     /// All that a level needs besides its steps and its errors, with the mask rules.
     Around(usize),
-    /// Those of the network, if the model has one.
+    /// The same for all levels, and for what comes between them.
+    Levels,
+    /// Those of the network, if the model has one; and whatever else the run needs besides steps, which the others have by then.
     Network,
     /// Those that measure masks.
     Measures,
@@ -164,7 +166,7 @@ fn parts(setup: &Setup, device: &str) -> Vec<Part> {
     kernels.push(Kernels::Measures);
     let last = levels.saturating_sub(1);
     kernels.extend([true, false].map(|hard| Kernels::Work(last, Work::Errors { hard })));
-    kernels.extend((0..levels).rev().map(Kernels::Around));
+    kernels.extend([Kernels::Around(last), Kernels::Levels]);
     kernels.extend(LONGEST[2..].iter().map(|&first| step(0, first)));
     kernels.extend((1..levels).rev().map(|level| step(level, BY_LEVEL)));
     if levels == 0 {
@@ -202,7 +204,7 @@ mod tests {
         assert!(LONGEST.iter().all(|&first| has(Kernels::Work(0, Work::Step { first }))));
         let by_level = |level| has(Kernels::Work(level, Work::Step { first: BY_LEVEL }));
         assert!(by_level(1) && by_level(2) && has(Kernels::Network) && has(Kernels::Measures));
-        assert!((0..3).all(|level| has(Kernels::Around(level))));
+        assert!(has(Kernels::Around(2)) && has(Kernels::Levels));
         assert!(LONGEST.iter().all(|&first| first < LAUNCHES) && BY_LEVEL < LAUNCHES);
         let text = serde_json::to_string(&parts[0]).expect("a part as text");
         assert_eq!(serde_json::from_str::<Part>(&text).expect("a part"), parts[0]);

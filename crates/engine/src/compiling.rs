@@ -40,7 +40,8 @@ fn compile(part: &Part) -> Result<(), EngineError> {
         Kernels::Work(level, work) => {
             Proposer::descending(&setup, &device, None)?.compile(level, work)
         }
-        Kernels::Network => Proposer::new(&setup, &device, None).map(drop),
+        Kernels::Network => walk(Proposer::new(&setup, &device, None)?, &target),
+        Kernels::Levels => walk(Proposer::descending(&setup, &device, None)?, &target),
         Kernels::Around(level) => {
             let proposer = Proposer::descending(&setup, &device, Some(level))?.short().idle();
             proposer.cores(&[Target::Raster(&target)], 0.0).map(drop)
@@ -55,6 +56,11 @@ fn compile(part: &Part) -> Result<(), EngineError> {
 pub(crate) fn plain(model: Model) -> Result<Setup, EngineError> {
     let nothing: &[Layout] = &[];
     Correction::of(nothing).model(model).setup()
+}
+
+/// Goes through all that a field's mask takes, as a run does, but for the steps.
+fn walk(proposer: Proposer, target: &Raster) -> Result<(), EngineError> {
+    proposer.short().idle().propose(&[Target::Raster(target)], &mut |_| true).map(drop)
 }
 
 fn measure(evaluator: &Evaluator, target: &Raster) -> Result<(), EngineError> {
@@ -72,7 +78,9 @@ mod tests {
     fn every_part_runs() {
         let part = |kernels| Part { device: "cpu".into(), model: Model::NeuralIltFast, kernels };
         let work = Kernels::Work(0, Work::Errors { hard: true });
-        for kernels in [work, Kernels::Around(0), Kernels::Network, Kernels::Measures] {
+        for kernels in
+            [work, Kernels::Around(0), Kernels::Levels, Kernels::Network, Kernels::Measures]
+        {
             compile(&part(kernels)).expect("a part");
         }
         assert!(compile(&part(Kernels::Around(9))).is_err());

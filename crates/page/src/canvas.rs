@@ -377,7 +377,7 @@ mod tests {
             let mut page = before.clone();
             page.paste(&small, at);
             let [left, top] = at.map(|v: f32| v.round() as isize);
-            for place in (0..200).map(|i| [i % 20, i / 20]) {
+            for place in (0..200_isize).map(|i| [i % 20, i / 20]) {
                 let inside = [place[0].saturating_sub(left), place[1].saturating_sub(top)];
                 let expected = pixel(&small, inside).or_else(|| pixel(&before, place));
                 assert_eq!(pixel(&page, place), expected, "{at:?} {place:?}");
