@@ -28,5 +28,6 @@ pub use lithoburn_terminal::Verdict;
 /// Runs a job and ends the process with its result as exit status; an error is one line on the terminal.
 pub fn run(job: impl FnOnce() -> anyhow::Result<Verdict>) -> ! {
     lithoburn_terminal::listen();
-    lithoburn_terminal::end(job())
+    let result = job();
+    lithoburn_terminal::end(result, lithoburn_pool::has_used_graphics())
 }

@@ -60,7 +60,7 @@ fn main() {
         _ => (),
     }
     lithoburn_terminal::listen();
-    lithoburn_terminal::end(match &cli.job {
+    let result = match &cli.job {
         Job::Plan(args) => plan::plan(args),
         Job::Work(args) => work::work(args),
         Job::Run(args) => run::run(args),
@@ -71,5 +71,6 @@ fn main() {
         Job::Simulate(args) => simulate::simulate(args),
         Job::Drain(args) => status::drain(args),
         Job::Retry(args) => status::retry(args),
-    })
+    };
+    lithoburn_terminal::end(result, lithoburn_pool::has_used_graphics())
 }

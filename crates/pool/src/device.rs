@@ -13,7 +13,7 @@ use tracing::info_span;
 use self::apart::Test;
 pub use self::apart::answer_probes;
 use self::at_once::at_once;
-pub use self::graphics::prepare_graphics;
+pub use self::graphics::{has_used_graphics, prepare_graphics};
 use self::guard::{PATIENCE, guarded};
 pub use self::identity::identity;
 use self::late::Opening;
@@ -253,11 +253,15 @@ fn checked(candidate: &Candidate, test: Option<Result<Test, String>>) -> Result<
     let _span = info_span!("smoke test").entered();
     match candidate.kind {
         Kind::Cuda | Kind::Cpu => self_test::test(&candidate.device),
-        _ => match test.or_else(|| Test::of(candidate.name)) {
-            Some(test) => test?.verdict(PATIENCE),
-            // A program that cannot be the test's process.
-            None => self_test::test(&candidate.device),
-        },
+        _ => {
+            match test.or_else(|| Test::of(candidate.name)) {
+                Some(test) => test?.verdict(PATIENCE),
+                // A program that cannot be the test's process.
+                None => self_test::test(&candidate.device),
+            }?;
+            graphics::use_it();
+            Ok(())
+        }
     }
 }
 

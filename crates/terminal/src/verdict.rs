@@ -30,11 +30,16 @@ pub fn finish<E: AsRef<dyn Error + Send + Sync>>(result: Result<Verdict, E>) -> 
 }
 
 /// Ends the process with a job's result when all is written that it had to write, without what libraries do at its exit: a graphics
-/// driver takes its time to put away what the system takes back anyway, and must not be put away while a thread is opening it.
-pub fn end<E: AsRef<dyn Error + Send + Sync>>(result: Result<Verdict, E>) -> ! {
+/// driver takes its time to put away what the system takes back anyway, and must not be put away while a thread is opening it. With a
+/// `farewell` they do it after a job that ran: a driver may still be writing down what it compiled.
+pub fn end<E: AsRef<dyn Error + Send + Sync>>(result: Result<Verdict, E>, farewell: bool) -> ! {
+    let farewell = farewell && result.is_ok();
     let status = status(result);
     // Nobody reads it if this fails.
     let _ = std::io::stdout().flush();
+    if farewell {
+        std::process::exit(status.into());
+    }
     signal_hook::low_level::exit(status.into())
 }
 

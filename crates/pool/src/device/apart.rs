@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::guard::guarded;
 use super::name::DeviceName;
-use super::{cache, self_test, survey};
+use super::{cache, graphics, self_test, survey};
 
 /// Set in a process that was started to test the device it names.
 const PROBE: &str = "LITHOBURN_PROBE";
@@ -49,6 +49,7 @@ impl Test {
         let program = std::env::current_exe().ok().filter(|_| ANSWERS.load(Ordering::Relaxed))?;
         let mut command = Command::new(program);
         command.env(PROBE, name.to_string());
+        graphics::keep_none(&mut command);
         Some(Self::by(command))
     }
 

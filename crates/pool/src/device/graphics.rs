@@ -5,6 +5,8 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cache;
 
@@ -55,6 +57,25 @@ pub(super) fn make_folder() {
     }
 }
 
+/// Whether this process has a graphics driver's device that works.
+static USED: AtomicBool = AtomicBool::new(false);
+
+/// Notes that there is such a device.
+pub(super) fn use_it() {
+    USED.store(true, Ordering::Relaxed);
+}
+
+/// Whether this process has had a graphics driver's device that works. Its driver writes kernels that it keeps on a thread of its own, and
+/// has written all when the process ends as libraries expect, by `exit`.
+pub fn has_used_graphics() -> bool {
+    USED.load(Ordering::Relaxed)
+}
+
+/// Leaves the driver's kept kernels to this process: one that opens the device at the same time for a short test must not hold them.
+pub(super) fn keep_none(process: &mut Command) {
+    process.env(KEEPS, "0");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +89,14 @@ mod tests {
     fn a_driver_is_told_to_keep_kernels_and_where() {
         let told = missing(Some("kernels/driver".into()), |name| name == DISPLAYS);
         assert_eq!(told, [(KEEPS, "1".into()), (WHERE, "kernels/driver".into())]);
+    }
+
+    #[test]
+    fn a_tests_process_leaves_kept_kernels_alone() {
+        let mut process = Command::new("test");
+        keep_none(&mut process);
+        let set: Vec<_> = process.get_envs().collect();
+        assert_eq!(set, [(std::ffi::OsStr::new(KEEPS), Some(std::ffi::OsStr::new("0")))]);
     }
 
     #[test]
