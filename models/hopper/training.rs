@@ -292,8 +292,8 @@ impl Training {
         self.gradient_by(&self.plan, pass, of_logits)
     }
 
-    /// Lets [`Training::begin_sum`] sum gradients over cards: all that train the same network, this one's among them, in the order that all of them name.
-    /// Once most gradients are ready, kernels leave some processors of a card to their sum. False if there is no such place in the way back.
+    /// Lets [`Training::summed_gradient`] sum gradients over cards: all that train the same network, this one's among them, in the order that
+    /// all of them name. Once most gradients are ready, kernels leave some processors of a card to their sum. False if there is no such place in the way back.
     pub fn sum_beside(&mut self, cards: &[Device], spared: usize) -> bool {
         let Plan { compiled, back, flat, .. } = &*self.plan;
         let cut = Cut::of(back, &compiled.steps, flat);

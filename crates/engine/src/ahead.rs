@@ -2,8 +2,8 @@
 //!
 //! A first run on a card compiles a hundred kernels, and a CUDA device compiles one after the other. The kernel cache is shared by
 //! processes, so a first run starts this program some times more: each process launches a part of the descent on a field of zeros,
-//! goes through levels without their steps, loads the network, or measures a mask, and ends. What one has compiled, the others and the run find done. Nothing waits
-//! for these processes, and no result comes from them.
+//! goes through levels without their steps, loads the network, or measures a mask, and ends. What one has compiled, the others and the
+//! run find done. Nothing waits for these processes, and no result comes from them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -159,18 +159,19 @@ fn watched(mut children: Vec<Child>, run: &mpsc::Receiver<()>) -> bool {
 
 /// What is compiled in processes: what takes longest first, but for what the run asks for first.
 fn parts(setup: &Setup, device: &str) -> Vec<Part> {
-    let levels = setup.model.descent().levels.len();
+    let last = setup.model.descent().levels.len().checked_sub(1);
     let step = |level: usize, first: usize| Kernels::Work(level, Work::Step { first });
-    let mut kernels: Vec<Kernels> = LONGEST[..2].iter().map(|&first| step(0, first)).collect();
+    let mut kernels = Vec::new();
+    if last.is_some() {
+        kernels.extend(LONGEST[..2].iter().map(|&first| step(0, first)));
+    }
     kernels.extend(setup.model.model.network().map(|_| Kernels::Network));
     kernels.push(Kernels::Measures);
-    let last = levels.saturating_sub(1);
-    kernels.extend([true, false].map(|hard| Kernels::Work(last, Work::Errors { hard })));
-    kernels.extend([Kernels::Around(last), Kernels::Levels]);
-    kernels.extend(LONGEST[2..].iter().map(|&first| step(0, first)));
-    kernels.extend((1..levels).rev().map(|level| step(level, BY_LEVEL)));
-    if levels == 0 {
-        kernels.retain(|kernels| matches!(kernels, Kernels::Network | Kernels::Measures));
+    if let Some(last) = last {
+        kernels.extend([true, false].map(|hard| Kernels::Work(last, Work::Errors { hard })));
+        kernels.extend([Kernels::Around(last), Kernels::Levels]);
+        kernels.extend(LONGEST[2..].iter().map(|&first| step(0, first)));
+        kernels.extend((1..=last).rev().map(|level| step(level, BY_LEVEL)));
     }
     let part = |kernels| Part { device: device.to_string(), model: setup.model.model, kernels };
     kernels.into_iter().map(part).collect()

@@ -1,6 +1,7 @@
 //! Trials that were made before: what a model takes of a card is kept beside the card's kernels.
 //!
-//! A trial takes half a second, and its answer depends on the build, the model, the kernels that were asked for and the card alone. What the card has free is asked anew.
+//! A trial takes half a second, and its answer depends on the build, the model, the kernels that were asked for and the card alone. What the
+//! card has free is asked anew.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
