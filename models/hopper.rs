@@ -14,8 +14,6 @@
 
 #[cfg(feature = "gpu")]
 mod backward;
-#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
-mod cut;
 mod eight_bits;
 #[cfg(feature = "gpu")]
 mod forward;

@@ -2,19 +2,15 @@
 //!
 //! Requests and gradients of sums are images in bf16, as the steps' own are; gradients of weights are summed in f32.
 
-use std::ops::Range;
-
-use burn::backend::{DeviceOps, TensorMetadata};
-use burn::tensor::{DType, Device, Shape};
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::full_client;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::CubeCount;
-use cubecl::server::{Handle, ReduceOperation};
+use cubecl::server::Handle;
 
 use super::Extent;
-use super::cut::Beside;
 use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
 use super::places::Places;
 use super::plan::Plan;
@@ -58,7 +54,7 @@ pub(super) struct Inputs {
     pub(super) of_logits: CubeTensor,
 }
 
-/// Gradients of all weights, in the order of [`crate::flat::Flat`]; where the plan says so, cards are at their sums.
+/// Gradients of all weights, in the order of [`crate::flat::Flat`].
 pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
     let Inputs { input, tape, weights: [weights, numbers], flat, of_logits } = inputs;
     let [batch, _, height, width] = input.shape().dims::<4>();
@@ -86,8 +82,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
         gradient,
     };
     let mut asks = plan.ask_places.iter();
-    for (part, pull) in plan.back.pulls.iter().enumerate() {
-        way.cut_at(part);
+    for pull in &plan.back.pulls {
         match pull {
             Pull::Last { image, thin } => way.last(*image, *thin),
             Pull::Gather(gather) => way.gather(gather),
@@ -95,9 +90,6 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
             Pull::Stem(step) => way.stem(*step),
             Pull::Ask(ask) => way.ask(ask, asks.next().copied().unwrap_or_default()),
         }
-    }
-    if let Some(Beside { cut, cards, .. }) = &plan.beside {
-        way.begin_sum(0..cut.from, cards);
     }
     way.gradient
 }
@@ -112,29 +104,6 @@ fn begun(input: &CubeTensor, plan: &Plan) -> CubeTensor {
 }
 
 impl WayBack<'_> {
-    /// At the cut, begins the sum of what is ready, and leaves processors to it.
-    fn cut_at(&mut self, part: usize) {
-        let plan = self.plan;
-        if let Some(Beside { cut, cards, spared }) = &plan.beside
-            && cut.parts == part
-        {
-            self.begin_sum(cut.from..plan.flat.count, cards);
-            self.card.processors = self.card.processors.saturating_sub(*spared).max(1);
-        }
-    }
-
-    /// Sums a part of the gradient over cards, where it lies: in a stream of its own, once what is enqueued so far is done.
-    fn begin_sum(&self, part: Range<usize>, cards: &[Device]) {
-        let bytes = |numbers: usize| size_of::<f32>() as u64 * numbers as u64;
-        let handle = self.gradient.handle.clone();
-        let rest = handle.size_in_used() - bytes(part.end);
-        let handle = handle.offset_start(bytes(part.start)).offset_end(rest);
-        let cards = cards.iter().map(|card| card.as_dispatch().id()).collect();
-        let number = ElemType::Float(FloatKind::F32);
-        let mut client = self.gradient.client.clone();
-        client.all_reduce(handle.clone(), handle, number, cards, ReduceOperation::Sum);
-    }
-
     fn on_tape(&self, image: usize) -> Handle {
         self.tape.handle.clone().offset_start(2 * self.places[image] as u64)
     }

@@ -1,7 +1,6 @@
 //! What a training on a card goes by.
 
 use super::Compiled;
-use super::cut::Beside;
 use super::weights::Place;
 use crate::flat::Flat;
 use crate::steps::back::Back;
@@ -16,8 +15,6 @@ pub(crate) struct Plan {
     pub(crate) ask_places: Vec<Place>,
     /// Whether gradients begin as what is no number, so that one that is not written is found.
     pub(crate) marked: bool,
-    /// Sums over cards that the way back begins.
-    pub(crate) beside: Option<Beside>,
 }
 
 /// What a step of Adam is told.

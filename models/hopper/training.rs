@@ -27,7 +27,6 @@ use {
 
 #[cfg(test)]
 pub(crate) use self::trial::reference;
-use super::cut::{Beside, Cut};
 pub use super::plan::AdamStep;
 use super::plan::Plan;
 use super::weights::WeightLayout;
@@ -177,8 +176,6 @@ impl FusedTraining for CubeBackend {
 #[derive(Clone, Debug)]
 pub struct Training {
     plan: Arc<Plan>,
-    /// The same with sums over several cards.
-    summed: Option<Arc<Plan>>,
     /// The weights, and Adam's mean and square.
     values: Tensor<1>,
     memory: [Tensor<1>; 2],
@@ -255,11 +252,10 @@ impl Training {
         let faults = Tensor::zeros([names.len()], (device, DType::F32));
         let packed = packed(&values, &places_on_card);
         let compiled = Compiled { steps, places };
-        let plan = Plan { compiled, back, flat, ask_places, marked: false, beside: None };
+        let plan = Plan { compiled, back, flat, ask_places, marked: false };
         let (head, stride) = (program.head, program.stride);
         Ok(Self {
             plan: Arc::new(plan),
-            summed: None,
             values,
             memory,
             faults,
@@ -289,34 +285,6 @@ impl Training {
 
     /// The gradient of all weights, given that of a pass's logits.
     pub fn gradient(&self, pass: RecordedPass, of_logits: Tensor<4>) -> Tensor<1> {
-        self.gradient_by(&self.plan, pass, of_logits)
-    }
-
-    /// Lets [`Training::summed_gradient`] sum gradients over cards: all that train the same network, this one's among them, in the order that
-    /// all of them name. Once most gradients are ready, kernels leave some processors of a card to their sum. False if there is no such place in the way back.
-    pub fn sum_beside(&mut self, cards: &[Device], spared: usize) -> bool {
-        let Plan { compiled, back, flat, .. } = &*self.plan;
-        let cut = Cut::of(back, &compiled.steps, flat);
-        let beside = cut.map(|cut| Beside { cut, cards: cards.to_vec(), spared });
-        self.summed = beside.map(|beside| {
-            let plan = Plan { beside: Some(beside), ..(*self.plan).clone() };
-            Arc::new(plan)
-        });
-        self.summed.is_some()
-    }
-
-    /// Whether [`Training::summed_gradient`] sums over cards.
-    pub fn sums_beside(&self) -> bool {
-        self.summed.is_some()
-    }
-
-    /// The gradient of all weights as in [`Training::gradient`]; after [`Training::sum_beside`] with the cards at its sum, which is there once their
-    /// collectives are waited for. Every card has to come here: one that waits for another's part cannot be called back.
-    pub fn summed_gradient(&self, pass: RecordedPass, of_logits: Tensor<4>) -> Tensor<1> {
-        self.gradient_by(self.summed.as_ref().unwrap_or(&self.plan), pass, of_logits)
-    }
-
-    fn gradient_by(&self, plan: &Arc<Plan>, pass: RecordedPass, of_logits: Tensor<4>) -> Tensor<1> {
         let [weights, numbers] = self.packed.each_ref().map(|t| t.clone().into_dispatch());
         let gradient = <Dispatch as FusedTraining>::weight_gradients(
             pass.input.into_dispatch(),
@@ -325,7 +293,7 @@ impl Training {
             numbers,
             self.values.clone().into_dispatch(),
             of_logits.cast(DType::F32).into_dispatch(),
-            Arc::clone(plan),
+            self.plan.clone(),
         );
         Tensor::from_dispatch(gradient)
     }

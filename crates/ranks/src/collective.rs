@@ -73,11 +73,6 @@ impl<const D: usize> std::fmt::Debug for Pending<D> {
 }
 
 impl<const D: usize> Pending<D> {
-    /// Of a tensor whose sum an operation of the cards has begun by itself, all of them having [met](Peer::meet) before.
-    pub fn on_cards(sum: Tensor<D>) -> Self {
-        Self(Stand::OnCards(CollectiveTensor::new(sum.into_dispatch())))
-    }
-
     /// The sum; what the card is given from here on waits for it. The host does not.
     pub fn taken(self) -> Tensor<D> {
         match self.0 {
@@ -145,20 +140,6 @@ impl Peer {
         &self.devices[self.rank]
     }
 
-    /// All ranks' devices.
-    pub fn devices(&self) -> &[Device] {
-        &self.devices
-    }
-
-    /// Waits until all ranks are here. Before an operation of the cards that waits for other cards: it cannot be called back.
-    ///
-    /// # Errors
-    ///
-    /// [`PipelineError::Ended`] if another rank failed.
-    pub fn meet(&self) -> Result<(), PipelineError> {
-        self.meeting.meet(self.rank, Vec::new()).map(drop)
-    }
-
     /// Whether sums are NCCL's.
     pub fn is_native(&self) -> bool {
         self.native
@@ -186,7 +167,7 @@ impl Peer {
         drop(all);
         // Nobody goes on before all have what they need: cards see every exchange in the same order. And the rendezvous lets go
         // of the tensors.
-        self.meet()?;
+        self.meeting.meet(self.rank, Vec::new())?;
         self.wait()?;
         self.traffic.exchanges += 1;
         self.traffic.seconds += start.elapsed().as_secs_f64();
@@ -250,7 +231,7 @@ impl Peer {
         self.wait()?;
         let (start, ranks) = (Instant::now(), self.ranks() as u64);
         // Once a card waits for the others it cannot be called back, so all have to be here.
-        self.meet()?;
+        self.meeting.meet(self.rank, Vec::new())?;
         self.traffic.bytes += 2 * (ranks - 1) * bytes(&x) / ranks;
         let mut sum =
             Pending(Stand::OnCards(all_reduce(x, ReduceOperation::Sum, self.devices.to_vec())));

@@ -11,7 +11,6 @@
 
 mod adam;
 mod adversary;
-mod beside;
 mod checkpoint;
 mod clips;
 mod config;

@@ -11,7 +11,6 @@ use lithoburn_ranks::{Make, PipelineError, Work};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::beside::{Spared, begun};
 use crate::{Lost, TrainError, read};
 
 /// Steps before the clock runs.
@@ -42,13 +41,12 @@ pub fn step_seconds(
     devices: &[Device],
     load: StepLoad,
 ) -> Result<f64, TrainError> {
-    let spared = Spared::asked()?;
     let (peers, meeting) = peers(devices, Sums::Fastest);
     let rank = |peer: Peer| {
         let name = format!("device {} of {}", peer.rank() + 1, peer.ranks());
         let program = program.clone();
         let make: Make<usize, Option<Lost>> = Box::new(move || {
-            let mut own = Rank::new(&program, peer, load, spared)?;
+            let mut own = Rank::new(&program, peer, load)?;
             let work: Work<usize, Option<Lost>> = Box::new(move |steps| own.run(steps));
             Ok(work)
         });
@@ -81,15 +79,9 @@ struct Rank {
 }
 
 impl Rank {
-    fn new(
-        program: &Program,
-        mut peer: Peer,
-        load: StepLoad,
-        spared: Spared,
-    ) -> Result<Self, PipelineError> {
+    fn new(program: &Program, peer: Peer, load: StepLoad) -> Result<Self, PipelineError> {
         let failed = |why| PipelineError::Failed(format!("{why}"));
-        let mut training = Training::new(program, peer.device()).map_err(failed)?;
-        spared.applied(&mut training, &mut peer)?;
+        let training = Training::new(program, peer.device()).map_err(failed)?;
         let StepLoad { batch, side, .. } = load;
         let mut dice = ChaCha8Rng::seed_from_u64(peer.rank() as u64);
         let mut image = |low: f32| {
@@ -105,12 +97,11 @@ impl Rank {
     fn run(&mut self, steps: usize) -> Result<Option<Lost>, PipelineError> {
         for _ in 0..steps {
             self.count += 1;
-            let pass = self.training.pass(self.images.clone());
-            let sum = begun(&self.training, pass, self.of_logits.clone(), &mut self.peer)?;
+            let gradient = self.peer.all_reduce(self.gradient())?;
             let scale = 1.0 / self.peer.ranks() as f32;
             let (betas, rate, count) = ([0.9, 0.999], 1e-5, self.count);
             let step = AdamStep { betas, epsilon: 1e-5, most_norm: 1.0, scale, rate, count };
-            self.training.step(sum.taken(), step);
+            self.training.step(gradient, step);
         }
         match self.training.fault().map_err(PipelineError::Failed)? {
             None => Ok(None),

@@ -19,7 +19,6 @@ use lithoburn_ranks::collective::Peer;
 
 use crate::adam::{Adam, AdamTerms};
 use crate::adversary::{Adversary, Examples};
-use crate::beside::{Spared, begun};
 use crate::checkpoint::Trainee;
 use crate::clips::Shard;
 use crate::config::TrainConfig;
@@ -155,14 +154,6 @@ impl<N: Trainable> Replica<N> {
         Ok(())
     }
 
-    /// Sums gradients beside the way back, where that is asked for; all replicas at once, on cards.
-    pub(crate) fn spare(&mut self, spared: Spared) -> Result<(), TrainError> {
-        match &mut self.fused {
-            Some(fused) => Ok(spared.applied(&mut fused.training, &mut self.peer)?),
-            None => Ok(()),
-        }
-    }
-
     /// Trains layer by layer after all.
     pub(crate) fn unfuse(&mut self) {
         self.fused = None;
@@ -201,8 +192,8 @@ impl<N: Trainable> Replica<N> {
         let Findings { numbers, gradients, judge } = found;
         let scale = 1.0 / self.peer.ranks() as f64;
         match (gradients, &mut self.fused) {
-            (Gradients::Fused { pass, slope }, Some(fused)) => {
-                let sum = begun(&fused.training, pass, slope, &mut self.peer)?;
+            (Gradients::Fused(gradient), Some(fused)) => {
+                let sum = self.peer.begin_sum(gradient)?;
                 // A card has time for the next clips while all of them are at the sum.
                 self.next = Some(self.objective.batch(&self.clips.next_batch()));
                 fused.step(sum.taken(), order.rate, scale);
@@ -211,9 +202,7 @@ impl<N: Trainable> Replica<N> {
                 let sum = summed(&self.network, gradients, &mut self.peer)?;
                 self.network = self.adam.step(self.network.clone(), sum, order.rate, scale);
             }
-            (Gradients::Fused { .. }, None) => {
-                unreachable!("only a fused network has such gradients")
-            }
+            (Gradients::Fused(_), None) => unreachable!("only a fused network has such gradients"),
         }
         if let (Some(adversary), Some(own), Some(settings)) =
             (&mut self.adversary, judge, &self.config.adversarial)

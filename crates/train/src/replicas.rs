@@ -10,7 +10,6 @@ use lithoburn_ranks::team::Team;
 use lithoburn_ranks::{Make, PipelineError, Work};
 
 use crate::TrainError;
-use crate::beside::Spared;
 use crate::checkpoint::Trainee;
 use crate::replica::{Lesson, Replica, Trainable};
 
@@ -21,7 +20,6 @@ type Errand<N> = Box<dyn FnOnce(&mut Replica<N>) -> Result<(), TrainError> + Sen
 pub(crate) struct Replicas<N> {
     team: Team<Errand<N>, ()>,
     native: bool,
-    spared: Spared,
 }
 
 impl<N: Trainable> Replicas<N> {
@@ -32,7 +30,6 @@ impl<N: Trainable> Replicas<N> {
         devices: &[Device],
         sums: Sums,
     ) -> Result<Self, TrainError> {
-        let spared = Spared::asked()?;
         let (peers, meeting) = peers(devices, sums);
         let native = peers.iter().all(Peer::is_native);
         let rank = |peer: Peer| {
@@ -48,7 +45,7 @@ impl<N: Trainable> Replicas<N> {
             (name, make)
         };
         let team = Team::new(peers.into_iter().map(rank).collect(), &meeting)?;
-        Ok(Self { team, native, spared })
+        Ok(Self { team, native })
     }
 
     /// Whether gradients are summed by the cards themselves.
@@ -99,8 +96,6 @@ impl<N: Trainable> Replicas<N> {
         let trainees = Arc::clone(trainees);
         let fused = self.all(move |replica| Ok(replica.fuse(&trainees)))?;
         if fused.iter().all(Result::is_ok) {
-            let spared = self.spared;
-            self.all(move |replica| replica.spare(spared))?;
             return Ok(None);
         }
         self.all(|replica| {

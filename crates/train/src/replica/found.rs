@@ -14,15 +14,11 @@ use crate::TrainError;
 use crate::adversary::{Examples, Judgement, judged};
 use crate::objective::Batch;
 
-/// The gradients of the network's weights: by parameter, or what an operation of a card makes them from.
+/// The gradients of the network's weights: by parameter, or as one run of numbers.
 #[allow(clippy::large_enum_variant, reason = "there is one a step")]
 pub(super) enum Gradients {
     Layers(GradientsParams),
-    Fused {
-        pass: RecordedPass,
-        /// The gradient by its logits.
-        slope: Tensor<4>,
-    },
+    Fused(Tensor<1>),
 }
 
 /// What a part of a batch found out.
@@ -127,14 +123,17 @@ impl<N: Trainable> Replica<N> {
 
     /// The weights' gradient from that of a pass's logits.
     fn led_back(&self, pass: Pass, slope: Tensor<4>) -> Gradients {
-        match pass {
-            Pass::Fused(pass) => Gradients::Fused { pass, slope },
-            Pass::Layers(logits) => {
+        match (pass, &self.fused) {
+            (Pass::Fused(pass), Some(fused)) => {
+                Gradients::Fused(fused.training.gradient(pass, slope))
+            }
+            (Pass::Layers(logits), _) => {
                 // A sum of products has its factors as slope. It goes by rows: Burn gives a single one to one thread.
                 let product = logits.cast(DType::F32) * Tensor::from_inner(slope);
                 let sum = product.sum_dim(3).sum_dim(2).sum();
                 Gradients::Layers(GradientsParams::from_grads(sum.backward(), &self.network))
             }
+            (Pass::Fused(_), None) => unreachable!("only a fused network has such a pass"),
         }
     }
 

@@ -68,8 +68,7 @@ impl<N: Trainable> Replica<N> {
         let order = StepOrder { share: 1.0, rate: 0.0, fights, looked_at, ends };
         let Findings { gradients, .. } = self.found(&batch, None, order)?;
         match (gradients, &self.fused) {
-            (Gradients::Fused { pass, slope }, Some(fused)) => {
-                let gradient = fused.training.gradient(pass, slope);
+            (Gradients::Fused(gradient), Some(fused)) => {
                 let gradient = read(gradient, "read a device's own gradient")?;
                 Ok(fused.training.unsound(&gradient).is_some())
             }

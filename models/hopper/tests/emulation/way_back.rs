@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::flat::{Flat, FlatKernel};
-use crate::hopper::cut::Cut;
-use crate::hopper::tests::known;
 use crate::hopper::training::reference;
 use crate::hopper::weights::WeightLayout;
 use crate::resample::{doubled, halved};
@@ -186,8 +184,8 @@ impl WayBack<'_> {
     }
 }
 
-/// The gradient of all weights by the list, and how it stood where the way back is cut.
-fn gradient(program: &Program, shape: [usize; 3], x: &[f32], of_logits: &[f32]) -> [Values; 2] {
+/// The gradient of all weights by the list.
+fn gradient(program: &Program, shape: [usize; 3], x: &[f32], of_logits: &[f32]) -> Values {
     let steps = Steps::of(program, Grain::HOPPER_TRAINING).expect("known");
     let (back, flat) = (Back::of(&steps).expect("known"), Flat::of(program));
     let layout = WeightLayout::of(&flat, &steps, Some(&back));
@@ -205,38 +203,9 @@ fn gradient(program: &Program, shape: [usize; 3], x: &[f32], of_logits: &[f32]) 
         gradient: vec![0.0; flat.count],
     };
     let mut asks = layout.asks.iter();
-    let cut = Cut::of(&back, &steps, &flat).map_or(0, |cut| cut.parts);
-    back.pulls[..cut].iter().for_each(|pull| way.take(pull, &mut asks));
-    let at_cut = way.gradient.clone();
-    back.pulls[cut..].iter().for_each(|pull| way.take(pull, &mut asks));
-    [way.gradient, at_cut]
+    back.pulls.iter().for_each(|pull| way.take(pull, &mut asks));
+    way.gradient
 }
-
-fn cut_of(program: &Program) -> Option<Cut> {
-    let steps = Steps::of(program, Grain::HOPPER_TRAINING).expect("known");
-    Cut::of(&Back::of(&steps).expect("known"), &steps, &Flat::of(program))
-}
-
-/// As data: the part of the way back at which cards begin to sum, what it is, and the share of the gradients that is missing there.
-#[test]
-fn the_way_back_is_cut_where_the_small_images_are_done() {
-    let cuts = known().map(|(name, program)| {
-        let steps = Steps::of(&program, Grain::HOPPER_TRAINING).expect("known");
-        let (back, flat) = (Back::of(&steps).expect("known"), Flat::of(&program));
-        let cut = Cut::of(&back, &steps, &flat).expect(name);
-        let missing = 1000 * cut.from / flat.count;
-        let shown = back.shown(&steps);
-        let last = shown.lines().nth(cut.parts - 1).expect("a line").to_string();
-        format!("{name}: {} of {}, {missing} ‰, after {last}", cut.parts, back.pulls.len())
-    });
-    assert_eq!(cuts.join("\n"), CUTS);
-}
-
-const CUTS: &str = "\
-neural-ilt-fast: 33 of 48, 124 ‰, after weights of fast.down.3.first
-gan-opc: 34 of 43, 52 ‰, after weights of generator.down.3.first
-neural-ilt 32: 27 of 45, 147 ‰, after weights of unet.down4.conv1
-neural-ilt 64: 27 of 45, 147 ‰, after weights of unet.down4.conv1";
 
 /// The same network with weights that bf16 has, so that nothing is rounded on the way.
 fn rounded(program: Program) -> Program {
@@ -256,7 +225,6 @@ fn the_way_back_makes_the_gradient_of_the_layers() {
         ("u-net", unet(32, 1), [1, 16, 8]),
         ("u-net, 3 x 3 at the end", unet(32, 3), [1, 8, 16]),
     ];
-    let mut cuts = 0;
     for (name, program, shape) in cases {
         let (program, count) = (rounded(program), shape.iter().product());
         let x: Vec<f32> = (0..count).map(noise).collect();
@@ -268,18 +236,10 @@ fn the_way_back_makes_the_gradient_of_the_layers() {
         };
         let expected = reference(&program, tensor(&x), tensor(&of_logits));
         let expected = expected.expect("on the CPU");
-        let [found, at_cut] = gradient(&program, shape, &x, &of_logits);
+        let found = gradient(&program, shape, &x, &of_logits);
         let off = distance(&found, &expected);
         assert!(off < 1e-5, "{name}: {off}");
-        let Some(Cut { from, .. }) = cut_of(&program) else { continue };
-        cuts += 1;
-        // What is summed beside the rest of the way back is whole, and the rest has not been begun.
-        assert!(at_cut[from..] == found[from..], "{name}");
-        assert!(
-            at_cut[..from].iter().all(|v| *v == 0.0) && found[..from].iter().any(|v| *v != 0.0)
-        );
     }
-    assert!(cuts >= 2, "both U-nets at least are cut: {cuts}");
 }
 
 /// A finite difference is the second implementation: of the layers' logits along the gradient itself, in f32.
