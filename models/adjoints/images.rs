@@ -3,6 +3,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::sums::{Shares, Tables, Target, folded_row, leave_part};
 use super::{Picture, Thin, UNITS, arg, cubes_of, thin_value};
 
 /// What all ask of an image, besides requests of its own size.
@@ -30,6 +31,45 @@ pub(crate) fn gathered(
         Some(Other::Logits { thin, gradient, weights, weight }) => {
             through_last(image, thin, [gradient, weights], weight, &out, relu);
         }
+    }
+    out
+}
+
+/// The same where one or two requests of its own size are all that is asked, with the sums of its channels: the gradient of the bias that the image
+/// was made with.
+pub(crate) fn gathered_and_summed(
+    image: &Picture,
+    own: &[CubeTensor],
+    relu: bool,
+    folded: bool,
+    (tables, bias): (&mut Tables, Target),
+) -> Picture {
+    let out = image.like();
+    let [first, second] = [own.first(), own.last()].map(|own| own.unwrap_or(&image.values));
+    let shares = Shares::of(image, folded);
+    let sums = shares.begin(tables, bias);
+    // SAFETY: loops end at the image's last pixel.
+    unsafe {
+        gather_and_sum::launch_unchecked(
+            &image.values.client,
+            shares.cubes(),
+            CubeDim::new_1d(UNITS),
+            image.lanes(),
+            arg(&image.values),
+            arg(first),
+            arg(second),
+            arg(&out.values),
+            sums,
+            shares.pixels,
+            shares.width,
+            shares.parts,
+            shares.groups,
+            shares.own_groups,
+            own.len() > 1,
+            relu,
+            shares.folded,
+            image.element(),
+        );
     }
     out
 }
@@ -175,6 +215,43 @@ fn gather_plain<F: Float, N: Size>(
         change += Vector::<f32, N>::cast_from(second[at]);
     }
     out[at] = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
+}
+
+/// A cube has 32 channels and a part of the pixels, which are walked as `sums::channel_sums` does.
+#[cube(launch_unchecked)]
+fn gather_and_sum<F: Float, N: Size>(
+    image: &[Vector<F, N>],
+    first: &[Vector<F, N>],
+    second: &[Vector<F, N>],
+    out: &mut [Vector<F, N>],
+    sums: &mut [Vector<f32, N>],
+    pixels: usize,
+    width: usize,
+    parts: usize,
+    groups: usize,
+    #[comptime] own_groups: usize,
+    #[comptime] two: bool,
+    #[comptime] relu: bool,
+    #[comptime] folded: bool,
+    #[define(F)] _element: ElemType,
+) {
+    let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
+    let lanes = comptime!(UNITS as usize / own_groups);
+    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+    let mut sum = Vector::<f32, N>::new(0.0);
+    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    while pixel < pixels {
+        let at = folded_row(pixel, width, folded) * groups + group;
+        let mut change = Vector::<f32, N>::cast_from(first[at]);
+        if comptime!(two) {
+            change += Vector::<f32, N>::cast_from(second[at]);
+        }
+        let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
+        out[at] = passed;
+        sum += Vector::<f32, N>::cast_from(passed);
+        pixel += parts * lanes;
+    }
+    leave_part(sum, sums, &mut all, group, groups, own_groups, folded);
 }
 
 /// A unit has two by two pixels; what is asked of the largest goes to the first that is as large.

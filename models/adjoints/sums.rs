@@ -1,4 +1,7 @@
 //! Gradients of weights: sums over all pixels of a batch, in parts, and the parts in order.
+//!
+//! What sums pixels leaves its parts in a [`Tables`]; one launch adds up those of all tables. A launch for each would take longer to order than to do:
+//! a bias has some dozens of sums.
 #![allow(clippy::manual_div_ceil, reason = "kernels know no div_ceil")]
 
 use burn::tensor::{DType, Shape};
@@ -12,6 +15,9 @@ const CHANNELS: usize = 32;
 /// Most parts that a sum over pixels is made in, and pixels of a part at least.
 const MOST_PARTS: usize = 512;
 const LEAST_PIXELS: usize = 1024;
+
+/// Numbers that a table of parts begins at a multiple of.
+const ALIGNED: usize = 64;
 
 fn parts_of(pixels: usize) -> usize {
     pixels.div_ceil(LEAST_PIXELS).min(MOST_PARTS)
@@ -51,34 +57,141 @@ impl Target {
     }
 }
 
-/// Adds up every pixel of an image, channel by channel: the gradient of a bias. Where the image is `folded`, as a convolution makes one that is
+/// Tables of sums that are made in parts, until the parts are added up.
+pub(crate) struct Tables {
+    parts: CubeTensor,
+    used: usize,
+    /// Of each table [`WORDS`] numbers, as `totals` reads them.
+    words: Vec<u32>,
+    /// Sums of the largest.
+    largest: usize,
+}
+
+/// What is said of a table: where its parts begin, how many sums and parts it has, its columns, and where its sums go.
+const WORDS: usize = 9;
+
+impl Tables {
+    /// None yet, with memory for the parts of so many sums.
+    pub(crate) fn of(like: &CubeTensor, sums: usize, tables: usize) -> Self {
+        let room = sums * MOST_PARTS + tables * ALIGNED;
+        let parts = empty(like, Shape::from([room.max(1)]), DType::F32);
+        Self { parts, used: 0, words: Vec::new(), largest: 0 }
+    }
+
+    /// Memory for a table's parts, each of all its sums.
+    fn begin(&mut self, parts: usize, target: Target) -> BufferArg {
+        let Target { start, shape: [_, columns], few, strides: [tap, of, channel] } = target;
+        let (count, from) = (target.count(), self.used);
+        let words = [from, count, parts, columns, few, start, tap, of, channel];
+        self.words.extend(words.map(|word| word as u32));
+        self.used = (from + parts * count).next_multiple_of(ALIGNED);
+        self.largest = self.largest.max(count);
+        let all = self.parts.meta.num_elements();
+        assert!(self.used <= all + ALIGNED, "tables of {} numbers in {all}", self.used);
+        let bytes = |numbers: usize| (size_of::<f32>() * numbers) as u64;
+        let handle = self.parts.handle.clone();
+        let rest = handle.size_in_used() - bytes(from + parts * count);
+        let handle = handle.offset_start(bytes(from)).offset_end(rest);
+        let (client, device) = (self.parts.client.clone(), self.parts.device.clone());
+        let shape = Shape::from([parts * count]);
+        arg(&CubeTensor::new_contiguous(client, device, shape, handle, DType::F32))
+    }
+
+    /// Adds up the parts of all tables, each in order, and leaves the sums where they belong.
+    pub(crate) fn total(self, out: &CubeTensor) {
+        let tables = self.words.len() / WORDS;
+        if tables == 0 {
+            return;
+        }
+        let client = &self.parts.client;
+        let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let words = CubeTensor::new_contiguous(
+            client.clone(),
+            self.parts.device.clone(),
+            Shape::from([self.words.len()]),
+            client.create_from_slice(&bytes),
+            DType::U32,
+        );
+        let cubes = (self.largest as u32).div_ceil(UNITS);
+        // SAFETY: units beyond a table end at once.
+        unsafe {
+            totals::launch_unchecked(
+                client,
+                CubeCount::Static(cubes, tables as u32, 1),
+                CubeDim::new_1d(UNITS),
+                arg(&self.parts),
+                arg(&words),
+                arg(out),
+            );
+        }
+    }
+}
+
+/// How an image's pixels are summed channel by channel: the gradient of a bias. Where the image is `folded`, as a convolution makes one that is
 /// unfolded, two by two of its pixels are one with four times the channels, each of which has a sum of its own.
-pub(crate) fn channels(sums: &Picture, folded: bool, out: &CubeTensor, target: Target) {
-    let fold = if folded { 2 } else { 1 };
-    let (pixels, run) = (sums.pixels() / (fold * fold), sums.channels * fold);
-    debug_assert_eq!(target.count(), run * fold, "a sum for each channel");
-    let parts = parts_of(pixels);
-    let all = empty(&sums.values, Shape::from([parts, fold, run]), DType::F32);
-    let cubes = CubeCount::Static(parts as u32, (run / CHANNELS) as u32, fold as u32);
+#[derive(Clone, Copy)]
+pub(super) struct Shares {
+    pub(super) folded: bool,
+    pub(super) pixels: usize,
+    pub(super) width: usize,
+    pub(super) parts: usize,
+    /// Vectors of a pixel, and those of them that a cube has.
+    pub(super) groups: usize,
+    pub(super) own_groups: usize,
+    cubes: [usize; 3],
+}
+
+impl Shares {
+    pub(super) fn of(image: &Picture, folded: bool) -> Self {
+        let fold = if folded { 2 } else { 1 };
+        let (pixels, run) = (image.pixels() / (fold * fold), image.channels * fold);
+        let parts = parts_of(pixels);
+        Self {
+            folded,
+            pixels,
+            width: image.width / fold,
+            parts,
+            groups: run / image.lanes(),
+            own_groups: CHANNELS / image.lanes(),
+            cubes: [parts, run / CHANNELS, fold],
+        }
+    }
+
+    pub(super) fn cubes(&self) -> CubeCount {
+        let [x, y, z] = self.cubes.map(|cubes| cubes as u32);
+        CubeCount::Static(x, y, z)
+    }
+
+    /// Memory for the parts of a bias's sums.
+    pub(super) fn begin(&self, tables: &mut Tables, target: Target) -> BufferArg {
+        let [_, runs, fold] = self.cubes;
+        debug_assert_eq!(target.count(), runs * CHANNELS * fold, "a sum for each channel");
+        tables.begin(self.parts, target)
+    }
+}
+
+/// Adds up every pixel of an image, channel by channel.
+pub(crate) fn channels(sums: &Picture, folded: bool, tables: &mut Tables, target: Target) {
+    let shares = Shares::of(sums, folded);
+    let out = shares.begin(tables, target);
     // SAFETY: loops end at the image's last pixel.
     unsafe {
         channel_sums::launch_unchecked(
             &sums.values.client,
-            cubes,
+            shares.cubes(),
             CubeDim::new_1d(UNITS),
             sums.lanes(),
             arg(&sums.values),
-            arg(&all),
-            pixels,
-            sums.width / fold,
-            parts,
-            run / sums.lanes(),
-            CHANNELS / sums.lanes(),
-            folded,
+            out,
+            shares.pixels,
+            shares.width,
+            shares.parts,
+            shares.groups,
+            shares.own_groups,
+            shares.folded,
             sums.element(),
         );
     }
-    total(&all, parts, out, target);
 }
 
 /// Products of an image with a thin one, in f32, moved by each tap and added up over all pixels. `turned` moves the other way.
@@ -87,12 +200,12 @@ pub(crate) fn products(
     thin: &CubeTensor,
     Thin { side, few, .. }: Thin,
     turned: bool,
-    out: &CubeTensor,
+    tables: &mut Tables,
     target: Target,
 ) {
     let (parts, rows) = (parts_of(image.pixels()), side * side * few);
     debug_assert_eq!(target.shape, [rows, image.channels], "a sum for each weight");
-    let all = empty(&image.values, Shape::from([parts, rows, image.channels]), DType::F32);
+    let out = tables.begin(parts, target);
     let cubes = CubeCount::Static(parts as u32, (image.channels / CHANNELS) as u32, side as u32);
     // SAFETY: loops end at the image's last pixel.
     unsafe {
@@ -103,7 +216,7 @@ pub(crate) fn products(
             image.lanes(),
             arg(&image.values),
             arg(thin),
-            arg(&all),
+            out,
             image.height,
             image.width,
             image.pixels(),
@@ -116,7 +229,6 @@ pub(crate) fn products(
             image.element(),
         );
     }
-    total(&all, parts, out, target);
 }
 
 /// Adds up logits' gradients `[batch, height, width]`, each of two by two apart if `few` is 4: the gradient of the last bias.
@@ -124,12 +236,12 @@ pub(crate) fn logits(
     gradient: &CubeTensor,
     [pixels, width]: [usize; 2],
     few: usize,
-    out: &CubeTensor,
+    tables: &mut Tables,
     target: Target,
 ) {
     debug_assert_eq!(target.count(), few, "a sum for each of two by two");
     let parts = parts_of(pixels);
-    let all = empty(gradient, Shape::from([parts, few]), DType::F32);
+    let out = tables.begin(parts, target);
     // SAFETY: loops end at the last pixel.
     unsafe {
         logit_sums::launch_unchecked(
@@ -137,36 +249,11 @@ pub(crate) fn logits(
             CubeCount::Static(parts as u32, few as u32, 1),
             CubeDim::new_1d(UNITS),
             arg(gradient),
-            arg(&all),
+            out,
             pixels / few,
             width / if few == 4 { 2 } else { 1 },
             parts,
             few,
-        );
-    }
-    total(&all, parts, out, target);
-}
-
-/// Adds up the parts of a table, in order.
-fn total(all: &CubeTensor, parts: usize, out: &CubeTensor, target: Target) {
-    let (Target { start, shape: [_, columns], few, strides: [tap, of, channel] }, count) =
-        (target, target.count());
-    // SAFETY: units beyond the table end at once.
-    unsafe {
-        totals::launch_unchecked(
-            &all.client,
-            cubes_of(count),
-            CubeDim::new_1d(UNITS),
-            arg(all),
-            arg(out),
-            count,
-            parts,
-            columns,
-            few,
-            start,
-            tap,
-            of,
-            channel,
         );
     }
 }
@@ -261,6 +348,36 @@ fn across_units<N: Size>(
     sum
 }
 
+/// Where a pixel lies among those that have two of an image's side by side, if it is `folded`: two rows of pixels are one of folded pixels, whose
+/// channels in a row lie side by side.
+#[cube]
+pub(super) fn folded_row(pixel: usize, width: usize, #[comptime] folded: bool) -> usize {
+    if comptime!(folded) {
+        (pixel / width * 2 + CUBE_POS_Z as usize) * width + pixel % width
+    } else {
+        pixel
+    }
+}
+
+/// Leaves the sum of a cube's pixels where the parts of all are.
+#[cube]
+pub(super) fn leave_part<N: Size>(
+    own: Vector<f32, N>,
+    out: &mut [Vector<f32, N>],
+    all: &mut Shared<[Vector<f32, N>]>,
+    group: usize,
+    groups: usize,
+    #[comptime] own_groups: usize,
+    #[comptime] folded: bool,
+) {
+    let total = across_units(own, all, own_groups);
+    if (UNIT_POS as usize) < own_groups {
+        let part = CUBE_POS_X as usize;
+        let row = if comptime!(folded) { part * 2 + CUBE_POS_Z as usize } else { part };
+        out[row * groups + group] = total;
+    }
+}
+
 #[cube(launch_unchecked)]
 fn channel_sums<F: Float, N: Size>(
     image: &[Vector<F, N>],
@@ -274,28 +391,16 @@ fn channel_sums<F: Float, N: Size>(
     #[define(F)] _element: ElemType,
 ) {
     let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
-    let unit = UNIT_POS as usize;
-    let group = CUBE_POS_Y as usize * own_groups + unit % own_groups;
     let lanes = comptime!(UNITS as usize / own_groups);
-    let lower = CUBE_POS_Z as usize;
+    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
     let mut sum = Vector::<f32, N>::new(0.0);
-    let mut pixel = CUBE_POS_X as usize * lanes + unit / own_groups;
+    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
     while pixel < pixels {
-        // Two rows of pixels are one of folded pixels, whose channels in a row lie side by side.
-        let at = if comptime!(folded) {
-            (pixel / width * 2 + lower) * width + pixel % width
-        } else {
-            pixel
-        };
-        sum += Vector::<f32, N>::cast_from(image[at * groups + group]);
+        let at = folded_row(pixel, width, folded) * groups + group;
+        sum += Vector::<f32, N>::cast_from(image[at]);
         pixel += parts * lanes;
     }
-    let total = across_units(sum, &mut all, own_groups);
-    if unit < own_groups {
-        let row =
-            if comptime!(folded) { CUBE_POS_X as usize * 2 + lower } else { CUBE_POS_X as usize };
-        out[row * groups + group] = total;
-    }
+    leave_part(sum, out, &mut all, group, groups, own_groups, folded);
 }
 
 /// A cube has 32 channels, a row of the kernel, and a part of the pixels.
@@ -395,30 +500,29 @@ fn logit_sums(
     }
 }
 
+/// A cube has some sums of a table.
 #[cube(launch_unchecked)]
-fn totals(
-    all: &[f32],
-    out: &mut [f32],
-    count: usize,
-    parts: usize,
-    columns: usize,
-    few: usize,
-    start: usize,
-    tap_stride: usize,
-    few_stride: usize,
-    channel_stride: usize,
-) {
+fn totals(all: &[f32], tables: &[u32], out: &mut [f32]) {
     let unit = ABSOLUTE_POS_X as usize;
+    let table = CUBE_POS_Y as usize * WORDS;
+    let count = tables[table + 1] as usize;
     if unit >= count {
         terminate!();
     }
+    let from = tables[table] as usize + unit;
+    let parts = tables[table + 2] as usize;
     let mut sum = f32::new(0.0);
     for part in 0..parts {
-        sum += all[part * count + unit];
+        sum += all[from + part * count];
     }
+    let columns = tables[table + 3] as usize;
+    let few = tables[table + 4] as usize;
     let row = unit / columns;
-    let to = row / few * tap_stride + row % few * few_stride + unit % columns * channel_stride;
-    out[start + to] = sum;
+    let to = tables[table + 5] as usize
+        + row / few * tables[table + 6] as usize
+        + row % few * tables[table + 7] as usize
+        + unit % columns * tables[table + 8] as usize;
+    out[to] = sum;
 }
 
 #[cube(launch_unchecked)]

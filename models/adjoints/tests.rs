@@ -14,8 +14,8 @@ use burn_cubecl::kernel::into_contiguous;
 use lithoburn_compare::{largest, largest_difference};
 use lithoburn_testing::Need;
 
-use super::images::{Other, gathered};
-use super::sums::{self, Blocks, Target};
+use super::images::{Other, gathered, gathered_and_summed};
+use super::sums::{self, Blocks, Tables, Target};
 use super::*;
 use crate::convolution::same_convolution;
 use crate::hopper::training::{AdamStep, FusedTraining};
@@ -27,13 +27,31 @@ const START: usize = 8;
 /// What is tried. `one` and `two` are its other tensors, as far as it has any.
 #[derive(Clone, Debug)]
 enum Trial {
-    Plain { two: bool },
-    Pooled { own: bool },
+    Plain {
+        two: bool,
+    },
+    Pooled {
+        own: bool,
+    },
     Doubled,
     Through(Thin),
-    Channels { folded: bool },
-    Products { thin: Thin, turned: bool, strides: [usize; 3] },
-    Logits { few: usize },
+    Channels {
+        folded: bool,
+    },
+    /// What [`Trial::Plain`] makes beside its channels' sums; or those sums, and once more those of what it made.
+    Summed {
+        two: bool,
+        folded: bool,
+        sums: bool,
+    },
+    Products {
+        thin: Thin,
+        turned: bool,
+        strides: [usize; 3],
+    },
+    Logits {
+        few: usize,
+    },
     Splits(Blocks),
 }
 
@@ -63,8 +81,10 @@ impl Tried for CubeBackend {
         let [values, one, two] = [image, one, two].map(into_contiguous);
         let [batch, height, width, channels] = values.shape().dims::<4>();
         let run = Target::run(START, shape.num_elements() - START);
+        let shape_of_sums = run.shape[1].max(4 * channels);
         let out = Self::float_zeros(shape, &values.device, values.dtype.into());
         let picture = Picture { values: values.clone(), batch, height, width, channels };
+        let mut tables = Tables::of(&values, shape_of_sums, 2);
         let table = |Thin { side, few, .. }, strides| {
             let target =
                 Target { start: START, shape: [side * side * few, channels], few, strides };
@@ -87,18 +107,31 @@ impl Tried for CubeBackend {
                 let other = Other::Logits { thin, gradient: &one, weights: &two, weight: START };
                 return gathered(&picture, &[], Some(other), true).values;
             }
-            Trial::Channels { folded } => sums::channels(&picture, folded, &out, run),
+            Trial::Channels { folded } => sums::channels(&picture, folded, &mut tables, run),
+            Trial::Summed { two: second, folded, sums } => {
+                let own = if second { vec![one, two] } else { vec![one] };
+                let count =
+                    if sums { run.shape[1] / 2 } else { channels * if folded { 4 } else { 1 } };
+                let bias = (&mut tables, Target::run(START, count));
+                let made = gathered_and_summed(&picture, &own, true, folded, bias);
+                if !sums {
+                    return made.values;
+                }
+                let again = Target::run(START + count, count);
+                sums::channels(&made, folded, &mut tables, again);
+            }
             Trial::Products { thin, turned, strides } => {
-                sums::products(&picture, &one, thin, turned, &out, table(thin, strides));
+                sums::products(&picture, &one, thin, turned, &mut tables, table(thin, strides));
             }
             Trial::Logits { few } => {
-                sums::logits(&one, [one.meta.num_elements(), width], few, &out, run)
+                sums::logits(&one, [one.meta.num_elements(), width], few, &mut tables, run);
             }
             Trial::Splits(blocks) => {
                 assert!(places(blocks.places()) == places(run.places()), "each number once");
                 sums::splits(&values, blocks, &out);
             }
         }
+        tables.total(&out);
         out
     }
 
@@ -191,6 +224,10 @@ fn gradients_of_sums_are_burns(device: &Device) {
     assert_near("one request", &plain, &slope(&z, |y| dot(y, &one)));
     let both = run(Trial::Plain { two: true }, &one, &two);
     assert_near("two requests", &both, &slope(&z, |y| dot(y.clone(), &one) + dot(y, &two)));
+    for (own, folded) in [(&plain, false), (&plain, true), (&both, false), (&both, true)] {
+        let summed = Trial::Summed { two: std::ptr::eq(own, &both), folded, sums: false };
+        assert!(run(summed, &one, &two) == *own, "made as without the sums, folded: {folded}");
+    }
     let pooled = run(Trial::Pooled { own: false }, &small, &two);
     assert_near("maxima", &pooled, &slope(&z, |y| dot(halved(y), &small)));
     let beside = run(Trial::Pooled { own: true }, &small, &two);
@@ -279,6 +316,26 @@ fn biases_gradients_are_sums_of_what_is_made(device: &Device) {
         let trial = Trial::Channels { folded: is_folded };
         let biases = found(device, trial, tensors, [START + expected.len()]);
         assert_sums("biases", &biases, expected);
+    }
+}
+
+/// Sums of what is gathered are those of the image that it becomes, in the first of two tables.
+fn biases_gradients_are_summed_with_what_is_gathered(device: &Device) {
+    let (z, one, two) = (wave(SHAPE, 0.37), wave(SHAPE, 0.71), wave(SHAPE, 0.93));
+    let image = relu(z.clone());
+    for (second, is_folded) in [(false, false), (false, true), (true, false), (true, true)] {
+        let slope = slope(&z, |y| {
+            let first = dot(y.clone(), &one);
+            if second { first + dot(y, &two) } else { first }
+        });
+        let slope = Tensor::<4>::from_data(TensorData::new(slope, SHAPE), &Device::flex());
+        let made = if is_folded { folded(slope) } else { slope };
+        let expected = values(made.sum_dim(0).sum_dim(1).sum_dim(2));
+        let expected = [expected.clone(), expected].concat();
+        let tensors = [image.clone(), one.clone(), two.clone()];
+        let trial = Trial::Summed { two: second, folded: is_folded, sums: true };
+        let biases = found(device, trial, tensors, [START + expected.len()]);
+        assert_sums("biases with what is gathered", &biases, expected);
     }
 }
 
@@ -447,6 +504,7 @@ fn adjoints_on_a_gpu_are_burns_gradients() {
     the_last_convolutions_gradients_are_burns(&device);
     the_first_convolutions_gradients_are_burns(&device);
     biases_gradients_are_sums_of_what_is_made(&device);
+    biases_gradients_are_summed_with_what_is_gathered(&device);
     splits_are_added_up_where_their_channels_are(&device);
     steps_of_adam_are_its_formulas(&device);
     a_gradient_that_is_no_number_moves_nothing_and_is_noted(&device);

@@ -1,6 +1,7 @@
 //! The way back on a card.
 //!
-//! Requests and gradients of sums are images in bf16, as the steps' own are; gradients of weights are summed in f32.
+//! Requests and gradients of sums are images in bf16, as the steps' own are; gradients of weights are summed in f32. What is summed pixel by pixel, as
+//! biases' gradients are, is added up by one launch at the end.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
@@ -10,16 +11,16 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::CubeCount;
 use cubecl::server::Handle;
 
-use super::Extent;
 use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
 use super::places::Places;
 use super::plan::Plan;
 use super::tape::tape_places;
 use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, WIDE};
 use super::weights::Place;
+use super::{Compiled, Extent};
 use crate::adjoints::Picture;
-use crate::adjoints::images::{Other, gathered};
-use crate::adjoints::sums::{self, Target};
+use crate::adjoints::images::{Other, gathered, gathered_and_summed};
+use crate::adjoints::sums::{self, Tables, Target};
 use crate::steps::back::{Ask, Asked, Gather, Pull, Thin};
 use crate::steps::{Convolution, Then, View, Work};
 
@@ -41,6 +42,10 @@ struct WayBack<'a> {
     requests: Vec<Option<CubeTensor>>,
     /// Gradients of images' sums.
     of_sums: Vec<Option<Picture>>,
+    /// Whether the bias that an image was made with is among the tables.
+    summed: Vec<bool>,
+    /// Sums that are made in parts.
+    tables: Tables,
     /// Gradients of all weights.
     gradient: CubeTensor,
 }
@@ -69,6 +74,8 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
     };
     let (images, requests) = (plan.compiled.steps.images.len(), plan.back.requests.len());
     let gradient = begun(&input, plan);
+    let tables = room(plan);
+    let tables = Tables::of(&gradient, tables.iter().sum(), tables.len());
     let mut way = WayBack {
         plan,
         card,
@@ -79,6 +86,8 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
         of_logits: into_contiguous(of_logits),
         requests: vec![None; requests],
         of_sums: vec![None; images],
+        summed: vec![false; images],
+        tables,
         gradient,
     };
     let mut asks = plan.ask_places.iter();
@@ -91,7 +100,43 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
             Pull::Ask(ask) => way.ask(ask, asks.next().copied().unwrap_or_default()),
         }
     }
+    way.tables.total(&way.gradient);
     way.gradient
+}
+
+/// Sums of each table that is made in parts.
+fn room(Plan { compiled: Compiled { steps, .. }, back, .. }: &Plan) -> Vec<usize> {
+    let thin = |image: usize, taps: usize| steps.images[image].channels * taps;
+    let of_pull = |pull: &Pull| match *pull {
+        Pull::Last { image, thin: Thin { side, few, .. } } => {
+            vec![thin(image, side * side * few), few]
+        }
+        Pull::Stem(step) => match steps.steps[step].work {
+            Work::Stem { folded, to } => vec![thin(to, TAPS * few_of(folded)), thin(to, 1)],
+            _ => Vec::new(),
+        },
+        Pull::Weights(step) => match &steps.steps[step].work {
+            Work::Convolve(work) => {
+                stored(work).map(|view| steps.channels(view)).into_iter().collect()
+            }
+            _ => Vec::new(),
+        },
+        Pull::Gather(_) | Pull::Ask(_) => Vec::new(),
+    };
+    back.pulls.iter().flat_map(of_pull).collect()
+}
+
+/// Values of the input's pixels that the first convolution sees at once.
+fn few_of(folded: bool) -> usize {
+    if folded { 4 } else { 1 }
+}
+
+/// What a convolution keeps on the tape.
+fn stored(work: &Convolution) -> Option<View> {
+    match work.then {
+        Then::Store(view) | Then::Pool(view, _) | Then::StoreLast(view, _) => Some(view),
+        _ => None,
+    }
 }
 
 /// Memory for the gradients of all weights, every number of which will be written.
@@ -118,15 +163,15 @@ impl WayBack<'_> {
         Picture { values, batch, height, width, channels }
     }
 
-    fn last(&self, image: usize, thin: Thin) {
+    fn last(&mut self, image: usize, thin: Thin) {
         let Plan { compiled, flat, .. } = self.plan;
         let Some(places) = Places::of_last(flat, &compiled.steps, image, thin) else { return };
         let of = self.picture(image);
-        sums::products(&of, &self.of_logits, thin, true, &self.gradient, places.weight);
+        sums::products(&of, &self.of_logits, thin, true, &mut self.tables, places.weight);
         if let Some(bias) = places.bias {
             let Extent { batch, height, width } = self.card.extent;
             let size = [batch * height * width, width];
-            sums::logits(&self.of_logits, size, thin.few, &self.gradient, bias);
+            sums::logits(&self.of_logits, size, thin.few, &mut self.tables, bias);
         }
     }
 
@@ -148,11 +193,36 @@ impl WayBack<'_> {
             _ => None,
         };
         let image = self.picture(gather.image);
-        self.of_sums[gather.image] = Some(gathered(&image, &own, other, gather.relu));
+        let of_sums = match (other, self.bias_of(gather.image)) {
+            (None, Some((folded, bias))) => {
+                self.summed[gather.image] = true;
+                let tables = (&mut self.tables, bias);
+                gathered_and_summed(&image, &own, gather.relu, folded, tables)
+            }
+            (other, _) => gathered(&image, &own, other, gather.relu),
+        };
+        self.of_sums[gather.image] = Some(of_sums);
+    }
+
+    /// The bias that an image was made with, and whether that is one for each of two by two of its pixels.
+    fn bias_of(&self, image: usize) -> Option<(bool, Target)> {
+        let Plan { compiled: Compiled { steps, .. }, flat, .. } = self.plan;
+        steps.steps.iter().find_map(|step| {
+            let (folded, channels) = match &step.work {
+                Work::Convolve(work) => {
+                    let made = stored(work).filter(|made| made.image == image)?;
+                    (made.folded, steps.channels(made))
+                }
+                Work::Stem { to, .. } if *to == image => (false, steps.images[image].channels),
+                _ => return None,
+            };
+            let start = flat.layers[step.layer]?.bias?;
+            Some((folded, Target::run(start, channels)))
+        })
     }
 
     /// The gradient of a convolution's weights in splits, their sum, and the gradient of its bias.
-    fn weights(&self, step: usize) {
+    fn weights(&mut self, step: usize) {
         let step = &self.plan.compiled.steps.steps[step];
         let Work::Convolve(work) = &step.work else { return };
         let Some((made, of_sums)) = self.made(work) else { return };
@@ -176,32 +246,32 @@ impl WayBack<'_> {
         let arguments = Arguments { maps, read: Vec::new(), written, sizes };
         self.card.enqueue(Kernel::WeightGradient(tiling), count, arguments);
         sums::splits(&parts, places.weight, &self.gradient);
-        self.bias(of_sums, made.folded, places.bias);
+        self.bias(made, places.bias);
     }
 
-    fn bias(&self, of_sums: &Picture, folded: bool, bias: Option<Target>) {
-        if let Some(bias) = bias {
-            sums::channels(of_sums, folded, &self.gradient, bias);
+    /// The gradient of a bias, unless it was summed before.
+    fn bias(&mut self, made: View, bias: Option<Target>) {
+        let of_sums = self.of_sums[made.image].as_ref().filter(|_| !self.summed[made.image]);
+        if let (Some(of_sums), Some(bias)) = (of_sums, bias) {
+            sums::channels(of_sums, made.folded, &mut self.tables, bias);
         }
     }
 
     /// What a convolution stored, and the gradient of its sums.
     fn made(&self, work: &Convolution) -> Option<(View, &Picture)> {
-        let (Then::Store(view) | Then::Pool(view, _) | Then::StoreLast(view, _)) = work.then else {
-            return None;
-        };
+        let view = stored(work)?;
         Some((view, self.of_sums[view.image].as_ref()?))
     }
 
-    fn stem(&self, step: usize) {
+    fn stem(&mut self, step: usize) {
         let Plan { compiled, flat, .. } = self.plan;
         let step = &compiled.steps.steps[step];
         let Work::Stem { folded, to } = step.work else { return };
-        let thin = Thin { layer: step.layer, side: 3, few: if folded { 4 } else { 1 } };
+        let thin = Thin { layer: step.layer, side: 3, few: few_of(folded) };
         let places = Places::of_stem(flat, &compiled.steps, thin, to);
         let (Some(of_sums), Some(places)) = (&self.of_sums[to], places) else { return };
-        sums::products(of_sums, &self.input, thin, false, &self.gradient, places.weight);
-        self.bias(of_sums, false, places.bias);
+        sums::products(of_sums, &self.input, thin, false, &mut self.tables, places.weight);
+        self.bias(View { image: to, folded: false }, places.bias);
     }
 
     fn ask(&mut self, ask: &Ask, place: Place) {

@@ -110,8 +110,9 @@ impl Canvas {
         }
         let (width, height) = (self.pixmap.width(), self.pixmap.height());
         let mut png = Vec::new();
+        // Trying every filter on every row takes three times as long, and saves 3 % of a page.
         let encoder =
-            PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive);
+            PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Paeth);
         let written = encoder.write_image(&rgb, width, height, ExtendedColorType::Rgb8);
         written.map_err(|e| PictureError::Encode(e.to_string()))?;
         Ok(png)
