@@ -12,9 +12,12 @@ use super::{Picture, Thin, UNITS, arg, cubes_of, empty, thin_value};
 
 /// Channels of a cube.
 const CHANNELS: usize = 32;
-/// Most parts that a sum over pixels is made in, and pixels of a part at least.
+/// Most parts that a sum over pixels is made in, and pixels of a part at least: small images, too, have work for all of a card.
 const MOST_PARTS: usize = 512;
-const LEAST_PIXELS: usize = 1024;
+const LEAST_PIXELS: usize = 256;
+/// Runs that a table's parts are added up in, each by a unit of its own, and sums of a cube.
+const RUNS: usize = 16;
+const SUMS: usize = UNITS as usize / RUNS;
 
 /// Numbers that a table of parts begins at a multiple of.
 const ALIGNED: usize = 64;
@@ -112,8 +115,8 @@ impl Tables {
             client.create_from_slice(&bytes),
             DType::U32,
         );
-        let cubes = (self.largest as u32).div_ceil(UNITS);
-        // SAFETY: units beyond a table end at once.
+        let cubes = self.largest.div_ceil(SUMS) as u32;
+        // SAFETY: units beyond a table read and write nothing.
         unsafe {
             totals::launch_unchecked(
                 client,
@@ -500,29 +503,39 @@ fn logit_sums(
     }
 }
 
-/// A cube has some sums of a table.
+/// A cube has [`SUMS`] sums of a table; its units have a run of the parts each, in order, and the runs are added up in order.
 #[cube(launch_unchecked)]
 fn totals(all: &[f32], tables: &[u32], out: &mut [f32]) {
-    let unit = ABSOLUTE_POS_X as usize;
+    let mut runs = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
+    let unit = UNIT_POS as usize;
     let table = CUBE_POS_Y as usize * WORDS;
     let count = tables[table + 1] as usize;
-    if unit >= count {
-        terminate!();
-    }
-    let from = tables[table] as usize + unit;
+    let own = CUBE_POS_X as usize * SUMS + unit % SUMS;
     let parts = tables[table + 2] as usize;
+    let long = (parts + (RUNS - 1)) / RUNS;
+    let mut part = unit / SUMS * long;
+    let end = select(own < count, select(part + long < parts, part + long, parts), 0);
     let mut sum = f32::new(0.0);
-    for part in 0..parts {
-        sum += all[from + part * count];
+    while part < end {
+        sum += all[tables[table] as usize + part * count + own];
+        part += 1;
     }
-    let columns = tables[table + 3] as usize;
-    let few = tables[table + 4] as usize;
-    let row = unit / columns;
-    let to = tables[table + 5] as usize
-        + row / few * tables[table + 6] as usize
-        + row % few * tables[table + 7] as usize
-        + unit % columns * tables[table + 8] as usize;
-    out[to] = sum;
+    runs[unit] = sum;
+    sync_cube();
+    if unit < SUMS && own < count {
+        let mut total = f32::new(0.0);
+        for run in 0..RUNS {
+            total += runs[run * SUMS + unit];
+        }
+        let columns = tables[table + 3] as usize;
+        let few = tables[table + 4] as usize;
+        let row = own / columns;
+        let to = tables[table + 5] as usize
+            + row / few * tables[table + 6] as usize
+            + row % few * tables[table + 7] as usize
+            + own % columns * tables[table + 8] as usize;
+        out[to] = total;
+    }
 }
 
 #[cube(launch_unchecked)]
