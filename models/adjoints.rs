@@ -15,6 +15,7 @@
 pub(crate) mod adam;
 pub(crate) mod images;
 pub(crate) mod sums;
+pub(crate) mod tables;
 #[cfg(all(test, feature = "wgpu", feature = "cuda"))]
 mod tests;
 

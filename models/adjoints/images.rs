@@ -3,7 +3,8 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::sums::{Shares, Tables, Target, folded_row, leave_part};
+use super::sums::{Shares, folded_row, leave_part};
+use super::tables::{Tables, Target};
 use super::{Picture, Thin, UNITS, arg, cubes_of, thin_value};
 
 /// What all ask of an image, besides requests of its own size.

@@ -1,133 +1,20 @@
 //! Gradients of weights: sums over all pixels of a batch, in parts, and the parts in order.
 //!
-//! What sums pixels leaves its parts in a [`Tables`]; one launch adds up those of all tables. A launch for each would take longer to order than to do:
-//! a bias has some dozens of sums.
+//! What sums pixels leaves its parts in [`Tables`].
 #![allow(clippy::manual_div_ceil, reason = "kernels know no div_ceil")]
 
-use burn::tensor::{DType, Shape};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{Picture, Thin, UNITS, arg, cubes_of, empty, thin_value};
+use super::tables::{MOST_PARTS, Tables, Target};
+use super::{Picture, Thin, UNITS, arg, cubes_of, thin_value};
 
 /// Channels of a cube.
 const CHANNELS: usize = 32;
-/// Most parts that a sum over pixels is made in, and pixels of a part at least: small images, too, have work for all of a card.
-const MOST_PARTS: usize = 512;
+/// Pixels of a part at least: small images, too, have work for all of a card.
 const LEAST_PIXELS: usize = 256;
-/// Runs that a table's parts are added up in, each by a unit of its own, and sums of a cube.
-const RUNS: usize = 16;
-const SUMS: usize = UNITS as usize / RUNS;
-
-/// Numbers that a table of parts begins at a multiple of.
-const ALIGNED: usize = 64;
-
 fn parts_of(pixels: usize) -> usize {
     pixels.div_ceil(LEAST_PIXELS).min(MOST_PARTS)
-}
-
-/// A table of sums, and where it goes among all numbers: entry `(row, column)` of `[rows, columns]`, rows counting `few` first, then taps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    /// Where it begins.
-    pub(crate) start: usize,
-    /// Its rows, and its columns: channels.
-    pub(crate) shape: [usize; 2],
-    /// How many values of a thin image a tap has.
-    pub(crate) few: usize,
-    /// Steps of a tap, of a thin image's value, and of a channel.
-    pub(crate) strides: [usize; 3],
-}
-
-impl Target {
-    /// So many numbers side by side.
-    pub(crate) fn run(start: usize, count: usize) -> Self {
-        Self { start, shape: [1, count], few: 1, strides: [0, 0, 1] }
-    }
-
-    fn count(&self) -> usize {
-        self.shape[0] * self.shape[1]
-    }
-
-    /// Where each sum goes, row by row.
-    #[cfg(test)]
-    pub(crate) fn places(self) -> impl Iterator<Item = usize> {
-        let Self { start, shape: [_, columns], few, strides: [tap, of, channel] } = self;
-        let place = move |(row, column): (usize, usize)| {
-            start + row / few * tap + row % few * of + column * channel
-        };
-        (0..self.count()).map(move |i| place((i / columns, i % columns)))
-    }
-}
-
-/// Tables of sums that are made in parts, until the parts are added up.
-pub(crate) struct Tables {
-    parts: CubeTensor,
-    used: usize,
-    /// Of each table [`WORDS`] numbers, as `totals` reads them.
-    words: Vec<u32>,
-    /// Sums of the largest.
-    largest: usize,
-}
-
-/// What is said of a table: where its parts begin, how many sums and parts it has, its columns, and where its sums go.
-const WORDS: usize = 9;
-
-impl Tables {
-    /// None yet, with memory for the parts of so many sums.
-    pub(crate) fn of(like: &CubeTensor, sums: usize, tables: usize) -> Self {
-        let room = sums * MOST_PARTS + tables * ALIGNED;
-        let parts = empty(like, Shape::from([room.max(1)]), DType::F32);
-        Self { parts, used: 0, words: Vec::new(), largest: 0 }
-    }
-
-    /// Memory for a table's parts, each of all its sums.
-    fn begin(&mut self, parts: usize, target: Target) -> BufferArg {
-        let Target { start, shape: [_, columns], few, strides: [tap, of, channel] } = target;
-        let (count, from) = (target.count(), self.used);
-        let words = [from, count, parts, columns, few, start, tap, of, channel];
-        self.words.extend(words.map(|word| word as u32));
-        self.used = (from + parts * count).next_multiple_of(ALIGNED);
-        self.largest = self.largest.max(count);
-        let all = self.parts.meta.num_elements();
-        assert!(self.used <= all + ALIGNED, "tables of {} numbers in {all}", self.used);
-        let bytes = |numbers: usize| (size_of::<f32>() * numbers) as u64;
-        let handle = self.parts.handle.clone();
-        let rest = handle.size_in_used() - bytes(from + parts * count);
-        let handle = handle.offset_start(bytes(from)).offset_end(rest);
-        let (client, device) = (self.parts.client.clone(), self.parts.device.clone());
-        let shape = Shape::from([parts * count]);
-        arg(&CubeTensor::new_contiguous(client, device, shape, handle, DType::F32))
-    }
-
-    /// Adds up the parts of all tables, each in order, and leaves the sums where they belong.
-    pub(crate) fn total(self, out: &CubeTensor) {
-        let tables = self.words.len() / WORDS;
-        if tables == 0 {
-            return;
-        }
-        let client = &self.parts.client;
-        let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let words = CubeTensor::new_contiguous(
-            client.clone(),
-            self.parts.device.clone(),
-            Shape::from([self.words.len()]),
-            client.create_from_slice(&bytes),
-            DType::U32,
-        );
-        let cubes = self.largest.div_ceil(SUMS) as u32;
-        // SAFETY: units beyond a table read and write nothing.
-        unsafe {
-            totals::launch_unchecked(
-                client,
-                CubeCount::Static(cubes, tables as u32, 1),
-                CubeDim::new_1d(UNITS),
-                arg(&self.parts),
-                arg(&words),
-                arg(out),
-            );
-        }
-    }
 }
 
 /// How an image's pixels are summed channel by channel: the gradient of a bias. Where the image is `folded`, as a convolution makes one that is
@@ -500,41 +387,6 @@ fn logit_sums(
             total += all[i];
         }
         out[CUBE_POS_X as usize * few + which] = total;
-    }
-}
-
-/// A cube has [`SUMS`] sums of a table; its units have a run of the parts each, in order, and the runs are added up in order.
-#[cube(launch_unchecked)]
-fn totals(all: &[f32], tables: &[u32], out: &mut [f32]) {
-    let mut runs = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
-    let unit = UNIT_POS as usize;
-    let table = CUBE_POS_Y as usize * WORDS;
-    let count = tables[table + 1] as usize;
-    let own = CUBE_POS_X as usize * SUMS + unit % SUMS;
-    let parts = tables[table + 2] as usize;
-    let long = (parts + (RUNS - 1)) / RUNS;
-    let mut part = unit / SUMS * long;
-    let end = select(own < count, select(part + long < parts, part + long, parts), 0);
-    let mut sum = f32::new(0.0);
-    while part < end {
-        sum += all[tables[table] as usize + part * count + own];
-        part += 1;
-    }
-    runs[unit] = sum;
-    sync_cube();
-    if unit < SUMS && own < count {
-        let mut total = f32::new(0.0);
-        for run in 0..RUNS {
-            total += runs[run * SUMS + unit];
-        }
-        let columns = tables[table + 3] as usize;
-        let few = tables[table + 4] as usize;
-        let row = own / columns;
-        let to = tables[table + 5] as usize
-            + row / few * tables[table + 6] as usize
-            + row % few * tables[table + 7] as usize
-            + own % columns * tables[table + 8] as usize;
-        out[to] = total;
     }
 }
 

@@ -15,7 +15,8 @@ use lithoburn_compare::{largest, largest_difference};
 use lithoburn_testing::Need;
 
 use super::images::{Other, gathered, gathered_and_summed};
-use super::sums::{self, Blocks, Tables, Target};
+use super::sums::{self, Blocks};
+use super::tables::{Tables, Target};
 use super::*;
 use crate::convolution::same_convolution;
 use crate::hopper::training::{AdamStep, FusedTraining};

@@ -20,7 +20,8 @@ use super::weights::Place;
 use super::{Compiled, Extent};
 use crate::adjoints::Picture;
 use crate::adjoints::images::{Other, gathered, gathered_and_summed};
-use crate::adjoints::sums::{self, Tables, Target};
+use crate::adjoints::sums;
+use crate::adjoints::tables::{Tables, Target};
 use crate::steps::back::{Ask, Asked, Gather, Pull, Thin};
 use crate::steps::{Convolution, Then, View, Work};
 

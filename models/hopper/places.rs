@@ -5,7 +5,8 @@
 //! against the run by a test: together they write every number, and each once.
 
 use super::tiles::Sizes;
-use crate::adjoints::sums::{Blocks, Target};
+use crate::adjoints::sums::Blocks;
+use crate::adjoints::tables::Target;
 use crate::flat::Flat;
 use crate::steps::back::Thin;
 use crate::steps::{Convolution, Steps, View};
