@@ -12,7 +12,7 @@ use cubecl::prelude::CubeCount;
 use cubecl::server::Handle;
 
 use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
-use super::places::Places;
+use super::places::{Places, of_bias};
 use super::plan::Plan;
 use super::tape::tape_places;
 use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, WIDE};
@@ -217,8 +217,7 @@ impl WayBack<'_> {
                 Work::Stem { to, .. } if *to == image => (false, steps.images[image].channels),
                 _ => return None,
             };
-            let start = flat.layers[step.layer]?.bias?;
-            Some((folded, Target::run(start, channels)))
+            Some((folded, of_bias(flat, step.layer, channels)?))
         })
     }
 

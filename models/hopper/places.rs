@@ -23,6 +23,11 @@ pub(super) struct Places<W> {
     pub(super) bias: Option<Target>,
 }
 
+/// Where the gradient of a layer's bias goes, if it has one: a sum for each channel that it makes.
+pub(super) fn of_bias(flat: &Flat, layer: usize, channels: usize) -> Option<Target> {
+    flat.layers[layer]?.bias.map(|start| Target::run(start, channels))
+}
+
 impl Places<Target> {
     /// Those of the last convolution, on an image.
     pub(super) fn of_last(flat: &Flat, steps: &Steps, image: usize, thin: Thin) -> Option<Self> {
@@ -35,7 +40,7 @@ impl Places<Target> {
             few,
             strides: [channels, taps * channels, 1],
         };
-        Some(Self { weight, bias: kernel.bias.map(|start| Target::run(start, few)) })
+        Some(Self { weight, bias: of_bias(flat, layer, few) })
     }
 
     /// Those of the first convolution, which makes an image.
@@ -48,7 +53,7 @@ impl Places<Target> {
             few,
             strides: [few, 1, TAPS * few],
         };
-        Some(Self { weight, bias: kernel.bias.map(|start| Target::run(start, channels)) })
+        Some(Self { weight, bias: of_bias(flat, layer, channels) })
     }
 }
 
@@ -72,8 +77,7 @@ impl Places<Blocks> {
             channels: [steps.channels(one), kernel.from],
             start: kernel.weight,
         };
-        let channels = steps.channels(made);
-        Some(Self { weight, bias: kernel.bias.map(|start| Target::run(start, channels)) })
+        Some(Self { weight, bias: of_bias(flat, layer, steps.channels(made)) })
     }
 }
 
