@@ -98,6 +98,8 @@ pub struct Crew<T, R> {
     events: Sender<CrewEvent<T, R>>,
     inbox: Receiver<CrewEvent<T, R>>,
     clock: Clock,
+    /// Devices that could not be opened, of which no run's report has heard yet.
+    away: Vec<(usize, Failure)>,
 }
 
 impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
@@ -130,7 +132,7 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
                 Err(error) => return Err(CrewError::Thread(name, error)),
             }
         }
-        Ok(Self { members: active, batches: 0, events, inbox, clock })
+        Ok(Self { members: active, batches: 0, events, inbox, clock, away: Vec::new() })
     }
 
     /// Devices that have not been given up.
@@ -173,11 +175,13 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
         let made = Producer::new();
         let events = self.events.clone();
         let (members, inbox, batches) = (&mut self.members, &self.inbox, &mut self.batches);
+        let away = std::mem::take(&mut self.away);
         let (sunk, closing, report) = std::thread::scope(|scope| {
             scope.spawn(|| made.make(tasks, asked, events));
             // Also if the sink panics.
             let _quits = QuitsAtLast(&made);
             let mut run = Scheduler::new(members, inbox, batches, asks, total, terms, &self.clock);
+            away.iter().for_each(|(member, failure)| run.stayed_away(*member, failure));
             let sunk = run.run(stop, &|| made.failed(), sink);
             let report = run.report();
             (sunk, run.closing, report)
@@ -202,6 +206,7 @@ impl<T: Send + Sync + 'static, R: Send + 'static> Crew<T, R> {
                 CrewEvent::Arrived(member, Ok(())) => self.members[member].arrived(),
                 CrewEvent::Arrived(member, Err(failure)) => {
                     self.members[member].give_up(format!("it could not be opened: {failure}"));
+                    self.away.push((member, failure));
                 }
                 CrewEvent::Made(_) | CrewEvent::Ended => {}
             }

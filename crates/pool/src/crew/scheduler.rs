@@ -172,7 +172,7 @@ impl<'a, T, R> Scheduler<'a, T, R> {
             }
             CrewEvent::Done(done) => self.returned(done),
             CrewEvent::Arrived(member, Ok(())) => self.crew[member].arrived(),
-            CrewEvent::Arrived(member, Err(failure)) => self.stayed_away(member, failure),
+            CrewEvent::Arrived(member, Err(failure)) => self.stayed_away(member, &failure),
             CrewEvent::Left(member) => {
                 let items = self.crew[member].left();
                 self.put_back(items);
@@ -209,9 +209,9 @@ impl<'a, T, R> Scheduler<'a, T, R> {
     }
 
     /// A device that was being opened will never be there.
-    fn stayed_away(&mut self, member: usize, failure: Failure) {
+    pub(crate) fn stayed_away(&mut self, member: usize, failure: &Failure) {
         let reason = format!("it could not be opened: {failure}");
-        self.note(member, kind_of(&failure), reason.clone(), 0);
+        self.note(member, kind_of(failure), reason.clone(), 0);
         self.give_up(member, reason);
     }
 

@@ -8,10 +8,12 @@ fn memory_that_runs_out_halves_the_batch_for_good() {
     let crew = vec![small.member("small", 16, |task: &usize| answer(*task))];
     let report = assert_whole(ordered(crew, 100, &Terms::default()), 100);
     let member = &report.members[0];
-    // 16, 8 and 4 do not fit; 2 does.
-    assert_eq!((member.batch, &member.state), (2, &MemberState::Halved(3)));
+    // 16, 8 and 4 do not fit; 2 does. A batch may hold less than it could, where tasks come more slowly than they are taken: half of it is then
+    // what is tried next.
+    assert_eq!(member.batch, 2);
+    let MemberState::Halved(times @ 1..=3) = member.state else { panic!("{:?}", member.state) };
     // At each size the next batch may have begun already.
-    assert!((3..=6).contains(&report.faults.len()), "{:?}", report.faults);
+    assert!((times..=2 * times).contains(&report.faults.len()), "{:?}", report.faults);
     assert!(report.faults.iter().all(|fault| fault.kind == FaultKind::OutOfMemory));
 }
 

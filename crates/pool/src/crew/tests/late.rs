@@ -43,14 +43,35 @@ fn a_device_that_comes_late_takes_its_part() {
     assert!(report.faults.is_empty());
 }
 
+/// The other is slow, so that there is a run which the failure can be a fault of.
 #[test]
 fn a_device_that_fails_to_open_costs_itself_alone() {
     let (comes, late) = awaited(quick("late", 4));
     drop(comes);
-    let report = assert_whole(ordered(vec![quick("first", 4), late], 300, &Terms::default()), 300);
+    let report = assert_whole(ordered(vec![slow("first"), late], 300, &Terms::default()), 300);
     let dead = |why: &String| why.contains("could not be opened") && why.contains("no such card");
     assert!(matches!(&report.members[1].state, MemberState::Dead(why) if dead(why)), "{report:?}");
     assert_eq!((report.faults.len(), report.faults[0].kind), (1, FaultKind::Lost));
+}
+
+/// One that has failed before a run begins is a fault of that run, and of no other.
+#[test]
+fn a_failure_between_runs_is_told_by_the_next() {
+    let (tells, told) = channel();
+    let arrive = move || {
+        tells.send(()).expect("it is waited for");
+        Err(Failure::Lost("no such card".into()))
+    };
+    let late = Member { arrive: Some(Arc::new(arrive)), ..quick("late", 1) };
+    let mut crew = Crew::open(vec![quick("first", 4), late]).expect("two can be seated");
+    told.recv().expect("it is opened");
+    std::thread::sleep(50 * MS);
+    let first = assert_whole(crew.share_ordered(list(20), &Terms::default(), &|| false), 20);
+    let kinds: Vec<FaultKind> = first.faults.iter().map(|fault| fault.kind).collect();
+    assert_eq!(kinds, [FaultKind::Lost]);
+    let second = assert_whole(crew.share_ordered(list(20), &Terms::default(), &|| false), 20);
+    assert!(second.faults.is_empty(), "{second:?}");
+    assert!(matches!(second.members[1].state, MemberState::Dead(_)), "{second:?}");
 }
 
 #[test]
