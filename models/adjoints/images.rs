@@ -3,7 +3,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::sums::{Shares, folded_row, leave_part};
+use super::sums::{Walk, folded_row, leave_part};
 use super::tables::{Tables, Target};
 use super::{Picture, Thin, UNITS, arg, cubes_of, thin_value};
 
@@ -47,13 +47,13 @@ pub(crate) fn gathered_and_summed(
 ) -> Picture {
     let out = image.like();
     let [first, second] = [own.first(), own.last()].map(|own| own.unwrap_or(&image.values));
-    let shares = Shares::of(image, folded);
-    let sums = shares.begin(tables, bias);
+    let walk = Walk::of(image, folded);
+    let sums = walk.begin(tables, bias);
     // SAFETY: loops end at the image's last pixel.
     unsafe {
         gather_and_sum::launch_unchecked(
             &image.values.client,
-            shares.cubes(),
+            walk.cubes(),
             CubeDim::new_1d(UNITS),
             image.lanes(),
             arg(&image.values),
@@ -61,14 +61,14 @@ pub(crate) fn gathered_and_summed(
             arg(second),
             arg(&out.values),
             sums,
-            shares.pixels,
-            shares.width,
-            shares.parts,
-            shares.groups,
-            shares.own_groups,
+            walk.pixels,
+            walk.width,
+            walk.parts,
+            walk.groups,
+            walk.own_groups,
             own.len() > 1,
             relu,
-            shares.folded,
+            walk.folded,
             image.element(),
         );
     }

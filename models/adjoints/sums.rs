@@ -17,10 +17,10 @@ fn parts_of(pixels: usize) -> usize {
     pixels.div_ceil(LEAST_PIXELS).min(MOST_PARTS)
 }
 
-/// How an image's pixels are summed channel by channel: the gradient of a bias. Where the image is `folded`, as a convolution makes one that is
+/// How cubes walk an image's pixels to sum them channel by channel: the gradient of a bias. Where the image is `folded`, as a convolution makes one that is
 /// unfolded, two by two of its pixels are one with four times the channels, each of which has a sum of its own.
 #[derive(Clone, Copy)]
-pub(super) struct Shares {
+pub(super) struct Walk {
     pub(super) folded: bool,
     pub(super) pixels: usize,
     pub(super) width: usize,
@@ -31,7 +31,7 @@ pub(super) struct Shares {
     cubes: [usize; 3],
 }
 
-impl Shares {
+impl Walk {
     pub(super) fn of(image: &Picture, folded: bool) -> Self {
         let fold = if folded { 2 } else { 1 };
         let (pixels, run) = (image.pixels() / (fold * fold), image.channels * fold);
@@ -62,23 +62,23 @@ impl Shares {
 
 /// Adds up every pixel of an image, channel by channel.
 pub(crate) fn channels(sums: &Picture, folded: bool, tables: &mut Tables, target: Target) {
-    let shares = Shares::of(sums, folded);
-    let out = shares.begin(tables, target);
+    let walk = Walk::of(sums, folded);
+    let out = walk.begin(tables, target);
     // SAFETY: loops end at the image's last pixel.
     unsafe {
         channel_sums::launch_unchecked(
             &sums.values.client,
-            shares.cubes(),
+            walk.cubes(),
             CubeDim::new_1d(UNITS),
             sums.lanes(),
             arg(&sums.values),
             out,
-            shares.pixels,
-            shares.width,
-            shares.parts,
-            shares.groups,
-            shares.own_groups,
-            shares.folded,
+            walk.pixels,
+            walk.width,
+            walk.parts,
+            walk.groups,
+            walk.own_groups,
+            walk.folded,
             sums.element(),
         );
     }

@@ -2,6 +2,8 @@
 //!
 //! They run on OpenGL, which Mesa computes without a card, or on what `LITHOBURN_TEST_DEVICE` names.
 
+mod optimiser;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::backend::ops::FloatTensorOps;
@@ -19,7 +21,6 @@ use super::sums::{self, Blocks};
 use super::tables::{Tables, Target};
 use super::*;
 use crate::convolution::same_convolution;
-use crate::hopper::training::{AdamStep, FusedTraining};
 use crate::resample::{doubled, folded, halved, unfolded};
 
 /// Where sums are written, so that what is before them shows.
@@ -371,131 +372,6 @@ fn splits_are_added_up_where_their_channels_are(device: &Device) {
     assert_sums("splits", &sums, expected);
 }
 
-/// Where the optimiser's parameters are.
-#[derive(Clone, Copy)]
-struct Table<'a> {
-    chunks: &'a [i32],
-    parameters: &'a [i32],
-}
-
-/// Values, mean and square after a step of Adam, and faults.
-fn stepped(
-    device: &Device,
-    state: &[Vec<f32>; 3],
-    gradient: &[f32],
-    faults: &[f32],
-    Table { chunks, parameters }: Table,
-    step: AdamStep,
-) -> ([Vec<f32>; 3], Vec<f32>) {
-    let tensor = |v: &[f32]| {
-        Tensor::<1>::from_data(TensorData::new(v.to_vec(), [v.len()]), device).into_dispatch()
-    };
-    let table = |v: &[i32]| {
-        let data = TensorData::new(v.to_vec(), [v.len()]);
-        Tensor::<1, Int>::from_data(data, (device, DType::I32)).into_dispatch()
-    };
-    let [value, mean, square] = state.each_ref().map(|v| tensor(v));
-    let (value, mean, square, faults) = <Dispatch as FusedTraining>::adam_step(
-        value,
-        tensor(gradient),
-        mean,
-        square,
-        tensor(faults),
-        table(chunks),
-        table(parameters),
-        step,
-    );
-    let numbers = |x| values(Tensor::<1>::from_dispatch(x));
-    ([value, mean, square].map(numbers), numbers(faults))
-}
-
-/// The formulas of Kingma and Ba, number by number in f64, with each parameter's gradient shortened.
-fn steps_of_adam_are_its_formulas(device: &Device) {
-    let (count, bounds) = (2500, [0..700, 700..2500]);
-    let chunks: Vec<i32> = vec![0, 700, 0, 700, 1000, 1, 1700, 800, 1];
-    let parameters: Vec<i32> = vec![0, 1, 1, 2];
-    let mut state = [values(wave([count], 0.3)), vec![0.0; count], vec![0.0; count]];
-    let mut expected = state.clone().map(|v| v.into_iter().map(f64::from).collect::<Vec<f64>>());
-    for step in 1..=3 {
-        // The second parameter's gradient is short, and stays as it is.
-        let size = |i: usize| if i < 700 { 1.0 } else { 1e-3 };
-        let gradient: Vec<f32> =
-            (0..count).map(|i| size(i) * (i as f32 * 0.7 + step as f32).sin()).collect();
-        for range in &bounds {
-            let own = || gradient[range.clone()].iter().map(|&g| f64::from(g) * 0.5);
-            let norm = own().map(|g| g * g).sum::<f64>().sqrt();
-            for (i, slope) in range.clone().zip(own()) {
-                let slope = slope * (2.0 / norm).min(1.0);
-                let [value, mean, square] = expected.each_mut().map(|v| &mut v[i]);
-                *mean = 0.9 * *mean + 0.1 * slope;
-                *square = 0.99 * *square + 0.01 * slope * slope;
-                let (once, twice) =
-                    (*mean / (1.0 - 0.9_f64.powi(step)), *square / (1.0 - 0.99_f64.powi(step)));
-                *value -= 1e-2 * once / (twice.sqrt() + 1e-4);
-            }
-        }
-        let table = Table { chunks: &chunks, parameters: &parameters };
-        let terms = AdamStep {
-            betas: [0.9, 0.99],
-            epsilon: 1e-4,
-            most_norm: 2.0,
-            scale: 0.5,
-            rate: 1e-2,
-            count: step,
-        };
-        let faults;
-        (state, faults) = stepped(device, &state, &gradient, &[0.0; 2], table, terms);
-        assert_eq!(faults, [0.0; 2]);
-    }
-    for (name, (found, expected)) in
-        ["values", "mean", "square"].iter().zip(state.iter().zip(&expected))
-    {
-        let expected: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
-        assert_near(name, found, &expected);
-    }
-}
-
-/// A gradient of zeros is the second way: what is no number counts as that, with its step noted once, and other parameters do not notice.
-fn a_gradient_that_is_no_number_moves_nothing_and_is_noted(device: &Device) {
-    let count = 600;
-    let chunks = [0, 256, 0, 256, 44, 0, 300, 300, 1];
-    let table = Table { chunks: &chunks, parameters: &[0, 2, 2, 1] };
-    let state = [0.3, 0.5, 0.0].map(|pitch| values(wave([count], pitch)));
-    let state = [state[0].clone(), state[1].clone(), vec![0.25; count]];
-    let terms = |count| AdamStep {
-        betas: [0.9, 0.99],
-        epsilon: 1e-4,
-        most_norm: 1.0,
-        scale: 0.5,
-        rate: 1e-2,
-        count,
-    };
-    let whole = values(wave([count], 0.7));
-    let mut zeroed = whole.clone();
-    zeroed[..300].fill(0.0);
-    let (expected, sound) = stepped(device, &state, &zeroed, &[0.0; 2], table, terms(3));
-    assert_eq!(sound, [0.0; 2]);
-    for lost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
-        let mut gradient = whole.clone();
-        gradient[299] = lost;
-        let (found, faults) = stepped(device, &state, &gradient, &[0.0; 2], table, terms(3));
-        assert_eq!((&found, &faults[..]), (&expected, &[3.0, 0.0][..]), "{lost}");
-        let (_, faults) = stepped(device, &state, &gradient, &faults, table, terms(4));
-        assert_eq!(faults, [3.0, 0.0], "{lost}: the first step is kept");
-    }
-}
-
-fn numbers_are_picked_by_their_places(device: &Device) {
-    let all = wave([40], 0.7);
-    let places = vec![3, -1, 39, 0, 3];
-    let numbers = values(all.clone());
-    let expected = [numbers[3], 0.0, numbers[39], numbers[0], numbers[3]];
-    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [5]), (device, DType::I32));
-    let all = Tensor::<1>::from_data(all.into_data(), device);
-    let found = <Dispatch as Tried>::tried_places(all.into_dispatch(), places.into_dispatch());
-    assert_eq!(values(Tensor::<1>::from_dispatch(found)), expected);
-}
-
 /// Compiling takes most of the time, so that it is one test.
 #[test]
 fn adjoints_on_a_gpu_are_burns_gradients() {
@@ -507,7 +383,7 @@ fn adjoints_on_a_gpu_are_burns_gradients() {
     biases_gradients_are_sums_of_what_is_made(&device);
     biases_gradients_are_summed_with_what_is_gathered(&device);
     splits_are_added_up_where_their_channels_are(&device);
-    steps_of_adam_are_its_formulas(&device);
-    a_gradient_that_is_no_number_moves_nothing_and_is_noted(&device);
-    numbers_are_picked_by_their_places(&device);
+    optimiser::steps_of_adam_are_its_formulas(&device);
+    optimiser::a_gradient_that_is_no_number_moves_nothing_and_is_noted(&device);
+    optimiser::numbers_are_picked_by_their_places(&device);
 }

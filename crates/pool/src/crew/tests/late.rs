@@ -63,10 +63,10 @@ fn a_failure_between_runs_is_told_by_the_next() {
         Err(Failure::Lost("no such card".into()))
     };
     let late = Member { arrive: Some(Arc::new(arrive)), ..quick("late", 1) };
-    let mut crew = Crew::open(vec![quick("first", 4), late]).expect("two can be seated");
+    let mut crew = Crew::open(vec![slow("first"), late]).expect("two can be seated");
     told.recv().expect("it is opened");
     std::thread::sleep(50 * MS);
-    let first = assert_whole(crew.share_ordered(list(20), &Terms::default(), &|| false), 20);
+    let first = assert_whole(crew.share_ordered(list(200), &Terms::default(), &|| false), 200);
     let kinds: Vec<FaultKind> = first.faults.iter().map(|fault| fault.kind).collect();
     assert_eq!(kinds, [FaultKind::Lost]);
     let second = assert_whole(crew.share_ordered(list(20), &Terms::default(), &|| false), 20);
