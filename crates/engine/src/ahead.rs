@@ -27,12 +27,13 @@ pub(crate) const AHEAD: &str = "LITHOBURN_AHEAD";
 const OWN: usize = 2;
 /// Bytes of a card's memory that a process beside the run may need.
 const BYTES: u64 = 1 << 30;
-/// Launches of a step whose kernels take longest to compile (back to the mask's spectrum, prints, the mask's gradient, powers), and the
+/// Launches of a step whose kernels take longest to compile (prints, back to the mask's spectrum, powers, the mask's gradient), and the
 /// one that depends most on the level (Adam's).
-const LONGEST: [usize; 4] = [5, 3, 6, 2];
+const LONGEST: [usize; 4] = [3, 5, 2, 6];
 const BY_LEVEL: usize = 7;
-/// How often processes are looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often processes are looked at, and the next one is started: the driver makes contexts on a card one after the other, and the
+/// process that compiles longest shall not wait for the others'.
+const PACE: Duration = Duration::from_millis(100);
 /// Whether this program answers when it is started with [`AHEAD`].
 pub(crate) static ANSWERS: AtomicBool = AtomicBool::new(false);
 
@@ -99,7 +100,7 @@ impl Ahead {
         let processes = processors.saturating_sub(OWN).min(memory);
         let program = std::env::current_exe().ok()?;
         let parts = parts(setup, device).into_iter().take(processes);
-        let started = |part: Part| {
+        let command = move |part: Part| {
             let text = serde_json::to_string(&part).ok()?;
             let mut command = Command::new(&program);
             command
@@ -107,14 +108,13 @@ impl Ahead {
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
-            command.spawn().ok()
+            Some(command)
         };
-        let children: Vec<Child> = parts.filter_map(started).collect();
+        let commands = parts.filter_map(command);
         let (run, ends) = mpsc::channel();
         let done = marker.clone();
-        // Without the thread nobody would take the processes' ends; they are few and short.
         let watch = move || {
-            if watched(children, &ends) {
+            if watched(commands, &ends) {
                 mark(&done);
             }
         };
@@ -138,11 +138,18 @@ fn mark(marker: &Path) {
     let _ = std::fs::write(marker, []);
 }
 
-/// Waits for processes, and ends those that are left when the run ends; says whether all did what they were to do.
-fn watched(mut children: Vec<Child>, run: &mpsc::Receiver<()>) -> bool {
-    let mut good = true;
-    while !children.is_empty() {
-        if run.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Disconnected) {
+/// Starts processes one after the other, waits for them, and ends those that are left when the run ends; says whether all did what
+/// they were to do.
+fn watched(commands: impl Iterator<Item = Command>, run: &mpsc::Receiver<()>) -> bool {
+    let (mut commands, mut children, mut good) = (commands.fuse(), Vec::<Child>::new(), true);
+    loop {
+        match commands.next().map(|mut command| command.spawn()) {
+            Some(Ok(child)) => children.push(child),
+            Some(Err(_)) => good = false,
+            None if children.is_empty() => return good,
+            None => {}
+        }
+        if run.recv_timeout(PACE) == Err(mpsc::RecvTimeoutError::Disconnected) {
             children.iter_mut().for_each(|child| drop((child.kill(), child.wait())));
             return false;
         }
@@ -154,25 +161,24 @@ fn watched(mut children: Vec<Child>, run: &mpsc::Receiver<()>) -> bool {
             }
         });
     }
-    good
 }
 
-/// What is compiled in processes: what takes longest first, but for what the run asks for first.
+/// What is compiled in processes: what takes longest first.
 fn parts(setup: &Setup, device: &str) -> Vec<Part> {
     let last = setup.model.descent().levels.len().checked_sub(1);
     let step = |level: usize, first: usize| Kernels::Work(level, Work::Step { first });
     let mut kernels = Vec::new();
-    if last.is_some() {
+    if let Some(last) = last {
         kernels.extend(LONGEST[..2].iter().map(|&first| step(0, first)));
+        kernels.extend([false, true].map(|hard| Kernels::Work(last, Work::Errors { hard })));
     }
     kernels.extend(setup.model.model.network().map(|_| Kernels::Network));
-    kernels.push(Kernels::Measures);
     if let Some(last) = last {
-        kernels.extend([true, false].map(|hard| Kernels::Work(last, Work::Errors { hard })));
-        kernels.extend([Kernels::Around(last), Kernels::Levels]);
         kernels.extend(LONGEST[2..].iter().map(|&first| step(0, first)));
+        kernels.extend([Kernels::Levels, Kernels::Around(last)]);
         kernels.extend((1..=last).rev().map(|level| step(level, BY_LEVEL)));
     }
+    kernels.push(Kernels::Measures);
     let part = |kernels| Part { device: device.to_string(), model: setup.model.model, kernels };
     kernels.into_iter().map(part).collect()
 }
@@ -235,13 +241,18 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn processes_end_with_the_run() {
-        let sleeping = || Command::new("sleep").arg("600").spawn().expect("a process");
+        let sleeping = || {
+            let mut command = Command::new("sleep");
+            command.arg("600");
+            command
+        };
         let (run, ends) = mpsc::channel();
         drop(run);
-        assert!(!watched(vec![sleeping(), sleeping()], &ends));
+        assert!(!watched([sleeping(), sleeping()].into_iter(), &ends));
         let (_run, ends) = mpsc::channel();
-        let done = |program: &str| Command::new(program).spawn().expect("a process");
-        assert!(watched(vec![done("true")], &ends));
-        assert!(!watched(vec![done("true"), done("false")], &ends));
+        let watch = |programs: &[&str]| watched(programs.iter().map(Command::new), &ends);
+        assert!(watch(&[]) && watch(&["true"]) && watch(&["true", "true"]));
+        assert!(!watch(&["true", "false"]) && !watch(&["false", "true"]));
+        assert!(!watch(&["there-is-no-such-program", "true"]));
     }
 }

@@ -4,7 +4,10 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use lithoburn_pool::{Chosen, DeviceName, choose_all, choose_each, hide_other_cards};
+use lithoburn_pool::{
+    Chosen, DeviceName, choose_all, choose_all_in_turn, choose_each, choose_in_turn,
+    hide_other_cards,
+};
 
 /// This machine's devices.
 #[derive(Args, Debug)]
@@ -30,25 +33,28 @@ impl Devices {
         hide_other_cards(&named.unwrap_or_default());
     }
 
-    /// Begins to open and test the devices.
+    /// Begins to open and test the devices; `in_turn` leaves all but the first of equal cards for later, where each may begin when it
+    /// is there.
     ///
     /// # Errors
     ///
     /// If a name means nothing, or the system gives no thread.
-    pub(crate) fn open(&self) -> Result<Opening> {
+    pub(crate) fn open(&self, in_turn: bool) -> Result<Opening> {
         let names = self.devices.clone();
         if names == ["all"] {
-            return Opening::begin(names, || Ok(choose_all()));
+            let all = if in_turn { choose_all_in_turn } else { choose_all };
+            return Opening::begin(names, move || Ok(all()));
         }
         let named = |name: &String| -> Result<DeviceName> {
             name.parse().map_err(|e| anyhow!("--devices: {e}"))
         };
         let wanted = names.iter().map(named).collect::<Result<Vec<DeviceName>>>()?;
-        Opening::begin(names, move || Ok(choose_each(&wanted)?))
+        let each = if in_turn { choose_in_turn } else { choose_each };
+        Opening::begin(names, move || Ok(each(&wanted)?))
     }
 }
 
-/// Devices that are being opened, all at the same time; a layout is read meanwhile. Nobody waits for those that are not asked for.
+/// Devices that are being opened; a layout is read meanwhile. Nobody waits for those that are not asked for.
 pub(crate) struct Opening {
     /// As they were asked for.
     pub(crate) names: Vec<String>,

@@ -48,7 +48,7 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<Verdict> {
     let job = Opened::read(&args.job)?;
     let settings = Settings::of(&job)?;
     // What is not measured needs no card.
-    let opening = if settings.measures() { args.devices.open() } else { Opening::cpu() }?;
+    let opening = if settings.measures() { args.devices.open(false) } else { Opening::cpu() }?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
     let begun = asked.correction(&library)?.devices(opening.names.clone()).begin()?;

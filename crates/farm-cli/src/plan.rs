@@ -39,9 +39,8 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// Whether a rehearsal is asked for, which needs no devices.
-    pub(crate) fn rehearses(&self) -> bool {
-        self.settings.rehearses()
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Verdict> {
     args.how.check()?;
     let source = args.source();
     // Devices open while the layout is cut.
-    let opening = args.how.open(args.wish.rehearses())?;
+    let opening = args.how.open(args.wish.settings())?;
     let job = planned(&args.wish, &|layout| args.folder(layout), args.json)?;
     let joins = match source.source.as_str() {
         "local" => String::new(),

@@ -72,7 +72,7 @@ pub(crate) fn work(args: &WorkArgs) -> Result<Verdict> {
     how.check()?;
     let job = Opened::read(&args.job)?;
     let settings = Settings::of(&job)?;
-    let opening = how.open(settings.rehearses())?;
+    let opening = how.open(&settings)?;
     let asked = settings.with(&job.job.inputs);
     let library = asked.library()?;
     let correction = asked.correction(&library)?.batch(how.batch);
@@ -115,9 +115,9 @@ impl How {
         patience.map_err(|_| anyhow!("--patience must be 0 s or more, got {}", self.patience))
     }
 
-    /// Begins to open the devices; a rehearsal has none.
-    pub(crate) fn open(&self, is_rehearsal: bool) -> Result<Opening> {
-        if is_rehearsal { Opening::cpu() } else { self.devices.open() }
+    /// Begins to open the devices of a job, which share its tiles as they come; a rehearsal has none.
+    pub(crate) fn open(&self, settings: &Settings) -> Result<Opening> {
+        if settings.rehearses() { Opening::cpu() } else { self.devices.open(!settings.measures()) }
     }
 }
 

@@ -128,7 +128,7 @@ impl<'a> Descent<'a> {
                 let stand = Stand { parameters: zeros(), mean: zeros(), square: zeros() };
                 fused.descend(stand, &self.window, &self.goal, plan).1
             }
-            Work::Errors { hard } => fused.errors(zeros(), &self.goal, &self.loss(), hard),
+            Work::Errors { hard } => fused.launch_errors(zeros(), &self.goal, &self.loss(), hard),
         };
         // What is no number is an error, and none here.
         let _ = read_back(out, "wait for kernels");

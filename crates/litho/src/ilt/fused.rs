@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use super::steps::{self, Plan, PrintWeights, Stand};
+use super::steps::{self, Plan, PrintErrors, PrintWeights, Stand};
 use crate::forward::FusedSteps;
 use crate::loss::{Goal, PrintLoss};
 
@@ -43,12 +43,30 @@ impl FusedSteps<'_> {
         loss: &PrintLoss,
         hard: bool,
     ) -> Tensor<3> {
+        self.print_errors(masks, goal, self.of_prints(loss, hard, true))
+    }
+
+    /// Launches what finds errors of prints, and nothing that makes them: the numbers mean nothing.
+    pub(super) fn launch_errors(
+        &self,
+        masks: Tensor<3>,
+        goal: &Goal,
+        loss: &PrintLoss,
+        hard: bool,
+    ) -> Tensor<3> {
+        self.print_errors(masks, goal, self.of_prints(loss, hard, false))
+    }
+
+    fn of_prints(&self, loss: &PrintLoss, hard: bool, exposes: bool) -> PrintErrors {
         let weights = PrintWeights::new(loss, self.window);
-        let weights = if hard { weights.hard() } else { weights };
+        PrintErrors { weights: if hard { weights.hard() } else { weights }, hard, exposes }
+    }
+
+    fn print_errors(&self, masks: Tensor<3>, goal: &Goal, what: PrintErrors) -> Tensor<3> {
         match self.host {
             _ if self.idle => masks.zeros_like().sum_dim(2).sum_dim(1),
-            Some(host) => host.errors(masks, goal, &weights, hard),
-            None => steps::errors(&masks, goal, (self.simulator, self.grid), weights, hard),
+            Some(host) => host.errors(masks, goal, &what.weights, what.hard),
+            None => steps::errors(&masks, goal, (self.simulator, self.grid), what),
         }
     }
 }

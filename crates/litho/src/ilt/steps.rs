@@ -133,6 +133,17 @@ impl PrintWeights {
     }
 }
 
+/// Errors of prints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PrintErrors {
+    pub(crate) weights: PrintWeights,
+    /// Of hard prints, or of soft ones.
+    pub(crate) hard: bool,
+    /// Whether the masks are exposed first; if not, the numbers mean nothing ([`Work`]).
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "the CPU launches nothing"))]
+    pub(crate) exposes: bool,
+}
+
 /// What differs from step to step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DescentStep {
@@ -204,8 +215,7 @@ pub(crate) trait Steps: Backend {
         #[extension_type] goal: GoalImages<Self>,
         #[extension_type] optics: Optics<Self>,
         #[extension_type] waves: Waves<Self>,
-        weights: PrintWeights,
-        hard: bool,
+        errors: PrintErrors,
     ) -> FloatTensor<Self>;
 }
 
@@ -221,8 +231,7 @@ fn error_spec(
     _goal: &GoalImagesMetadata,
     _optics: &OpticsMetadata,
     _waves: &WavesMetadata,
-    _weights: &PrintWeights,
-    _hard: &bool,
+    _errors: &PrintErrors,
 ) -> TensorSpec {
     let [batch, n, _] = mask.shape.dims::<3>();
     TensorSpec::new(Shape::from([batch, n.div_ceil(kernels::TILE), n]), mask.dtype)
@@ -258,14 +267,13 @@ impl Steps for CubeBackend {
         goal: GoalImages<Self>,
         optics: Optics<Self>,
         waves: Waves<Self>,
-        weights: PrintWeights,
-        hard: bool,
+        errors: PrintErrors,
     ) -> FloatTensor<Self> {
         let [batch, _, _] = mask.shape().dims::<3>();
         let (mask, goal) = (into_contiguous(mask), goal.contiguous());
-        match folded::FoldedKernels::new(waves, batch, &weights) {
-            Some(bench) => bench.errors(&mask, &goal, &weights, hard),
-            None => PlainKernels::new(optics, batch).errors(&mask, &goal, &weights, hard),
+        match folded::FoldedKernels::new(waves, batch, &errors.weights) {
+            Some(bench) => bench.errors(&mask, &goal, &errors),
+            None => PlainKernels::new(optics, batch).errors(&mask, &goal, &errors),
         }
     }
 }
@@ -354,14 +362,13 @@ pub(super) fn errors(
     mask: &Tensor<3>,
     goal: &Goal,
     optics: (&Simulator, &Sampling),
-    weights: PrintWeights,
-    hard: bool,
+    what: PrintErrors,
 ) -> Tensor<3> {
     let [batch, _, _] = mask.dims();
     let share = |share: Range<usize>| {
         let (mask, goal) = (part(mask, &share).into_dispatch(), images(&goal.part(&share)));
         let (waves, optics) = (waves(optics), constants(optics));
-        let parts = <Dispatch as Steps>::print_errors(mask, goal, optics, waves, weights, hard);
+        let parts = <Dispatch as Steps>::print_errors(mask, goal, optics, waves, what);
         Tensor::from_dispatch(parts).sum_dim(2).sum_dim(1)
     };
     joined(shares(batch, most_of(optics.0)).map(share))

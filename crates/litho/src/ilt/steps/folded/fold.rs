@@ -7,6 +7,15 @@ pub(super) type Two = Vector<f32, Const<2>>;
 /// Four numbers side by side, read at once.
 pub(super) type Four = Vector<f32, Const<4>>;
 
+/// Always true, as a device's compiler sees and CubeCL's does not: a part of a long unrolled text that stands under it is a scope of
+/// its own. CubeCL compares an expression with every one before it in its scope and in those around it, which takes seconds where
+/// thousands share one; what the device's compiler makes of the text is the same.
+#[cube]
+pub(super) fn apart() -> bool {
+    // The same for all units of a cube: barriers may stand under it.
+    CUBE_POS_X & 1u32 < 2u32
+}
+
 /// Classes to mirrors, or mirrors to classes: sums and differences of four numbers from `at`.
 #[cube]
 pub(super) fn walsh(v: &mut Array<f32>, #[comptime] at: usize) {

@@ -13,7 +13,7 @@ use cubecl::prelude::*;
 
 use super::super::kernels::AdamLaunch;
 use super::super::launch::{arg, empty_like, owned};
-use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintWeights, Waves};
+use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintErrors, PrintWeights, Waves};
 use super::boxes::{self, AHEAD};
 use super::chunks::Chunks;
 use super::order::Launch;
@@ -180,13 +180,14 @@ impl FoldedKernels {
         &self,
         mask: &CubeTensor,
         goal: &GoalImages<CubeBackend>,
-        weights: &PrintWeights,
-        hard: bool,
+        errors: &PrintErrors,
     ) -> CubeTensor {
         let out = empty_like(&self.waves.mask, [self.batch, self.n / 4, self.n]);
-        self.expose(mask);
-        let wanted = if hard { Wanted::Hard } else { Wanted::Soft };
-        self.print(&self.goal(goal), weights, wanted, &out);
+        if errors.exposes {
+            self.expose(mask);
+        }
+        let wanted = if errors.hard { Wanted::Hard } else { Wanted::Soft };
+        self.print(&self.goal(goal), &errors.weights, wanted, &out);
         out
     }
 

@@ -7,7 +7,9 @@
 
 use cubecl::prelude::*;
 
-use super::fold::{Exchange, Four, Two, mirrored, mirrored_by, signs, stage, walsh, walsh_two};
+use super::fold::{
+    Exchange, Four, Two, apart, mirrored, mirrored_by, signs, stage, walsh, walsh_two,
+};
 use crate::waves::CLASSES;
 
 /// Units of a cube in these kernels.
@@ -241,9 +243,11 @@ fn along_x(
     #[unroll]
     for row in 0..all {
         sums[row] = Two::new(0.0);
-        #[unroll]
-        for i in 0..places {
-            sums[row] += wave[i] * Two::new(rows[row * all + class * places + i]);
+        if apart() {
+            #[unroll]
+            for i in 0..places {
+                sums[row] += wave[i] * Two::new(rows[row * all + class * places + i]);
+            }
         }
     }
     sums
@@ -264,12 +268,14 @@ fn along_y(
     }
     #[unroll]
     for quad in 0..places {
-        let wave = table[row * places + quad];
-        #[unroll]
-        for i in 0..4usize {
-            let place = comptime!(4 * quad + i);
-            if comptime!(place != places) {
-                slopes[comptime!(place / places)] += along_x[place] * Two::new(wave.extract(i));
+        if apart() {
+            let wave = table[row * places + quad];
+            #[unroll]
+            for i in 0..4usize {
+                let place = comptime!(4 * quad + i);
+                if comptime!(place != places) {
+                    slopes[comptime!(place / places)] += along_x[place] * Two::new(wave.extract(i));
+                }
             }
         }
     }

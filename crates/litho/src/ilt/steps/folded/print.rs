@@ -12,7 +12,7 @@
 
 use cubecl::prelude::*;
 
-use super::fold::{Exchange, Four, Two, mirrored, mirrored_by, signs, stage, walsh};
+use super::fold::{Exchange, Four, Two, apart, mirrored, mirrored_by, signs, stage, walsh};
 use super::instructions::falling;
 use crate::waves::CLASSES;
 
@@ -140,15 +140,17 @@ impl Waves {
             let own = half * comptime!(all * side + 8) + class * quarter;
             #[unroll]
             for place in 0..all {
-                let (mut even, mut odd) = (f32::new(0.0), f32::new(0.0));
-                #[unroll]
-                for i in 0..places {
-                    let at = own + comptime!(place * side + 2 * i);
-                    even += stored[at] * wave[2 * i];
-                    odd += stored[at + 1] * wave[2 * i + 1];
+                if apart() {
+                    let (mut even, mut odd) = (f32::new(0.0), f32::new(0.0));
+                    #[unroll]
+                    for i in 0..places {
+                        let at = own + comptime!(place * side + 2 * i);
+                        even += stored[at] * wave[2 * i];
+                        odd += stored[at + 1] * wave[2 * i + 1];
+                    }
+                    coefficients[focus * all + place] = even + odd;
+                    gradients[focus * all + place] = 0.0;
                 }
-                coefficients[focus * all + place] = even + odd;
-                gradients[focus * all + place] = 0.0;
             }
         }
         Waves { coefficients, gradients, places }
@@ -157,72 +159,73 @@ impl Waves {
     /// A unit's sums at two quarter rows, `[2, 6]` by focus: even cosines and sines; odd cosines, then sines, for its own row and
     /// for its partner's.
     fn sums(&self, waves: &Shared<[Four]>, row: usize) -> Array<f32> {
-        let places = comptime!(self.places);
-        let all = comptime!(CLASSES * places);
         let mut sums = Array::<f32>::new(comptime!(2 * SUMS));
         #[unroll]
         for i in 0..2 * SUMS {
             sums[i] = 0.0;
         }
         #[unroll]
-        for quad in 0..places {
-            let four = waves[row + quad];
-            #[unroll]
-            for i in 0..4usize {
-                let place = comptime!(4 * quad + i);
-                let (class, i_of) = comptime!((place / places, place % places));
-                let wave = four.extract(i);
-                #[unroll]
-                for focus in 0..2usize {
-                    let at = comptime!(focus * all);
-                    let to = comptime!(focus * SUMS);
-                    if comptime!(class < 2) {
-                        sums[to + class] += self.coefficients[at + place] * wave;
-                    } else {
-                        // T1 goes with the own row's cosines and the partner's sines, T2 the other way round.
-                        let (first, second) = comptime!(odd_pair(
-                            class,
-                            at + 2 * places + i_of,
-                            at + 3 * places + i_of
-                        ));
-                        let (own, other) = comptime!(odd_sums(class));
-                        sums[to + own] += self.coefficients[first] * wave;
-                        sums[to + other] += self.coefficients[second] * wave;
-                    }
-                }
+        for quad in 0..self.places {
+            if apart() {
+                self.add_quad(&mut sums, waves[row + quad], quad);
             }
         }
         sums
     }
 
+    /// Adds four waves to the sums.
+    fn add_quad(&self, sums: &mut Array<f32>, four: Four, #[comptime] quad: usize) {
+        let (places, all) = comptime!((self.places, CLASSES * self.places));
+        #[unroll]
+        for i in 0..4usize {
+            let place = comptime!(4 * quad + i);
+            let (class, i_of) = comptime!((place / places, place % places));
+            let wave = four.extract(i);
+            #[unroll]
+            for focus in 0..2usize {
+                let (at, to) = comptime!((focus * all, focus * SUMS));
+                if comptime!(class < 2) {
+                    sums[to + class] += self.coefficients[at + place] * wave;
+                } else {
+                    // T1 goes with the own row's cosines and the partner's sines, T2 the other way round.
+                    let (first, second) =
+                        comptime!(odd_pair(class, at + 2 * places + i_of, at + 3 * places + i_of));
+                    let (own, other) = comptime!(odd_sums(class));
+                    sums[to + own] += self.coefficients[first] * wave;
+                    sums[to + other] += self.coefficients[second] * wave;
+                }
+            }
+        }
+    }
+
     /// Adds to the gradients from those of the sums.
     fn collect(&mut self, waves: &Shared<[Four]>, row: usize, slopes: &Array<f32>) {
-        let places = comptime!(self.places);
-        let all = comptime!(CLASSES * places);
         #[unroll]
-        for quad in 0..places {
-            let four = waves[row + quad];
+        for quad in 0..self.places {
+            if apart() {
+                self.collect_quad(waves[row + quad], slopes, quad);
+            }
+        }
+    }
+
+    fn collect_quad(&mut self, four: Four, slopes: &Array<f32>, #[comptime] quad: usize) {
+        let (places, all) = comptime!((self.places, CLASSES * self.places));
+        #[unroll]
+        for i in 0..4usize {
+            let place = comptime!(4 * quad + i);
+            let (class, i_of) = comptime!((place / places, place % places));
+            let wave = four.extract(i);
             #[unroll]
-            for i in 0..4usize {
-                let place = comptime!(4 * quad + i);
-                let (class, i_of) = comptime!((place / places, place % places));
-                let wave = four.extract(i);
-                #[unroll]
-                for focus in 0..2usize {
-                    let at = comptime!(focus * all);
-                    let from = comptime!(focus * SUMS);
-                    if comptime!(class < 2) {
-                        self.gradients[at + place] += slopes[from + class] * wave;
-                    } else {
-                        let (first, second) = comptime!(odd_pair(
-                            class,
-                            at + 2 * places + i_of,
-                            at + 3 * places + i_of
-                        ));
-                        let (own, other) = comptime!(odd_sums(class));
-                        self.gradients[first] += slopes[from + own] * wave;
-                        self.gradients[second] += slopes[from + other] * wave;
-                    }
+            for focus in 0..2usize {
+                let (at, from) = comptime!((focus * all, focus * SUMS));
+                if comptime!(class < 2) {
+                    self.gradients[at + place] += slopes[from + class] * wave;
+                } else {
+                    let (first, second) =
+                        comptime!(odd_pair(class, at + 2 * places + i_of, at + 3 * places + i_of));
+                    let (own, other) = comptime!(odd_sums(class));
+                    self.gradients[first] += slopes[from + own] * wave;
+                    self.gradients[second] += slopes[from + other] * wave;
                 }
             }
         }

@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::super::kernels::print::{self, PrintLaunch};
 use super::super::kernels::{self, AdamLaunch, TILE};
-use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintWeights};
+use super::super::{DescentState, DescentStep, GoalImages, Plan, PrintErrors, PrintWeights};
 use super::{PlainKernels, arg, cubes, empty_like, owned};
 
 impl PlainKernels {
@@ -61,10 +61,11 @@ impl PlainKernels {
         &self,
         mask: &CubeTensor,
         goal: &GoalImages<CubeBackend>,
-        weights: &PrintWeights,
-        hard: bool,
+        errors: &PrintErrors,
     ) -> CubeTensor {
-        self.expose(mask);
+        if errors.exposes {
+            self.expose(mask);
+        }
         let groups = self.n.div_ceil(TILE);
         let out = empty_like(&self.columns, [self.batch, groups, self.n]);
         let (count, dim) = cubes(groups * self.n, self.batch);
@@ -82,8 +83,8 @@ impl PlainKernels {
                 arg(&out),
                 self.n,
                 self.coarse,
-                weights.launch(),
-                hard,
+                errors.weights.launch(),
+                errors.hard,
             );
         }
         out

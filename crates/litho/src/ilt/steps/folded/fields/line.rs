@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::super::fold::{Exchange, Two, walsh_two};
+use super::super::fold::{Exchange, Two, apart, walsh_two};
 use super::complex;
 use crate::waves::{CLASSES, coarse_wave};
 
@@ -53,18 +53,20 @@ impl Line {
         #[unroll]
         for class in 0..CLASSES {
             let first = self.class(class);
-            #[unroll]
-            for i in 0..places {
-                let place = comptime!(class * places + i);
-                if comptime!(place != places) {
-                    let mut value = from[first + i * stride];
-                    if comptime!(changes(class, i)) {
-                        value *= Two::new(self.sign);
-                    }
-                    #[unroll]
-                    for q in 0..places {
-                        let wave = f32::new(comptime!(coarse_wave(place, q, places)));
-                        points[CLASSES * q + class] += value * Two::new(wave);
+            if apart() {
+                #[unroll]
+                for i in 0..places {
+                    let place = comptime!(class * places + i);
+                    if comptime!(place != places) {
+                        let mut value = from[first + i * stride];
+                        if comptime!(changes(class, i)) {
+                            value *= Two::new(self.sign);
+                        }
+                        #[unroll]
+                        for q in 0..places {
+                            let wave = f32::new(comptime!(coarse_wave(place, q, places)));
+                            points[CLASSES * q + class] += value * Two::new(wave);
+                        }
                     }
                 }
             }
@@ -92,16 +94,18 @@ impl Line {
         let own = self.at + self.half * comptime!(places * stride);
         #[unroll]
         for i in 0..places {
-            let (even, sine) = (self.sum(points, 0usize, i), self.sum(points, 1usize, i));
-            let (odd, odd_sine) = (self.sum(points, 2usize, i), self.sum(points, 3usize, i));
-            let second = self.half == 1;
-            let kept = choose(second, sine, even);
-            let given = choose(second, even, sine);
-            let even = kept + partners(exchange, given);
-            let odd = odd + partners(exchange, odd_sine);
-            if stores {
-                to[own + i * stride] = even;
-                to[own + comptime!((2 * places + i) * stride)] = odd;
+            if apart() {
+                let (even, sine) = (self.sum(points, 0usize, i), self.sum(points, 1usize, i));
+                let (odd, odd_sine) = (self.sum(points, 2usize, i), self.sum(points, 3usize, i));
+                let second = self.half == 1;
+                let kept = choose(second, sine, even);
+                let given = choose(second, even, sine);
+                let even = kept + partners(exchange, given);
+                let odd = odd + partners(exchange, odd_sine);
+                if stores {
+                    to[own + i * stride] = even;
+                    to[own + comptime!((2 * places + i) * stride)] = odd;
+                }
             }
         }
     }
