@@ -1,11 +1,17 @@
 //! Cutting a large layout into fields with halos, and putting their cores together again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
 use crate::{Bounds, Frame, LayoutError, Library, Raster};
 
 /// Fields in a row or column at most, so that their number and their pixels can be counted.
 const MOST_FIELDS: usize = 1 << 24;
 /// Fields with shapes at most: what is kept of each is more than its number.
 const MOST_OCCUPIED: usize = 1 << 24;
+/// Squares in a row or column that are searched side by side.
+const SIDE: usize = 16;
 
 /// Equal square fields whose cores cover an extent without overlap.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,8 +120,31 @@ impl TileGrid {
     /// [`LayoutError::TooMuch`] if more than 16,777,216 fields have shapes, or whether one has can only be known after looking
     /// among too many.
     pub fn occupied(&self, library: &Library) -> Result<Vec<usize>, LayoutError> {
-        let mut found = Vec::new();
-        let mut open = vec![[0, 0, self.columns, self.rows]];
+        let count = AtomicUsize::new(0);
+        let within = |square: &[usize; 4]| self.occupied_within(*square, library, &count);
+        let found: Result<Vec<Vec<usize>>, LayoutError> =
+            self.squares().par_iter().map(within).collect();
+        let mut found = found?.concat();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The fields in squares that processors look at side by side.
+    fn squares(&self) -> Vec<[usize; 4]> {
+        let ends =
+            |length: usize| (0..SIDE).map(move |i| [i, i + 1].map(|end| end * length / SIDE));
+        let row = |[y0, y1]: [usize; 2]| ends(self.columns).map(move |[x0, x1]| [x0, y0, x1, y1]);
+        ends(self.rows).flat_map(row).collect()
+    }
+
+    /// The occupied fields of a square, which are counted with those of the others.
+    fn occupied_within(
+        &self,
+        square: [usize; 4],
+        library: &Library,
+        count: &AtomicUsize,
+    ) -> Result<Vec<usize>, LayoutError> {
+        let (mut found, mut open) = (Vec::new(), vec![square]);
         while let Some([x0, y0, x1, y1]) = open.pop() {
             if x0 >= x1 || y0 >= y1 {
                 continue;
@@ -123,7 +152,12 @@ impl TileGrid {
             let is_one = x1 - x0 == 1 && y1 - y0 == 1;
             match library.touches(self.reach([x0, y0, x1, y1])) {
                 Ok(false) => {}
-                Ok(true) if is_one => found.push(y0 * self.columns + x0),
+                Ok(true) if is_one => {
+                    found.push(y0 * self.columns + x0);
+                    if count.fetch_add(1, Ordering::Relaxed) >= MOST_OCCUPIED {
+                        return Err(self.crowded(library));
+                    }
+                }
                 Err(error) if is_one => return Err(error),
                 // Of what cannot be searched as a whole, parts may be.
                 _ => {
@@ -131,11 +165,7 @@ impl TileGrid {
                     open.extend([[x0, y0, x, y], [x, y0, x1, y], [x0, y, x, y1], [x, y, x1, y1]]);
                 }
             }
-            if found.len() > MOST_OCCUPIED {
-                return Err(self.crowded(library));
-            }
         }
-        found.sort_unstable();
         Ok(found)
     }
 

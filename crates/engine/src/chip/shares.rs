@@ -29,7 +29,7 @@ pub use cores::{PackedCore, packed, unpacked};
 pub use solver::{Solver, Unsolved};
 
 /// Tiles that are looked at between two looks at the user's wish to stop.
-const TOGETHER: usize = 1024;
+const TOGETHER: usize = 8192;
 
 /// A layout of many tiles whose work is shared out by somebody else.
 pub struct Shares<'a> {

@@ -28,7 +28,7 @@ const STALE: [u64; 2] = [64, 512];
 /// At most this part of the time goes into listing the ledger.
 const LISTING: f64 = 0.02;
 /// Least part of a job that all workers are in, as one of so many, and blocks of it for each of them.
-const PARTS: u64 = 16;
+const PARTS: u64 = 128;
 const EACH: u64 = 8;
 /// So many workers at most stay together.
 const MANY: u64 = 32;
