@@ -211,27 +211,34 @@ fn workers_that_are_asked_to_leave_get_no_more_blocks() -> Result<(), FarmError>
     Ok(())
 }
 
-/// Who puts results together does so in the order of their blocks: without this, four workers would begin in four places, and nearly all
-/// of it be left to the end.
-#[test]
-fn blocks_are_handed_out_not_far_from_the_first_that_is_open() -> Result<(), FarmError> {
-    const TOTAL: u64 = 480;
-    let farm = Farm::new(TOTAL);
-    let workers = ["a", "b", "c", "d"].map(|name| farm.worker(name));
+/// How far from the first open block others are handed out, to workers that compute so many a second.
+fn farthest(total: u64, workers: &[&str], a_second: usize) -> Result<u64, FarmError> {
+    let farm = Farm::new(total);
+    let workers: Vec<_> = workers.iter().map(|name| farm.worker(name)).collect();
     let (mut open, mut farthest): (std::collections::BTreeSet<u64>, u64) =
-        ((0..TOTAL).collect(), 0);
+        ((0..total).collect(), 0);
     'all: for second in 1.. {
         farm.at(second);
-        for worker in &workers {
+        for worker in std::iter::repeat_n(&workers, a_second).flatten() {
             let Next::Block(lease) = worker.next()? else { break 'all };
             open.remove(&lease.block);
-            let front = open.first().copied().unwrap_or(TOTAL);
+            let front = open.first().copied().unwrap_or(total);
             farthest = farthest.max(lease.block.saturating_sub(front));
             worker.commit(&lease, &receipt("w"))?;
         }
     }
     assert!(open.is_empty(), "{open:?}");
-    assert!(farthest <= TOTAL / 8, "{farthest} blocks before the first open one");
+    Ok(farthest)
+}
+
+/// Who puts results together does so in the order of their blocks: without this, four workers would begin in four places, and nearly all
+/// of it be left to the end. Two workers of two cards each take eight blocks a second.
+#[test]
+fn blocks_are_handed_out_not_far_from_the_first_that_is_open() -> Result<(), FarmError> {
+    let four = farthest(480, &["a", "b", "c", "d"], 1)?;
+    assert!(four <= 480 / 8, "{four} blocks before the first open one");
+    let two = farthest(770, &["a", "b"], 8)?;
+    assert!(two < 32, "{two} blocks before the first open one");
     Ok(())
 }
 
