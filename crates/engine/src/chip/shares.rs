@@ -28,8 +28,8 @@ use crate::tiles::{Answers, Flow};
 pub use cores::{PackedCore, packed, unpacked};
 pub use solver::{Solver, Unsolved};
 
-/// Tiles that are looked at between two looks at the user's wish to stop.
-const TOGETHER: usize = 8192;
+/// Tiles that each thread looks at between two looks at the user's wish to stop.
+const TOGETHER: usize = 128;
 
 /// A layout of many tiles whose work is shared out by somebody else.
 pub struct Shares<'a> {
@@ -78,7 +78,7 @@ impl<'a> Shares<'a> {
         // Half of a key tells any two of the tiles that memory can hold apart.
         let mut seen: HashSet<[u8; 16]> = HashSet::new();
         let (mut first, mut done) = (Vec::new(), 0);
-        for tiles in all.chunks(TOGETHER) {
+        for tiles in all.chunks(TOGETHER * scan.current_num_threads()) {
             if !watch(Event::new(Phase::Rasterize, done, all.len())) {
                 return Err(EngineError::Stopped("nothing was written".into()));
             }
