@@ -1,7 +1,7 @@
 //! Kernels compiled ahead, in processes beside the run.
 //!
 //! A first run on a card compiles a hundred kernels, and a CUDA device compiles one after the other. The kernel cache is shared by
-//! processes, so a first run starts this program some times more: each process launches a part of the descent on a field of zeros,
+//! processes, so a first run starts this program some times more: each process launches a part of the descent on a field of anything,
 //! goes through levels without their steps, loads the network, or measures a mask, and ends. What one has compiled, the others and the
 //! run find done. Nothing waits for these processes, and no result comes from them.
 

@@ -207,7 +207,7 @@ impl<'a> Ilt<'a> {
         }
     }
 
-    /// Launches a part of a level's work on one field of zeros, so that its kernels are compiled: on a GPU, where steps are fused.
+    /// Launches a part of a level's work on one field of anything, so that its kernels are compiled: on a GPU, where steps are fused.
     ///
     /// # Errors
     ///
@@ -217,9 +217,7 @@ impl<'a> Ilt<'a> {
         let level = self.config.levels.get(level).ok_or_else(none)?;
         let models = self.models(level)?;
         let n = (self.truth.period_nm() / level.pixel_nm).round() as usize;
-        let zeros = || Tensor::<3>::zeros([1, n, n], self.truth.device());
-        let goal = Goal { target: zeros(), design: zeros(), strips: Some(zeros()) };
-        Descent::new(self.config, level, models, goal, zeros()).launch(work);
+        Descent::on_anything(self.config, level, models, n, self.truth.device()).launch(work);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{Int, Tensor, TensorData, activation::sigmoid};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation::sigmoid};
 
 use super::MaskConstraint;
 use super::config::{IltConfig, Level};
@@ -59,6 +59,29 @@ impl<'a> Descent<'a> {
             parameters: first,
             adam: None,
             mask,
+            looks: true,
+        }
+    }
+
+    /// One on memory as it is, for launches whose numbers mean nothing: whatever filled it would be compiled first.
+    pub(super) fn on_anything(
+        config: &'a IltConfig,
+        level: &'a Level,
+        models: Models<'a>,
+        size: usize,
+        device: &Device,
+    ) -> Self {
+        let image = || Tensor::<3>::empty([1, size, size], device);
+        let goal = Goal { target: image(), design: image(), strips: Some(image()) };
+        Self {
+            config,
+            level,
+            models,
+            goal,
+            window: image(),
+            parameters: image(),
+            adam: None,
+            mask: image(),
             looks: true,
         }
     }
@@ -121,14 +144,15 @@ impl<'a> Descent<'a> {
     /// Launches a part of the work, where steps are fused, and waits for it; the numbers mean nothing.
     pub(super) fn launch(&self, work: Work) {
         let Some(fused) = self.models.fused() else { return };
-        let zeros = || self.parameters.zeros_like();
+        let shape = self.parameters.dims();
+        let image = || Tensor::<3>::empty(shape, &self.parameters.device());
         let out = match work {
             Work::Step { first } => {
                 let plan = Plan { first_launch: first, ..self.plan(&fused, 0..=0) };
-                let stand = Stand { parameters: zeros(), mean: zeros(), square: zeros() };
+                let stand = Stand { parameters: image(), mean: image(), square: image() };
                 fused.descend(stand, &self.window, &self.goal, plan).1
             }
-            Work::Errors { hard } => fused.launch_errors(zeros(), &self.goal, &self.loss(), hard),
+            Work::Errors { hard } => fused.launch_errors(image(), &self.goal, &self.loss(), hard),
         };
         // What is no number is an error, and none here.
         let _ = read_back(out, "wait for kernels");
