@@ -1,4 +1,5 @@
 //! What the folded kernels share.
+#![allow(clippy::bad_bit_mask, reason = "a condition that always holds is what `apart` is")]
 
 use cubecl::prelude::*;
 
