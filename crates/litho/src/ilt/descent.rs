@@ -8,7 +8,7 @@ use super::MaskConstraint;
 use super::config::{IltConfig, Level};
 use super::hard::still_open;
 use super::models::{Models, Tally};
-use super::steps::{DescentStep, Plan, PrintWeights, Stand, Work};
+use super::steps::{DescentStep, Plan, PrintErrors, PrintWeights, Stand, Work};
 use crate::LithoError;
 use crate::binary::BinaryImages;
 use crate::forward::FusedSteps;
@@ -49,18 +49,19 @@ impl<'a> Descent<'a> {
         let [_, _, n] = first.dims();
         let window = free_square(n, level.pixel_nm, config.free_nm, &first.device());
         let window = window.expand(first.dims());
-        let mask = first.clone();
-        Self {
-            config,
-            level,
-            models,
-            goal,
-            window,
-            parameters: first,
-            adam: None,
-            mask,
-            looks: true,
-        }
+        Self::within(config, level, models, goal, window, first)
+    }
+
+    fn within(
+        config: &'a IltConfig,
+        level: &'a Level,
+        models: Models<'a>,
+        goal: Goal,
+        window: Tensor<3>,
+        first: Tensor<3>,
+    ) -> Self {
+        let (parameters, mask) = (first.clone(), first);
+        Self { config, level, models, goal, window, parameters, adam: None, mask, looks: true }
     }
 
     /// One on memory as it is, for launches whose numbers mean nothing: whatever filled it would be compiled first.
@@ -73,17 +74,7 @@ impl<'a> Descent<'a> {
     ) -> Self {
         let image = || Tensor::<3>::empty([1, size, size], device);
         let goal = Goal { target: image(), design: image(), strips: Some(image()) };
-        Self {
-            config,
-            level,
-            models,
-            goal,
-            window: image(),
-            parameters: image(),
-            adam: None,
-            mask: image(),
-            looks: true,
-        }
+        Self::within(config, level, models, goal, image(), image())
     }
 
     /// Whether errors are looked at on the way.
@@ -152,7 +143,10 @@ impl<'a> Descent<'a> {
                 let stand = Stand { parameters: image(), mean: image(), square: image() };
                 fused.descend(stand, &self.window, &self.goal, plan).1
             }
-            Work::Errors { hard } => fused.launch_errors(image(), &self.goal, &self.loss(), hard),
+            Work::Errors { hard } => {
+                let errors = PrintErrors::new(&self.loss(), fused.window, hard);
+                fused.print_errors(image(), &self.goal, PrintErrors { exposes: false, ..errors })
+            }
         };
         // What is no number is an error, and none here.
         let _ = read_back(out, "wait for kernels");

@@ -43,26 +43,16 @@ impl FusedSteps<'_> {
         loss: &PrintLoss,
         hard: bool,
     ) -> Tensor<3> {
-        self.print_errors(masks, goal, self.of_prints(loss, hard, true))
+        self.print_errors(masks, goal, PrintErrors::new(loss, self.window, hard))
     }
 
-    /// Launches what finds errors of prints, and nothing that makes them: the numbers mean nothing.
-    pub(super) fn launch_errors(
+    /// The same of errors that are named.
+    pub(super) fn print_errors(
         &self,
         masks: Tensor<3>,
         goal: &Goal,
-        loss: &PrintLoss,
-        hard: bool,
+        what: PrintErrors,
     ) -> Tensor<3> {
-        self.print_errors(masks, goal, self.of_prints(loss, hard, false))
-    }
-
-    fn of_prints(&self, loss: &PrintLoss, hard: bool, exposes: bool) -> PrintErrors {
-        let weights = PrintWeights::new(loss, self.window);
-        PrintErrors { weights: if hard { weights.hard() } else { weights }, hard, exposes }
-    }
-
-    fn print_errors(&self, masks: Tensor<3>, goal: &Goal, what: PrintErrors) -> Tensor<3> {
         match self.host {
             _ if self.idle => masks.zeros_like().sum_dim(2).sum_dim(1),
             Some(host) => host.errors(masks, goal, &what.weights, what.hard),

@@ -144,6 +144,13 @@ pub(crate) struct PrintErrors {
     pub(crate) exposes: bool,
 }
 
+impl PrintErrors {
+    pub(crate) fn new(loss: &PrintLoss, window: &ProcessWindow, hard: bool) -> Self {
+        let weights = PrintWeights::new(loss, window);
+        Self { weights: if hard { weights.hard() } else { weights }, hard, exposes: true }
+    }
+}
+
 /// What differs from step to step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DescentStep {
