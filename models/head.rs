@@ -2,8 +2,9 @@
 
 pub(crate) mod enlarge;
 
+use burn::backend::ExecutionError;
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::resample::enlarged;
 
@@ -43,6 +44,22 @@ pub trait MaskNetwork: Send {
         inputs.into_iter().map(|x| self.logits(x)).collect()
     }
 
+    /// Logits in f32 of targets in f32, `[batch, 1, n, n]`, both in the host's memory: what a caller waits for who has nothing on the device.
+    ///
+    /// `precision` is the network's.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecutionError`] if the device does not make them.
+    fn host_logits(
+        &self,
+        targets: TensorData,
+        device: &Device,
+        precision: DType,
+    ) -> Result<TensorData, ExecutionError> {
+        host_logits(|x| self.logits(x), targets, device, precision)
+    }
+
     /// Side of a pixel of the mask, in nm.
     fn mask_pixel_nm(&self) -> f64 {
         self.head().mask_pixel_nm()
@@ -75,6 +92,17 @@ pub trait MaskNetwork: Send {
         let sum = sum.unwrap_or_else(|| unreachable!("there are eight"));
         self.mask(target, sum / SYMMETRIES as f64)
     }
+}
+
+/// [`MaskNetwork::host_logits`] by tensors.
+pub(crate) fn host_logits(
+    logits: impl FnOnce(Tensor<4>) -> Tensor<4>,
+    targets: TensorData,
+    device: &Device,
+    precision: DType,
+) -> Result<TensorData, ExecutionError> {
+    let found = logits(Tensor::<4>::from_data(targets, device).cast(precision));
+    found.cast(DType::F32).try_into_data()
 }
 
 impl Head {

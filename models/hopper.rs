@@ -36,7 +36,7 @@ pub mod weights;
 use std::sync::Arc;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::backend::{Backend, Dispatch, ExecutionError, backend_extension};
 #[cfg(feature = "gpu")]
 use burn::tensor::Shape;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -44,9 +44,9 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use {burn::backend::fusion::custom::TensorSpec, burn_cubecl::CubeBackend};
 
 use self::eight_bits::EightBits;
-use self::recording::Recordings;
+use self::recording::{Recordings, Replayed};
 use self::weights::{Packed, Place};
-use crate::head::{Head, MaskNetwork, all_at_once};
+use crate::head::{Head, MaskNetwork, all_at_once, host_logits};
 use crate::program::Program;
 use crate::steps::{Grain, NoStep, Steps};
 use crate::trial::Trial;
@@ -325,6 +325,21 @@ impl MaskNetwork for Hopper {
     /// Computes in bf16, or in e4m3 where it was prepared so, with sums in f32, whatever the input's precision.
     fn logits(&self, x: Tensor<4>) -> Tensor<4> {
         self.pass(x, None)
+    }
+
+    /// As few images are computed often, they go there and back by one graph from the third time on.
+    fn host_logits(
+        &self,
+        targets: TensorData,
+        device: &Device,
+        precision: DType,
+    ) -> Result<TensorData, ExecutionError> {
+        match self.recordings.there_and_back(targets) {
+            Replayed::Made(logits) => logits,
+            Replayed::Unknown(targets) => {
+                host_logits(|x| self.logits(x), targets, device, precision)
+            }
+        }
     }
 
     /// In one launch.

@@ -34,7 +34,7 @@ class Kernels(steps.Driver):
 
     def __init__(self, tilings):
         self.cu = C.CDLL("libcuda.so.1")
-        lines = [f"CONVOLVE({steps.name(t)}, {', '.join(map(str, t))}, 2, 2)" for t in sorted(tilings)]
+        lines = [steps.line(t) for t in sorted(tilings)]
         lines += [f"WEIGHT_GRADIENT(weight_gradient_{rows}, {rows}, {stages})" for rows, stages in RINGS]
         with tempfile.TemporaryDirectory() as folder:
             source, cubin = os.path.join(folder, "all.cu"), os.path.join(folder, "all.cubin")

@@ -23,6 +23,8 @@ DEVICE = torch.device("cuda:0")
 # Rows, stages of pixels and of weights: by (block, pair).
 RINGS = {(64, 0): [(32, 2, 3), (16, 2, 6), (8, 2, 6)], (32, 1): [(32, 2, 6), (16, 3, 8)], (32, 0): [(32, 3, 6), (16, 3, 6)]}
 STORE, POOL, LAST = range(3)
+# A tile's threads, by the kernel's name in the text.
+THREADS = {"CONVOLVE": 320, "FEW": 160}
 
 
 def encoder_decoder(widths, refine):
@@ -67,19 +69,29 @@ def form(step):
     return (32 if pair or any(r % 64 for r in runs) else 64), pair, run
 
 
-def tiling(step, batch, processors):
+def tiling(step, batch, processors, few=True):
+    """The kernel's name in the text, and its constants."""
     block, pair, _ = form(step)
     side = SIDE // step[3]
+    blocks = sum(step[1]) // block
+    tiles = (-(-side // 8)) ** 2 * batch * step[2] // 32
+    if few and step[5] != LAST and tiles <= processors * (2 if blocks <= 2 else 1):
+        return "FEW", block, pair, 2 if blocks <= 2 else 4, step[5]
     for rows, x, w in RINGS[block, pair]:
         tall = rows * (2 if pair else 1)
         tiles = -(-side // 8) * -(-side // tall) * batch * (step[2] // (32 if pair else 64))
         if tall <= -(-side // 16) * 16 and 10 * tiles >= 9 * processors:
             break
-    return rows, block, pair, x, w, step[5]
+    return "CONVOLVE", rows, block, pair, x, w, step[5], 2, 2
 
 
 def name(t):
-    return "convolve_" + "_".join(map(str, t))
+    return "_".join(map(str, t))
+
+
+def line(t):
+    """What instantiates a kernel."""
+    return f"{t[0]}({name(t)}, {', '.join(map(str, t[1:]))})"
 
 
 def ck(code, what):
@@ -92,7 +104,7 @@ class Driver:
 
     def __init__(self, tilings):
         self.cu = C.CDLL("libcuda.so.1")
-        lines = [f"CONVOLVE({name(t)}, {', '.join(map(str, t))}, 2, 2)" for t in sorted(tilings)]
+        lines = [line(t) for t in sorted(tilings)]
         with tempfile.TemporaryDirectory() as folder:
             source, cubin = os.path.join(folder, "all.cu"), os.path.join(folder, "all.cubin")
             with open(TEXT) as text, open(source, "w") as f:
@@ -121,9 +133,9 @@ class Driver:
         ck(self.cu.cuTensorMapEncodeTiled(C.c_void_p(at), 9, 5, C.c_void_p(image.data_ptr()), *args, 0, swizzle, 3, 0), f"map of {dims}")
         return raw, at
 
-    def launch(self, kernel, cubes, parameters):
-        stream = C.c_void_p(torch.cuda.current_stream().cuda_stream)
-        ck(self.cu.cuLaunchKernel(self.function(kernel), cubes, 1, 1, 320, 1, 1, 0, stream, parameters, None), "launch")
+    def launch(self, tiling, cubes, parameters):
+        stream, threads = C.c_void_p(torch.cuda.current_stream().cuda_stream), THREADS[tiling[0]]
+        ck(self.cu.cuLaunchKernel(self.function(name(tiling)), cubes, 1, 1, threads, 1, 1, 0, stream, parameters, None), "launch")
 
 
 def packed(weight, block, pair):
@@ -160,10 +172,12 @@ def channels_second(x):
 class Case:
     """A step with random inputs: ours, and PyTorch's convolution, bias and ReLU of the same."""
 
-    def __init__(self, step, batch, driver, processors):
+    def __init__(self, step, batch, driver, processors, few=True):
         _, inputs, out, shrink, kind, then = step
         side, folded = SIDE // shrink, kind == "fold"
-        self.t = rows, block, pair, *_ = tiling(step, batch, processors)
+        block, pair, run = form(step)
+        self.t = tiling(step, batch, processors, few)
+        few = self.t[0] == "FEW"
         new = lambda *shape, dtype=torch.bfloat16: torch.full(shape, float("nan"), device=DEVICE, dtype=dtype)
         noise = lambda *shape: torch.randn(*shape, device=DEVICE)
         scale = 2 if folded else 1
@@ -173,15 +187,17 @@ class Case:
         self.bias, self.last, self.step = noise(out) * 0.1, noise(out + 1), step
         made = (batch, 2 * side, 2 * side, out // 4) if kind == "unfold" else (batch, side, side, out)
         self.made, self.pooled, self.logits = new(*made), new(batch, side // 2, side // 2, out), new(batch, side, side, dtype=torch.float32)
-        tall, own = rows * (2 if pair else 1), 32 if pair else 64
+        tall, own = (8, 32) if few else (self.t[1] * (2 if pair else 1), 32 if pair else 64)
         maps = [driver.map(x, folded, (block, 10, 1, tall + 2, 1)) for x in self.images]
-        maps += maps[:1] * (2 - len(maps)) + [driver.map(self.made, kind == "unfold", (own, 8, 1, tall, 1))]
+        maps += maps[:1] * (2 - len(maps)) + ([] if few else [driver.map(self.made, kind == "unfold", (own, 8, 1, tall, 1))])
         runs = [c // scale // block for c in inputs] + [1]
-        sizes = [-(-side // 8), -(-side // tall), out // own, channels // block, inputs[0] // block, runs[0], runs[1], form(step)[2], batch, side, side, out, 1, 0]
-        self.cubes = min(sizes[0] * sizes[1] * batch * sizes[2], processors)
+        sizes = [-(-side // 8), -(-side // tall), out // own, channels // block, inputs[0] // block, runs[0], runs[1], run, batch, side, side, out, 1, 0]
+        tiles = sizes[0] * sizes[1] * batch * sizes[2]
+        self.cubes = tiles if few else min(tiles, processors)
         other = {STORE: self.pooled, POOL: self.pooled, LAST: self.logits}[then]
         self.packed = packed(self.weight, block, pair)
-        pointers = [C.c_uint64(x.data_ptr()) for x in (self.packed, self.bias, self.last, other)]
+        buffers = (self.packed, self.bias, self.made, other) if few else (self.packed, self.bias, self.last, other)
+        pointers = [C.c_uint64(x.data_ptr()) for x in buffers]
         self.keep = maps, pointers, (C.c_int * 14)(*sizes)
         addresses = [at for _, at in maps] + [C.addressof(p) for p in pointers] + [C.addressof(self.keep[2])]
         self.parameters, self.driver = (C.c_void_p * len(addresses))(*addresses), driver
@@ -193,7 +209,7 @@ class Case:
         self.half = [self.weight.bfloat16().contiguous(memory_format=torch.channels_last), self.bias.bfloat16()]
 
     def run(self):
-        self.driver.launch(name(self.t), self.cubes, self.parameters)
+        self.driver.launch(self.t, self.cubes, self.parameters)
 
     def peer(self):
         return torch.relu_(F.conv2d(self.x, *self.half, padding=1))
@@ -269,7 +285,7 @@ def main():
     for network in networks:
         for batch in batches:
             print(f"\n{network}, batch {batch}: us of conv + bias + ReLU (+ what follows)")
-            print(f"{'step':18} {'channels':>10} {'side':>4} {'rows':>4} {'GFLOP':>6} {'floor':>6} {'ours':>7} {'TFLOP/s':>7} {'cuDNN + ReLU':>12} {'error':>8}")
+            print(f"{'step':18} {'channels':>10} {'side':>4} {'kernel':>8} {'GFLOP':>6} {'floor':>6} {'ours':>7} {'TFLOP/s':>7} {'cuDNN + ReLU':>12} {'error':>8}")
             sums = [0.0, 0.0, 0.0]
             for step in NETWORKS[network]:
                 case = Case(step, batch, driver, processors)
@@ -279,8 +295,11 @@ def main():
                 floor, ours, peer = max(case.flop / peak, case.bytes / bandwidth) * 1e3, timed(case.run), timed(case.peer)
                 sums = [a + b for a, b in zip(sums, (floor, ours, peer))]
                 rows.append(dict(network=network, batch=batch, step=step[0], flop=case.flop, bytes=case.bytes, floor_ms=floor, ours_ms=ours, cudnn_ms=peer, error=error, tiling=case.t))
-                print(f"{step[0]:18} {sum(step[1]):>4} -> {step[2]:<4}{SIDE // step[3]:>4} {case.t[0]:>4} {case.flop / 1e9:6.1f} {floor * 1e3:6.1f} {ours * 1e3:7.1f} {case.flop / ours / 1e9:7.0f} {peer * 1e3:12.1f} {error:8.1e}", flush=True)
-            print(f"{'sum':46} {sums[0] * 1e3:6.1f} {sums[1] * 1e3:7.1f} {'':7} {sums[2] * 1e3:12.1f}")
+                print(f"{step[0]:18} {sum(step[1]):>4} -> {step[2]:<4}{SIDE // step[3]:>4} {case.t[0]:>8} {case.flop / 1e9:6.1f} {floor * 1e3:6.1f} {ours * 1e3:7.1f} {case.flop / ours / 1e9:7.0f} {peer * 1e3:12.1f} {error:8.1e}", flush=True)
+            cases = [Case(step, batch, driver, processors) for step in NETWORKS[network]]
+            chain = timed(lambda: [case.run() for case in cases])
+            print(f"one after the other {chain * 1e3:.1f} us")
+            print(f"{'sum':50} {sums[0] * 1e3:6.1f} {sums[1] * 1e3:7.1f} {'':7} {sums[2] * 1e3:12.1f}")
     if args.json:
         with open(args.json, "w") as f:
             json.dump(rows, f, indent=1)

@@ -42,13 +42,13 @@ def tiling(step, batch, processors):
         if tall <= -(-side // 16) * 16 and 10 * tiles >= 9 * processors:
             break
     made = 2 if step[5] == hs.LAST else 1
-    return rows, block, pair, x, w, step[5], 1, made
+    return "CONVOLVE", rows, block, pair, x, w, step[5], 1, made
 
 
 class Driver(hs.Driver):
     def __init__(self, tilings):
         self.cu = C.CDLL("libcuda.so.1")
-        lines = [f"CONVOLVE({hs.name(t)}, {', '.join(map(str, t))})" for t in sorted(tilings)]
+        lines = [hs.line(t) for t in sorted(tilings)]
         with tempfile.TemporaryDirectory() as folder:
             source, cubin = os.path.join(folder, "all.cu"), os.path.join(folder, "all.cubin")
             with open(hs.TEXT) as text, open(source, "w") as f:
@@ -97,7 +97,7 @@ class Case:
     def __init__(self, step, batch, driver, processors):
         _, inputs, out, shrink, kind, then = step
         side, folded = hs.SIDE // shrink, kind == "fold"
-        self.t = rows, block, pair, _, _, _, _, made_bytes = tiling(step, batch, processors)
+        self.t = _, rows, block, pair, _, _, _, _, made_bytes = tiling(step, batch, processors)
         noise = lambda *shape: torch.randn(*shape, device=hs.DEVICE)
         scale = 2 if folded else 1
         # What a ReLU leaves, as images between steps are.
@@ -129,7 +129,7 @@ class Case:
         self.own, self.x = own_images, torch.cat([hs.fold(x) if folded else x for x in xs], 1)
 
     def run(self):
-        self.driver.launch(hs.name(self.t), self.cubes, self.parameters)
+        self.driver.launch(self.t, self.cubes, self.parameters)
 
     def error(self):
         """Share of bytes that differ, share of those that must not, and the relative error of what they stand for (of logits where those are made)."""
@@ -181,7 +181,7 @@ def main():
             ours, bf16 = hs.timed(case.run), hs.timed(other.run)
             sums = [sums[0] + ours, sums[1] + bf16]
             rows.append(dict(network=network, batch=batch, step=step[0], flop=case.flop, e4m3_ms=ours, bf16_ms=bf16, differ=differ, far=far, off=off, right=right, tiling=case.t))
-            print(f"{step[0]:18} {sum(step[1]):>4} -> {step[2]:<4} rows {case.t[0]:>2} block {case.t[1]:>3} e4m3 {ours * 1e3:7.1f} ({case.flop / ours / 1e9:5.0f} TFLOP/s) bf16 {bf16 * 1e3:7.1f}"
+            print(f"{step[0]:18} {sum(step[1]):>4} -> {step[2]:<4} rows {case.t[1]:>2} block {case.t[2]:>3} e4m3 {ours * 1e3:7.1f} ({case.flop / ours / 1e9:5.0f} TFLOP/s) bf16 {bf16 * 1e3:7.1f}"
                   f" {bf16 / ours:5.2f} x  bytes differ {differ:.1e}, far {far:.1e}; off {off:.1e} {'' if right else 'WRONG'}", flush=True)
         print(f"{'sum':40} {sums[0] * 1e3:7.1f} {sums[1] * 1e3:7.1f} {sums[1] / sums[0]:5.2f} x")
     if args.json:

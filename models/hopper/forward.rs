@@ -14,14 +14,11 @@ use super::launch::{
     Arguments, Card, DOUBLED_THREADS, Ends, Kernel, STEM_THREADS, cubes_of, empty, processors_of,
 };
 use super::tape::tape_places;
-use super::tiles::{NARROW_ROWS, SEEN, Sizes};
+use super::tiles::{NARROW_ROWS, SEEN, STEM_WIDE, Sizes};
 use super::weights::Place;
 use super::{Compiled, Extent};
 use crate::steps::{Convolution, Step, Then, View, Work};
 
-/// Outputs of a cube of a folded stem.
-const STEM_WIDE: usize = 128;
-const STEM_LINES: usize = 8;
 /// Pixels of a thread of a plain stem.
 const STEM_RUN: usize = 4;
 /// Channels of a thread of both and of a doubling.
@@ -73,6 +70,17 @@ impl<'a> Pass<'a> {
         };
         let images = vec![None; compiled.steps.images.len()];
         Self { card, input: into_contiguous(input), images, logits }
+    }
+
+    /// The same on an input and logits of its own, which hold anything yet.
+    pub(super) fn on_its_own(&self, compiled: &'a Compiled) -> Self {
+        let input = empty(&self.input, self.input.shape(), DType::F32);
+        Self::new(input, self.weights(), compiled, Some(self.card.tiled_for))
+    }
+
+    /// Where its input is, and where its logits will be.
+    pub(super) fn ends(&self) -> [Handle; 2] {
+        [&self.input, &self.logits].map(|tensor| tensor.handle.clone())
     }
 
     /// All steps, one by one.
@@ -144,9 +152,11 @@ impl<'a> Pass<'a> {
         let (Sizes { batch, height, width, channels, .. }, made) =
             (sizes, self.card.steps.bytes(to));
         let (kernel, weights, count) = if folded {
-            let (across, down) = (width.div_ceil(STEM_WIDE), height.div_ceil(STEM_LINES));
+            let tiled = Sizes::of(self.card.steps.images[to], self.card.tiled_for);
+            let lines = tiled.stem_lines(self.card.processors);
+            let (across, down) = (width.div_ceil(STEM_WIDE), height.div_ceil(lines));
             let count = CubeCount::Static(across as u32, down as u32, batch as u32);
-            (Kernel::FoldedStem(made), self.card.half(place.weights), count)
+            (Kernel::FoldedStem { made, lines }, self.card.half(place.weights), count)
         } else {
             let threads = batch * height * width.div_ceil(STEM_RUN) * (channels / VECTOR);
             (Kernel::Stem(made), self.card.number(place.weights), cubes_of(threads, STEM_THREADS))

@@ -101,7 +101,8 @@ template <int N> __device__ __forceinline__ void multiply_bytes(float (&d)[N / 2
                  : __VA_ARGS__ : "l"(a), "l"(b), "r"(add));                                                                     \
   }
 #define N4 "%0, %1, %2, %3"
-#define N32 N4 ", %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, " \
+#define N16 N4 ", %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define N32 N16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, " \
                "%28, %29, %30, %31"
 #define N64 N32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, "    \
                 "%54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
@@ -110,6 +111,7 @@ template <int N> __device__ __forceinline__ void multiply_bytes(float (&d)[N / 2
                  "%107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, " \
                  "%126, %127"
 WGMMA(8, N4, "%4", "%5", "%6", R4(0))
+WGMMA(32, N16, "%16", "%17", "%18", R16(0))
 WGMMA(64, N32, "%32", "%33", "%34", R32(0))
 WGMMA(128, N64, "%64", "%65", "%66", R32(0), R32(32))
 WGMMA(256, N128, "%128", "%129", "%130", R32(0), R32(32), R32(64), R32(96))
@@ -559,6 +561,137 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN, i
     Kernel::run(shared, &one, &two, &out, weights, bias, last, other, sizes);                                                   \
   }
 
+// -------------------------------------------------------------------------------------------------------------- few
+
+// The same convolution for so few pixels that CONVOLVE's tiles would leave most of a card idle, in bf16. Here, too, the rows are pixels:
+//
+//   D[pixels, channels] = Σ over blocks of input channels, over taps  X[pixels moved by the tap, block] W[channels, block]ᵀ
+//
+// A cube has one tile of 8 x 8 pixels, the 64 rows of D, and 32 output channels: twice as many cubes as CONVOLVE's smallest tiles make. One
+// image waits for its longest sum, and a product of 32 columns is done in half the time of one of 64. Every output is the sum of the same
+// products in the same order, so it has the same bits.
+//
+// One warpgroup computes, one thread loads. A stage has a block of pixels and all nine taps' weights for it:
+//
+//   0        X          12.5 KiB: (8 + 2) x (8 + 2) pixels of 64 channels
+//   13 KiB   W          36 KiB: nine taps of 32 output x 64 input channels, cut out of CONVOLVE's stages. PAIR: out of those for pairs of
+//                       rows, where the first 32 rows of the first three rows of taps are the kernel.
+//
+// What a thread has is stored as it is: two neighbouring channels of a pixel.
+template <int BLOCK, int PAIR, int STAGES, int THEN> struct Few {
+  static constexpr int TALL = 8, COLUMNS = 32, PIXEL = 2 * BLOCK, TAPS = 9;
+  static constexpr int X_BYTES = (TALL + 2) * SEEN * PIXEL, W_AT = aligned(X_BYTES);
+  static constexpr int W_TAP = COLUMNS * PIXEL, W_BYTES = TAPS * W_TAP, STAGE = W_AT + W_BYTES;
+  static constexpr int BARRIERS_AT = STAGES * STAGE, SHARED = BARRIERS_AT + 16 * STAGES;
+  // Rows of matrices of weights in memory: of a tap, of a block of all taps, and of those output channels that lie together.
+  static constexpr int TAP_ROWS = CHANNELS, BLOCK_ROWS = (PAIR ? 12 : 9) * TAP_ROWS, PART = PAIR ? 32 : 64;
+
+  u32 base;
+  Ring<STAGES> stages;
+  const Sizes& sizes;
+  Tile tile;
+
+  __device__ __forceinline__ Few(u32 base, const Sizes& sizes) : base(base), sizes(sizes), tile(blockIdx.x, sizes, TALL) {
+    stages.full = base + BARRIERS_AT;
+    stages.empty = stages.full + 8 * STAGES;
+  }
+
+  __device__ __forceinline__ u32 stage(int use) const { return base + use % STAGES * STAGE; }
+  __device__ __forceinline__ int first_channel() const { return tile.part * COLUMNS; }
+
+  // One thread: pixels and weights, block by block.
+  __device__ __forceinline__ void load(const TensorMap* one, const TensorMap* two, const char* weights) const {
+    const int channel = first_channel();
+    const char* from = weights + ((size_t)(channel / PART) * sizes.blocks * BLOCK_ROWS + channel % PART) * PIXEL;
+    for (int block = 0; block < sizes.blocks; block++, from += BLOCK_ROWS * PIXEL) {
+      const u32 full = stages.full_of(block);
+      stages.wait_empty(block);
+      barrier_expect(full, X_BYTES + W_BYTES);
+      load_block(stage(block), full, one, two, block, BLOCK, tile, sizes);
+      #pragma unroll
+      for (int tap = 0; tap < TAPS; tap++) load_bytes(stage(block) + W_AT + tap * W_TAP, from + tap * TAP_ROWS * PIXEL, W_TAP, full);
+    }
+  }
+
+  __device__ __forceinline__ void products(float (&sums)[COLUMNS / 2]) const {
+    constexpr u64 X = matrix(PIXEL, SEEN * PIXEL), W = matrix(PIXEL, 8 * PIXEL);
+    for (int block = 0; block < sizes.blocks; block++) {
+      stages.wait_full(block);
+      products_begin();
+      #pragma unroll
+      for (int tap = 0; tap < TAPS; tap++) {
+        const u64 x = at(X, stage(block) + (tap / 3 * SEEN + tap % 3) * PIXEL), w = at(W, stage(block) + W_AT + tap * W_TAP);
+        #pragma unroll
+        for (int k = 0; k < BLOCK / 16; k++) multiply<COLUMNS>(sums, x + 2 * k, w + 2 * k, block | tap | k);
+      }
+      products_commit();
+      products_wait<1>();
+      if (threadIdx.x == 0 && block) barrier_arrive(stages.empty_of(block - 1));
+    }
+    products_wait<0>();
+  }
+
+  // Bias, ReLU and bf16. A thread has of every eight channels two, of a pixel and of the one below it.
+  __device__ __forceinline__ void finish(const float (&sums)[COLUMNS / 2], const float2 (&biases)[COLUMNS / 8], u16* made, u16* pooled) const {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, x = tile.x + lane / 4, y = tile.y + 2 * warp;
+    const int lines = sizes.channels / sizes.run;
+    const float least = sizes.relu ? 0.f : -__int_as_float(0x7f800000);
+    #pragma unroll
+    for (int j = 0; j < COLUMNS / 8; j++) {
+      const int channel = first_channel() + 8 * j + lane % 4 * 2;
+      const float* d = &sums[4 * j];
+      const float2 b = biases[j];
+      const u32 pairs[2] = {pair(larger(d[0] + b.x, least), larger(d[1] + b.y, least)), pair(larger(d[2] + b.x, least), larger(d[3] + b.y, least))};
+      #pragma unroll
+      for (int h = 0; h < 2; h++) {
+        const size_t at = ((size_t)(tile.image * sizes.height + y + h) * lines + channel / sizes.run) * sizes.width + x;
+        if (x < sizes.width && y + h < sizes.height) *(u32*)(made + at * sizes.run + channel % sizes.run) = pairs[h];
+      }
+      if (THEN == POOL) {
+        const u32 column = larger_pair(pairs[0], pairs[1]), most = larger_pair(column, __shfl_xor_sync(~0u, column, 4));
+        const int height = sizes.height / 2, width = sizes.width / 2, at_x = x / 2, at_y = y / 2;
+        if (x % 2 == 0 && at_x < width && at_y < height)
+          *(u32*)(pooled + ((size_t)(tile.image * height + at_y) * width + at_x) * sizes.channels + channel) = most;
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void run(char* shared, const TensorMap* one, const TensorMap* two, const char* weights,
+                                             const float* bias, void* made, void* pooled, const Sizes& sizes) {
+    const Few self(shared_address(shared), sizes);
+    if (threadIdx.x == GROUP) {
+      prefetch(one);
+      prefetch(two);
+    }
+    if (threadIdx.x == 0) {
+      self.stages.init(1);
+      fence_barrier_init();
+      fence_async();
+    }
+    __syncthreads();
+    if (threadIdx.x < GROUP) {
+      float sums[COLUMNS / 2];
+      float2 biases[COLUMNS / 8];
+      // Early, so that nothing waits for memory at the end.
+      #pragma unroll
+      for (int j = 0; j < COLUMNS / 8; j++) biases[j] = *(const float2*)(bias + self.first_channel() + 8 * j + threadIdx.x % 4 * 2);
+      self.products(sums);
+      self.finish(sums, biases, (u16*)made, (u16*)pooled);
+    } else if (threadIdx.x == GROUP) {
+      self.load(one, two, weights);
+    }
+  }
+};
+
+#define FEW(NAME, BLOCK, PAIR, STAGES, THEN)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(GROUP + 32)                                                                      \
+      NAME(const __grid_constant__ TensorMap one, const __grid_constant__ TensorMap two, const char* weights, const float* bias, \
+           void* made, void* pooled, const __grid_constant__ Sizes sizes) {                                                     \
+    typedef Few<BLOCK, PAIR, STAGES, THEN> Kernel;                                                                              \
+    __shared__ __align__(ALIGN) char shared[Kernel::SHARED];                                                                    \
+    Kernel::run(shared, &one, &two, weights, bias, made, pooled, sizes);                                                        \
+  }
+
 // ----------------------------------------------------------------------------------------------------------- narrow
 
 // A 3x3 convolution to at most 8 channels of f32, for a network's last layer. Here the long side is the rows: D[pixels, channels], 64
@@ -669,18 +802,19 @@ template <int BLOCK, int BLOCKS, int UNFOLD> struct Narrow {
 // The first convolution after a fold, 3x3 of the four pixels that were folded: as it lies, a 6x6 convolution of one channel with stride 2.
 // Input f32 `[batch, 2h, 2w]`, output `[batch, h, w, channels]` of MADE bytes a number.
 //
-// A cube has STEM_LINES rows of 128 outputs and keeps what they see as pairs of bf16. A warp has 16 outputs of a row as the rows of a
+// A cube has LINES rows of 128 outputs and keeps what they see as pairs of bf16. A warp has 16 outputs of a row as the rows of a
 // product; a row of the kernel is 8 values (6 and two zeros), two rows are a product's depth of 16, so a thread's operand is a pair of
 // neighbours as it lies. Weights `[channels / 32][3][4][32]`: the operand's two words of each lane, with channels dealt out such that
 // a thread ends with 8 neighbouring ones.
-constexpr int STEM_LINES = 8, STEM_WIDE = 128, STEM_SEEN = 2 * STEM_LINES + 4, STEM_PAIRS = STEM_WIDE + 3;
-template <int MADE>
+constexpr int STEM_WIDE = 128, STEM_PAIRS = STEM_WIDE + 3;
+template <int MADE, int LINES>
 __device__ __forceinline__ void folded_stem(const float* __restrict__ x, const uint2* __restrict__ weights, const float* __restrict__ bias,
                                             typename Eight<MADE>::Word* __restrict__ y, const Sizes& sizes) {
-  __shared__ u32 seen[STEM_SEEN][STEM_PAIRS];
-  const int x0 = blockIdx.x * STEM_WIDE, y0 = blockIdx.y * STEM_LINES, image = blockIdx.z;
+  constexpr int SEEN_LINES = 2 * LINES + 4;
+  __shared__ u32 seen[SEEN_LINES][STEM_PAIRS];
+  const int x0 = blockIdx.x * STEM_WIDE, y0 = blockIdx.y * LINES, image = blockIdx.z;
   const int height = sizes.height, width = sizes.width, channels = sizes.channels;
-  for (int i = threadIdx.x; i < STEM_SEEN * STEM_PAIRS; i += blockDim.x) {
+  for (int i = threadIdx.x; i < SEEN_LINES * STEM_PAIRS; i += blockDim.x) {
     const int row = i / STEM_PAIRS, column = i % STEM_PAIRS, in_y = 2 * y0 - 2 + row, in_x = x0 - 1 + column;
     float2 v = make_float2(0.f, 0.f);
     if (in_y >= 0 && in_y < 2 * height && in_x >= 0 && in_x < width)
@@ -696,7 +830,7 @@ __device__ __forceinline__ void folded_stem(const float* __restrict__ x, const u
     for (int i = 0; i < 12; i++) w[i / 4][i % 4] = weights[(part * 12 + i) * 32 + lane];
     #pragma unroll
     for (int i = 0; i < 8; i++) b[i] = bias[part * 32 + of * 8 + i];
-    for (int line = 0; line < STEM_LINES && y0 + line < height; line++) {
+    for (int line = 0; line < LINES && y0 + line < height; line++) {
       float d[4][4] = {};
       #pragma unroll
       for (int k = 0; k < 3; k++) {
@@ -758,10 +892,10 @@ __device__ __forceinline__ void stem(const float* __restrict__ x, const float* _
   }
 }
 
-#define FOLDED_STEM(NAME, MADE)                                                                                                 \
+#define FOLDED_STEM(NAME, MADE, LINES)                                                                                          \
   extern "C" __global__ void __launch_bounds__(256) NAME(const float* x, const uint2* weights, const float* bias,               \
                                                          Eight<MADE>::Word* y, const __grid_constant__ Sizes sizes) {           \
-    folded_stem<MADE>(x, weights, bias, y, sizes);                                                                              \
+    folded_stem<MADE, LINES>(x, weights, bias, y, sizes);                                                                       \
   }
 #define STEM(NAME, MADE)                                                                                                        \
   extern "C" __global__ void __launch_bounds__(256) NAME(const float* x, const float* weights, const float* bias,               \

@@ -16,7 +16,7 @@ use cubecl::zspace::{metadata::Metadata, strides};
 use cubecl::{CubeKernel, PrecompiledSource};
 
 use super::Extent;
-use super::tiles::{GradientTiling, SEEN, Sizes, THREADS, Tiling, WIDE};
+use super::tiles::{FewTiling, GradientTiling, SEEN, Sizes, THREADS, Tiling, WIDE};
 use super::weights::Place;
 use crate::steps::{Convolution, Image, Steps, View};
 
@@ -34,6 +34,8 @@ static TEXT_HASH: LazyLock<u64> = LazyLock::new(|| {
 /// Threads of a stem's cube and of a doubling's.
 pub(super) const STEM_THREADS: u32 = 256;
 pub(super) const DOUBLED_THREADS: u32 = 128;
+/// Threads of a cube of few pixels: a warpgroup and a warp that loads.
+const FEW_THREADS: u32 = 128 + 32;
 /// Threads of a weight gradient's cube: three warpgroups and a warp that loads.
 const GRADIENT_THREADS: u32 = 3 * 128 + 32;
 /// Processors of a card that does not say how many it has: an H100's.
@@ -45,14 +47,18 @@ const ENTRY: &str = "network_step";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kernel {
     Convolve(Tiling),
+    Few(FewTiling),
     Narrow {
         block: usize,
         blocks: usize,
         unfold: bool,
     },
+    /// With the bytes of a number that it makes, and rows of a cube.
+    FoldedStem {
+        made: usize,
+        lines: usize,
+    },
     /// With the bytes of a number that it makes.
-    FoldedStem(usize),
-    /// The same.
     Stem(usize),
     /// The same, which it reads, too.
     Doubled(usize),
@@ -70,10 +76,14 @@ impl Kernel {
                     "CONVOLVE({ENTRY}, {rows}, {block}, {pair}, {x_stages}, {w_stages}, {finish}, {read}, {made})"
                 )
             }
+            Self::Few(FewTiling { block, pair, stages, pools }) => {
+                let (pair, finish) = (u8::from(pair), if pools { "POOL" } else { "STORE" });
+                format!("FEW({ENTRY}, {block}, {pair}, {stages}, {finish})")
+            }
             Self::Narrow { block, blocks, unfold } => {
                 format!("NARROW({ENTRY}, {block}, {blocks}, {})", u8::from(unfold))
             }
-            Self::FoldedStem(made) => format!("FOLDED_STEM({ENTRY}, {made})"),
+            Self::FoldedStem { made, lines } => format!("FOLDED_STEM({ENTRY}, {made}, {lines})"),
             Self::Stem(made) => format!("STEM({ENTRY}, {made})"),
             Self::Doubled(bytes) => format!("DOUBLED({ENTRY}, {bytes})"),
             Self::WeightGradient(GradientTiling { rows, stages }) => {
@@ -85,7 +95,8 @@ impl Kernel {
     fn threads(self) -> u32 {
         match self {
             Self::Convolve(_) | Self::Narrow { .. } => THREADS,
-            Self::FoldedStem(_) | Self::Stem(_) => STEM_THREADS,
+            Self::Few(_) => FEW_THREADS,
+            Self::FoldedStem { .. } | Self::Stem(_) => STEM_THREADS,
             Self::Doubled(_) => DOUBLED_THREADS,
             Self::WeightGradient(_) => GRADIENT_THREADS,
         }
@@ -164,20 +175,45 @@ pub(super) fn processors_of(tensor: &CubeTensor) -> usize {
 
 impl Card<'_> {
     pub(super) fn convolve(&self, place: Place, work: &Convolution, ends: Ends) {
+        match FewTiling::of(work, self.steps, self.tiled_for, self.processors) {
+            Some(tiling) => self.convolve_few(place, work, ends, tiling),
+            None => self.convolve_many(place, work, ends),
+        }
+    }
+
+    fn convolve_many(&self, place: Place, work: &Convolution, ends: Ends) {
         let tiling = Tiling::of(work, self.steps, self.tiled_for, self.processors);
-        let sizes = Sizes::convolution(work, self.steps, &tiling, self.extent);
-        let seen = [tiling.block, SEEN, tiling.tall() + 2];
-        let read = work.from.iter().zip(ends.read);
-        let mut maps: Vec<_> = read.map(|(&view, handle)| self.map(handle, view, seen)).collect();
+        let tile @ [tall, own] = [tiling.tall(), tiling.channels()];
+        let sizes = Sizes::convolution(work, self.steps, tile, self.extent);
+        let mut maps = self.read_maps(work, ends.read, tall);
+        let stored = ends.stored.map(|(view, handle)| self.map(&handle, view, [own, WIDE, tall]));
         // What is not there is never looked at.
-        maps.resize(2, maps[0].clone());
-        let made = [tiling.channels(), WIDE, tiling.tall()];
-        let stored = ends.stored.map(|(view, handle)| self.map(&handle, view, made));
         maps.push(stored.unwrap_or_else(|| maps[0].clone()));
         let read = vec![self.half(place.weights), self.number(place.bias), self.number(place.last)];
         let count = self.persistent(&sizes);
         let arguments = Arguments { maps, read, written: vec![ends.other], sizes };
         self.enqueue(Kernel::Convolve(tiling), count, arguments);
+    }
+
+    /// All tiles at once.
+    fn convolve_few(&self, place: Place, work: &Convolution, ends: Ends, tiling: FewTiling) {
+        let tile = [FewTiling::ROWS, FewTiling::CHANNELS];
+        let sizes = Sizes::convolution(work, self.steps, tile, self.extent);
+        let maps = self.read_maps(work, ends.read, FewTiling::ROWS);
+        let read = vec![self.half(place.weights), self.number(place.bias)];
+        let made = ends.stored.map_or_else(|| ends.other.clone(), |(_, handle)| handle);
+        let count = CubeCount::Static(sizes.tiles() as u32, 1, 1);
+        let arguments = Arguments { maps, read, written: vec![made, ends.other], sizes };
+        self.enqueue(Kernel::Few(tiling), count, arguments);
+    }
+
+    /// Both images that tiles of so many rows read; a second that is not there is never looked at.
+    fn read_maps(&self, work: &Convolution, read: &[Handle], tall: usize) -> Vec<TensorMapBinding> {
+        let read = work.from.iter().zip(read);
+        let seen = [work.block, SEEN, tall + 2];
+        let mut maps: Vec<_> = read.map(|(&view, handle)| self.map(handle, view, seen)).collect();
+        maps.resize(2, maps[0].clone());
+        maps
     }
 
     /// One cube a processor takes tile after tile.

@@ -4,8 +4,14 @@
 //! ones after it are three orders: the first step, which reads the caller's images; the graph of all steps between, on images of its own; the
 //! last step, which writes the caller's logits. Nothing is copied, and the kernels are the same, so are the bits.
 //!
+//! A caller whose images are in the host's memory and who waits for logits there has a graph of all steps, on an input and logits of its own:
+//! images are written where it reads, and logits read where it writes.
+//!
 //! While CUDA records, no thread of the process may ask another card for memory. So nothing is recorded where several cards were chosen
 //! ([`cards_opened`](lithoburn_pool::cards_opened)), and a card that records has its queue to itself.
+
+use burn::backend::ExecutionError;
+use burn::tensor::TensorData;
 
 use crate::steps::{Steps, Then, Work};
 
@@ -32,10 +38,25 @@ pub(crate) use on_card::Recordings;
 #[cfg(feature = "gpu")]
 pub(super) use on_card::run;
 
+/// What became of images in the host's memory.
+pub(super) enum Replayed {
+    /// Their logits, if the card made them.
+    Made(Result<TensorData, ExecutionError>),
+    /// Nothing was recorded for such images: here they are again.
+    Unknown(TensorData),
+}
+
 /// A program without GPUs records nothing.
 #[cfg(not(feature = "gpu"))]
 #[derive(Debug, Default)]
 pub(crate) struct Recordings;
+
+#[cfg(not(feature = "gpu"))]
+impl Recordings {
+    pub(super) fn there_and_back(&self, targets: TensorData) -> Replayed {
+        Replayed::Unknown(targets)
+    }
+}
 
 #[cfg(feature = "gpu")]
 mod on_card {
@@ -47,13 +68,16 @@ mod on_card {
     use std::collections::HashMap;
     use std::sync::{Arc, Mutex, Once, PoisonError};
 
+    use burn::backend::{ExecutionError, StreamId};
+    use burn::tensor::{Bytes, DType, TensorData};
     use burn_cubecl::tensor::CubeTensor;
-    use cubecl::client::Graph;
+    use cubecl::client::{Client, Graph};
     use cubecl::server::Handle;
     use lithoburn_pool::cards_opened;
 
     use super::super::forward::Pass;
     use super::super::{Compiled, Extent};
+    use super::Replayed;
     use crate::trial::brief;
 
     /// Most pixels of a batch that is recorded: beyond four tiles of 2048 nm the card takes longer than the host.
@@ -101,10 +125,17 @@ mod on_card {
         pass.logits()
     }
 
-    /// The inner steps of a pass of one extent.
+    /// A pass of one extent.
     struct Recording {
-        graph: Graph,
+        /// The inner steps, between a caller's images and logits.
+        inner: Graph,
+        /// All steps, between an input and logits of their own.
+        whole: Graph,
+        ends: [Handle; 2],
+        /// Memory of the host that the card reads by itself, for the next input: asked for while the card computes.
+        staged: Mutex<Option<Bytes>>,
         images: Vec<Handle>,
+        client: Client,
         /// What the graph reads besides, kept for it.
         _weights: [CubeTensor; 2],
     }
@@ -115,22 +146,53 @@ mod on_card {
             let last = compiled.steps.steps.len() - 1;
             pass.use_images(&self.images);
             pass.launch_all(compiled, 0..1);
-            let taken = self.replay().is_ok();
+            let taken = self.replay(&self.inner).is_ok();
             if taken {
                 pass.launch_all(compiled, last..last + 1);
             }
             taken
         }
 
-        /// Puts the inner steps in the queue.
-        fn replay(&self) -> Result<(), String> {
-            // SAFETY: `images` and `_weights` are all that the graph reads and writes, and live in here. Recordings are found by the
-            // stream that made them, so all that uses the images is in one queue.
-            unsafe { self.graph.replay() }.map_err(|error| error.to_string())
+        /// Puts recorded steps in the queue.
+        fn replay(&self, graph: &Graph) -> Result<(), String> {
+            // SAFETY: `ends`, `images` and `_weights` are all that the graphs read and write, and live in here. Recordings are found by the
+            // stream that made them, so all that uses them is in one queue.
+            unsafe { graph.replay() }.map_err(|error| error.to_string())
+        }
+
+        /// Logits of such images. What can be done while the card computes is done then, and the caller's own thread waits.
+        fn there_and_back(&self, targets: TensorData) -> Result<TensorData, String> {
+            let (mut bytes, shape, _) = targets.into_parts();
+            let [input, logits] = &self.ends;
+            let staged = || self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = staged().take().unwrap_or_else(|| bytes.clone());
+            first.copy_from_slice(&bytes);
+            self.client.write(input, first);
+            self.replay(&self.whole)?;
+            self.client.staging(std::iter::once(&mut bytes), false);
+            *staged() = Some(bytes);
+            let read = self.client.read_one(logits.clone()).map_err(|error| error.to_string())?;
+            Ok(TensorData::from_bytes(read, shape, DType::F32))
         }
     }
 
     impl Recordings {
+        /// Logits of images `[batch, 1, height, width]` in the host's memory, if such a pass of this thread was recorded.
+        pub(in super::super) fn there_and_back(&self, targets: TensorData) -> Replayed {
+            let (&[batch, 1, height, width], DType::F32) =
+                (targets.shape().as_slice(), targets.dtype())
+            else {
+                return Replayed::Unknown(targets);
+            };
+            let key = (StreamId::current().value, Extent { batch, height, width });
+            let known = match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+                Some(Known::Recorded(recording)) => Arc::clone(recording),
+                _ => return Replayed::Unknown(targets),
+            };
+            let made = known.there_and_back(targets);
+            Replayed::Made(made.map_err(|reason| ExecutionError::WithContext { reason }))
+        }
+
         /// How many passes are recorded.
         #[cfg(test)]
         pub(crate) fn count(&self) -> usize {
@@ -175,17 +237,35 @@ mod on_card {
         }
     }
 
-    /// Records the inner steps on images of their own, after running them there once.
+    /// Records a pass on images of its own, after running it there once.
     fn recorded(pass: &mut Pass, compiled: &Compiled) -> Result<Recording, String> {
         let inner = super::inner(&compiled.steps).ok_or("its steps are not known to be closed")?;
         let images = pass.own_images();
         let (client, weights) = (pass.client(), pass.weights());
+        let mut own = pass.on_its_own(compiled);
+        own.use_images(&images);
+        let whole = captured(&client, || own.launch_all(compiled, 0..compiled.steps.steps.len()))?;
+        let inner = captured(&client, || pass.launch_all(compiled, inner.clone()))?;
+        let ends = own.ends();
+        Ok(Recording {
+            inner,
+            whole,
+            ends,
+            staged: Mutex::default(),
+            images,
+            client,
+            _weights: weights,
+        })
+    }
+
+    /// Records what is launched, after launching it once.
+    fn captured(client: &Client, mut launch: impl FnMut() + Send) -> Result<Graph, String> {
         let record = || {
             client.graph_prepare()?;
-            pass.launch_all(compiled, inner.clone());
+            launch();
             let opened = client.start_capture();
             if opened.is_ok() {
-                pass.launch_all(compiled, inner.clone());
+                launch();
             }
             // What was begun is ended in any case: a stream left open would record all that follows.
             let graph = client.stop_capture();
@@ -193,8 +273,7 @@ mod on_card {
         };
         // Nothing of other threads comes between.
         let graph = client.exclusive(record).and_then(|graph| graph);
-        let graph = graph.map_err(|error| brief(&error.to_string()))?;
-        Ok(Recording { graph, images, _weights: weights })
+        graph.map_err(|error| brief(&error.to_string()))
     }
 
     /// Writes a line on standard error, once a process.

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_pool::cards_opened;
 use lithoburn_testing::Need;
 
-use super::tiles::{Finish, GradientTiling, Sizes, Tiling};
+use super::tiles::{FewTiling, Finish, GradientTiling, Sizes, Tiling};
 use super::training::{AdamStep, Training, reference};
 use super::weights::{NOWHERE, Packed, WeightLayout};
 use super::*;
@@ -208,6 +208,11 @@ fn every_tiling_fits_into_shared_memory() {
                 let y = 2 * tiling.tall() * 8 * tiling.channels() * made;
                 let barriers = 16 * (tiling.x_stages + tiling.w_stages);
                 assert!(x + w + y + barriers <= 227 << 10, "{}: {tiling:?}", step.name);
+                let few = FewTiling::of(work, steps, extent, 132);
+                let beside = if few.is_some_and(|few| few.block == 32) { 2 } else { 1 };
+                // A cube takes one KiB more than it asks for.
+                let taken = few.map_or(0, |few| beside * (few.shared() + 1024));
+                assert!(taken <= 228 << 10, "{}: {few:?}", step.name);
             }
         }
     }
@@ -221,13 +226,46 @@ fn few_images_have_small_tiles_and_many_have_large_ones() {
     let rows =
         |batch| Tiling::of(work, &steps, Extent { batch, height: 256, width: 256 }, 132).rows;
     assert_eq!([1, 4, 64].map(rows), [8, 16, 32]);
+    let folded = |batch| {
+        let extent = Extent { batch, height: 256, width: 256 };
+        Sizes::of(steps.images[0], extent).stem_lines(132)
+    };
+    assert_eq!([1, 4, 16].map(folded), [1, 4, 8], "rows of the first convolution");
     let tiling = Tiling::of(work, &steps, USUAL, 132);
     assert_eq!((tiling.finish, tiling.finish.word()), (Finish::Store, "STORE"));
-    let sizes = Sizes::convolution(work, &steps, &tiling, USUAL);
+    let tile = [tiling.tall(), tiling.channels()];
+    let sizes = Sizes::convolution(work, &steps, tile, USUAL);
     // 8 by 2 tiles of 24 images; 128 channels in two blocks, one a row of folded pixels.
     assert_eq!((sizes.tiles(), sizes.blocks, sizes.runs), (384, 2, [1, 1]));
     assert_eq!(sizes.words().len(), 7);
     assert_eq!(sizes.words()[0], 8 | 2 << 32);
+}
+
+/// Convolutions of one tile of 2048 nm whose cubes the card has room for all at once; of many tiles, none.
+#[test]
+fn few_pixels_have_a_kernel_of_their_own() {
+    let few = |program: &Program, batch| {
+        let steps = Steps::of(program, Grain::HOPPER).expect("known");
+        let extent = Extent { batch, height: 256, width: 256 };
+        let of = |step: &crate::steps::Step| match &step.work {
+            Work::Convolve(work) => FewTiling::of(work, &steps, extent, 132).map(
+                |FewTiling { stages, pair, .. }| {
+                    format!("{} {stages}{}", step.name, ["", " pair"][usize::from(pair)])
+                },
+            ),
+            _ => None,
+        };
+        steps.steps.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let fast = NeuralIltConfig::fast().random_program(7);
+    let found = few(&fast, 1);
+    assert_eq!(found.len(), 13, "all convolutions but one: {found:?}");
+    assert!(!found.contains(&"fast.up.1 2".into()), "256 tiles are too many");
+    assert_eq!(found[0], "fast.down.1.first 2");
+    assert_eq!(found[4], "fast.down.3.first 4");
+    assert_eq!(found[12], "fast.join.0.first 2 pair");
+    assert_eq!(few(&fast, 16), [""; 0]);
+    assert_eq!(few(&unet(64, 1), 1), [""; 0], "wide images fill the card as they are");
 }
 
 /// Nothing but a Hopper card has this way, and what has not says why.
@@ -295,6 +333,11 @@ fn on_a_hopper_card_a_replayed_pass_has_the_launched_ones_bits() {
             let launched = |x: &Tensor<4>| values(fused.pass(x.clone(), Some(extent)));
             let expected: Vec<_> = images.iter().map(launched).collect();
             let found: Vec<_> = images.iter().map(|x| fused.logits(x.clone())).collect();
+            for (i, (x, expected)) in images.iter().zip(&expected).enumerate() {
+                let found = fused.host_logits(x.to_data(), &device, DType::F32);
+                let found = found.expect("logits").into_vec::<f32>().expect("f32");
+                assert!(found == *expected, "{name}, {shape:?}: image {i} of the host");
+            }
             for (i, (found, expected)) in found.into_iter().zip(&expected).enumerate() {
                 assert!(values(found) == *expected, "{name}, {shape:?}: image {i}");
             }

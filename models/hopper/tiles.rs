@@ -9,6 +9,9 @@ pub(super) const WIDE: usize = 8;
 pub(super) const SEEN: usize = WIDE + 2;
 /// Rows of a tile of the last layer.
 pub(super) const NARROW_ROWS: usize = 32;
+/// Columns of outputs of a folded stem's cube, and rows: the most of which nearly every processor has one.
+pub(super) const STEM_WIDE: usize = 128;
+const STEM_LINES: [usize; 4] = [8, 4, 2, 1];
 /// Threads of a cube: two warpgroups that compute, two warps that load.
 pub(super) const THREADS: u32 = 2 * 128 + 2 * 32;
 /// Output channels of a tile, and where rows of pixels are in pairs.
@@ -90,7 +93,7 @@ impl Tiling {
         let enough = |tiling: &Self| {
             let tiles = width.div_ceil(WIDE) * height.div_ceil(tiling.tall()) * extent.batch;
             let fits = tiling.tall() <= height.next_multiple_of(2 * WIDE);
-            fits && 10 * tiles * tiling.parts(work) >= 9 * processors
+            fits && 10 * tiles * work.channels / tiling.channels() >= 9 * processors
         };
         let choices: Vec<Self> = choices.collect();
         let smallest = choices[choices.len() - 1];
@@ -106,9 +109,59 @@ impl Tiling {
     pub(super) fn channels(&self) -> usize {
         CHANNELS[usize::from(self.pair)]
     }
+}
 
-    fn parts(&self, work: &Convolution) -> usize {
-        work.channels / self.channels()
+/// Rows of a tile of few pixels, and its output channels.
+const FEW_ROWS: usize = 8;
+const FEW_CHANNELS: usize = 32;
+/// Stages that a tile of few pixels has: as many as it fills, or as many as fit.
+const FEW_STAGES: [usize; 2] = [2, 4];
+
+/// The constants of the kernel for few pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FewTiling {
+    /// Input channels of a stage.
+    pub(super) block: usize,
+    /// Whether the weights are those of rows of pixels in pairs.
+    pub(super) pair: bool,
+    /// Stages of pixels and weights.
+    pub(super) stages: usize,
+    /// Whether the largest of each two by two pixels are stored, too.
+    pub(super) pools: bool,
+}
+
+impl FewTiling {
+    pub(super) const ROWS: usize = FEW_ROWS;
+    pub(super) const CHANNELS: usize = FEW_CHANNELS;
+
+    /// If all tiles of such a convolution find a place on the card at once, and it does nothing but what this kernel can. Two tiles share a
+    /// processor if their stages are small.
+    pub(super) fn of(
+        work: &Convolution,
+        steps: &Steps,
+        extent: Extent,
+        processors: usize,
+    ) -> Option<Self> {
+        let pools = match work.then {
+            Then::Store(_) => false,
+            Then::Pool(..) => true,
+            Then::Last(_) | Then::StoreLast(..) => return None,
+        };
+        let Convolution { block, pair, .. } = *work;
+        let sizes = Sizes::convolution(work, steps, [FEW_ROWS, FEW_CHANNELS], extent);
+        let [few, many] = FEW_STAGES;
+        let stages = if sizes.blocks <= few { few } else { many };
+        let beside = if block <= FEW_CHANNELS { 2 } else { 1 };
+        let fits = sizes.tiles() <= beside * processors && bytes(work, steps) == [2, 2];
+        fits.then_some(Self { block, pair, stages, pools })
+    }
+
+    /// Bytes of shared memory, as the kernel's text sums them up.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> usize {
+        let pixel = 2 * self.block;
+        let pixels = ((FEW_ROWS + 2) * SEEN * pixel).next_multiple_of(1024);
+        self.stages * (pixels + 9 * FEW_CHANNELS * pixel + 16)
     }
 }
 
@@ -227,11 +280,11 @@ impl Sizes {
         }
     }
 
-    /// Those of a convolution.
+    /// Those of a convolution in tiles of so many rows and output channels.
     pub(super) fn convolution(
         work: &Convolution,
         steps: &Steps,
-        tiling: &Tiling,
+        [tall, own]: [usize; 2],
         extent: Extent,
     ) -> Self {
         let [height, width] = extent.shrunk(work.shrink);
@@ -239,8 +292,8 @@ impl Sizes {
         let second = work.from.get(1);
         Self {
             across: width.div_ceil(WIDE),
-            down: height.div_ceil(tiling.tall()),
-            parts: tiling.parts(work),
+            down: height.div_ceil(tall),
+            parts: work.channels / own,
             blocks: work.from.iter().map(|&view| blocks(steps.channels(view))).sum(),
             first: blocks(steps.channels(work.from[0])),
             runs: [blocks(steps.run(work.from[0])), second.map_or(1, |&v| blocks(steps.run(v)))],
@@ -252,6 +305,14 @@ impl Sizes {
             relu: work.relu,
             splits: 1,
         }
+    }
+
+    /// Rows of a folded stem's cube that makes such an image.
+    pub(super) fn stem_lines(&self, processors: usize) -> usize {
+        let cubes = |lines: usize| {
+            self.width.div_ceil(STEM_WIDE) * self.height.div_ceil(lines) * self.batch
+        };
+        STEM_LINES.into_iter().find(|&lines| 10 * cubes(lines) >= 9 * processors).unwrap_or(1)
     }
 
     /// Tiles of a convolution.

@@ -66,6 +66,19 @@ fn images_of_a_batch_are_apart() {
 
 /// The head's own interpolation and sigmoid, in Burn's operations, are the second implementation.
 #[test]
+fn logits_of_targets_in_memory_are_those_of_the_tensor() {
+    let (_, program) = programs().swap_remove(2);
+    let host = Host::new(&program).expect("known");
+    let x = Tensor::<4>::from_data(
+        TensorData::new((0..2 * 256).map(|i| (i as f32 * 0.37).sin()).collect(), [2, 1, 16, 16]),
+        &Device::flex(),
+    );
+    let found = host.host_logits(x.to_data(), &Device::flex(), DType::F32).expect("logits");
+    assert_eq!(found.shape().as_slice(), [2, 1, 16, 16]);
+    assert_eq!(found.into_vec::<f32>().expect("f32"), values(host.logits(x)));
+}
+
+#[test]
 fn a_mask_is_the_heads() {
     let (_, program) = programs().swap_remove(0);
     for upsample in [1, 3, 4] {
