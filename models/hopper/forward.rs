@@ -14,7 +14,7 @@ use super::launch::{
     Arguments, Card, DOUBLED_THREADS, Ends, Kernel, STEM_THREADS, cubes_of, empty, processors_of,
 };
 use super::tape::tape_places;
-use super::tiles::{NARROW_ROWS, SEEN, STEM_WIDE, Sizes};
+use super::tiles::{SEEN, STEM_WIDE, Sizes};
 use super::weights::Place;
 use super::{Compiled, Extent};
 use crate::steps::{Convolution, Step, Then, View, Work};
@@ -176,10 +176,12 @@ impl<'a> Pass<'a> {
     }
 
     fn narrow(&mut self, place: Place, from: usize, block: usize, unfold: bool) {
-        let sizes = Sizes::narrow(self.card.steps.images[from], block, unfold, self.card.extent);
-        let kernel = Kernel::Narrow { block, blocks: sizes.blocks, unfold };
+        let read = self.card.steps.images[from];
+        let rows = Sizes::of(read, self.card.tiled_for).narrow_rows(self.card.processors);
+        let sizes = Sizes::narrow(read, block, unfold, rows, self.card.extent);
+        let kernel = Kernel::Narrow { rows, block, blocks: sizes.blocks, unfold };
         let (image, view) = (self.image(from), View { image: from, folded: false });
-        let map = self.card.map(&image, view, [block, SEEN, NARROW_ROWS + 2]);
+        let map = self.card.map(&image, view, [block, SEEN, rows + 2]);
         let maps = vec![map.clone(), map];
         let read = vec![self.card.half(place.weights), self.card.number(place.bias)];
         let written = vec![self.logits.handle.clone()];

@@ -699,8 +699,8 @@ template <int BLOCK, int PAIR, int STAGES, int THEN> struct Few {
 //
 // Roles and rings are those of CONVOLVE; the weights, 9 taps of 8 x BLOCK a block, stay in shared memory. UNFOLD: four channels are two by
 // two pixels of an image twice as large.
-template <int BLOCK, int BLOCKS, int UNFOLD> struct Narrow {
-  static constexpr int ROWS = 32, PIXEL = 2 * BLOCK, STAGES = 4, TAPS = 9, COLUMNS = 8, PARTS = ROWS * WIDE / 64;
+template <int ROWS, int BLOCK, int BLOCKS, int UNFOLD> struct Narrow {
+  static constexpr int PIXEL = 2 * BLOCK, STAGES = 4, TAPS = 9, COLUMNS = 8, PARTS = ROWS * WIDE / 64;
   static constexpr int X_BYTES = (ROWS + 2) * SEEN * PIXEL, X_STAGE = aligned(X_BYTES);
   static constexpr int W_TAP = COLUMNS * PIXEL, W_BYTES = BLOCKS * TAPS * W_TAP;
   static constexpr int W_AT = STAGES * X_STAGE, BARRIERS_AT = W_AT + aligned(W_BYTES), SHARED = BARRIERS_AT + 16 * STAGES + 8;
@@ -788,11 +788,11 @@ template <int BLOCK, int BLOCKS, int UNFOLD> struct Narrow {
   }
 };
 
-#define NARROW(NAME, BLOCK, BLOCKS, UNFOLD)                                                                                     \
+#define NARROW(NAME, ROWS, BLOCK, BLOCKS, UNFOLD)                                                                               \
   extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                                      \
       NAME(const __grid_constant__ TensorMap one, const __grid_constant__ TensorMap two, const char* weights, const float* bias, \
            float* logits, const __grid_constant__ Sizes sizes) {                                                                \
-    typedef Narrow<BLOCK, BLOCKS, UNFOLD> Kernel;                                                                               \
+    typedef Narrow<ROWS, BLOCK, BLOCKS, UNFOLD> Kernel;                                                                         \
     __shared__ __align__(ALIGN) char shared[Kernel::SHARED];                                                                    \
     Kernel::run(shared, &one, &two, weights, bias, logits, sizes);                                                              \
   }

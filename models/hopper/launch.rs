@@ -49,6 +49,7 @@ pub(super) enum Kernel {
     Convolve(Tiling),
     Few(FewTiling),
     Narrow {
+        rows: usize,
         block: usize,
         blocks: usize,
         unfold: bool,
@@ -80,8 +81,8 @@ impl Kernel {
                 let (pair, finish) = (u8::from(pair), if pools { "POOL" } else { "STORE" });
                 format!("FEW({ENTRY}, {block}, {pair}, {stages}, {finish})")
             }
-            Self::Narrow { block, blocks, unfold } => {
-                format!("NARROW({ENTRY}, {block}, {blocks}, {})", u8::from(unfold))
+            Self::Narrow { rows, block, blocks, unfold } => {
+                format!("NARROW({ENTRY}, {rows}, {block}, {blocks}, {})", u8::from(unfold))
             }
             Self::FoldedStem { made, lines } => format!("FOLDED_STEM({ENTRY}, {made}, {lines})"),
             Self::Stem(made) => format!("STEM({ENTRY}, {made})"),

@@ -231,6 +231,11 @@ fn few_images_have_small_tiles_and_many_have_large_ones() {
         Sizes::of(steps.images[0], extent).stem_lines(132)
     };
     assert_eq!([1, 4, 16].map(folded), [1, 4, 8], "rows of the first convolution");
+    let narrow = |batch| {
+        let extent = Extent { batch, height: 256, width: 256 };
+        Sizes::of(steps.images[0], extent).narrow_rows(132)
+    };
+    assert_eq!([1, 2, 16].map(narrow), [8, 32, 32], "rows of the last one");
     let tiling = Tiling::of(work, &steps, USUAL, 132);
     assert_eq!((tiling.finish, tiling.finish.word()), (Finish::Store, "STORE"));
     let tile = [tiling.tall(), tiling.channels()];

@@ -7,8 +7,8 @@ use crate::steps::{Convolution, Image, Steps, Then, View};
 pub(super) const WIDE: usize = 8;
 /// Columns of inputs that they see.
 pub(super) const SEEN: usize = WIDE + 2;
-/// Rows of a tile of the last layer.
-pub(super) const NARROW_ROWS: usize = 32;
+/// Rows of a tile of the last layer: of many images, and of few.
+const NARROW_ROWS: [usize; 2] = [32, 8];
 /// Columns of outputs of a folded stem's cube, and rows: the most of which nearly every processor has one.
 pub(super) const STEM_WIDE: usize = 128;
 const STEM_LINES: [usize; 4] = [8, 4, 2, 1];
@@ -266,11 +266,17 @@ impl Sizes {
     }
 
     /// Those of the last layer, whose input is an image in blocks of channels.
-    pub(super) fn narrow(image: Image, block: usize, unfold: bool, extent: Extent) -> Self {
+    pub(super) fn narrow(
+        image: Image,
+        block: usize,
+        unfold: bool,
+        rows: usize,
+        extent: Extent,
+    ) -> Self {
         let (all, blocks) = (Self::of(image, extent), image.channels / block);
         Self {
             across: all.width.div_ceil(WIDE),
-            down: all.height.div_ceil(NARROW_ROWS),
+            down: all.height.div_ceil(rows),
             parts: 1,
             blocks,
             first: blocks,
@@ -305,6 +311,13 @@ impl Sizes {
             relu: work.relu,
             splits: 1,
         }
+    }
+
+    /// Rows of a tile of the last layer that reads such an image.
+    pub(super) fn narrow_rows(&self, processors: usize) -> usize {
+        let [many, few] = NARROW_ROWS;
+        let tiles = self.width.div_ceil(WIDE) * self.height.div_ceil(many) * self.batch;
+        if 10 * tiles >= 9 * processors { many } else { few }
     }
 
     /// Rows of a folded stem's cube that makes such an image.
