@@ -4,6 +4,7 @@
 // (`models/hopper/launch.rs`) appends one line that instantiates one kernel with its constants, and NVRTC compiles it on first use.
 //
 //   CONVOLVE  same-size 3x3 convolution, bias, ReLU, and one of: store, store and 2x2 maximum, last 1x1 convolution, store and that
+//   FEW       the same, store or store and maximum, for so few pixels that smaller tiles are quicker
 //   NARROW    3x3 convolution to at most 8 channels of f32, which may be unfolded into pixels
 //   FOLDED_STEM, STEM  first convolution of an image with one channel, in f32
 //   DOUBLED   twice the size, bilinear with aligned corners

@@ -42,7 +42,7 @@ pub(super) use on_card::run;
 pub(super) enum Replayed {
     /// Their logits, if the card made them.
     Made(Result<TensorData, ExecutionError>),
-    /// Nothing was recorded for such images: here they are again.
+    /// Nothing that was recorded made any: here the images are again.
     Unknown(TensorData),
 }
 
@@ -72,7 +72,7 @@ mod on_card {
     use burn::tensor::{Bytes, DType, TensorData};
     use burn_cubecl::tensor::CubeTensor;
     use cubecl::client::{Client, Graph};
-    use cubecl::server::Handle;
+    use cubecl::server::{Handle, ServerError};
     use lithoburn_pool::cards_opened;
 
     use super::super::forward::Pass;
@@ -160,19 +160,25 @@ mod on_card {
             unsafe { graph.replay() }.map_err(|error| error.to_string())
         }
 
-        /// Logits of such images. What can be done while the card computes is done then, and the caller's own thread waits.
-        fn there_and_back(&self, targets: TensorData) -> Result<TensorData, String> {
+        /// Logits of such images. What can be done while the card computes is done then, and the caller's own thread waits. Images whose
+        /// graph the card does not take are given back.
+        fn there_and_back(&self, targets: TensorData) -> Replayed {
             let (mut bytes, shape, _) = targets.into_parts();
             let [input, logits] = &self.ends;
             let staged = || self.staged.lock().unwrap_or_else(PoisonError::into_inner);
             let mut first = staged().take().unwrap_or_else(|| bytes.clone());
             first.copy_from_slice(&bytes);
             self.client.write(input, first);
-            self.replay(&self.whole)?;
+            if self.replay(&self.whole).is_err() {
+                return Replayed::Unknown(TensorData::from_bytes(bytes, shape, DType::F32));
+            }
             self.client.staging(std::iter::once(&mut bytes), false);
             *staged() = Some(bytes);
-            let read = self.client.read_one(logits.clone()).map_err(|error| error.to_string())?;
-            Ok(TensorData::from_bytes(read, shape, DType::F32))
+            let read = self.client.read_one(logits.clone());
+            let failed =
+                |error: ServerError| ExecutionError::WithContext { reason: error.to_string() };
+            let logits = |read| TensorData::from_bytes(read, shape, DType::F32);
+            Replayed::Made(read.map(logits).map_err(failed))
         }
     }
 
@@ -185,12 +191,11 @@ mod on_card {
                 return Replayed::Unknown(targets);
             };
             let key = (StreamId::current().value, Extent { batch, height, width });
-            let known = match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            let recording = match self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
                 Some(Known::Recorded(recording)) => Arc::clone(recording),
                 _ => return Replayed::Unknown(targets),
             };
-            let made = known.there_and_back(targets);
-            Replayed::Made(made.map_err(|reason| ExecutionError::WithContext { reason }))
+            recording.there_and_back(targets)
         }
 
         /// How many passes are recorded.

@@ -340,7 +340,7 @@ fn on_a_hopper_card_a_replayed_pass_has_the_launched_ones_bits() {
             let found: Vec<_> = images.iter().map(|x| fused.logits(x.clone())).collect();
             for (i, (x, expected)) in images.iter().zip(&expected).enumerate() {
                 let found = fused.host_logits(x.to_data(), &device, DType::F32);
-                let found = found.expect("logits").into_vec::<f32>().expect("f32");
+                let found = found.expect("logits").try_into_vec::<f32>().expect("f32");
                 assert!(found == *expected, "{name}, {shape:?}: image {i} of the host");
             }
             for (i, (found, expected)) in found.into_iter().zip(&expected).enumerate() {

@@ -114,6 +114,8 @@ impl Tiling {
 /// Rows of a tile of few pixels, and its output channels.
 const FEW_ROWS: usize = 8;
 const FEW_CHANNELS: usize = 32;
+/// Blocks of input channels whose cubes two by two share a processor: those of 64 channels would fit, too, and take longer than CONVOLVE's.
+const FEW_SHARING: usize = 32;
 /// Stages that a tile of few pixels has: as many as it fills, or as many as fit.
 const FEW_STAGES: [usize; 2] = [2, 4];
 
@@ -151,7 +153,7 @@ impl FewTiling {
         let sizes = Sizes::convolution(work, steps, [FEW_ROWS, FEW_CHANNELS], extent);
         let [few, many] = FEW_STAGES;
         let stages = if sizes.blocks <= few { few } else { many };
-        let beside = if block <= FEW_CHANNELS { 2 } else { 1 };
+        let beside = if block <= FEW_SHARING { 2 } else { 1 };
         let fits = sizes.tiles() <= beside * processors && bytes(work, steps) == [2, 2];
         fits.then_some(Self { block, pair, stages, pools })
     }

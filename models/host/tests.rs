@@ -75,7 +75,7 @@ fn logits_of_targets_in_memory_are_those_of_the_tensor() {
     );
     let found = host.host_logits(x.to_data(), &Device::flex(), DType::F32).expect("logits");
     assert_eq!(found.shape().as_slice(), [2, 1, 16, 16]);
-    assert_eq!(found.into_vec::<f32>().expect("f32"), values(host.logits(x)));
+    assert_eq!(found.try_into_vec::<f32>().expect("f32"), values(host.logits(x)));
 }
 
 #[test]

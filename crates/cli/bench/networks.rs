@@ -22,8 +22,10 @@ use lithoburn_terminal::{print_json, say, table};
 const WARM: usize = 3;
 /// … and seconds of passes without a pause: a card that waited for a compiler has slowed down, and by Vulkan takes its time to be quick again.
 const WARM_S: f64 = 1.0;
-/// Passes of which the device waits for none; all their logits stay, so that none is left out.
-const AHEAD: usize = 20;
+/// Passes of which the device waits for none, and all of whose logits stay, so that none is left out: seconds of them, at least so many and at
+/// most so many. The look at the last of them takes as long as a short pass.
+const AHEAD_S: f64 = 0.02;
+const AHEAD: (usize, usize) = (20, 200);
 /// Rounds, of which the middle one counts.
 const ROUNDS: usize = 7;
 /// A pass that takes longer, in seconds, fills a device alone.
@@ -293,7 +295,8 @@ fn timed(way: &Way, x: &Tensor<4>, device: &Device) -> Result<[f64; 3]> {
         usual = usual.min(there_and_back()?);
         mask()?;
     }
-    let passes = if usual > LONG { 1 } else { AHEAD };
+    let (least, most) = AHEAD;
+    let passes = if usual > LONG { 1 } else { ((AHEAD_S / usual) as usize).clamp(least, most) };
     let ahead = || -> Result<f64> {
         let start = Instant::now();
         let mut all: Vec<Tensor<4>> = (0..passes).map(|_| pass(on_device.clone())).collect();

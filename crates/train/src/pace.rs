@@ -99,7 +99,8 @@ impl Rank {
             self.count += 1;
             let gradient = self.peer.all_reduce(self.gradient())?;
             let scale = 1.0 / self.peer.ranks() as f32;
-            let (betas, rate, count) = ([0.9, 0.999], 1e-5, self.count);
+            // The logits' gradient is the same in every step, so weights that moved would go on for ever and become no numbers.
+            let (betas, rate, count) = ([0.9, 0.999], 1e-9, self.count);
             let step = AdamStep { betas, epsilon: 1e-5, most_norm: 1.0, scale, rate, count };
             self.training.step(gradient, step);
         }
