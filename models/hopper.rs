@@ -53,7 +53,8 @@ use crate::trial::Trial;
 
 /// Images of a batch that several inputs are put into: they fill a card, and images between steps stay below some gigabytes.
 const MOST_AT_ONCE: usize = 64;
-/// The extent whose kernels the trial compiles: a batch of tiles of 2048 nm.
+/// The extent whose kernels the trial compiles: a batch of tiles of 2048 nm. Other extents have the same text with other constants, and few pixels
+/// a kernel of their own, which no run that is without them should compile: that it makes the same bits is held by tests on a card.
 const USUAL: Extent = Extent { batch: 24, height: 256, width: 256 };
 
 /// Why a network runs layer by layer on a device.
@@ -327,17 +328,18 @@ impl MaskNetwork for Hopper {
         self.pass(x, None)
     }
 
-    /// As few images are computed often, they go there and back by one graph from the third time on.
+    /// Few images, computed often, go there and back by one graph: from the third pass of their extent on, on the same thread, whether its first
+    /// two were by tensors or not. Computes as [`Hopper::logits`] does, whatever `precision` says, on the network's own card.
     fn host_logits(
         &self,
         targets: TensorData,
         device: &Device,
-        precision: DType,
+        _precision: DType,
     ) -> Result<TensorData, ExecutionError> {
         match self.recordings.there_and_back(targets) {
             Replayed::Made(logits) => logits,
             Replayed::Unknown(targets) => {
-                host_logits(|x| self.logits(x), targets, device, precision)
+                host_logits(|x| self.logits(x), targets, device, DType::F32)
             }
         }
     }

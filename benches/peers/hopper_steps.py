@@ -23,7 +23,7 @@ DEVICE = torch.device("cuda:0")
 # Rows, stages of pixels and of weights: by (block, pair).
 RINGS = {(64, 0): [(32, 2, 3), (16, 2, 6), (8, 2, 6)], (32, 1): [(32, 2, 6), (16, 3, 8)], (32, 0): [(32, 3, 6), (16, 3, 6)]}
 STORE, POOL, LAST = range(3)
-# A tile's threads, by the kernel's name in the text.
+# A cube's threads, by the kernel's name in the text.
 THREADS = {"CONVOLVE": 320, "FEW": 160}
 
 
@@ -75,7 +75,7 @@ def tiling(step, batch, processors, few=True):
     side = SIDE // step[3]
     blocks = sum(step[1]) // block
     tiles = (-(-side // 8)) ** 2 * batch * step[2] // 32
-    if few and step[5] != LAST and tiles <= processors * (2 if blocks <= 2 else 1):
+    if few and step[5] != LAST and tiles <= processors * (2 if block <= 32 else 1):
         return "FEW", block, pair, 2 if blocks <= 2 else 4, step[5]
     for rows, x, w in RINGS[block, pair]:
         tall = rows * (2 if pair else 1)

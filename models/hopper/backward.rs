@@ -71,6 +71,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
         numbers: into_contiguous(numbers),
         extent,
         tiled_for: extent,
+        few: false,
         processors: processors_of(&input),
     };
     let (images, requests) = (plan.compiled.steps.images.len(), plan.back.requests.len());

@@ -40,6 +40,7 @@ pub(super) fn recorded(
     tiled_for: Option<Extent>,
 ) -> (CubeTensor, CubeTensor) {
     let mut pass = Pass::new(input, weights, compiled, tiled_for);
+    pass.card.few = false;
     let (places, length) = tape_places(&compiled.steps, pass.card.extent);
     let tape = empty(&pass.input, Shape::from([length]), DType::BF16);
     let on_tape = |&place: &usize| Some(tape.handle.clone().offset_start(2 * place as u64));
@@ -66,6 +67,7 @@ impl<'a> Pass<'a> {
             numbers: into_contiguous(numbers),
             extent,
             tiled_for: tiled_for.unwrap_or(extent),
+            few: true,
             processors: processors_of(&input),
         };
         let images = vec![None; compiled.steps.images.len()];

@@ -564,11 +564,11 @@ template <int ROWS, int BLOCK, int PAIR, int X_STAGES, int W_STAGES, int THEN, i
 
 // -------------------------------------------------------------------------------------------------------------- few
 
-// The same convolution for so few pixels that CONVOLVE's tiles would leave most of a card idle, in bf16. Here, too, the rows are pixels:
+// The same convolution for so few pixels that CONVOLVE's tiles would leave much of a card idle, in bf16. Here the rows are pixels, as in NARROW:
 //
 //   D[pixels, channels] = Σ over blocks of input channels, over taps  X[pixels moved by the tap, block] W[channels, block]ᵀ
 //
-// A cube has one tile of 8 x 8 pixels, the 64 rows of D, and 32 output channels: twice as many cubes as CONVOLVE's smallest tiles make. One
+// A cube has one tile of 8 x 8 pixels, the 64 rows of D, and 32 output channels: at least twice as many cubes as CONVOLVE's tiles make. One
 // image waits for its longest sum, and a product of 32 columns is done in half the time of one of 64. Every output is the sum of the same
 // products in the same order, so it has the same bits.
 //

@@ -154,6 +154,8 @@ pub(super) struct Card<'a> {
     pub(super) extent: Extent,
     /// What tilings are chosen for.
     pub(super) tiled_for: Extent,
+    /// Whether few pixels have a kernel of their own. In training they have none: its trial has few, its batches have many.
+    pub(super) few: bool,
     pub(super) processors: usize,
 }
 
@@ -176,8 +178,9 @@ pub(super) fn processors_of(tensor: &CubeTensor) -> usize {
 
 impl Card<'_> {
     pub(super) fn convolve(&self, place: Place, work: &Convolution, ends: Ends) {
-        match FewTiling::of(work, self.steps, self.tiled_for, self.processors) {
-            Some(tiling) => self.convolve_few(place, work, ends, tiling),
+        let tiling = FewTiling::of(work, self.steps, self.tiled_for, self.processors);
+        match tiling.filter(|_| self.few).zip(ends.stored.clone()) {
+            Some((tiling, (_, made))) => self.convolve_few(place, work, ends, (tiling, made)),
             None => self.convolve_many(place, work, ends),
         }
     }
@@ -197,12 +200,17 @@ impl Card<'_> {
     }
 
     /// All tiles at once.
-    fn convolve_few(&self, place: Place, work: &Convolution, ends: Ends, tiling: FewTiling) {
-        let tile = [FewTiling::ROWS, FewTiling::CHANNELS];
+    fn convolve_few(
+        &self,
+        place: Place,
+        work: &Convolution,
+        ends: Ends,
+        (tiling, made): (FewTiling, Handle),
+    ) {
+        let tile @ [rows, _] = FewTiling::TILE;
         let sizes = Sizes::convolution(work, self.steps, tile, self.extent);
-        let maps = self.read_maps(work, ends.read, FewTiling::ROWS);
+        let maps = self.read_maps(work, ends.read, rows);
         let read = vec![self.half(place.weights), self.number(place.bias)];
-        let made = ends.stored.map_or_else(|| ends.other.clone(), |(_, handle)| handle);
         let count = CubeCount::Static(sizes.tiles() as u32, 1, 1);
         let arguments = Arguments { maps, read, written: vec![made, ends.other], sizes };
         self.enqueue(Kernel::Few(tiling), count, arguments);

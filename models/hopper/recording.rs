@@ -42,7 +42,7 @@ pub(super) use on_card::run;
 pub(super) enum Replayed {
     /// Their logits, if the card made them.
     Made(Result<TensorData, ExecutionError>),
-    /// Nothing that was recorded made any: here the images are again.
+    /// No graph made any: here the images are again.
     Unknown(TensorData),
 }
 
@@ -131,12 +131,15 @@ mod on_card {
         inner: Graph,
         /// All steps, between an input and logits of their own.
         whole: Graph,
+        /// Where those are.
         ends: [Handle; 2],
         /// Memory of the host that the card reads by itself, for the next input: asked for while the card computes.
         staged: Mutex<Option<Bytes>>,
         images: Vec<Handle>,
         client: Client,
-        /// What the graph reads besides, kept for it.
+        /// What the graphs use besides, kept for them. The images of `whole` are others than those of `inner`, which is one of three orders: a
+        /// pass from memory to memory may come between them.
+        _own_images: Vec<Handle>,
         _weights: [CubeTensor; 2],
     }
 
@@ -155,8 +158,9 @@ mod on_card {
 
         /// Puts recorded steps in the queue.
         fn replay(&self, graph: &Graph) -> Result<(), String> {
-            // SAFETY: `ends`, `images` and `_weights` are all that the graphs read and write, and live in here. Recordings are found by the
-            // stream that made them, so all that uses them is in one queue.
+            // SAFETY: `ends`, both lists of images and `_weights` are all that the graphs read and write, and live in here. Recordings are
+            // found by the stream that made them, so all that uses them is in one queue, and what is between the orders of a pass uses
+            // nothing of its.
             unsafe { graph.replay() }.map_err(|error| error.to_string())
         }
 
@@ -174,7 +178,9 @@ mod on_card {
             }
             self.client.staging(std::iter::once(&mut bytes), false);
             *staged() = Some(bytes);
-            let read = self.client.read_one(logits.clone());
+            // Logits do not carry what went wrong with an input that the graph alone knows to be read.
+            let read =
+                self.client.check([input]).and_then(|()| self.client.read_one(logits.clone()));
             let failed =
                 |error: ServerError| ExecutionError::WithContext { reason: error.to_string() };
             let logits = |read| TensorData::from_bytes(read, shape, DType::F32);
@@ -242,13 +248,13 @@ mod on_card {
         }
     }
 
-    /// Records a pass on images of its own, after running it there once.
+    /// Records both graphs of a pass, after running its steps once on the images of each.
     fn recorded(pass: &mut Pass, compiled: &Compiled) -> Result<Recording, String> {
         let inner = super::inner(&compiled.steps).ok_or("its steps are not known to be closed")?;
         let images = pass.own_images();
         let (client, weights) = (pass.client(), pass.weights());
         let mut own = pass.on_its_own(compiled);
-        own.use_images(&images);
+        let own_images = own.own_images();
         let whole = captured(&client, || own.launch_all(compiled, 0..compiled.steps.steps.len()))?;
         let inner = captured(&client, || pass.launch_all(compiled, inner.clone()))?;
         let ends = own.ends();
@@ -259,6 +265,7 @@ mod on_card {
             staged: Mutex::default(),
             images,
             client,
+            _own_images: own_images,
             _weights: weights,
         })
     }

@@ -9,8 +9,9 @@ pub(super) const WIDE: usize = 8;
 pub(super) const SEEN: usize = WIDE + 2;
 /// Rows of a tile of the last layer: of many images, and of few.
 const NARROW_ROWS: [usize; 2] = [32, 8];
-/// Columns of outputs of a folded stem's cube, and rows: the most of which nearly every processor has one.
+/// Columns of outputs of a folded stem's cube.
 pub(super) const STEM_WIDE: usize = 128;
+/// Its rows: the most with which nearly every processor has a cube.
 const STEM_LINES: [usize; 4] = [8, 4, 2, 1];
 /// Threads of a cube: two warpgroups that compute, two warps that load.
 pub(super) const THREADS: u32 = 2 * 128 + 2 * 32;
@@ -111,12 +112,7 @@ impl Tiling {
     }
 }
 
-/// Rows of a tile of few pixels, and its output channels.
-const FEW_ROWS: usize = 8;
-const FEW_CHANNELS: usize = 32;
-/// Blocks of input channels whose cubes two by two share a processor: those of 64 channels would fit, too, and take longer than CONVOLVE's.
-const FEW_SHARING: usize = 32;
-/// Stages that a tile of few pixels has: as many as it fills, or as many as fit.
+/// Stages that a tile of few pixels has: two for two blocks of input channels or one, four for more, as many as fit.
 const FEW_STAGES: [usize; 2] = [2, 4];
 
 /// The constants of the kernel for few pixels.
@@ -133,8 +129,8 @@ pub(super) struct FewTiling {
 }
 
 impl FewTiling {
-    pub(super) const ROWS: usize = FEW_ROWS;
-    pub(super) const CHANNELS: usize = FEW_CHANNELS;
+    /// Rows of a tile, and its output channels.
+    pub(super) const TILE: [usize; 2] = [8, 32];
 
     /// If all tiles of such a convolution find a place on the card at once, and it does nothing but what this kernel can. Two tiles share a
     /// processor if their stages are small.
@@ -150,20 +146,25 @@ impl FewTiling {
             Then::Last(_) | Then::StoreLast(..) => return None,
         };
         let Convolution { block, pair, .. } = *work;
-        let sizes = Sizes::convolution(work, steps, [FEW_ROWS, FEW_CHANNELS], extent);
+        let sizes = Sizes::convolution(work, steps, Self::TILE, extent);
         let [few, many] = FEW_STAGES;
         let stages = if sizes.blocks <= few { few } else { many };
-        let beside = if block <= FEW_SHARING { 2 } else { 1 };
-        let fits = sizes.tiles() <= beside * processors && bytes(work, steps) == [2, 2];
-        fits.then_some(Self { block, pair, stages, pools })
+        let tiling = Self { block, pair, stages, pools };
+        let fits = sizes.tiles() <= tiling.beside() * processors && bytes(work, steps) == [2, 2];
+        fits.then_some(tiling)
+    }
+
+    /// Cubes that share a processor. Two with blocks of 64 channels and two stages would fit, but take longer than CONVOLVE's tiles.
+    pub(super) fn beside(&self) -> usize {
+        if self.block <= 32 { 2 } else { 1 }
     }
 
     /// Bytes of shared memory, as the kernel's text sums them up.
     #[cfg(test)]
     pub(super) fn shared(&self) -> usize {
-        let pixel = 2 * self.block;
-        let pixels = ((FEW_ROWS + 2) * SEEN * pixel).next_multiple_of(1024);
-        self.stages * (pixels + 9 * FEW_CHANNELS * pixel + 16)
+        let ([rows, channels], pixel) = (Self::TILE, 2 * self.block);
+        let pixels = ((rows + 2) * SEEN * pixel).next_multiple_of(1024);
+        self.stages * (pixels + 9 * channels * pixel + 16)
     }
 }
 

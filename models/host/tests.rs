@@ -64,7 +64,6 @@ fn images_of_a_batch_are_apart() {
     assert_eq!(found[256..], alone);
 }
 
-/// The head's own interpolation and sigmoid, in Burn's operations, are the second implementation.
 #[test]
 fn logits_of_targets_in_memory_are_those_of_the_tensor() {
     let (_, program) = programs().swap_remove(2);
@@ -78,6 +77,7 @@ fn logits_of_targets_in_memory_are_those_of_the_tensor() {
     assert_eq!(found.try_into_vec::<f32>().expect("f32"), values(host.logits(x)));
 }
 
+/// The head's own interpolation and sigmoid, in Burn's operations, are the second implementation.
 #[test]
 fn a_mask_is_the_heads() {
     let (_, program) = programs().swap_remove(0);
