@@ -194,6 +194,7 @@ mod tests {
     /// Burn's own Adam is the second implementation, with the terms of networks and with those of surrogates.
     #[test]
     fn it_moves_as_burns_adam_does() {
+        let _alone = crate::first::alone();
         let surrogates = AdamTerms { betas: [0.9, 0.99], epsilon: 1e-12, most_norm: None };
         for terms in [AdamTerms::default(), surrogates] {
             let mut ours = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
@@ -218,6 +219,7 @@ mod tests {
 
     #[test]
     fn a_restored_state_goes_on_as_the_first() {
+        let _alone = crate::first::alone();
         let mut layer = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
         let mut adam = Adam::new(AdamTerms::default());
         for step in 0..3 {

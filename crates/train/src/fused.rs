@@ -191,6 +191,7 @@ mod tests {
 
     #[test]
     fn a_module_carries_all_numbers_by_their_names() {
+        let _alone = crate::first::alone();
         let device = Device::flex().autodiff();
         let unet = NeuralIltConfig { width: 2, last_side: 3, ..NeuralIltConfig::default() };
         there_and_back(unet.init(&device));
@@ -201,6 +202,7 @@ mod tests {
     /// What a run that was trained layer by layer had not seen yet is zero.
     #[test]
     fn moments_that_are_not_there_are_zero() {
+        let _alone = crate::first::alone();
         let network = NeuralIltConfig { width: 2, ..NeuralIltConfig::default() };
         let network = network.init(&Device::flex());
         let moments: Values = values_sizes(&network).iter().map(|_| Vec::new()).collect();

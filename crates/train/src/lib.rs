@@ -15,6 +15,7 @@ mod checkpoint;
 mod clips;
 mod config;
 mod files;
+mod first;
 mod fused;
 mod labels;
 mod lost;

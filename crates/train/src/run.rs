@@ -17,6 +17,7 @@ use crate::adam::{Adam, AdamTerms, AdamValues};
 use crate::checkpoint::{self, BestValidation, RunState, Trainee};
 use crate::config::Network;
 use crate::files::write_network;
+use crate::first::seeded;
 use crate::labels::{LabelMaker, Labels};
 use crate::objective::Objective;
 use crate::replica::{Lesson, Numbers, StepOrder, Trainable};
@@ -56,7 +57,6 @@ pub fn train(
         return Err(TrainError::Config("no device to train on".into()));
     };
     config.check(devices.len()).map_err(TrainError::Config)?;
-    devices.iter().for_each(|device| device.seed(config.seed));
     let tracked = first.clone().autodiff();
     let judge = config.adversarial.as_ref();
     let judge = move || judge.map(|a| Discriminator::new(&a.discriminator, &tracked));
@@ -107,11 +107,15 @@ impl<'a, N: Trainable> Fit<'a, N> {
         let source = ClipSource::open(&config.clips, config.layouts.as_deref(), kernels.period_nm)?;
         let config = Arc::new(config.clone());
         // First weights are made on one device and in one order, whatever the devices are.
-        let own = network(&devices[0].clone().autodiff());
-        let size = Objective::new(&config, &own, kernels, &Device::flex())?.network_size();
-        let mut trainees = vec![fresh(&own)?];
-        let judge = judge();
-        trainees.extend(judge.as_ref().map(fresh).transpose()?);
+        let first = || -> Result<_, TrainError> {
+            let own = network(&devices[0].clone().autodiff());
+            let size = Objective::new(&config, &own, kernels, &Device::flex())?.network_size();
+            let mut trainees = vec![fresh(&own)?];
+            let judge = judge();
+            trainees.extend(judge.as_ref().map(fresh).transpose()?);
+            Ok((own, size, judge, trainees))
+        };
+        let (own, size, judge, mut trainees) = seeded(devices, config.seed, first)?;
         let (state, former) = begun(&config, kernels, out)?;
         let wrong = |e| TrainError::Resume(out.join(checkpoint::FILE), e);
         for (trainee, former) in trainees.iter_mut().zip(former) {

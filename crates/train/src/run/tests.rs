@@ -47,7 +47,8 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// The first weights come from the device's one random generator, which tests must not share.
+/// Replicas, too, draw from the device's one random generator, which runs must not share. Tests that make no run have
+/// [`alone`](crate::first::alone).
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// A run to its end that was stopped after each of these steps' looks.

@@ -74,6 +74,7 @@ fn distance(found: Tensor<4>, expected: Tensor<4>) -> f64 {
 #[test]
 fn the_simulators_kernels_lead_back_where_the_graph_does() {
     let Some(device) = device() else { return };
+    let _alone = crate::first::alone();
     let logits = |device: &Device| wave([2, 1, SIDE, SIDE], 0.37, device);
     let expected = {
         let (objective, batch) = objective(&Device::flex());
@@ -95,6 +96,7 @@ fn the_simulators_kernels_lead_back_where_the_graph_does() {
 #[test]
 fn clips_and_what_the_network_sees_are_the_cpus_to_the_last_bit() {
     let Some(device) = device() else { return };
+    let _alone = crate::first::alone();
     let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().expect("f32");
     let both = |device: &Device| {
         let (_, batch) = objective(device);
@@ -108,6 +110,7 @@ fn clips_and_what_the_network_sees_are_the_cpus_to_the_last_bit() {
 #[test]
 fn an_opinion_of_masks_leads_back_where_the_graph_does() {
     let Some(device) = device() else { return };
+    let _alone = crate::first::alone();
     let cpu = Device::flex();
     let (logits, by_means) =
         (wave([2, 1, SIDE, SIDE], 0.37, &cpu), wave([2, SIDE, SIDE], 0.11, &cpu));
