@@ -53,8 +53,8 @@ use crate::trial::Trial;
 
 /// Images of a batch that several inputs are put into: they fill a card, and images between steps stay below some gigabytes.
 const MOST_AT_ONCE: usize = 64;
-/// The extent whose kernels the trial compiles: a batch of tiles of 2048 nm. Other extents have the same text with other constants, and few pixels
-/// a kernel of their own, which no run that is without them should compile: that it makes the same bits is held by tests on a card.
+/// The extent whose kernels the trial compiles: a batch of tiles of 2048 nm. Other extents have the same text with other constants. Few pixels
+/// have a kernel of their own, which a run without them should not have to compile: tests on a card hold that it makes the same bits.
 const USUAL: Extent = Extent { batch: 24, height: 256, width: 256 };
 
 /// Why a network runs layer by layer on a device.

@@ -257,6 +257,19 @@ def timed(work, repeats=10, rounds=7):
     return sorted(times)[rounds // 2]
 
 
+def beside(case, step, batch, driver, processors):
+    """Milliseconds of the same by CONVOLVE, which must make the same bits."""
+    other = Case(step, batch, driver, processors, few=False)
+    for name in ("images", "weight", "bias", "last", "packed"):
+        for to, own in zip(*(x if isinstance(x, list) else [x] for x in (getattr(other, name), getattr(case, name)))):
+            to.copy_(own)
+    other.run()
+    torch.cuda.synchronize()
+    if not (torch.equal(other.made, case.made) and (step[5] != POOL or torch.equal(other.pooled, case.pooled))):
+        raise SystemExit(f"{step[0]}: other bits by CONVOLVE")
+    return timed(other.run)
+
+
 def ceilings():
     """The card's own products of matrices, FLOP/s, and copies, bytes/s."""
     a = torch.randn(8192, 8192, device=DEVICE).bfloat16()
@@ -278,27 +291,29 @@ def main():
     networks = args.networks.split(",")
     # First of all, since it makes the context that the kernels are loaded into.
     peak, bandwidth = ceilings()
-    driver = Driver({tiling(s, b, processors) for n in networks for s in NETWORKS[n] for b in batches})
+    driver = Driver({tiling(s, b, processors, few) for n in networks for s in NETWORKS[n] for b in batches for few in (False, True)})
     print(f"{torch.cuda.get_device_name(0)}, {processors} SMs, torch {torch.__version__}, cudnn {torch.backends.cudnn.version()}")
     print(f"an 8192 x 8192 product {peak / 1e12:.0f} TFLOP/s, a copy {bandwidth / 1e12:.2f} TB/s")
     rows = []
     for network in networks:
         for batch in batches:
             print(f"\n{network}, batch {batch}: us of conv + bias + ReLU (+ what follows)")
-            print(f"{'step':18} {'channels':>10} {'side':>4} {'kernel':>8} {'GFLOP':>6} {'floor':>6} {'ours':>7} {'TFLOP/s':>7} {'cuDNN + ReLU':>12} {'error':>8}")
+            print(f"{'step':18} {'channels':>10} {'side':>4} {'kernel':>8} {'GFLOP':>6} {'floor':>6} {'ours':>7} {'TFLOP/s':>7} {'cuDNN + ReLU':>12} {'error':>8} {'CONVOLVE':>8}")
             sums = [0.0, 0.0, 0.0]
             for step in NETWORKS[network]:
                 case = Case(step, batch, driver, processors)
                 error = case.error()
                 if not error < 8e-3:
                     raise SystemExit(f"{step[0]} is wrong: {error}")
+                other = None if case.t[0] == "CONVOLVE" else beside(case, step, batch, driver, processors)
                 floor, ours, peer = max(case.flop / peak, case.bytes / bandwidth) * 1e3, timed(case.run), timed(case.peer)
                 sums = [a + b for a, b in zip(sums, (floor, ours, peer))]
-                rows.append(dict(network=network, batch=batch, step=step[0], flop=case.flop, bytes=case.bytes, floor_ms=floor, ours_ms=ours, cudnn_ms=peer, error=error, tiling=case.t))
-                print(f"{step[0]:18} {sum(step[1]):>4} -> {step[2]:<4}{SIDE // step[3]:>4} {case.t[0]:>8} {case.flop / 1e9:6.1f} {floor * 1e3:6.1f} {ours * 1e3:7.1f} {case.flop / ours / 1e9:7.0f} {peer * 1e3:12.1f} {error:8.1e}", flush=True)
-            cases = [Case(step, batch, driver, processors) for step in NETWORKS[network]]
-            chain = timed(lambda: [case.run() for case in cases])
-            print(f"one after the other {chain * 1e3:.1f} us")
+                rows.append(dict(network=network, batch=batch, step=step[0], flop=case.flop, bytes=case.bytes, floor_ms=floor, ours_ms=ours, cudnn_ms=peer, error=error, tiling=case.t, convolve_ms=other))
+                print(f"{step[0]:18} {sum(step[1]):>4} -> {step[2]:<4}{SIDE // step[3]:>4} {case.t[0]:>8} {case.flop / 1e9:6.1f} {floor * 1e3:6.1f} {ours * 1e3:7.1f} {case.flop / ours / 1e9:7.0f} {peer * 1e3:12.1f} {error:8.1e} {'' if other is None else f'{other * 1e3:8.1f}'}", flush=True)
+            for few in (False, True):
+                cases = [Case(step, batch, driver, processors, few) for step in NETWORKS[network]]
+                chain = timed(lambda: [case.run() for case in cases])
+                print(f"one after the other, {'as above' if few else 'all by CONVOLVE'}: {chain * 1e3:.1f} us")
             print(f"{'sum':50} {sums[0] * 1e3:6.1f} {sums[1] * 1e3:7.1f} {'':7} {sums[2] * 1e3:12.1f}")
     if args.json:
         with open(args.json, "w") as f:

@@ -178,10 +178,12 @@ pub(super) fn processors_of(tensor: &CubeTensor) -> usize {
 
 impl Card<'_> {
     pub(super) fn convolve(&self, place: Place, work: &Convolution, ends: Ends) {
-        let tiling = FewTiling::of(work, self.steps, self.tiled_for, self.processors);
-        match tiling.filter(|_| self.few).zip(ends.stored.clone()) {
-            Some((tiling, (_, made))) => self.convolve_few(place, work, ends, (tiling, made)),
-            None => self.convolve_many(place, work, ends),
+        let few = || FewTiling::of(work, self.steps, self.tiled_for, self.processors);
+        match (self.few.then(few).flatten(), ends) {
+            (Some(tiling), Ends { read, stored: Some((_, made)), other }) => {
+                self.convolve_few(place, work, tiling, read, vec![made, other]);
+            }
+            (_, ends) => self.convolve_many(place, work, ends),
         }
     }
 
@@ -204,15 +206,16 @@ impl Card<'_> {
         &self,
         place: Place,
         work: &Convolution,
-        ends: Ends,
-        (tiling, made): (FewTiling, Handle),
+        tiling: FewTiling,
+        read: &[Handle],
+        written: Vec<Handle>,
     ) {
         let tile @ [rows, _] = FewTiling::TILE;
         let sizes = Sizes::convolution(work, self.steps, tile, self.extent);
-        let maps = self.read_maps(work, ends.read, rows);
+        let maps = self.read_maps(work, read, rows);
         let read = vec![self.half(place.weights), self.number(place.bias)];
         let count = CubeCount::Static(sizes.tiles() as u32, 1, 1);
-        let arguments = Arguments { maps, read, written: vec![made, ends.other], sizes };
+        let arguments = Arguments { maps, read, written, sizes };
         self.enqueue(Kernel::Few(tiling), count, arguments);
     }
 

@@ -199,7 +199,7 @@ fn every_tiling_fits_into_shared_memory() {
         {
             let Work::Convolve(work) = &step.work else { continue };
             for batch in [1, 4, 16, 64] {
-                let extent = Extent { batch, height: 256, width: 256 };
+                let extent = tiles(batch);
                 let tiling = Tiling::of(work, steps, extent, 132);
                 let [read, made] = tiling.bytes;
                 let pixel = read * tiling.block;
@@ -217,23 +217,21 @@ fn every_tiling_fits_into_shared_memory() {
     }
 }
 
+/// A batch of tiles of 2048 nm.
+fn tiles(batch: usize) -> Extent {
+    Extent { batch, height: 256, width: 256 }
+}
+
 #[test]
 fn few_images_have_small_tiles_and_many_have_large_ones() {
     let steps =
         Steps::of(&NeuralIltConfig::fast().random_program(7), Grain::HOPPER).expect("known");
     let Work::Convolve(work) = &steps.steps[1].work else { panic!("a convolution") };
-    let rows =
-        |batch| Tiling::of(work, &steps, Extent { batch, height: 256, width: 256 }, 132).rows;
+    let rows = |batch| Tiling::of(work, &steps, tiles(batch), 132).rows;
     assert_eq!([1, 4, 64].map(rows), [8, 16, 32]);
-    let folded = |batch| {
-        let extent = Extent { batch, height: 256, width: 256 };
-        Sizes::of(steps.images[0], extent).stem_lines(132)
-    };
+    let folded = |batch| Sizes::of(steps.images[0], tiles(batch)).stem_lines(132);
     assert_eq!([1, 4, 16].map(folded), [1, 4, 8], "rows of the first convolution");
-    let narrow = |batch| {
-        let extent = Extent { batch, height: 256, width: 256 };
-        Sizes::of(steps.images[0], extent).narrow_rows(132)
-    };
+    let narrow = |batch| Sizes::of(steps.images[0], tiles(batch)).narrow_rows(132);
     assert_eq!([1, 2, 16].map(narrow), [8, 32, 32], "rows of the last one");
     let tiling = Tiling::of(work, &steps, USUAL, 132);
     assert_eq!((tiling.finish, tiling.finish.word()), (Finish::Store, "STORE"));
@@ -250,9 +248,8 @@ fn few_images_have_small_tiles_and_many_have_large_ones() {
 fn few_pixels_have_a_kernel_of_their_own() {
     let few = |program: &Program, batch| {
         let steps = Steps::of(program, Grain::HOPPER).expect("known");
-        let extent = Extent { batch, height: 256, width: 256 };
         let of = |step: &crate::steps::Step| match &step.work {
-            Work::Convolve(work) => FewTiling::of(work, &steps, extent, 132).map(
+            Work::Convolve(work) => FewTiling::of(work, &steps, tiles(batch), 132).map(
                 |FewTiling { stages, pair, .. }| {
                     format!("{} {stages}{}", step.name, ["", " pair"][usize::from(pair)])
                 },
@@ -269,6 +266,9 @@ fn few_pixels_have_a_kernel_of_their_own() {
     assert_eq!(found[4], "fast.down.3.first 4");
     assert_eq!(found[12], "fast.join.0.first 2 pair");
     assert_eq!(few(&fast, 16), [""; 0]);
+    let gan = GanOpcConfig::default().random_program(7);
+    assert_eq!(few(&gan, 16), ["generator.down.4.first 4"], "8 x 8 pixels are few in any batch");
+    assert_eq!(few(&gan, 64), [""; 0]);
     assert_eq!(few(&unet(64, 1), 1), [""; 0], "wide images fill the card as they are");
 }
 
