@@ -63,7 +63,3 @@ pub use surrogate::{LearnedModel, Surrogate, SurrogateConfig};
 pub use truth::{Truth, kernels_sha256};
 pub use unet::{UNet, UNetConfig};
 pub use weights::WeightsError;
-
-// One for all tests: OpenGL that is opened by two threads at once ends the process.
-#[cfg(all(test, feature = "wgpu", feature = "cuda"))]
-lithoburn_testing::test_device!(test_device);

@@ -4,14 +4,17 @@
 
 mod optimiser;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, TensorMetadata, WgpuBackend, backend_extension};
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Int, Shape, Tensor, TensorData};
+use burn::tensor::{Device, DeviceKind, Int, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use lithoburn_compare::{largest, largest_difference};
+use lithoburn_testing::Need;
 
 use super::images::{Other, gathered, gathered_and_summed};
 use super::sums::{self, Blocks};
@@ -144,6 +147,19 @@ fn places(places: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut places: Vec<usize> = places.collect();
     places.sort_unstable();
     places
+}
+
+fn gpu() -> Option<Device> {
+    let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
+        Ok("cuda") => Some(Device::cuda(0)),
+        Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
+        _ => Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok(),
+    };
+    let works = |device: Device| {
+        let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
+        (sum == [8.0]).then_some(device)
+    };
+    catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
 }
 
 fn wave<const D: usize>(shape: [usize; D], pitch: f32) -> Tensor<D> {
@@ -359,7 +375,8 @@ fn splits_are_added_up_where_their_channels_are(device: &Device) {
 /// Compiling takes most of the time, so that it is one test.
 #[test]
 fn adjoints_on_a_gpu_are_burns_gradients() {
-    let Some(device) = crate::test_device() else { return };
+    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
+    let Some(device) = Need::Gpu.met(gpu(), why) else { return };
     gradients_of_sums_are_burns(&device);
     the_last_convolutions_gradients_are_burns(&device);
     the_first_convolutions_gradients_are_burns(&device);

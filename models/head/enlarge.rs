@@ -70,10 +70,12 @@ mod tests {
     use super::*;
     use crate::head::Head;
 
+    lithoburn_testing::test_device!(device);
+
     /// Burn's operations on the CPU are the second implementation.
     #[test]
     fn masks_are_those_of_burns_operations() {
-        let Some(device) = crate::test_device() else { return };
+        let Some(device) = device() else { return };
         for (n, upsample) in [(16, 4), (9, 3), (8, 1), (1, 2)] {
             let values: Vec<f32> = (0..2 * n * n).map(|i| 9.0 * (i as f32 * 0.7).sin()).collect();
             let on = |device: &Device| {
@@ -91,7 +93,7 @@ mod tests {
     /// Burn's autodiff on the CPU is the second implementation.
     #[test]
     fn slopes_are_gathered_as_autodiff_leads_them_back() {
-        let Some(device) = crate::test_device() else { return };
+        let Some(device) = device() else { return };
         for (n, upsample) in [(16, 4), (9, 3), (8, 1), (1, 2), (5, 2)] {
             let m = n * upsample;
             let values = |count: usize, pitch: f32| -> Vec<f32> {

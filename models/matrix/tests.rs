@@ -205,11 +205,13 @@ mod on_a_device {
 
     use super::*;
 
+    lithoburn_testing::test_device!(device);
+
     /// Sums of a few thousand terms in f32 lose six digits of them at most; layers are joined, folded, unfolded, pooled, doubled, and last ones are
     /// of side 1 and 3. Sides are no multiples of a tile's. Compiling takes most of the time, so that it is one test.
     #[test]
     fn number_by_number_the_kernels_are_the_network() {
-        let Some(device) = crate::test_device() else { return };
+        let Some(device) = device() else { return };
         let cases = [
             ("folded, joined, unfolded", fast(&[16, 32], 1), [2, 20, 36]),
             ("pooled, doubled, last 1 x 1", unet(16, 1), [2, 32, 48]),
@@ -226,7 +228,7 @@ mod on_a_device {
     /// A card's reports, made from this device's: what NVIDIA's cards of each kind, AMD's and drivers without the extension say.
     #[test]
     fn a_device_is_taken_by_what_it_reports() {
-        let Some(device) = crate::test_device() else { return };
+        let Some(device) = device() else { return };
         let burn::backend::DispatchDevice::Cube(cube) = device.as_dispatch() else { return };
         let own = cube.client().properties().clone();
         let card = |kinds: &[FloatKind], planes: [u32; 2], side: u32| {
@@ -259,7 +261,7 @@ mod on_a_device {
 
     fn card() -> Option<Device> {
         let named = std::env::var("LITHOBURN_TEST_DEVICE").is_ok();
-        crate::test_device().filter(|device| named && Means::of(device).is_some())
+        device().filter(|device| named && Means::of(device).is_some())
     }
 
     const MANY: Extent = Extent { batch: 24, height: 256, width: 256 };
