@@ -21,7 +21,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::forward::has_kernels;
 use crate::ilt::steps;
-use crate::images::matrix;
+use crate::images::{gapless, matrix};
 use crate::waves::{self, Field};
 use crate::{Corner, CornerImages, Focus, KernelSet, Kernels, LithoError, ProcessWindow};
 
@@ -282,19 +282,17 @@ impl Simulator {
             let field = Field::new(2 * self.half + 1, grid.size)?;
             let n = grid.size;
             let kept = |f: usize| pixel_average(f as f64, n, grid.points) / n as f64;
-            let table = |values: Vec<f32>, rows: usize| {
-                let columns = values.len() / rows;
-                Tensor::from_data(TensorData::new(values, [rows, columns]), &self.device)
-            };
+            let table = |values: Vec<f32>, rows: usize| gapless(values, rows, &self.device);
             let mask = field.of_mask(kept);
-            let collect: Tensor<2> =
-                table(field.collect(|f| self.left_by_diffusion(f)), self.coarse);
-            let turned = collect.clone().transpose() * 1.0;
+            let collect = field.collect(|f| self.left_by_diffusion(f));
+            let columns = collect.len() / self.coarse;
+            let turned = |i: usize| collect[i % self.coarse * columns + i / self.coarse];
+            let turned = (0..collect.len()).map(turned).collect();
             Some(Folded {
                 mask: [table(mask.clone(), n / 4), table(mask, n / 4)],
                 interpolate: table(field.interpolate(|f| self.left_by_diffusion(f)), n / 4),
                 along_y: table(field.along_y(), n / 8),
-                collect: [collect, turned],
+                collect: [table(collect.clone(), self.coarse), table(turned, columns)],
             })
         };
         grid.folded.get_or_init(tables).clone()
@@ -439,7 +437,7 @@ impl Coherent {
                 waves::in_pairs(places, |u, v| [re[at(u, v)], im[at(u, v)]])
             };
             let data: Vec<f32> = (0..2 * count).flat_map(kernel).collect();
-            Tensor::from_data(TensorData::new(data, [2 * count, 32 * places * places]), device)
+            gapless(data, 2 * count, device)
         });
         Self { re: twice(&re), im: twice(&im), pairs }
     }

@@ -21,6 +21,13 @@ pub(crate) fn matrix(
     Tensor::from_data(TensorData::new(values, [rows, columns]), device)
 }
 
+/// A table `[rows, columns]` whose rows follow each other without a gap. CUDA aligns the rows of what is uploaded as a matrix, and kernels that index it
+/// themselves would copy it in every call.
+pub(crate) fn gapless(values: Vec<f32>, rows: usize, device: &Device) -> Tensor<2> {
+    let (count, columns) = (values.len(), values.len() / rows);
+    Tensor::<1>::from_data(TensorData::new(values, [count]), device).reshape([rows, columns])
+}
+
 /// 1 inside the free square of `n` pixels a side, 0 outside. `[1, n, n]`.
 pub(crate) fn free_square(n: usize, pixel_nm: f64, free_nm: f64, device: &Device) -> Tensor<3> {
     let middle = n as f64 / 2.0;
