@@ -55,11 +55,7 @@ impl Picture {
     }
 
     fn element(&self) -> ElemType {
-        ElemType::Float(match self.values.dtype {
-            DType::F32 => FloatKind::F32,
-            DType::F16 => FloatKind::F16,
-            _ => FloatKind::BF16,
-        })
+        element(&self.values)
     }
 
     /// Another image of its size, not yet written.
@@ -67,6 +63,15 @@ impl Picture {
         let shape = Shape::from([self.batch, self.height, self.width, self.channels]);
         Self { values: empty(&self.values, shape, self.values.dtype), ..*self }
     }
+}
+
+/// What a tensor's numbers are.
+fn element(tensor: &CubeTensor) -> ElemType {
+    ElemType::Float(match tensor.dtype {
+        DType::F32 => FloatKind::F32,
+        DType::F16 => FloatKind::F16,
+        _ => FloatKind::BF16,
+    })
 }
 
 fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {

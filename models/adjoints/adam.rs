@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
-use super::{UNITS, arg, cubes_of, empty};
+use super::{UNITS, arg, cubes_of, element, empty};
 use crate::hopper::plan::AdamStep;
 
 /// What the kernels of a step are told.
@@ -40,7 +40,8 @@ fn numbers(step: &AdamStep) -> NumbersLaunch {
 }
 
 /// Values, mean, square and faults after a step; `chunks` has the start, the length and the parameter of each chunk, `parameters` the first chunk
-/// and the number of chunks of each parameter. A parameter's fault is the first step whose gradient was no number; such a gradient counts as zero.
+/// and the number of chunks of each parameter. A parameter's fault is the first step whose gradient was no number; such a gradient counts as zero. The
+/// gradient may have any precision; all else is f32.
 pub(crate) fn stepped(
     [values, gradient, mean, square]: [CubeTensor; 4],
     faults: CubeTensor,
@@ -63,6 +64,7 @@ pub(crate) fn stepped(
             arg(&gradient),
             arg(&chunks),
             arg(&squares),
+            element(&gradient),
         );
         shortening::launch_unchecked(
             client,
@@ -90,6 +92,7 @@ pub(crate) fn stepped(
             arg(&out[1]),
             arg(&out[2]),
             numbers(&step),
+            element(&gradient),
         );
     }
     let [values, mean, square, faults] = out;
@@ -135,7 +138,12 @@ fn pick<F: Float>(
 }
 
 #[cube(launch_unchecked)]
-fn chunk_squares(gradient: &[f32], chunks: &[i32], out: &mut [f32]) {
+fn chunk_squares<F: Float>(
+    gradient: &[F],
+    chunks: &[i32],
+    out: &mut [f32],
+    #[define(F)] _element: ElemType,
+) {
     let mut all = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
     let unit = UNIT_POS as usize;
     let chunk = CUBE_POS_X as usize;
@@ -144,7 +152,8 @@ fn chunk_squares(gradient: &[f32], chunks: &[i32], out: &mut [f32]) {
     let mut sum = f32::new(0.0);
     let mut at = start + unit;
     while at < end {
-        sum += gradient[at] * gradient[at];
+        let slope = f32::cast_from(gradient[at]);
+        sum += slope * slope;
         at += comptime!(UNITS as usize);
     }
     all[unit] = sum;
@@ -187,9 +196,9 @@ fn shortening(
 }
 
 #[cube(launch_unchecked)]
-fn moved(
+fn moved<F: Float>(
     values: &[f32],
-    gradient: &[f32],
+    gradient: &[F],
     mean: &[f32],
     square: &[f32],
     chunks: &[i32],
@@ -198,6 +207,7 @@ fn moved(
     new_mean: &mut [f32],
     new_square: &mut [f32],
     numbers: &Numbers,
+    #[define(F)] _element: ElemType,
 ) {
     let chunk = CUBE_POS_X as usize;
     let start = chunks[3 * chunk] as usize;
@@ -205,7 +215,7 @@ fn moved(
     let factor = factors[chunks[3 * chunk + 2] as usize];
     let mut at = start + UNIT_POS as usize;
     while at < end {
-        let slope = select(factor == 0.0, f32::new(0.0), gradient[at] * factor);
+        let slope = select(factor == 0.0, f32::new(0.0), f32::cast_from(gradient[at]) * factor);
         let once = mean[at] * numbers.beta1 + slope * (1.0 - numbers.beta1);
         let twice = square[at] * numbers.beta2 + slope * slope * (1.0 - numbers.beta2);
         let size = (twice * numbers.unbias).sqrt() + numbers.epsilon;

@@ -7,7 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::tables::{MOST_PARTS, Tables, Target};
-use super::{Picture, Thin, UNITS, arg, cubes_of, thin_value};
+use super::{Picture, Thin, UNITS, arg, cubes_of, element, thin_value};
 
 /// Channels of a cube.
 const CHANNELS: usize = 32;
@@ -188,7 +188,7 @@ impl Blocks {
     }
 }
 
-/// Adds up the splits of a convolution's weight gradient.
+/// Adds up the splits of a convolution's weight gradient, and rounds the sums to the precision of `out`.
 pub(crate) fn splits(all: &CubeTensor, blocks: Blocks, out: &CubeTensor) {
     let Blocks { splits, to, from, first, runs, channels, start } = blocks;
     let count = to * from * TAPS * BLOCK * BLOCK;
@@ -210,6 +210,7 @@ pub(crate) fn splits(all: &CubeTensor, blocks: Blocks, out: &CubeTensor) {
             channels[0],
             channels[1],
             start,
+            element(out),
         );
     }
 }
@@ -391,9 +392,9 @@ fn logit_sums(
 }
 
 #[cube(launch_unchecked)]
-fn split_totals(
+fn split_totals<F: Float>(
     all: &[f32],
-    out: &mut [f32],
+    out: &mut [F],
     count: usize,
     splits: usize,
     from_blocks: usize,
@@ -404,6 +405,7 @@ fn split_totals(
     first_channels: usize,
     channels: usize,
     start: usize,
+    #[define(F)] _element: ElemType,
 ) {
     let unit = ABSOLUTE_POS_X as usize;
     if unit >= count {
@@ -425,7 +427,7 @@ fn split_totals(
         for split in 0..splits {
             sum += all[split * count + unit];
         }
-        out[start + (to * TAPS + tap) * channels + before + from] = sum;
+        out[start + (to * TAPS + tap) * channels + before + from] = F::cast_from(sum);
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{UNITS, arg, empty};
+use super::{UNITS, arg, element, empty};
 
 /// Most parts that a sum is made in.
 pub(super) const MOST_PARTS: usize = 512;
@@ -89,7 +89,7 @@ impl Tables {
         arg(&CubeTensor::new_contiguous(client, device, shape, handle, DType::F32))
     }
 
-    /// Adds up the parts of all tables, each in order, and leaves the sums where they belong.
+    /// Adds up the parts of all tables, each in order, and leaves the sums where they belong, in the precision of `out`.
     pub(crate) fn total(self, out: &CubeTensor) {
         let tables = self.words.len() / WORDS;
         if tables == 0 {
@@ -114,6 +114,7 @@ impl Tables {
                 arg(&self.parts),
                 arg(&words),
                 arg(out),
+                element(out),
             );
         }
     }
@@ -121,7 +122,7 @@ impl Tables {
 
 /// A cube has [`SUMS`] sums of a table; its units have a run of the parts each, in order, and the runs are added up in order.
 #[cube(launch_unchecked)]
-fn totals(all: &[f32], tables: &[u32], out: &mut [f32]) {
+fn totals<F: Float>(all: &[f32], tables: &[u32], out: &mut [F], #[define(F)] _element: ElemType) {
     let mut runs = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
     let unit = UNIT_POS as usize;
     let table = CUBE_POS_Y as usize * WORDS;
@@ -150,6 +151,6 @@ fn totals(all: &[f32], tables: &[u32], out: &mut [f32]) {
             + row / few * tables[table + 6] as usize
             + row % few * tables[table + 7] as usize
             + own % columns * tables[table + 8] as usize;
-        out[to] = total;
+        out[to] = F::cast_from(total);
     }
 }

@@ -4,11 +4,12 @@
 //! biases' gradients are, is added up by one launch at the end.
 
 use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_storage_type;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::full_client;
+use burn_cubecl::ops::numeric::full_device_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::prelude::CubeCount;
+use cubecl::prelude::{CubeCount, InputScalar};
 use cubecl::server::Handle;
 
 use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
@@ -47,7 +48,7 @@ struct WayBack<'a> {
     summed: Vec<bool>,
     /// Sums that are made in parts.
     tables: Tables,
-    /// Gradients of all weights.
+    /// Gradients of all weights, in the precision that they are given out in.
     gradient: CubeTensor,
 }
 
@@ -145,8 +146,12 @@ fn stored(work: &Convolution) -> Option<View> {
 fn begun(input: &CubeTensor, plan: &Plan) -> CubeTensor {
     let shape = Shape::from([plan.flat.count]);
     match plan.marked {
-        true => full_client(input.client.clone(), shape, input.device.clone(), f32::NAN),
-        false => empty(input, shape, DType::F32),
+        true => {
+            let nan = InputScalar::new(f32::NAN, dtype_to_storage_type(plan.gradients));
+            let (client, device) = (input.client.clone(), input.device.clone());
+            full_device_dtype(client, shape, device, nan, plan.gradients)
+        }
+        false => empty(input, shape, plan.gradients),
     }
 }
 

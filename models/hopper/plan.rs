@@ -1,5 +1,7 @@
 //! What a training on a card goes by.
 
+use burn::tensor::DType;
+
 use super::Compiled;
 use super::weights::Place;
 use crate::flat::Flat;
@@ -13,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) flat: Flat,
     /// Where the weights are that each convolution of the way back multiplies with.
     pub(crate) ask_places: Vec<Place>,
+    /// The precision that gradients are given out in. They are summed in f32 before.
+    pub(crate) gradients: DType,
     /// Whether gradients begin as what is no number, so that one that is not written is found.
     pub(crate) marked: bool,
 }

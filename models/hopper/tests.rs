@@ -3,7 +3,7 @@
 mod eight_bits;
 mod emulation;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData, bf16};
 #[cfg(feature = "cuda")]
 use lithoburn_pool::cards_opened;
 use lithoburn_testing::Need;
@@ -362,14 +362,16 @@ fn on_a_hopper_card_a_replayed_pass_has_the_launched_ones_bits() {
 }
 
 /// The f32 network on the CPU, layer by layer, is the second implementation, for logits' gradients of one sign (as in the trial). Gradients have the
-/// same bits in a second run, and steps along them make the loss smaller.
+/// same bits in a second run, given out in bf16 they are the nearest of its numbers, and steps along them make the loss smaller.
 #[test]
 fn on_a_hopper_card_gradients_are_the_cpus_and_steps_descend() {
     let why = "LITHOBURN_TEST_DEVICE=cuda does not name a Hopper card";
     let Some(device) = Need::Gpu.met(card(), why) else { return };
     for (name, program) in known() {
         let mut training =
-            Training::new(&program, &device).unwrap_or_else(|e| panic!("{name}: {e}"));
+            Training::new(&program, &device, DType::F32).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let rounded = Training::new(&program, &device, DType::BF16);
+        let rounded = rounded.unwrap_or_else(|e| panic!("{name}: {e}"));
         for shape in [[2, 64, 96], [3, 128, 64]] {
             let (x, goal) = (input(shape, &Device::flex()), input(shape, &Device::flex()) + 0.5);
             let on_card = |x: &Tensor<4>| Tensor::<4>::from_data(x.clone().into_data(), &device);
@@ -383,6 +385,11 @@ fn on_a_hopper_card_gradients_are_the_cpus_and_steps_descend() {
             println!("{name}, {shape:?}: off by {off:.2e}");
             assert!(off <= 5e-2, "{name}, {shape:?}: {off}");
             assert!(found == gradient(), "{name}, {shape:?}: other bits in a second run");
+            let told = rounded.gradient(rounded.pass(on_card(&x)), on_card(&goal));
+            assert_eq!(told.dtype(), DType::BF16, "{name}");
+            let told = told.try_into_vec_as::<f32>().expect("numbers");
+            let nearest = found.iter().map(|&v| bf16::from_f32(v).to_f32());
+            assert!(nearest.eq(told), "{name}, {shape:?}: not the nearest of bf16");
         }
         let (x, goal) = (input([4, 64, 64], &device), input([4, 64, 64], &device) * 4.0);
         let mut losses = Vec::new();

@@ -53,8 +53,8 @@ pub(crate) trait FusedTraining: Backend {
         plan: Arc<Plan>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The gradient of all weights, `values`.
-    #[fusion(dtype = values, shape = values)]
+    /// The gradient of all weights, `values`, in the plan's precision.
+    #[fusion(meta = gradient_meta)]
     fn weight_gradients(
         x: FloatTensor<Self>,
         tape: FloatTensor<Self>,
@@ -98,6 +98,19 @@ fn recorded_meta(
     let [batch, _, height, width] = x.shape.dims::<4>();
     let (_, length) = tape_places(&plan.compiled.steps, Extent { batch, height, width });
     (x.clone(), TensorSpec::new(Shape::from([length]), DType::BF16))
+}
+
+#[cfg(feature = "gpu")]
+fn gradient_meta(
+    _x: &TensorSpec,
+    _tape: &TensorSpec,
+    _weights: &TensorSpec,
+    _numbers: &TensorSpec,
+    values: &TensorSpec,
+    _of_logits: &TensorSpec,
+    plan: &Arc<Plan>,
+) -> TensorSpec {
+    TensorSpec::new(values.shape.clone(), plan.gradients)
 }
 
 #[cfg(feature = "gpu")]
@@ -212,18 +225,20 @@ pub struct RecordedPass {
 }
 
 impl Training {
-    /// A network on a card, once a small batch's gradient was there what the CPU computes.
+    /// A network on a card, once a small batch's gradient was there what the CPU computes. Gradients are summed in f32, and given out in the precision
+    /// `gradients`, f32 or bf16: cards that have to tell each other theirs do so in half the time in bf16.
     ///
     /// # Errors
     ///
     /// [`NotFused`], in words for the user: the network is trained layer by layer then.
-    pub fn new(program: &Program, device: &Device) -> Result<Self, NotFused> {
+    pub fn new(program: &Program, device: &Device, gradients: DType) -> Result<Self, NotFused> {
         if !is_hopper(device) {
             return Err(NotFused::Card);
         }
         let steps = Steps::of(program, Grain::HOPPER_TRAINING)?;
         let back = Back::of(&steps)?;
-        let mut training = Self::placed(program, steps, back, device).map_err(NotFused::Trial)?;
+        let placed = Self::placed(program, steps, back, (device, gradients));
+        let mut training = placed.map_err(NotFused::Trial)?;
         training.off = training.trial(program).map_err(NotFused::Trial)?;
         Ok(training)
     }
@@ -232,7 +247,7 @@ impl Training {
         program: &Program,
         steps: Steps,
         back: Back,
-        device: &Device,
+        (device, gradients): (&Device, DType),
     ) -> Result<Self, String> {
         let flat = Flat::of(program);
         let layout = WeightLayout::of(&flat, &steps, Some(&back));
@@ -252,7 +267,7 @@ impl Training {
         let faults = Tensor::zeros([names.len()], (device, DType::F32));
         let packed = packed(&values, &places_on_card);
         let compiled = Compiled { steps, places };
-        let plan = Plan { compiled, back, flat, ask_places, marked: false };
+        let plan = Plan { compiled, back, flat, ask_places, gradients, marked: false };
         let (head, stride) = (program.head, program.stride);
         Ok(Self {
             plan: Arc::new(plan),
@@ -283,7 +298,7 @@ impl Training {
         RecordedPass { logits, input, tape }
     }
 
-    /// The gradient of all weights, given that of a pass's logits.
+    /// The gradient of all weights, given that of a pass's logits, in the precision that was asked for.
     pub fn gradient(&self, pass: RecordedPass, of_logits: Tensor<4>) -> Tensor<1> {
         let [weights, numbers] = self.packed.each_ref().map(|t| t.clone().into_dispatch());
         let gradient = <Dispatch as FusedTraining>::weight_gradients(
@@ -298,7 +313,7 @@ impl Training {
         Tensor::from_dispatch(gradient)
     }
 
-    /// Moves the weights against a gradient. A parameter's gradient that is no number somewhere counts as zero, so that no weight is lost
+    /// Moves the weights against a gradient of any precision. A parameter's gradient that is no number somewhere counts as zero, so that no weight is lost
     /// by it, and is a [`Training::fault`].
     pub fn step(&mut self, gradient: Tensor<1>, step: AdamStep) {
         let [mean, square] = self.memory.each_ref().map(|t| t.clone().into_dispatch());

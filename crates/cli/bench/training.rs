@@ -101,7 +101,7 @@ fn measured(
     };
     let (x, of_logits, start) = (image(0.0), image(-1.0), Instant::now());
     let mut rows = Vec::new();
-    match Training::new(program, device) {
+    match Training::new(program, device, DType::F32) {
         Ok(training) => {
             let row = Row { network, batch, ..fused(training, &x, &of_logits, start)? };
             say(args.json, &cells(&row).join("  "));

@@ -6,16 +6,23 @@
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use lithoburn_litho::LithoError;
 use lithoburn_models::flat::Flat;
 use lithoburn_models::hopper::NotFused;
 use lithoburn_models::hopper::training::{AdamStep, Fault};
 use lithoburn_models::{Parallel, Program, Training};
+use lithoburn_ranks::collective::Peer;
 
 use crate::TrainError;
 use crate::adam::{AdamTerms, AdamValues};
 use crate::values::{Values, restored, values_of, values_sizes};
+
+/// What cards tell each other of their gradients: bf16, as their images and what they read of the weights are, where NCCL sums them, since a sum takes half
+/// the time then. One card alone tells nobody.
+pub(crate) fn precision_of_sums(peer: &Peer) -> DType {
+    if peer.is_native() { DType::BF16 } else { DType::F32 }
+}
 
 /// A network in training on a card.
 pub(crate) struct Fused {
@@ -26,14 +33,14 @@ pub(crate) struct Fused {
 }
 
 impl Fused {
-    /// A network on a device, if it is a card for it.
+    /// A network on a peer's device, if it is a card for it.
     pub(crate) fn new<N: Parallel + Module>(
         network: &N,
-        device: &Device,
+        peer: &Peer,
         terms: AdamTerms,
     ) -> Result<Self, NotFused> {
         let program = network.valid().program();
-        let training = Training::new(&program, device)?;
+        let training = Training::new(&program, peer.device(), precision_of_sums(peer))?;
         Ok(Self { training, program, terms, steps: 0 })
     }
 

@@ -11,6 +11,7 @@ use lithoburn_ranks::{Make, PipelineError, Work};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::fused::precision_of_sums;
 use crate::{Lost, TrainError, read};
 
 /// Steps before the clock runs.
@@ -81,7 +82,8 @@ struct Rank {
 impl Rank {
     fn new(program: &Program, peer: Peer, load: StepLoad) -> Result<Self, PipelineError> {
         let failed = |why| PipelineError::Failed(format!("{why}"));
-        let training = Training::new(program, peer.device()).map_err(failed)?;
+        let training = Training::new(program, peer.device(), precision_of_sums(&peer));
+        let training = training.map_err(failed)?;
         let StepLoad { batch, side, .. } = load;
         let mut dice = ChaCha8Rng::seed_from_u64(peer.rank() as u64);
         let mut image = |low: f32| {

@@ -146,7 +146,7 @@ impl<N: Trainable> Replica<N> {
 
     /// Puts the network on the card as one operation.
     pub(crate) fn fuse(&mut self, trainees: &[Trainee]) -> Result<(), NotFused> {
-        let mut fused = Fused::new(&self.network, self.peer.device(), AdamTerms::default())?;
+        let mut fused = Fused::new(&self.network, &self.peer, AdamTerms::default())?;
         if let Some(own) = trainees.first() {
             fused.restore(&self.network, &own.adam).map_err(NotFused::Trial)?;
         }

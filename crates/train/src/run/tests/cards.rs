@@ -50,8 +50,9 @@ fn two_cards_train_as_one() {
         assert_eq!(two.hash, again.hash, "{name}: two runs on the same cards");
         let off = distance(&weights_in(&outs[0]), &weights_in(&outs[1]));
         println!("{name}: weights of two cards are off one card's by {off:.1e} of their size");
-        // Six steps of Adam with a step size below 5e-4; wrong sums would be off by as much as the weights moved, some 1e-2.
-        assert!(off < 1e-3, "{name}: {off}");
+        // Six steps of Adam with a step size below 5e-4; wrong sums would be off by as much as the weights moved, some 1e-2. Cards round what they
+        // tell each other to bf16, and Adam makes a small number's sign as large as a large one's: 7e-4 and 8e-4 on two H200s.
+        assert!(off < 2e-3, "{name}: {off}");
         // The discriminator's layers multiply in bf16, and what it thinks of a mask is a part of the loss.
         let tolerance = if config.adversarial.is_some() { 2e-2 } else { 1e-3 };
         for (a, b) in one.records.iter().zip(&two.records) {
