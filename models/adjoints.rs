@@ -70,7 +70,8 @@ fn element(tensor: &CubeTensor) -> ElemType {
     ElemType::Float(match tensor.dtype {
         DType::F32 => FloatKind::F32,
         DType::F16 => FloatKind::F16,
-        _ => FloatKind::BF16,
+        DType::BF16 => FloatKind::BF16,
+        other => unreachable!("images and gradients are floats of 16 or 32 bits, not {other:?}"),
     })
 }
 

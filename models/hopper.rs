@@ -69,6 +69,9 @@ pub enum NotFused {
     /// The kernels do not run, or not right, on this device.
     #[error("its kernels failed their trial: {0}")]
     Trial(String),
+    /// A precision that gradients are not given out in.
+    #[error("gradients are given out in f32 or bf16, not in {0:?}")]
+    Precision(DType),
 }
 
 /// Images of a batch.

@@ -226,7 +226,7 @@ pub struct RecordedPass {
 
 impl Training {
     /// A network on a card, once a small batch's gradient was there what the CPU computes. Gradients are summed in f32, and given out in the precision
-    /// `gradients`, f32 or bf16: cards that have to tell each other theirs do so in half the time in bf16.
+    /// `gradients`, f32 or bf16: cards that have to tell each other theirs have half as much to say in bf16.
     ///
     /// # Errors
     ///
@@ -234,6 +234,9 @@ impl Training {
     pub fn new(program: &Program, device: &Device, gradients: DType) -> Result<Self, NotFused> {
         if !is_hopper(device) {
             return Err(NotFused::Card);
+        }
+        if !matches!(gradients, DType::F32 | DType::BF16) {
+            return Err(NotFused::Precision(gradients));
         }
         let steps = Steps::of(program, Grain::HOPPER_TRAINING)?;
         let back = Back::of(&steps)?;
@@ -313,7 +316,7 @@ impl Training {
         Tensor::from_dispatch(gradient)
     }
 
-    /// Moves the weights against a gradient of any precision. A parameter's gradient that is no number somewhere counts as zero, so that no weight is lost
+    /// Moves the weights against a gradient in f32 or bf16. A parameter's gradient that is no number somewhere counts as zero, so that no weight is lost
     /// by it, and is a [`Training::fault`].
     pub fn step(&mut self, gradient: Tensor<1>, step: AdamStep) {
         let [mean, square] = self.memory.each_ref().map(|t| t.clone().into_dispatch());

@@ -287,12 +287,12 @@ impl Simulator {
             let collect = field.collect(|f| self.left_by_diffusion(f));
             let columns = collect.len() / self.coarse;
             let turned = |i: usize| collect[i % self.coarse * columns + i / self.coarse];
-            let turned = (0..collect.len()).map(turned).collect();
+            let turned = table((0..collect.len()).map(turned).collect(), columns);
             Some(Folded {
                 mask: [table(mask.clone(), n / 4), table(mask, n / 4)],
                 interpolate: table(field.interpolate(|f| self.left_by_diffusion(f)), n / 4),
                 along_y: table(field.along_y(), n / 8),
-                collect: [table(collect.clone(), self.coarse), table(turned, columns)],
+                collect: [table(collect, self.coarse), turned],
             })
         };
         grid.folded.get_or_init(tables).clone()

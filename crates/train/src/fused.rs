@@ -18,8 +18,8 @@ use crate::TrainError;
 use crate::adam::{AdamTerms, AdamValues};
 use crate::values::{Values, restored, values_of, values_sizes};
 
-/// What cards tell each other of their gradients: bf16, as their images and what they read of the weights are, where NCCL sums them, since a sum takes half
-/// the time then. One card alone tells nobody.
+/// What cards tell each other of a fused network's gradient: bf16, as their images and what they read of the weights are, where NCCL sums it, which has half
+/// as much to move then. One card alone tells nobody, and what goes through the host is f32.
 pub(crate) fn precision_of_sums(peer: &Peer) -> DType {
     if peer.is_native() { DType::BF16 } else { DType::F32 }
 }

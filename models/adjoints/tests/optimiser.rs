@@ -1,5 +1,7 @@
 //! The optimiser against its formulas, and what a card's kernels take from the weights.
 
+use burn::tensor::bf16;
+
 use super::*;
 use crate::hopper::training::{AdamStep, FusedTraining};
 
@@ -10,9 +12,23 @@ struct Table<'a> {
     parameters: &'a [i32],
 }
 
+/// Precisions of a gradient that the device is asked to read: OpenGL has no bf16.
+fn precisions() -> &'static [DType] {
+    match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
+        Ok("cuda") => &[DType::F32, DType::BF16],
+        _ => &[DType::F32],
+    }
+}
+
+/// A gradient as its precision has it.
+fn rounded(gradient: Vec<f32>, precision: DType) -> Vec<f32> {
+    let round = |v: f32| if precision == DType::F32 { v } else { bf16::from_f32(v).to_f32() };
+    gradient.into_iter().map(round).collect()
+}
+
 /// Values, mean and square after a step of Adam, and faults.
 fn stepped(
-    device: &Device,
+    (device, precision): (&Device, DType),
     state: &[Vec<f32>; 3],
     gradient: &[f32],
     faults: &[f32],
@@ -29,7 +45,7 @@ fn stepped(
     let [value, mean, square] = state.each_ref().map(|v| tensor(v));
     let (value, mean, square, faults) = <Dispatch as FusedTraining>::adam_step(
         value,
-        tensor(gradient),
+        Tensor::<1>::from_dispatch(tensor(gradient)).cast(precision).into_dispatch(),
         mean,
         square,
         tensor(faults),
@@ -43,6 +59,12 @@ fn stepped(
 
 /// The formulas of Kingma and Ba, number by number in f64, with each parameter's gradient shortened.
 pub(super) fn steps_of_adam_are_its_formulas(device: &Device) {
+    for &precision in precisions() {
+        steps_are_formulas((device, precision));
+    }
+}
+
+fn steps_are_formulas((device, precision): (&Device, DType)) {
     let (count, bounds) = (2500, [0..700, 700..2500]);
     let chunks: Vec<i32> = vec![0, 700, 0, 700, 1000, 1, 1700, 800, 1];
     let parameters: Vec<i32> = vec![0, 1, 1, 2];
@@ -53,6 +75,7 @@ pub(super) fn steps_of_adam_are_its_formulas(device: &Device) {
         let size = |i: usize| if i < 700 { 1.0 } else { 1e-3 };
         let gradient: Vec<f32> =
             (0..count).map(|i| size(i) * (i as f32 * 0.7 + step as f32).sin()).collect();
+        let gradient = rounded(gradient, precision);
         for range in &bounds {
             let own = || gradient[range.clone()].iter().map(|&g| f64::from(g) * 0.5);
             let norm = own().map(|g| g * g).sum::<f64>().sqrt();
@@ -76,7 +99,7 @@ pub(super) fn steps_of_adam_are_its_formulas(device: &Device) {
             count: step,
         };
         let faults;
-        (state, faults) = stepped(device, &state, &gradient, &[0.0; 2], table, terms);
+        (state, faults) = stepped((device, precision), &state, &gradient, &[0.0; 2], table, terms);
         assert_eq!(faults, [0.0; 2]);
     }
     for (name, (found, expected)) in
@@ -89,6 +112,12 @@ pub(super) fn steps_of_adam_are_its_formulas(device: &Device) {
 
 /// A gradient of zeros is the second way: what is no number counts as that, with its step noted once, and other parameters do not notice.
 pub(super) fn a_gradient_that_is_no_number_moves_nothing_and_is_noted(device: &Device) {
+    for &precision in precisions() {
+        no_number_moves_nothing((device, precision));
+    }
+}
+
+fn no_number_moves_nothing(device: (&Device, DType)) {
     let count = 600;
     let chunks = [0, 256, 0, 256, 44, 0, 300, 300, 1];
     let table = Table { chunks: &chunks, parameters: &[0, 2, 2, 1] };
