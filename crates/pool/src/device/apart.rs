@@ -26,7 +26,9 @@ pub fn answer_probes() {
             let reason = verdict.err();
             // Only the exit status and this line are read.
             reason.iter().for_each(|reason| eprintln!("{PROBE} {reason}"));
-            std::process::exit(i32::from(reason.is_some()));
+            // Without what libraries do at an exit: threads of theirs may still be at work, and one process of a hundred ended in a heap that was
+            // no heap any more. A good device would not be used then.
+            signal_hook::low_level::exit(i32::from(reason.is_some()))
         }
         Err(_) => ANSWERS.store(true, Ordering::Relaxed),
     }
