@@ -14,6 +14,7 @@
 
 pub(crate) mod adam;
 pub(crate) mod images;
+pub(crate) mod products;
 pub(crate) mod sums;
 pub(crate) mod tables;
 #[cfg(all(test, feature = "wgpu", feature = "cuda"))]

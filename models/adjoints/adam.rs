@@ -9,6 +9,9 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
 use super::{UNITS, arg, cubes_of, element, empty};
+
+/// Numbers that a unit has under way at once: a card's memory is waited for as long as some hundreds of numbers take to come.
+const AT_ONCE: usize = 4;
 use crate::hopper::plan::AdamStep;
 
 /// What the kernels of a step are told.
@@ -104,12 +107,15 @@ pub(crate) fn picked(values: &CubeTensor, places: &CubeTensor, dtype: DType) -> 
     let count = places.meta.num_elements();
     let out = empty(values, Shape::from([count]), dtype);
     let kind = if dtype == DType::F32 { FloatKind::F32 } else { FloatKind::BF16 };
+    let lanes = if count.is_multiple_of(AT_ONCE) { AT_ONCE } else { 1 };
+    let count = count / lanes;
     // SAFETY: units beyond the places end at once.
     unsafe {
         pick::launch_unchecked(
             &values.client,
             cubes_of(count),
             CubeDim::new_1d(UNITS),
+            lanes,
             arg(values),
             arg(places),
             arg(&out),
@@ -121,10 +127,10 @@ pub(crate) fn picked(values: &CubeTensor, places: &CubeTensor, dtype: DType) -> 
 }
 
 #[cube(launch_unchecked)]
-fn pick<F: Float>(
+fn pick<F: Float, N: Size>(
     values: &[f32],
-    places: &[i32],
-    out: &mut [F],
+    places: &[Vector<i32, N>],
+    out: &mut [Vector<F, N>],
     count: usize,
     #[define(F)] _element: ElemType,
 ) {
@@ -132,9 +138,15 @@ fn pick<F: Float>(
     if unit >= count {
         terminate!();
     }
-    let place = places[unit];
-    let value = values[select(place < 0, 0, place as usize)];
-    out[unit] = F::cast_from(select(place < 0, f32::new(0.0), value));
+    let own = places[unit];
+    let mut picked = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for i in 0..N::value() {
+        let place = own.extract(i);
+        let value = values[select(place < 0, 0, place as usize)];
+        picked.insert(i, select(place < 0, f32::new(0.0), value));
+    }
+    out[unit] = Vector::cast_from(picked);
 }
 
 #[cube(launch_unchecked)]
@@ -213,15 +225,33 @@ fn moved<F: Float>(
     let start = chunks[3 * chunk] as usize;
     let end = start + chunks[3 * chunk + 1] as usize;
     let factor = factors[chunks[3 * chunk + 2] as usize];
-    let mut at = start + UNIT_POS as usize;
-    while at < end {
-        let slope = select(factor == 0.0, f32::new(0.0), f32::cast_from(gradient[at]) * factor);
-        let once = mean[at] * numbers.beta1 + slope * (1.0 - numbers.beta1);
-        let twice = square[at] * numbers.beta2 + slope * slope * (1.0 - numbers.beta2);
-        let size = (twice * numbers.unbias).sqrt() + numbers.epsilon;
-        new_mean[at] = once;
-        new_square[at] = twice;
-        new_values[at] = values[at] - once * numbers.rate / size;
-        at += comptime!(UNITS as usize);
+    let mut first = start + UNIT_POS as usize;
+    while first < end {
+        let mut own = Array::<f32>::new(comptime!(4 * AT_ONCE));
+        #[unroll]
+        for i in 0..AT_ONCE {
+            let at = (first + comptime!(i * UNITS as usize)).min(end - 1);
+            own[comptime!(4 * i)] = f32::cast_from(gradient[at]);
+            own[comptime!(4 * i + 1)] = mean[at];
+            own[comptime!(4 * i + 2)] = square[at];
+            own[comptime!(4 * i + 3)] = values[at];
+        }
+        #[unroll]
+        for i in 0..AT_ONCE {
+            let at = first + comptime!(i * UNITS as usize);
+            let gradient = own[comptime!(4 * i)];
+            let slope = select(factor == 0.0, f32::new(0.0), gradient * factor);
+            let mean = own[comptime!(4 * i + 1)] * numbers.beta1;
+            let once = mean + slope * (1.0 - numbers.beta1);
+            let square = own[comptime!(4 * i + 2)] * numbers.beta2;
+            let twice = square + slope * slope * (1.0 - numbers.beta2);
+            let size = (twice * numbers.unbias).sqrt() + numbers.epsilon;
+            if at < end {
+                new_mean[at] = once;
+                new_square[at] = twice;
+                new_values[at] = own[comptime!(4 * i + 3)] - once * numbers.rate / size;
+            }
+        }
+        first += comptime!(AT_ONCE * UNITS as usize);
     }
 }

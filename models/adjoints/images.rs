@@ -17,35 +17,62 @@ pub(crate) enum Other<'a> {
     Logits { thin: Thin, gradient: &'a CubeTensor, weights: &'a CubeTensor, weight: usize },
 }
 
+/// Where the sums of an image's channels go: the gradient of the bias that it was made with.
+pub(crate) struct Summed<'a> {
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) bias: Target,
+    /// Whether there is one for each of two by two pixels: where an image of its own size asks.
+    pub(crate) folded: bool,
+}
+
 /// The gradient of an image's sums: `own` has one or two requests where nothing else asks, and at most one beside [`Other::Pooled`].
 pub(crate) fn gathered(
     image: &Picture,
     own: &[CubeTensor],
     other: Option<Other>,
     relu: bool,
+    summed: Option<Summed>,
 ) -> Picture {
     let out = image.like();
-    match other {
-        None => plain(image, own, &out, relu),
-        Some(Other::Pooled(request)) => pooled(image, request, own.first(), &out, relu),
-        Some(Other::Doubled(request)) => halved(image, request, &out, relu),
-        Some(Other::Logits { thin, gradient, weights, weight }) => {
-            through_last(image, thin, [gradient, weights], weight, &out, relu);
+    match (other, summed) {
+        (None, None) => plain(image, own, &out, relu),
+        (None, Some(summed)) => plain_and_summed(image, own, &out, relu, summed),
+        (Some(Other::Pooled(request)), summed) => {
+            pooled(image, request, own.first(), &out, relu, summed);
+        }
+        (Some(Other::Doubled(request)), summed) => halved(image, request, &out, relu, summed),
+        (Some(Other::Logits { thin, gradient, weights, weight }), summed) => {
+            through_last(image, (thin, weight), [gradient, weights], &out, relu, summed);
         }
     }
     out
 }
 
-/// The same where one or two requests of its own size are all that is asked, with the sums of its channels: the gradient of the bias that the image
-/// was made with.
-pub(crate) fn gathered_and_summed(
+/// How an image's pixels, or squares of two by two of them, are walked, and where their sums go, if anywhere.
+fn walked(
+    image: &Picture,
+    pixels: usize,
+    summed: Option<Summed>,
+    out: &Picture,
+) -> (Walk, BufferArg, bool) {
+    let walk = Walk::of_pixels(image, pixels);
+    match summed {
+        Some(Summed { tables, bias, .. }) => {
+            let sums = walk.begin(tables, bias);
+            (walk, sums, true)
+        }
+        // Nothing is written there.
+        None => (walk, arg(&out.values), false),
+    }
+}
+
+fn plain_and_summed(
     image: &Picture,
     own: &[CubeTensor],
+    out: &Picture,
     relu: bool,
-    folded: bool,
-    (tables, bias): (&mut Tables, Target),
-) -> Picture {
-    let out = image.like();
+    Summed { tables, bias, folded }: Summed,
+) {
     let [first, second] = [own.first(), own.last()].map(|own| own.unwrap_or(&image.values));
     let walk = Walk::of(image, folded);
     let sums = walk.begin(tables, bias);
@@ -72,7 +99,6 @@ pub(crate) fn gathered_and_summed(
             image.element(),
         );
     }
-    out
 }
 
 fn plain(image: &Picture, own: &[CubeTensor], out: &Picture, relu: bool) {
@@ -103,46 +129,61 @@ fn pooled(
     own: Option<&CubeTensor>,
     out: &Picture,
     relu: bool,
+    summed: Option<Summed>,
 ) {
-    let (client, count) = (&image.values.client, image.pixels() / 4 * image.groups());
+    let (walk, sums, summed) = walked(image, image.pixels() / 4, summed, out);
     // SAFETY: as above; sides are even.
     unsafe {
         gather_pooled::launch_unchecked(
-            client,
-            cubes_of(count),
+            &image.values.client,
+            walk.cubes(),
             CubeDim::new_1d(UNITS),
             image.lanes(),
             arg(&image.values),
             arg(request),
             arg(own.unwrap_or(request)),
             arg(&out.values),
+            sums,
+            walk.pixels,
             image.width,
-            image.groups(),
-            count,
+            walk.parts,
+            walk.groups,
+            walk.own_groups,
             own.is_some(),
             relu,
+            summed,
             image.element(),
         );
     }
 }
 
-fn halved(image: &Picture, request: &CubeTensor, out: &Picture, relu: bool) {
-    let (client, count) = (&image.values.client, image.pixels() * image.groups());
+fn halved(
+    image: &Picture,
+    request: &CubeTensor,
+    out: &Picture,
+    relu: bool,
+    summed: Option<Summed>,
+) {
+    let (walk, sums, summed) = walked(image, image.pixels(), summed, out);
     // SAFETY: as above.
     unsafe {
         gather_doubled::launch_unchecked(
-            client,
-            cubes_of(count),
+            &image.values.client,
+            walk.cubes(),
             CubeDim::new_1d(UNITS),
             image.lanes(),
             arg(&image.values),
             arg(request),
             arg(&out.values),
+            sums,
+            walk.pixels,
             image.height,
             image.width,
-            image.groups(),
-            count,
+            walk.parts,
+            walk.groups,
+            walk.own_groups,
             relu,
+            summed,
             image.element(),
         );
     }
@@ -150,34 +191,38 @@ fn halved(image: &Picture, request: &CubeTensor, out: &Picture, relu: bool) {
 
 fn through_last(
     image: &Picture,
-    thin: Thin,
+    (thin, weight): (Thin, usize),
     [gradient, weights]: [&CubeTensor; 2],
-    weight: usize,
     out: &Picture,
     relu: bool,
+    summed: Option<Summed>,
 ) {
-    let (client, count) = (&image.values.client, image.pixels() * image.groups());
     let lanes = image.lanes();
     debug_assert!(weight.is_multiple_of(lanes), "weights are read {lanes} at a time");
+    let (walk, sums, summed) = walked(image, image.pixels(), summed, out);
     // SAFETY: as above.
     unsafe {
         gather_thin::launch_unchecked(
-            client,
-            cubes_of(count),
+            &image.values.client,
+            walk.cubes(),
             CubeDim::new_1d(UNITS),
             lanes,
             arg(&image.values),
             arg(weights),
             arg(gradient),
             arg(&out.values),
+            sums,
             weight / lanes,
+            walk.pixels,
             image.height,
             image.width,
-            image.groups(),
-            count,
+            walk.parts,
+            walk.groups,
+            walk.own_groups,
             thin.side,
             thin.few,
             relu,
+            summed,
             image.element(),
         );
     }
@@ -255,49 +300,74 @@ fn gather_and_sum<F: Float, N: Size>(
     leave_part(sum, sums, &mut all, group, groups, own_groups, folded);
 }
 
-/// A unit has two by two pixels; what is asked of the largest goes to the first that is as large.
+/// A square of two by two pixels at a time; what is asked of the largest goes to the first that is as large. Cubes walk the squares as
+/// `sums::channel_sums` does pixels.
 #[cube(launch_unchecked)]
 fn gather_pooled<F: Float, N: Size>(
     image: &[Vector<F, N>],
     request: &[Vector<F, N>],
     own: &[Vector<F, N>],
     out: &mut [Vector<F, N>],
+    sums: &mut [Vector<f32, N>],
+    squares: usize,
     width: usize,
+    parts: usize,
     groups: usize,
-    count: usize,
+    #[comptime] own_groups: usize,
     #[comptime] has_own: bool,
     #[comptime] relu: bool,
+    #[comptime] summed: bool,
     #[define(F)] _element: ElemType,
 ) {
-    let unit = ABSOLUTE_POS_X as usize;
-    if unit >= count {
-        terminate!();
-    }
-    let pixel = unit / groups;
-    let line = pixel / (width / 2);
-    let first = (line * 2 * width + pixel % (width / 2) * 2) * groups + unit % groups;
-    let asked = Vector::<f32, N>::cast_from(request[unit]);
-    let mut seen = Array::<Vector<f32, N>>::new(4usize);
-    #[unroll]
-    for i in 0..4usize {
-        seen[i] = Vector::cast_from(image[first + (i / 2 * width + i % 2) * groups]);
-    }
-    let mut largest = seen[0];
-    #[unroll]
-    for i in 1..4usize {
-        largest = select_many(seen[i].greater_than(&largest), seen[i], largest);
-    }
+    let lanes = comptime!(UNITS as usize / own_groups);
+    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
     let zero = Vector::<f32, N>::new(0.0);
-    let mut left = asked;
-    #[unroll]
-    for i in 0..4usize {
-        let mut change = select_many(seen[i].equal(&largest), left, zero);
-        left -= change;
-        let at = first + (i / 2 * width + i % 2) * groups;
-        if comptime!(has_own) {
-            change += Vector::<f32, N>::cast_from(own[at]);
+    let mut sum = Vector::<f32, N>::new(0.0);
+    let mut square = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    while square < squares {
+        let line = square / (width / 2);
+        let first = (line * 2 * width + square % (width / 2) * 2) * groups + group;
+        let mut seen = Array::<Vector<f32, N>>::new(4usize);
+        #[unroll]
+        for i in 0..4usize {
+            seen[i] = Vector::cast_from(image[first + (i / 2 * width + i % 2) * groups]);
         }
-        out[at] = let_through::<F, N>(seen[i], change, relu);
+        let mut largest = seen[0];
+        #[unroll]
+        for i in 1..4usize {
+            largest = select_many(seen[i].greater_than(&largest), seen[i], largest);
+        }
+        let mut left = Vector::<f32, N>::cast_from(request[square * groups + group]);
+        #[unroll]
+        for i in 0..4usize {
+            let mut change = select_many(seen[i].equal(&largest), left, zero);
+            left -= change;
+            let at = first + (i / 2 * width + i % 2) * groups;
+            if comptime!(has_own) {
+                change += Vector::<f32, N>::cast_from(own[at]);
+            }
+            let passed = let_through::<F, N>(seen[i], change, relu);
+            out[at] = passed;
+            sum += Vector::<f32, N>::cast_from(passed);
+        }
+        square += parts * lanes;
+    }
+    leave_sum(sum, sums, group, groups, own_groups, summed);
+}
+
+/// Leaves the sum of a cube's pixels where the parts of all are, if it is asked for.
+#[cube]
+fn leave_sum<N: Size>(
+    own: Vector<f32, N>,
+    sums: &mut [Vector<f32, N>],
+    group: usize,
+    groups: usize,
+    #[comptime] own_groups: usize,
+    #[comptime] summed: bool,
+) {
+    if comptime!(summed) {
+        let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
+        leave_part(own, sums, &mut all, group, groups, own_groups, false);
     }
 }
 
@@ -321,81 +391,101 @@ fn output_beside(k: usize, i: usize, n: usize) -> usize {
     select(at < 2 * n, at, 2 * n - 1)
 }
 
-/// The adjoint of doubling: a unit has a pixel, and reads the sixteen that it had a share in.
+/// The adjoint of doubling: a pixel reads the sixteen that it had a share in. Walked as in [`gather_pooled`].
 #[cube(launch_unchecked)]
 fn gather_doubled<F: Float, N: Size>(
     image: &[Vector<F, N>],
     request: &[Vector<F, N>],
     out: &mut [Vector<F, N>],
+    sums: &mut [Vector<f32, N>],
+    pixels: usize,
     height: usize,
     width: usize,
+    parts: usize,
     groups: usize,
-    count: usize,
+    #[comptime] own_groups: usize,
     #[comptime] relu: bool,
+    #[comptime] summed: bool,
     #[define(F)] _element: ElemType,
 ) {
-    let unit = ABSOLUTE_POS_X as usize;
-    if unit >= count {
-        terminate!();
-    }
-    let x = unit / groups % width;
-    let line = unit / groups / width;
-    let y = line % height;
-    let first = line / height * 4 * height * width;
-    let down = shares(y, height);
-    let across = shares(x, width);
-    let mut change = Vector::<f32, N>::new(0.0);
-    #[unroll]
-    for i in 0..4usize {
-        let row = first + output_beside(y, i, height) * 2 * width;
-        let mut sum = Vector::<f32, N>::new(0.0);
+    let lanes = comptime!(UNITS as usize / own_groups);
+    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+    let mut sum = Vector::<f32, N>::new(0.0);
+    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    while pixel < pixels {
+        let (x, line) = (pixel % width, pixel / width);
+        let y = line % height;
+        let first = line / height * 4 * height * width;
+        let down = shares(y, height);
+        let across = shares(x, width);
+        let mut change = Vector::<f32, N>::new(0.0);
         #[unroll]
-        for j in 0..4usize {
-            let at = (row + output_beside(x, j, width)) * groups + unit % groups;
-            sum += Vector::<f32, N>::cast_from(request[at]) * Vector::new(across[j]);
+        for i in 0..4usize {
+            let row = first + output_beside(y, i, height) * 2 * width;
+            let mut of_row = Vector::<f32, N>::new(0.0);
+            #[unroll]
+            for j in 0..4usize {
+                let at = (row + output_beside(x, j, width)) * groups + group;
+                of_row += Vector::<f32, N>::cast_from(request[at]) * Vector::new(across[j]);
+            }
+            change += of_row * Vector::new(down[i]);
         }
-        change += sum * Vector::new(down[i]);
+        let at = pixel * groups + group;
+        let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
+        out[at] = passed;
+        sum += Vector::<f32, N>::cast_from(passed);
+        pixel += parts * lanes;
     }
-    out[unit] = let_through::<F, N>(Vector::cast_from(image[unit]), change, relu);
+    leave_sum(sum, sums, group, groups, own_groups, summed);
 }
 
-/// The adjoint of the last convolution: a unit has a pixel, and reads the logits that saw it.
+/// The adjoint of the last convolution: a pixel reads the logits that saw it. Walked as in [`gather_pooled`].
 #[cube(launch_unchecked)]
 fn gather_thin<F: Float, N: Size>(
     image: &[Vector<F, N>],
     weights: &[Vector<f32, N>],
     gradient: &[f32],
     out: &mut [Vector<F, N>],
+    sums: &mut [Vector<f32, N>],
     weight: usize,
+    pixels: usize,
     height: usize,
     width: usize,
+    parts: usize,
     groups: usize,
-    count: usize,
+    #[comptime] own_groups: usize,
     #[comptime] side: usize,
     #[comptime] few: usize,
     #[comptime] relu: bool,
+    #[comptime] summed: bool,
     #[define(F)] _element: ElemType,
 ) {
-    let unit = ABSOLUTE_POS_X as usize;
-    if unit >= count {
-        terminate!();
-    }
-    let group = unit % groups;
-    let x = unit / groups % width;
-    let line = unit / groups / width;
-    let (y, picture) = (line % height, line / height);
-    let mut change = Vector::<f32, N>::new(0.0);
-    #[unroll]
-    for which in 0..few {
+    let lanes = comptime!(UNITS as usize / own_groups);
+    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+    let mut sum = Vector::<f32, N>::new(0.0);
+    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    while pixel < pixels {
+        let (x, line) = (pixel % width, pixel / width);
+        let (y, picture) = (line % height, line / height);
+        let mut change = Vector::<f32, N>::new(0.0);
         #[unroll]
-        for tap in 0..comptime!(side * side) {
-            // Who sees this pixel through a tap is the other way.
-            let (row, column) = (side - 1 - tap / side, side - 1 - tap % side);
-            let slope =
-                thin_value(gradient, picture, y, x, row, column, which, height, width, side, few);
-            let own = weights[weight + (which * side * side + tap) * groups + group];
-            change += own * Vector::new(slope);
+        for which in 0..few {
+            #[unroll]
+            for tap in 0..comptime!(side * side) {
+                // Who sees this pixel through a tap is the other way.
+                let (row, column) = (side - 1 - tap / side, side - 1 - tap % side);
+                let slope = thin_value(
+                    gradient, picture, y, x, row, column, which, height, width, side, few,
+                );
+                let own = weights[weight + (which * side * side + tap) * groups + group];
+                change += own * Vector::new(slope);
+            }
         }
+        let at = pixel * groups + group;
+        let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
+        out[at] = passed;
+        sum += Vector::<f32, N>::cast_from(passed);
+        pixel += parts * lanes;
     }
-    out[unit] = let_through::<F, N>(Vector::cast_from(image[unit]), change, relu);
+    leave_sum(sum, sums, group, groups, own_groups, summed);
 }

@@ -7,13 +7,15 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::tables::{MOST_PARTS, Tables, Target};
-use super::{Picture, Thin, UNITS, arg, cubes_of, element, thin_value};
+use super::{Picture, UNITS, arg, cubes_of, element};
 
 /// Channels of a cube.
-const CHANNELS: usize = 32;
+pub(super) const CHANNELS: usize = 32;
 /// Pixels of a part at least: small images, too, have work for all of a card.
 const LEAST_PIXELS: usize = 256;
-fn parts_of(pixels: usize) -> usize {
+
+/// Parts that so many pixels are dealt out to.
+pub(super) fn parts_of(pixels: usize) -> usize {
     pixels.div_ceil(LEAST_PIXELS).min(MOST_PARTS)
 }
 
@@ -45,6 +47,13 @@ impl Walk {
             own_groups: CHANNELS / image.lanes(),
             cubes: [parts, run / CHANNELS, fold],
         }
+    }
+
+    /// The same pixel by pixel, or over so many squares of them.
+    pub(super) fn of_pixels(image: &Picture, pixels: usize) -> Self {
+        let parts = parts_of(pixels);
+        let walk = Self::of(image, false);
+        Self { pixels, parts, cubes: [parts, walk.cubes[1], 1], ..walk }
     }
 
     pub(super) fn cubes(&self) -> CubeCount {
@@ -80,43 +89,6 @@ pub(crate) fn channels(sums: &Picture, folded: bool, tables: &mut Tables, target
             walk.own_groups,
             walk.folded,
             sums.element(),
-        );
-    }
-}
-
-/// Products of an image with a thin one, in f32, moved by each tap and added up over all pixels. `turned` moves the other way.
-pub(crate) fn products(
-    image: &Picture,
-    thin: &CubeTensor,
-    Thin { side, few, .. }: Thin,
-    turned: bool,
-    tables: &mut Tables,
-    target: Target,
-) {
-    let (parts, rows) = (parts_of(image.pixels()), side * side * few);
-    debug_assert_eq!(target.shape, [rows, image.channels], "a sum for each weight");
-    let out = tables.begin(parts, target);
-    let cubes = CubeCount::Static(parts as u32, (image.channels / CHANNELS) as u32, side as u32);
-    // SAFETY: loops end at the image's last pixel.
-    unsafe {
-        thin_products::launch_unchecked(
-            &image.values.client,
-            cubes,
-            CubeDim::new_1d(UNITS),
-            image.lanes(),
-            arg(&image.values),
-            arg(thin),
-            out,
-            image.height,
-            image.width,
-            image.pixels(),
-            parts,
-            image.groups(),
-            CHANNELS / image.lanes(),
-            side,
-            few,
-            turned,
-            image.element(),
         );
     }
 }
@@ -221,7 +193,7 @@ const BLOCK: usize = 64;
 
 /// Adds up what the units of a cube have that are `groups` apart; the first `groups` units have the sums.
 #[cube]
-fn across_units<N: Size>(
+pub(super) fn across_units<N: Size>(
     own: Vector<f32, N>,
     all: &mut Shared<[Vector<f32, N>]>,
     #[comptime] groups: usize,
@@ -292,69 +264,6 @@ fn channel_sums<F: Float, N: Size>(
         pixel += parts * lanes;
     }
     leave_part(sum, out, &mut all, group, groups, own_groups, folded);
-}
-
-/// A cube has 32 channels, a row of the kernel, and a part of the pixels.
-#[cube(launch_unchecked)]
-fn thin_products<F: Float, N: Size>(
-    image: &[Vector<F, N>],
-    thin: &[f32],
-    out: &mut [Vector<f32, N>],
-    height: usize,
-    width: usize,
-    pixels: usize,
-    parts: usize,
-    groups: usize,
-    #[comptime] own_groups: usize,
-    #[comptime] side: usize,
-    #[comptime] few: usize,
-    #[comptime] turned: bool,
-    #[define(F)] _element: ElemType,
-) {
-    let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
-    let unit = UNIT_POS as usize;
-    let group = CUBE_POS_Y as usize * own_groups + unit % own_groups;
-    let lanes = comptime!(UNITS as usize / own_groups);
-    let tap_row = CUBE_POS_Z as usize;
-    let mut sums = Array::<Vector<f32, N>>::new(comptime!(side * few));
-    #[unroll]
-    for i in 0..comptime!(side * few) {
-        sums[i] = Vector::new(0.0);
-    }
-    let mut pixel = CUBE_POS_X as usize * lanes + unit / own_groups;
-    while pixel < pixels {
-        let x = pixel % width;
-        let line = pixel / width;
-        let value = Vector::<f32, N>::cast_from(image[pixel * groups + group]);
-        let row = if comptime!(turned) { side - 1 - tap_row } else { tap_row };
-        #[unroll]
-        for i in 0..comptime!(side * few) {
-            let column = comptime!(if turned { side - 1 - i / few } else { i / few });
-            let other = thin_value(
-                thin,
-                line / height,
-                line % height,
-                x,
-                row,
-                column,
-                comptime!(i % few),
-                height,
-                width,
-                side,
-                few,
-            );
-            sums[i] += value * Vector::new(other);
-        }
-        pixel += parts * lanes;
-    }
-    #[unroll]
-    for i in 0..comptime!(side * few) {
-        let total = across_units(sums[i], &mut all, own_groups);
-        if unit < own_groups {
-            let row = (CUBE_POS_X as usize * side + tap_row) * side * few + i;
-            out[row * groups + group] = total;
-        }
-    }
 }
 
 #[cube(launch_unchecked)]

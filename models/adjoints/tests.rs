@@ -16,7 +16,8 @@ use burn_cubecl::kernel::into_contiguous;
 use lithoburn_compare::{largest, largest_difference};
 use lithoburn_testing::Need;
 
-use super::images::{Other, gathered, gathered_and_summed};
+use super::images::{Other, Summed, gathered};
+use super::products::products;
 use super::sums::{self, Blocks};
 use super::tables::{Tables, Target};
 use super::*;
@@ -40,9 +41,9 @@ enum Trial {
     Channels {
         folded: bool,
     },
-    /// What [`Trial::Plain`] makes beside its channels' sums; or those sums, and once more those of what it made.
+    /// What another trial makes beside its channels' sums; or those sums, and once more those of what it made.
     Summed {
-        two: bool,
+        of: Box<Trial>,
         folded: bool,
         sums: bool,
     },
@@ -50,6 +51,8 @@ enum Trial {
         thin: Thin,
         turned: bool,
         strides: [usize; 3],
+        /// Whether the image is in bf16.
+        half: bool,
     },
     Logits {
         few: usize,
@@ -93,37 +96,47 @@ impl Tried for CubeBackend {
             assert!(places(target.places()) == places(run.places()), "each number once");
             target
         };
+        let gather = |trial: &Trial, summed: Option<Summed>| {
+            let (own, other) = match *trial {
+                Trial::Plain { two: false } => (vec![one.clone()], None),
+                Trial::Plain { two: true } => (vec![one.clone(), two.clone()], None),
+                Trial::Pooled { own } => {
+                    let own = own.then(|| two.clone());
+                    (own.into_iter().collect(), Some(Other::Pooled(&one)))
+                }
+                Trial::Doubled => (Vec::new(), Some(Other::Doubled(&one))),
+                Trial::Through(thin) => {
+                    let (gradient, weights) = (&one, &two);
+                    let other = Other::Logits { thin, gradient, weights, weight: START };
+                    (Vec::new(), Some(other))
+                }
+                _ => unreachable!("{trial:?} gathers nothing"),
+            };
+            gathered(&picture, &own, other, true, summed)
+        };
         match trial {
-            Trial::Plain { two: false } => return gathered(&picture, &[one], None, true).values,
-            Trial::Plain { two: true } => {
-                return gathered(&picture, &[one, two], None, true).values;
-            }
-            Trial::Pooled { own } => {
-                let own = if own { vec![two] } else { Vec::new() };
-                return gathered(&picture, &own, Some(Other::Pooled(&one)), true).values;
-            }
-            Trial::Doubled => {
-                return gathered(&picture, &[], Some(Other::Doubled(&one)), true).values;
-            }
-            Trial::Through(thin) => {
-                let other = Other::Logits { thin, gradient: &one, weights: &two, weight: START };
-                return gathered(&picture, &[], Some(other), true).values;
+            Trial::Plain { .. } | Trial::Pooled { .. } | Trial::Doubled | Trial::Through(_) => {
+                return gather(&trial, None).values;
             }
             Trial::Channels { folded } => sums::channels(&picture, folded, &mut tables, run),
-            Trial::Summed { two: second, folded, sums } => {
-                let own = if second { vec![one, two] } else { vec![one] };
+            Trial::Summed { of, folded, sums } => {
                 let count =
                     if sums { run.shape[1] / 2 } else { channels * if folded { 4 } else { 1 } };
-                let bias = (&mut tables, Target::run(START, count));
-                let made = gathered_and_summed(&picture, &own, true, folded, bias);
+                let bias = Target::run(START, count);
+                let made = gather(&of, Some(Summed { tables: &mut tables, bias, folded }));
                 if !sums {
                     return made.values;
                 }
                 let again = Target::run(START + count, count);
                 sums::channels(&made, folded, &mut tables, again);
             }
-            Trial::Products { thin, turned, strides } => {
-                sums::products(&picture, &one, thin, turned, &mut tables, table(thin, strides));
+            Trial::Products { thin, turned, strides, half } => {
+                let values = match half {
+                    true => Self::float_cast(values.clone(), DType::BF16.into()),
+                    false => values.clone(),
+                };
+                let picture = Picture { values, ..picture };
+                products(&picture, &one, thin, turned, &mut tables, table(thin, strides));
             }
             Trial::Logits { few } => {
                 sums::logits(&one, [one.meta.num_elements(), width], few, &mut tables, run);
@@ -227,7 +240,8 @@ fn gradients_of_sums_are_burns(device: &Device) {
     let both = run(Trial::Plain { two: true }, &one, &two);
     assert_near("two requests", &both, &slope(&z, |y| dot(y.clone(), &one) + dot(y, &two)));
     for (own, folded) in [(&plain, false), (&plain, true), (&both, false), (&both, true)] {
-        let summed = Trial::Summed { two: std::ptr::eq(own, &both), folded, sums: false };
+        let of = Box::new(Trial::Plain { two: std::ptr::eq(own, &both) });
+        let summed = Trial::Summed { of, folded, sums: false };
         assert!(run(summed, &one, &two) == *own, "made as without the sums, folded: {folded}");
     }
     let pooled = run(Trial::Pooled { own: false }, &small, &two);
@@ -261,8 +275,15 @@ fn the_last_convolutions_gradients_are_burns(device: &Device) {
         let padded = Tensor::from_data(padded, &Device::flex());
         let image = relu(z.clone());
         let tensors = [image.clone(), of_logits.clone(), padded];
-        let through = found(device, Trial::Through(thin), tensors, SHAPE);
+        let through = found(device, Trial::Through(thin), tensors.clone(), SHAPE);
         assert_near("through the last convolution", &through, &expected);
+        let made = Tensor::<4>::from_data(TensorData::new(expected, SHAPE), &Device::flex());
+        let biases = values(made.sum_dim(0).sum_dim(1).sum_dim(2));
+        let biases = [biases.clone(), biases].concat();
+        let of = Box::new(Trial::Through(thin));
+        let trial = Trial::Summed { of, folded: false, sums: true };
+        let sums = found(device, trial, tensors.clone(), [START + biases.len()]);
+        assert_sums("biases through the last convolution", &sums, biases);
 
         let tracked = Tensor::<4>::from_data(weight.into_data(), &Device::flex().autodiff());
         let tracked = tracked.require_grad();
@@ -270,7 +291,7 @@ fn the_last_convolutions_gradients_are_burns(device: &Device) {
         let gradients = logits(y, tracked.clone()).backward();
         let expected = values(tracked.grad(&gradients).expect("depends on it"));
         let strides = [channels, side * side * channels, 1];
-        let trial = Trial::Products { thin, turned: true, strides };
+        let trial = Trial::Products { thin, turned: true, strides, half: false };
         let tensors = [image.clone(), of_logits.clone(), of_logits.clone()];
         let weights = found(device, trial, tensors, [START + expected.len()]);
         assert_sums("last weights", &weights, expected);
@@ -301,11 +322,69 @@ fn the_first_convolutions_gradients_are_burns(device: &Device) {
         let gradients = dot(same_convolution(seen, weight.clone()), &of_sums).backward();
         let expected = values(weight.grad(&gradients).expect("depends on it"));
         let thin = Thin { layer: 0, side: 3, few };
-        let trial = Trial::Products { thin, turned: false, strides: [few, 1, 9 * few] };
+        let strides = [few, 1, 9 * few];
+        let trial = Trial::Products { thin, turned: false, strides, half: false };
         let tensors = [of_sums.clone(), input.clone(), input];
         let weights = found(device, trial, tensors, [START + expected.len()]);
         assert_sums("first weights", &weights, expected);
     }
+}
+
+/// Products by matrices of bf16, where the device has those, are the sums of their numbers, one by one: of images that fill chunks, and of one that does not.
+fn thin_products_of_bf16_are_their_sums(device: &Device) {
+    if std::env::var("LITHOBURN_TEST_DEVICE").as_deref() != Ok("cuda") {
+        return;
+    }
+    let shapes = [[2, 6, 32, 32], [1, 16, 12, 64], [3, 8, 8, 128], [2, 8, 12, 256], [1, 3, 5, 64]];
+    for (shape, side, few) in shapes.into_iter().flat_map(|s| [(s, 1, 1), (s, 3, 1), (s, 3, 4)]) {
+        for turned in [false, true] {
+            let [batch, height, width, channels] = shape;
+            let image = Tensor::<4>::from_data(wave(shape, 0.37).into_data(), &Device::flex());
+            let image = image.cast(DType::BF16).cast(DType::F32);
+            let fold = if few == 4 { 2 } else { 1 };
+            let thin = wave([batch, fold * height, fold * width, 1], 0.81);
+            let expected = sums_of_products(&image, &thin, (side, few), turned);
+            let strides = [few * channels, channels, 1];
+            let taps = Thin { layer: 0, side, few };
+            let trial = Trial::Products { thin: taps, turned, strides, half: true };
+            let tensors = [image.clone(), thin.clone(), thin];
+            let sums = found(device, trial, tensors, [START + expected.len()]);
+            let name = format!("products in bf16, {shape:?}, {side}, {few}, turned: {turned}");
+            assert_sums(&name, &sums, expected);
+        }
+    }
+}
+
+/// Sums by tap, value of the thin image, and channel, number by number.
+fn sums_of_products(
+    image: &Tensor<4>,
+    thin: &Tensor<4>,
+    (side, few): (usize, usize),
+    turned: bool,
+) -> Vec<f32> {
+    let [batch, height, width, channels] = image.dims();
+    let (own, thin) = (values(image.clone()), values(thin.clone()));
+    let fold = if few == 4 { 2 } else { 1 };
+    let mut sums = vec![0.0; side * side * few * channels];
+    let all = (0..batch * height * width)
+        .flat_map(|pixel| (0..side * side * few).map(move |row| (pixel, row)));
+    for (pixel, row) in all {
+        let (image, y, x) = (pixel / width / height, pixel / width % height, pixel % width);
+        let (tap, which) = (row / few, row % few);
+        let tap = if turned { side * side - 1 - tap } else { tap };
+        let moved = |at: usize, by: usize, size: usize| {
+            (at + by).checked_sub(side / 2).filter(|at| *at < size)
+        };
+        let (Some(y), Some(x)) = (moved(y, tap / side, height), moved(x, tap % side, width)) else {
+            continue;
+        };
+        let line = (image * height + y) * fold + which / 2;
+        let other = f64::from(thin[line * width * fold + x * fold + which % 2]);
+        for channel in 0..channels {
+            sums[row * channels + channel] += other * f64::from(own[pixel * channels + channel]);
+        }
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
 }
 
 /// Burn's own folding is the second implementation: an unfolded image's convolution has four times its channels, and a bias for each.
@@ -324,20 +403,35 @@ fn biases_gradients_are_sums_of_what_is_made(device: &Device) {
 /// Sums of what is gathered are those of the image that it becomes, in the first of two tables.
 fn biases_gradients_are_summed_with_what_is_gathered(device: &Device) {
     let (z, one, two) = (wave(SHAPE, 0.37), wave(SHAPE, 0.71), wave(SHAPE, 0.93));
+    let [batch, height, width, channels] = SHAPE;
+    let small = wave([batch, height / 2, width / 2, channels], 0.53);
+    let large = wave([batch, 2 * height, 2 * width, channels], 0.59);
     let image = relu(z.clone());
-    for (second, is_folded) in [(false, false), (false, true), (true, false), (true, true)] {
-        let slope = slope(&z, |y| {
-            let first = dot(y.clone(), &one);
-            if second { first + dot(y, &two) } else { first }
-        });
+    let plain = |two| Trial::Plain { two };
+    let cases = [
+        (plain(false), false, &one, slope(&z, |y| dot(y, &one))),
+        (plain(false), true, &one, slope(&z, |y| dot(y, &one))),
+        (plain(true), false, &one, slope(&z, |y| dot(y.clone(), &one) + dot(y, &two))),
+        (plain(true), true, &one, slope(&z, |y| dot(y.clone(), &one) + dot(y, &two))),
+        (Trial::Pooled { own: false }, false, &small, slope(&z, |y| dot(halved(y), &small))),
+        (
+            Trial::Pooled { own: true },
+            false,
+            &small,
+            slope(&z, |y| dot(halved(y.clone()), &small) + dot(y, &two)),
+        ),
+        (Trial::Doubled, false, &large, slope(&z, |y| dot(doubled(y), &large))),
+    ];
+    for (of, is_folded, one, slope) in cases {
+        let name = format!("biases with what is gathered: {of:?}, folded: {is_folded}");
         let slope = Tensor::<4>::from_data(TensorData::new(slope, SHAPE), &Device::flex());
         let made = if is_folded { folded(slope) } else { slope };
         let expected = values(made.sum_dim(0).sum_dim(1).sum_dim(2));
         let expected = [expected.clone(), expected].concat();
         let tensors = [image.clone(), one.clone(), two.clone()];
-        let trial = Trial::Summed { two: second, folded: is_folded, sums: true };
+        let trial = Trial::Summed { of: Box::new(of), folded: is_folded, sums: true };
         let biases = found(device, trial, tensors, [START + expected.len()]);
-        assert_sums("biases with what is gathered", &biases, expected);
+        assert_sums(&name, &biases, expected);
     }
 }
 
@@ -380,6 +474,7 @@ fn adjoints_on_a_gpu_are_burns_gradients() {
     gradients_of_sums_are_burns(&device);
     the_last_convolutions_gradients_are_burns(&device);
     the_first_convolutions_gradients_are_burns(&device);
+    thin_products_of_bf16_are_their_sums(&device);
     biases_gradients_are_sums_of_what_is_made(&device);
     biases_gradients_are_summed_with_what_is_gathered(&device);
     splits_are_added_up_where_their_channels_are(&device);

@@ -20,7 +20,8 @@ use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, WIDE};
 use super::weights::Place;
 use super::{Compiled, Extent};
 use crate::adjoints::Picture;
-use crate::adjoints::images::{Other, gathered, gathered_and_summed};
+use crate::adjoints::images::{Other, Summed, gathered};
+use crate::adjoints::products::products;
 use crate::adjoints::sums;
 use crate::adjoints::tables::{Tables, Target};
 use crate::steps::back::{Ask, Asked, Gather, Pull, Thin};
@@ -174,7 +175,7 @@ impl WayBack<'_> {
         let Plan { compiled, flat, .. } = self.plan;
         let Some(places) = Places::of_last(flat, &compiled.steps, image, thin) else { return };
         let of = self.picture(image);
-        sums::products(&of, &self.of_logits, thin, true, &mut self.tables, places.weight);
+        products(&of, &self.of_logits, thin, true, &mut self.tables, places.weight);
         if let Some(bias) = places.bias {
             let Extent { batch, height, width } = self.card.extent;
             let size = [batch * height * width, width];
@@ -200,14 +201,11 @@ impl WayBack<'_> {
             _ => None,
         };
         let image = self.picture(gather.image);
-        let of_sums = match (other, self.bias_of(gather.image)) {
-            (None, Some((folded, bias))) => {
-                self.summed[gather.image] = true;
-                let tables = (&mut self.tables, bias);
-                gathered_and_summed(&image, &own, gather.relu, folded, tables)
-            }
-            (other, _) => gathered(&image, &own, other, gather.relu),
-        };
+        let bias = self.bias_of(gather.image).filter(|(folded, _)| !folded || other.is_none());
+        self.summed[gather.image] = bias.is_some();
+        let tables = &mut self.tables;
+        let summed = bias.map(|(folded, bias)| Summed { tables, bias, folded });
+        let of_sums = gathered(&image, &own, other, gather.relu, summed);
         self.of_sums[gather.image] = Some(of_sums);
     }
 
@@ -276,7 +274,7 @@ impl WayBack<'_> {
         let thin = Thin { layer: step.layer, side: 3, few: few_of(folded) };
         let places = Places::of_stem(flat, &compiled.steps, thin, to);
         let (Some(of_sums), Some(places)) = (&self.of_sums[to], places) else { return };
-        sums::products(of_sums, &self.input, thin, false, &mut self.tables, places.weight);
+        products(of_sums, &self.input, thin, false, &mut self.tables, places.weight);
         self.bias(View { image: to, folded: false }, places.bias);
     }
 

@@ -13,6 +13,18 @@ use cubecl::prelude::*;
 
 /// Units of a cube.
 const UNITS: u32 = 256;
+/// Units of a cube along a row of a mask, and rows of a cube.
+const ACROSS: u32 = 64;
+const DOWN: u32 = UNITS / ACROSS;
+
+/// Numbers side by side that a unit has at once: all of them are of one pixel of the network's.
+fn lanes(factor: usize) -> usize {
+    match factor {
+        _ if factor.is_multiple_of(4) => 4,
+        _ if factor.is_multiple_of(2) => 2,
+        _ => 1,
+    }
+}
 
 pub(super) fn enlarged(logits: CubeTensor, factor: usize) -> CubeTensor {
     let logits = into_contiguous(logits);
@@ -21,13 +33,16 @@ pub(super) fn enlarged(logits: CubeTensor, factor: usize) -> CubeTensor {
     let shape = Shape::from([batch, m, m]);
     let (client, device) = (logits.client.clone(), logits.device.clone());
     let out = empty_device_contiguous_dtype(client.clone(), device, shape, DType::F32);
-    let cubes = CubeCount::Static(((m * m) as u32).div_ceil(UNITS), batch as u32, 1);
+    let lanes = lanes(factor);
+    let across = ((m / lanes) as u32).div_ceil(ACROSS);
+    let cubes = CubeCount::Static(across, (m as u32).div_ceil(DOWN), batch as u32);
     // SAFETY: units beyond an image end at once.
     unsafe {
         mask::launch_unchecked(
             &client,
             cubes,
-            CubeDim::new_1d(UNITS),
+            CubeDim::new_2d(ACROSS, DOWN),
+            lanes,
             logits.clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             n,
@@ -45,12 +60,14 @@ pub(super) fn gathered(slope: CubeTensor, factor: usize, scale: f32) -> CubeTens
     let (client, device) = (slope.client.clone(), slope.device.clone());
     let out = empty_device_contiguous_dtype(client.clone(), device, shape, DType::F32);
     let cubes = CubeCount::Static(((n * n) as u32).div_ceil(UNITS), batch as u32, 1);
-    // SAFETY: units beyond an image end at once, and taps beyond it read its last pixel.
+    let own = lanes(factor);
+    // SAFETY: units beyond an image end at once, and taps beyond it read its outermost pixels.
     unsafe {
         gather::launch_unchecked(
             &client,
             cubes,
             CubeDim::new_1d(UNITS),
+            if own == factor { own } else { 1 },
             slope.clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             n,
@@ -61,31 +78,36 @@ pub(super) fn gathered(slope: CubeTensor, factor: usize, scale: f32) -> CubeTens
     out
 }
 
-/// A pixel of a mask of `factor * n` pixels a side.
+/// Pixels side by side of a mask of `factor * n` pixels a side.
 #[cube(launch_unchecked)]
-fn mask(logits: &[f32], out: &mut [f32], n: usize, factor: usize) {
+fn mask<N: Size>(logits: &[f32], out: &mut [Vector<f32, N>], n: usize, #[comptime] factor: usize) {
+    let lanes = N::value();
     let m = n * factor;
-    let at = ABSOLUTE_POS_X as usize;
-    if at >= m * m {
+    let x = ABSOLUTE_POS_X as usize * lanes;
+    let y = ABSOLUTE_POS_Y as usize;
+    if x >= m || y >= m {
         terminate!();
     }
-    let image = ABSOLUTE_POS_Y as usize;
-    let y = at / m;
-    let x = at % m;
+    let image = CUBE_POS_Z as usize;
     let (above, down) = mixed(y, n, factor);
-    let (left, right) = mixed(x, n, factor);
     let from = image * n * n;
     let row = from + y / factor * n;
     let other = from + above * n;
     let own_column = column(logits, row + x / factor, other + x / factor, down);
-    let beside = column(logits, row + left, other + left, down);
-    let logit = own_column + (beside - own_column) * right;
-    out[image * m * m + at] = 1.0 / (1.0 + (-logit).exp());
+    let mut made = Vector::<f32, N>::new(0.0);
+    #[unroll]
+    for i in 0..lanes {
+        let (left, right) = mixed(x + i, n, factor);
+        let beside = column(logits, row + left, other + left, down);
+        let logit = own_column + (beside - own_column) * right;
+        made.insert(i, 1.0 / (1.0 + (-logit).exp()));
+    }
+    out[(image * m + y) * (m / lanes) + x / lanes] = made;
 }
 
 /// The pixel beside that of an output along a side, which is repeated beyond the ends, and its share.
 #[cube]
-fn mixed(at: usize, n: usize, factor: usize) -> (usize, f32) {
+fn mixed(at: usize, n: usize, #[comptime] factor: usize) -> (usize, f32) {
     let own = at / factor;
     let offset = (f32::cast_from(at % factor) + 0.5) / f32::cast_from(factor) - 0.5;
     let before = select(own > 0, own - 1, 0);
@@ -99,9 +121,16 @@ fn column(logits: &[f32], own: usize, other: usize, share: f32) -> f32 {
     logits[own] + (logits[other] - logits[own]) * share
 }
 
-/// A pixel's gradient from those of the outputs that it has a share in: its own `factor` along a side, and half as many at either end.
+/// A pixel's gradient from those of the outputs that it has a share in: its own `factor` along a side, and half as many at either end. Where `factor` of
+/// them are read at once, those at its ends are halves of the vectors beside its own.
 #[cube(launch_unchecked)]
-fn gather(slope: &[f32], out: &mut [f32], n: usize, scale: f32, #[comptime] factor: usize) {
+fn gather<N: Size>(
+    slope: &[Vector<f32, N>],
+    out: &mut [f32],
+    n: usize,
+    scale: f32,
+    #[comptime] factor: usize,
+) {
     let taps = comptime!(factor + factor / 2 * 2);
     let at = ABSOLUTE_POS_X as usize;
     if at >= n * n {
@@ -110,25 +139,58 @@ fn gather(slope: &[f32], out: &mut [f32], n: usize, scale: f32, #[comptime] fact
     let y = at / n;
     let x = at % n;
     let m = n * factor;
-    let image = ABSOLUTE_POS_Y as usize;
+    let image = CUBE_POS_Y as usize;
     let mut shares = Array::<f32>::new(taps);
-    let mut columns = Array::<usize>::new(taps);
     #[unroll]
     for i in 0..taps {
         shares[i] = share(x, i, n, factor);
-        columns[i] = output(x, i, n, factor);
     }
     let mut sum = f32::new(0.0);
     for j in 0..taps {
-        let row = (image * m + output(y, j, n, factor)) * m;
-        let mut line = f32::new(0.0);
-        #[unroll]
-        for i in 0..taps {
-            line += slope[row + columns[i]] * shares[i];
-        }
+        let row = image * m + output(y, j, n, factor);
+        let line = shared_line(slope, row, x, n, &shares, factor);
         sum += line * share(y, j, n, factor);
     }
     out[image * n * n + at] = sum * scale;
+}
+
+/// What a pixel has of a row of outputs.
+#[cube]
+fn shared_line<N: Size>(
+    slope: &[Vector<f32, N>],
+    row: usize,
+    x: usize,
+    n: usize,
+    shares: &Array<f32>,
+    #[comptime] factor: usize,
+) -> f32 {
+    let lanes = N::value();
+    let half = comptime!(factor / 2);
+    let mut line = f32::new(0.0);
+    if comptime!(lanes == factor && factor > 1) {
+        let first = row * n;
+        let before = slope[first + select(x > 0, x, 1) - 1];
+        let own = slope[first + x];
+        let after = slope[first + select(x + 1 < n, x + 1, x)];
+        #[unroll]
+        for i in 0..half {
+            line += before.extract(comptime!(factor - half + i)) * shares[i];
+        }
+        #[unroll]
+        for i in 0..factor {
+            line += own.extract(i) * shares[comptime!(half + i)];
+        }
+        #[unroll]
+        for i in 0..half {
+            line += after.extract(i) * shares[comptime!(half + factor + i)];
+        }
+    } else {
+        #[unroll]
+        for i in 0..comptime!(factor + half * 2) {
+            line += slope[row * n * factor + output(x, i, n, factor)].extract(0usize) * shares[i];
+        }
+    }
+    line
 }
 
 /// The output at a tap of a pixel along a side, or the outermost one.
