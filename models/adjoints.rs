@@ -58,12 +58,6 @@ impl Picture {
     fn element(&self) -> ElemType {
         element(&self.values)
     }
-
-    /// Another image of its size, not yet written.
-    fn like(&self) -> Self {
-        let shape = Shape::from([self.batch, self.height, self.width, self.channels]);
-        Self { values: empty(&self.values, shape, self.values.dtype), ..*self }
-    }
 }
 
 /// What a tensor's numbers are.

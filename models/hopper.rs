@@ -25,6 +25,8 @@ mod places;
 pub(crate) mod plan;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
 mod recording;
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "read by launches alone, and by tests"))]
+mod room;
 mod tape;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,9 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::sums::{Walk, folded_row, leave_part};
+use super::sums::{SplitSizes, Splits, Walk, folded_row, leave_part, split_total};
 use super::tables::{Tables, Target};
-use super::{Picture, Thin, UNITS, arg, cubes_of, thin_value};
+use super::{Picture, Thin, UNITS, arg, cubes_of, element, thin_value};
 
 /// What all ask of an image, besides requests of its own size.
 pub(crate) enum Other<'a> {
@@ -23,17 +23,20 @@ pub(crate) struct Summed<'a> {
     pub(crate) bias: Target,
     /// Whether there is one for each of two by two pixels: where an image of its own size asks.
     pub(crate) folded: bool,
+    /// What is added up by the same launch, where an image of its own size asks, and where those sums go.
+    pub(crate) beside: (Option<Splits>, &'a CubeTensor),
 }
 
-/// The gradient of an image's sums: `own` has one or two requests where nothing else asks, and at most one beside [`Other::Pooled`].
+/// The gradient of an image's sums, in `out`: `own` has one or two requests where nothing else asks, and at most one beside [`Other::Pooled`].
 pub(crate) fn gathered(
     image: &Picture,
     own: &[CubeTensor],
     other: Option<Other>,
     relu: bool,
     summed: Option<Summed>,
+    out: CubeTensor,
 ) -> Picture {
-    let out = image.like();
+    let out = Picture { values: out, ..*image };
     match (other, summed) {
         (None, None) => plain(image, own, &out, relu),
         (None, Some(summed)) => plain_and_summed(image, own, &out, relu, summed),
@@ -71,16 +74,21 @@ fn plain_and_summed(
     own: &[CubeTensor],
     out: &Picture,
     relu: bool,
-    Summed { tables, bias, folded }: Summed,
+    Summed { tables, bias, folded, beside: (splits, gradient) }: Summed,
 ) {
     let [first, second] = [own.first(), own.last()].map(|own| own.unwrap_or(&image.values));
     let walk = Walk::of(image, folded);
     let sums = walk.begin(tables, bias);
-    // SAFETY: loops end at the image's last pixel.
+    let beside = splits.as_ref().map_or(0, Splits::cubes);
+    let (all, sizes) = match &splits {
+        Some(splits) => (&splits.all, splits.sizes()),
+        None => (gradient, SplitSizes::none()),
+    };
+    // SAFETY: loops end at the image's last pixel, and units beyond the splits' sums do nothing.
     unsafe {
         gather_and_sum::launch_unchecked(
             &image.values.client,
-            walk.cubes(),
+            walk.cubes_and(beside),
             CubeDim::new_1d(UNITS),
             image.lanes(),
             arg(&image.values),
@@ -88,15 +96,19 @@ fn plain_and_summed(
             arg(second),
             arg(&out.values),
             sums,
+            arg(all),
+            arg(gradient),
             walk.pixels,
             walk.width,
             walk.parts,
             walk.groups,
+            sizes,
             walk.own_groups,
             own.len() > 1,
             relu,
             walk.folded,
             image.element(),
+            element(gradient),
         );
     }
 }
@@ -263,41 +275,53 @@ fn gather_plain<F: Float, N: Size>(
     out[at] = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
 }
 
-/// A cube has 32 channels and a part of the pixels, which are walked as `sums::channel_sums` does.
+/// A cube has 32 channels and a part of the pixels, which are walked as `sums::channel_sums` does. Cubes beyond those add up the splits of a weight
+/// gradient: what one launch does takes less time than two do, one after the other.
 #[cube(launch_unchecked)]
-fn gather_and_sum<F: Float, N: Size>(
+fn gather_and_sum<F: Float, N: Size, G: Float>(
     image: &[Vector<F, N>],
     first: &[Vector<F, N>],
     second: &[Vector<F, N>],
     out: &mut [Vector<F, N>],
     sums: &mut [Vector<f32, N>],
+    splits: &[f32],
+    gradient: &mut [G],
     pixels: usize,
     width: usize,
     parts: usize,
     groups: usize,
+    sizes: &SplitSizes,
     #[comptime] own_groups: usize,
     #[comptime] two: bool,
     #[comptime] relu: bool,
     #[comptime] folded: bool,
     #[define(F)] _element: ElemType,
+    #[define(G)] _summed: ElemType,
 ) {
-    let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
-    let lanes = comptime!(UNITS as usize / own_groups);
-    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
-    let mut sum = Vector::<f32, N>::new(0.0);
-    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
-    while pixel < pixels {
-        let at = folded_row(pixel, width, folded) * groups + group;
-        let mut change = Vector::<f32, N>::cast_from(first[at]);
-        if comptime!(two) {
-            change += Vector::<f32, N>::cast_from(second[at]);
+    if CUBE_POS_X as usize >= parts {
+        let row = (CUBE_POS_X as usize - parts) * CUBE_COUNT_Y as usize + CUBE_POS_Y as usize;
+        let cube = row * CUBE_COUNT_Z as usize + CUBE_POS_Z as usize;
+        let unit = cube * comptime!(UNITS as usize) + UNIT_POS as usize;
+        split_total(splits, gradient, unit, sizes);
+    } else {
+        let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
+        let lanes = comptime!(UNITS as usize / own_groups);
+        let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+        let mut sum = Vector::<f32, N>::new(0.0);
+        let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+        while pixel < pixels {
+            let at = folded_row(pixel, width, folded) * groups + group;
+            let mut change = Vector::<f32, N>::cast_from(first[at]);
+            if comptime!(two) {
+                change += Vector::<f32, N>::cast_from(second[at]);
+            }
+            let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
+            out[at] = passed;
+            sum += Vector::<f32, N>::cast_from(passed);
+            pixel += parts * lanes;
         }
-        let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
-        out[at] = passed;
-        sum += Vector::<f32, N>::cast_from(passed);
-        pixel += parts * lanes;
+        leave_part(sum, sums, &mut all, group, groups, own_groups, folded);
     }
-    leave_part(sum, sums, &mut all, group, groups, own_groups, folded);
 }
 
 /// A square of two by two pixels at a time; what is asked of the largest goes to the first that is as large. Cubes walk the squares as
@@ -468,12 +492,12 @@ fn gather_thin<F: Float, N: Size>(
         let (x, line) = (pixel % width, pixel / width);
         let (y, picture) = (line % height, line / height);
         let mut change = Vector::<f32, N>::new(0.0);
-        #[unroll]
-        for which in 0..few {
+        // Not unrolled: weights of all taps would be kept for the next pixel, which there are not enough registers for.
+        for tap in 0..comptime!(side * side) {
+            // Who sees this pixel through a tap is the other way.
+            let (row, column) = (side - 1 - tap / side, side - 1 - tap % side);
             #[unroll]
-            for tap in 0..comptime!(side * side) {
-                // Who sees this pixel through a tap is the other way.
-                let (row, column) = (side - 1 - tap / side, side - 1 - tap % side);
+            for which in 0..few {
                 let slope = thin_value(
                     gradient, picture, y, x, row, column, which, height, width, side, few,
                 );

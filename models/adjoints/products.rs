@@ -260,7 +260,12 @@ fn fill_taps<F: Float>(
         let row = UNIT_POS as usize / CHUNK + comptime!(i * UNITS as usize / CHUNK);
         let mut value = f32::new(0.0);
         if row < comptime!(tiling.rows()) {
-            let (tap, which) = (row / few, row % few);
+            // Of four values, a unit has one for all taps.
+            let (tap, which) = if comptime!(few == UNITS as usize / CHUNK) {
+                (i.runtime(), UNIT_POS as usize / CHUNK)
+            } else {
+                (row / few, row % few)
+            };
             let (down, right) = (tap / side, tap % side);
             let down = if comptime!(tiling.turned) { side - 1 - down } else { down };
             let right = if comptime!(tiling.turned) { side - 1 - right } else { right };

@@ -61,6 +61,13 @@ impl Walk {
         CubeCount::Static(x, y, z)
     }
 
+    /// The same, with so many more beyond its parts at least.
+    pub(super) fn cubes_and(&self, more: usize) -> CubeCount {
+        let [x, y, z] = self.cubes;
+        let x = x + more.div_ceil(y * z);
+        CubeCount::Static(x as u32, y as u32, z as u32)
+    }
+
     /// Memory for the parts of a bias's sums.
     pub(super) fn begin(&self, tables: &mut Tables, target: Target) -> BufferArg {
         let [_, runs, fold] = self.cubes;
@@ -160,30 +167,71 @@ impl Blocks {
     }
 }
 
-/// Adds up the splits of a convolution's weight gradient, and rounds the sums to the precision of `out`.
-pub(crate) fn splits(all: &CubeTensor, blocks: Blocks, out: &CubeTensor) {
-    let Blocks { splits, to, from, first, runs, channels, start } = blocks;
-    let count = to * from * TAPS * BLOCK * BLOCK;
-    // SAFETY: units beyond the blocks end at once.
-    unsafe {
-        split_totals::launch_unchecked(
-            &all.client,
-            cubes_of(count),
-            CubeDim::new_1d(UNITS),
-            arg(all),
-            arg(out),
-            count,
-            splits,
-            from,
-            first,
-            runs[0],
-            runs[1],
-            runs[2],
-            channels[0],
-            channels[1],
-            start,
-            element(out),
-        );
+/// A convolution's weight gradient, in splits that are not yet added up.
+#[derive(Clone, Debug)]
+pub(crate) struct Splits {
+    pub(crate) all: CubeTensor,
+    pub(crate) blocks: Blocks,
+}
+
+impl Splits {
+    /// Sums, each a unit's work.
+    fn count(&self) -> usize {
+        self.blocks.to * self.blocks.from * TAPS * BLOCK * BLOCK
+    }
+
+    /// Cubes that add them up.
+    pub(super) fn cubes(&self) -> usize {
+        self.count().div_ceil(UNITS as usize)
+    }
+
+    /// What their kernel is told.
+    pub(super) fn sizes(&self) -> SplitSizesLaunch {
+        let Blocks { splits, from, first, runs, channels, start, .. } = self.blocks;
+        let ([to_run, first_run, second_run], [before, channels]) = (runs, channels);
+        let count = self.count();
+        SplitSizesLaunch::new(
+            count, splits, from, first, to_run, first_run, second_run, before, channels, start,
+        )
+    }
+
+    /// Adds them up, and rounds the sums to the precision of `out`.
+    pub(crate) fn total(&self, out: &CubeTensor) {
+        // SAFETY: units beyond the blocks end at once.
+        unsafe {
+            split_totals::launch_unchecked(
+                &self.all.client,
+                cubes_of(self.count()),
+                CubeDim::new_1d(UNITS),
+                arg(&self.all),
+                arg(out),
+                self.sizes(),
+                element(out),
+            );
+        }
+    }
+}
+
+/// How a weight gradient lies in its splits, as [`Blocks`] says.
+#[derive(Clone, Copy, CubeLaunch, CubeType)]
+pub(super) struct SplitSizes {
+    /// Sums.
+    count: usize,
+    splits: usize,
+    from_blocks: usize,
+    first_blocks: usize,
+    to_run: usize,
+    first_run: usize,
+    second_run: usize,
+    first_channels: usize,
+    channels: usize,
+    start: usize,
+}
+
+impl SplitSizes {
+    /// Those of nothing.
+    pub(super) fn none() -> SplitSizesLaunch {
+        SplitSizesLaunch::new(0, 0, 1, 1, 1, 1, 1, 0, 0, 0)
     }
 }
 
@@ -304,39 +352,32 @@ fn logit_sums(
 fn split_totals<F: Float>(
     all: &[f32],
     out: &mut [F],
-    count: usize,
-    splits: usize,
-    from_blocks: usize,
-    first_blocks: usize,
-    to_run: usize,
-    first_run: usize,
-    second_run: usize,
-    first_channels: usize,
-    channels: usize,
-    start: usize,
+    sizes: &SplitSizes,
     #[define(F)] _element: ElemType,
 ) {
-    let unit = ABSOLUTE_POS_X as usize;
-    if unit >= count {
-        terminate!();
-    }
+    split_total(all, out, ABSOLUTE_POS_X as usize, sizes);
+}
+
+/// Adds up the splits of one sum, in order, and leaves it among all numbers.
+#[cube]
+pub(super) fn split_total<F: Float>(all: &[f32], out: &mut [F], unit: usize, sizes: &SplitSizes) {
     let column = unit % BLOCK;
     let row = unit / BLOCK % BLOCK;
     let tap = unit / (BLOCK * BLOCK) % TAPS;
     let block = unit / (BLOCK * BLOCK * TAPS);
-    let from_block = block % from_blocks;
-    let second = from_block >= first_blocks;
-    let run = select(second, second_run, first_run);
-    let own = select(second, from_block - first_blocks, from_block);
-    let before = select(second, first_channels, 0);
-    let (to, to_inside) = channel(block / from_blocks, row, to_run);
+    let from_block = block % sizes.from_blocks;
+    let second = from_block >= sizes.first_blocks;
+    let run = select(second, sizes.second_run, sizes.first_run);
+    let own = select(second, from_block - sizes.first_blocks, from_block);
+    let before = select(second, sizes.first_channels, 0);
+    let (to, to_inside) = channel(block / sizes.from_blocks, row, sizes.to_run);
     let (from, from_inside) = channel(own, column, run);
-    if to_inside && from_inside {
+    if unit < sizes.count && to_inside && from_inside {
         let mut sum = f32::new(0.0);
-        for split in 0..splits {
-            sum += all[split * count + unit];
+        for split in 0..sizes.splits {
+            sum += all[split * sizes.count + unit];
         }
-        out[start + (to * TAPS + tap) * channels + before + from] = F::cast_from(sum);
+        out[sizes.start + (to * TAPS + tap) * sizes.channels + before + from] = F::cast_from(sum);
     }
 }
 

@@ -15,6 +15,7 @@ use cubecl::server::Handle;
 use super::launch::{Arguments, Card, Ends, Kernel, empty, processors_of};
 use super::places::{Places, of_bias};
 use super::plan::Plan;
+use super::room::{Held, Room};
 use super::tape::tape_places;
 use super::tiles::{GRADIENT_BLOCK, GradientTiling, SEEN, WIDE};
 use super::weights::Place;
@@ -22,7 +23,7 @@ use super::{Compiled, Extent};
 use crate::adjoints::Picture;
 use crate::adjoints::images::{Other, Summed, gathered};
 use crate::adjoints::products::products;
-use crate::adjoints::sums;
+use crate::adjoints::sums::{self, Blocks, Splits};
 use crate::adjoints::tables::{Tables, Target};
 use crate::steps::back::{Ask, Asked, Gather, Pull, Thin};
 use crate::steps::{Convolution, Then, View, Work};
@@ -42,13 +43,17 @@ struct WayBack<'a> {
     flat: CubeTensor,
     /// The logits' gradient.
     of_logits: CubeTensor,
-    requests: Vec<Option<CubeTensor>>,
+    requests: Vec<Option<Held>>,
     /// Gradients of images' sums.
     of_sums: Vec<Option<Picture>>,
     /// Whether the bias that an image was made with is among the tables.
     summed: Vec<bool>,
     /// Sums that are made in parts.
     tables: Tables,
+    /// The last convolution's gradient, until its splits are added up beside something else.
+    splits: Option<(Held, Blocks)>,
+    /// Memory for images and splits.
+    room: Room<'a>,
     /// Gradients of all weights, in the precision that they are given out in.
     gradient: CubeTensor,
 }
@@ -80,6 +85,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
     let gradient = begun(&input, plan);
     let tables = room(plan);
     let tables = Tables::of(&gradient, tables.iter().sum(), tables.len());
+    let room = Room::new(&input, &plan.needs, extent);
     let mut way = WayBack {
         plan,
         card,
@@ -92,6 +98,8 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
         of_sums: vec![None; images],
         summed: vec![false; images],
         tables,
+        splits: None,
+        room,
         gradient,
     };
     let mut asks = plan.ask_places.iter();
@@ -104,7 +112,9 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
             Pull::Ask(ask) => way.ask(ask, asks.next().copied().unwrap_or_default()),
         }
     }
+    way.total_splits();
     way.tables.total(&way.gradient);
+    way.room.close();
     way.gradient
 }
 
@@ -133,6 +143,11 @@ fn room(Plan { compiled: Compiled { steps, .. }, back, .. }: &Plan) -> Vec<usize
 /// Values of the input's pixels that the first convolution sees at once.
 fn few_of(folded: bool) -> usize {
     if folded { 4 } else { 1 }
+}
+
+/// A convolution's gradient as what adds it up takes it.
+fn added_up((parts, blocks): &(Held, Blocks)) -> Splits {
+    Splits { all: parts.values.clone(), blocks: *blocks }
 }
 
 /// What a convolution keeps on the tape.
@@ -185,14 +200,14 @@ impl WayBack<'_> {
 
     fn gather(&mut self, gather: &Gather) {
         let mut taken = |request: usize| self.requests[request].take();
-        let own: Vec<CubeTensor> = gather.own.iter().filter_map(|&own| taken(own)).collect();
+        let own: Vec<Held> = gather.own.iter().filter_map(|&own| taken(own)).collect();
         let asked = match gather.other {
             Some(Asked::Pooled(request) | Asked::Doubled(request)) => taken(request),
             _ => None,
         };
         let other = match (gather.other, &asked) {
-            (Some(Asked::Pooled(_)), Some(asked)) => Some(Other::Pooled(asked)),
-            (Some(Asked::Doubled(_)), Some(asked)) => Some(Other::Doubled(asked)),
+            (Some(Asked::Pooled(_)), Some(asked)) => Some(Other::Pooled(&asked.values)),
+            (Some(Asked::Doubled(_)), Some(asked)) => Some(Other::Doubled(&asked.values)),
             (Some(Asked::Logits(thin)), _) => {
                 let weight = self.plan.flat.layers[thin.layer].map_or(0, |kernel| kernel.weight);
                 let (gradient, weights) = (&self.of_logits, &self.flat);
@@ -201,12 +216,21 @@ impl WayBack<'_> {
             _ => None,
         };
         let image = self.picture(gather.image);
+        let out = self.room.take(image.values.shape(), DType::BF16);
         let bias = self.bias_of(gather.image).filter(|(folded, _)| !folded || other.is_none());
         self.summed[gather.image] = bias.is_some();
-        let tables = &mut self.tables;
-        let summed = bias.map(|(folded, bias)| Summed { tables, bias, folded });
-        let of_sums = gathered(&image, &own, other, gather.relu, summed);
+        let splits = if other.is_none() && bias.is_some() { self.splits.take() } else { None };
+        let (tables, beside) = (&mut self.tables, splits.as_ref().map(added_up));
+        let beside = (beside, &self.gradient);
+        let summed = bias.map(|(folded, bias)| Summed { tables, bias, folded, beside });
+        let requests: Vec<CubeTensor> = own.iter().map(|own| own.values.clone()).collect();
+        let of_sums = gathered(&image, &requests, other, gather.relu, summed, out.values);
         self.of_sums[gather.image] = Some(of_sums);
+        // Their readers are launched.
+        let done = own.into_iter().chain(asked).chain(splits.map(|(parts, _)| parts));
+        for held in done {
+            self.room.give(held);
+        }
     }
 
     /// The bias that an image was made with, and whether that is one for each of two by two of its pixels.
@@ -244,13 +268,22 @@ impl WayBack<'_> {
         maps.resize(3, maps[1].clone());
         let cubes = sizes.parts * sizes.blocks * sizes.splits;
         let shape = Shape::from([cubes, TAPS, GRADIENT_BLOCK, GRADIENT_BLOCK]);
-        let parts = empty(&self.input, shape, DType::F32);
-        let written = vec![parts.handle.clone()];
+        self.total_splits();
+        let parts = self.room.take(shape, DType::F32);
+        let written = vec![parts.values.handle.clone()];
         let count = CubeCount::Static(cubes as u32, 1, 1);
         let arguments = Arguments { maps, read: Vec::new(), written, sizes };
         self.card.enqueue(Kernel::WeightGradient(tiling), count, arguments);
-        sums::splits(&parts, places.weight, &self.gradient);
+        self.splits = Some((parts, places.weight));
         self.bias(made, places.bias);
+    }
+
+    /// Adds up the splits that nothing was launched beside.
+    fn total_splits(&mut self) {
+        if let Some(splits) = self.splits.take() {
+            added_up(&splits).total(&self.gradient);
+            self.room.give(splits.0);
+        }
     }
 
     /// The gradient of a bias, unless it was summed before.
@@ -280,11 +313,12 @@ impl WayBack<'_> {
 
     fn ask(&mut self, ask: &Ask, place: Place) {
         let (from, Then::Store(read)) = (ask.work.from[0], ask.work.then) else { return };
-        let request = self.card.new_image(read.image);
+        let shape = Shape::from(self.card.shape(read.image));
+        let request = self.room.take(shape, DType::BF16);
         let Some(of_sums) = &self.of_sums[from.image] else { return };
         let ends = Ends {
             read: std::slice::from_ref(&of_sums.values.handle),
-            stored: Some((read, request.handle.clone())),
+            stored: Some((read, request.values.handle.clone())),
             other: self.card.number(0),
         };
         self.card.convolve(place, &ask.work, ends);

@@ -1,8 +1,11 @@
 //! What a training on a card goes by.
 
+use std::sync::Arc;
+
 use burn::tensor::DType;
 
 use super::Compiled;
+use super::room::Needs;
 use super::weights::Place;
 use crate::flat::Flat;
 use crate::steps::back::Back;
@@ -19,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) gradients: DType,
     /// Whether gradients begin as what is no number, so that one that is not written is found.
     pub(crate) marked: bool,
+    /// How much memory ways back needed so far.
+    pub(crate) needs: Arc<Needs>,
 }
 
 /// What a step of Adam is told.

@@ -270,7 +270,8 @@ impl Training {
         let faults = Tensor::zeros([names.len()], (device, DType::F32));
         let packed = packed(&values, &places_on_card);
         let compiled = Compiled { steps, places };
-        let plan = Plan { compiled, back, flat, ask_places, gradients, marked: false };
+        let (marked, needs) = (false, Arc::default());
+        let plan = Plan { compiled, back, flat, ask_places, gradients, marked, needs };
         let (head, stride) = (program.head, program.stride);
         Ok(Self {
             plan: Arc::new(plan),
