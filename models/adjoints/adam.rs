@@ -10,9 +10,10 @@ use cubecl::prelude::*;
 
 use super::{UNITS, arg, cubes_of, element, empty};
 
+use crate::hopper::plan::AdamStep;
+
 /// Numbers that a unit has under way at once: a card's memory is waited for as long as some hundreds of numbers take to come.
 const AT_ONCE: usize = 4;
-use crate::hopper::plan::AdamStep;
 
 /// What the kernels of a step are told.
 #[derive(Clone, Copy, CubeLaunch, CubeType)]

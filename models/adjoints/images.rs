@@ -82,6 +82,7 @@ fn plain_and_summed(
     let beside = splits.as_ref().map_or(0, Splits::cubes);
     let (all, sizes) = match &splits {
         Some(splits) => (&splits.all, splits.sizes()),
+        // Never looked at.
         None => (gradient, SplitSizes::none()),
     };
     // SAFETY: loops end at the image's last pixel, and units beyond the splits' sums do nothing.
@@ -210,7 +211,7 @@ fn through_last(
     summed: Option<Summed>,
 ) {
     let lanes = image.lanes();
-    debug_assert!(weight.is_multiple_of(lanes), "weights are read {lanes} at a time");
+    assert!(weight.is_multiple_of(lanes), "weights are read {lanes} at a time");
     let (walk, sums, summed) = walked(image, image.pixels(), summed, out);
     // SAFETY: as above.
     unsafe {

@@ -38,7 +38,7 @@ pub(crate) fn products(
     target: Target,
 ) {
     let Thin { side, few, .. } = taps;
-    debug_assert_eq!(target.shape, [side * side * few, image.channels], "a sum for each weight");
+    assert_eq!(target.shape, [side * side * few, image.channels], "a sum for each weight");
     match Tiling::of(image, taps, turned) {
         Some(tiling) => by_matrices(image, thin, tiling, tables, target),
         None => by_units(image, thin, taps, turned, tables, target),

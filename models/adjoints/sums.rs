@@ -71,7 +71,7 @@ impl Walk {
     /// Memory for the parts of a bias's sums.
     pub(super) fn begin(&self, tables: &mut Tables, target: Target) -> BufferArg {
         let [_, runs, fold] = self.cubes;
-        debug_assert_eq!(target.count(), runs * CHANNELS * fold, "a sum for each channel");
+        assert_eq!(target.count(), runs * CHANNELS * fold, "a sum for each channel");
         tables.begin(self.parts, target)
     }
 }
@@ -108,7 +108,7 @@ pub(crate) fn logits(
     tables: &mut Tables,
     target: Target,
 ) {
-    debug_assert_eq!(target.count(), few, "a sum for each of two by two");
+    assert_eq!(target.count(), few, "a sum for each of two by two");
     let parts = parts_of(pixels);
     let out = tables.begin(parts, target);
     // SAFETY: loops end at the last pixel.

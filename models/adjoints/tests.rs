@@ -349,9 +349,9 @@ fn the_first_convolutions_gradients_are_burns(device: &Device) {
 
 /// Products by matrices of bf16, where the device has those, are the sums of their numbers, one by one: of images that fill chunks, and of one that does not.
 fn thin_products_of_bf16_are_their_sums(device: &Device) {
-    if std::env::var("LITHOBURN_TEST_DEVICE").as_deref() != Ok("cuda") {
-        return;
-    }
+    let cuda = std::env::var("LITHOBURN_TEST_DEVICE").as_deref() == Ok("cuda");
+    let why = "products of bf16 by matrices: LITHOBURN_TEST_DEVICE is not cuda";
+    let Some(()) = Need::Gpu.met(cuda.then_some(()), why) else { return };
     let shapes = [[2, 6, 32, 32], [1, 16, 12, 64], [3, 8, 8, 128], [2, 8, 12, 256], [1, 3, 5, 64]];
     for (shape, side, few) in shapes.into_iter().flat_map(|s| [(s, 1, 1), (s, 3, 1), (s, 3, 4)]) {
         for turned in [false, true] {

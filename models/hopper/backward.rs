@@ -50,7 +50,7 @@ struct WayBack<'a> {
     summed: Vec<bool>,
     /// Sums that are made in parts.
     tables: Tables,
-    /// The last convolution's gradient, until its splits are added up beside something else.
+    /// The gradient of the weights that were met last, until its splits are added up beside something else.
     splits: Option<(Held, Blocks)>,
     /// Memory for images and splits.
     room: Room<'a>,
@@ -85,7 +85,8 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
     let gradient = begun(&input, plan);
     let tables = room(plan);
     let tables = Tables::of(&gradient, tables.iter().sum(), tables.len());
-    let room = Room::new(&input, &plan.needs, extent);
+    let most = tape.meta.num_elements() * tape.dtype.size();
+    let room = Room::new(&input, &plan.needs, extent, most);
     let mut way = WayBack {
         plan,
         card,
@@ -313,9 +314,9 @@ impl WayBack<'_> {
 
     fn ask(&mut self, ask: &Ask, place: Place) {
         let (from, Then::Store(read)) = (ask.work.from[0], ask.work.then) else { return };
+        let Some(of_sums) = &self.of_sums[from.image] else { return };
         let shape = Shape::from(self.card.shape(read.image));
         let request = self.room.take(shape, DType::BF16);
-        let Some(of_sums) = &self.of_sums[from.image] else { return };
         let ends = Ends {
             read: std::slice::from_ref(&of_sums.values.handle),
             stored: Some((read, request.values.handle.clone())),

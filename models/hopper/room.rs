@@ -2,8 +2,9 @@
 //!
 //! A buffer costs the thread that orders a card's work some microseconds, and a way back has forty. For a small network that was a tenth of what this
 //! thread has to do in a step, which takes it as long as the card. So a way back notes how much it needed, and the next one of the same extent
-//! asks for that at once; places are taken and given back in the order of the launches, which is the card's. What needs more than
-//! [`MOST_BYTES`] is no small network's, and goes on asking for each image.
+//! asks for that at once; spans of it are taken and given back in the order of the launches, which is the card's. What needs more than
+//! [`MOST_BYTES`] is no small network's, and goes on asking for each image. So does what a buffer as long as the tape has no room for: CubeCL's pages of
+//! memory are as long as the longest buffer so far, and should not become longer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +13,7 @@ use super::Extent;
 
 /// Most bytes that are asked for at once.
 const MOST_BYTES: usize = 2 << 30;
-/// What places begin at a multiple of: more than any kernel's copies need.
+/// What spans begin at a multiple of: more than any kernel's copies need.
 const ALIGNED: usize = 512;
 
 /// What ways back of each extent needed.
@@ -31,15 +32,15 @@ impl Needs {
     }
 }
 
-/// Places in a buffer, whatever its length.
+/// Spans in a buffer, whatever its length.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Spans {
     /// Ends of what is taken, by its beginning.
     taken: BTreeMap<usize, usize>,
     most: usize,
 }
 
-impl Places {
+impl Spans {
     /// Where so many bytes begin, as far in front as there is room.
     pub(super) fn take(&mut self, bytes: usize) -> usize {
         let bytes = bytes.max(1).next_multiple_of(ALIGNED);
@@ -76,7 +77,7 @@ mod on_card {
 
     use super::super::Extent;
     use super::super::launch::empty;
-    use super::{Needs, Places};
+    use super::{Needs, Spans};
 
     /// A tensor in a room, until it is given back.
     #[derive(Clone, Debug)]
@@ -90,24 +91,29 @@ mod on_card {
         like: CubeTensor,
         buffer: Option<CubeTensor>,
         length: usize,
-        places: Places,
+        spans: Spans,
         needs: &'a Needs,
         extent: Extent,
     }
 
     impl<'a> Room<'a> {
-        /// One beside a tensor, on its card.
-        pub(in super::super) fn new(like: &CubeTensor, needs: &'a Needs, extent: Extent) -> Self {
-            let length = needs.of(extent).unwrap_or(0);
+        /// One beside a tensor, on its card, of no more than so many bytes.
+        pub(in super::super) fn new(
+            like: &CubeTensor,
+            needs: &'a Needs,
+            extent: Extent,
+            most: usize,
+        ) -> Self {
+            let length = needs.of(extent).unwrap_or(0).min(most);
             let buffer = (length > 0).then(|| empty(like, Shape::from([length]), DType::U8));
-            let places = Places::default();
-            Self { like: like.clone(), buffer, length, places, needs, extent }
+            let spans = Spans::default();
+            Self { like: like.clone(), buffer, length, spans, needs, extent }
         }
 
         /// A tensor that is not yet written.
         pub(in super::super) fn take(&mut self, shape: Shape, dtype: DType) -> Held {
             let bytes = shape.num_elements() * dtype.size();
-            let start = self.places.take(bytes);
+            let start = self.spans.take(bytes);
             let values = match &self.buffer {
                 Some(buffer) if start + bytes <= self.length => {
                     let (client, device) = (buffer.client.clone(), buffer.device.clone());
@@ -122,12 +128,12 @@ mod on_card {
 
         /// Gives a tensor back, all of whose readers are launched.
         pub(in super::super) fn give(&mut self, held: Held) {
-            self.places.give(held.start);
+            self.spans.give(held.start);
         }
 
         /// Notes what was needed.
         pub(in super::super) fn close(self) {
-            self.needs.note(self.extent, self.places.most());
+            self.needs.note(self.extent, self.spans.most());
         }
     }
 }
@@ -137,34 +143,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_do_not_overlap_and_are_taken_again() {
-        let mut places = Places::default();
-        let [first, second, third] = [1000, 512, 1].map(|bytes| places.take(bytes));
-        assert_eq!([first, second, third, places.most()], [0, 1024, 1536, 2048]);
-        places.give(second);
-        assert_eq!(places.take(513), 2048, "too long for what was given back");
-        assert_eq!(places.take(512), second);
-        places.give(first);
-        places.give(second);
-        assert_eq!(places.take(1536), 0, "what was given back side by side is one");
-        assert_eq!(places.most(), 3072);
+    fn spans_do_not_overlap_and_are_taken_again() {
+        let mut spans = Spans::default();
+        let [first, second, third] = [1000, 512, 1].map(|bytes| spans.take(bytes));
+        assert_eq!([first, second, third, spans.most()], [0, 1024, 1536, 2048]);
+        spans.give(second);
+        assert_eq!(spans.take(513), 2048, "too long for what was given back");
+        assert_eq!(spans.take(512), second);
+        spans.give(first);
+        spans.give(second);
+        assert_eq!(spans.take(1536), 0, "what was given back side by side is one");
+        assert_eq!(spans.most(), 3072);
     }
 
     /// Takes and gives as they come: nobody has what another one has.
     #[test]
-    fn places_are_nobody_elses() {
-        let (mut places, mut held) = (Places::default(), Vec::new());
+    fn spans_are_nobody_elses() {
+        let (mut spans, mut held) = (Spans::default(), Vec::new());
         for i in 0..500_usize {
             let bytes = 1 + i * 7919 % 5000;
-            let start = places.take(bytes);
+            let start = spans.take(bytes);
             let own = start..start + bytes;
             let apart =
                 |other: &std::ops::Range<usize>| own.end <= other.start || other.end <= own.start;
-            assert!(held.iter().all(apart) && own.end <= places.most());
+            assert!(held.iter().all(apart) && own.end <= spans.most());
             held.push(own);
             if i % 3 != 0 {
                 let gone = held.swap_remove(i * 31 % held.len());
-                places.give(gone.start);
+                spans.give(gone.start);
             }
         }
     }

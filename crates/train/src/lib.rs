@@ -163,14 +163,16 @@ pub enum TrainError {
     Devices(#[from] lithoburn_ranks::PipelineError),
     /// Weights that must be the same on all devices are not.
     #[error(
-        "training stopped: the weights of device {device} of {devices} are no longer the first one's: a card or the way between has \
-         made a mistake; the same command goes on from the last validation"
+        "training stopped: the weights of device {device} of {devices} are no longer the first one's ({what}): a card or the way between \
+         has made a mistake; the same command goes on from the last validation"
     )]
     Apart {
         /// The device, from 1.
         device: usize,
         /// How many there are.
         devices: usize,
+        /// Which weights those are.
+        what: String,
     },
     /// A former run's state or examples cannot be used.
     #[error("{0}: {1}")]

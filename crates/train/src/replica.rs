@@ -26,7 +26,7 @@ use crate::fused::Fused;
 use crate::labels::{self, Labels};
 use crate::objective::{Batch, IMAGE_PIXEL_NM, Objective};
 use crate::sums::summed;
-use crate::values::{restored, values_of};
+use crate::values::{Values, apart, restored, values_of};
 use crate::{ClipSource, ClipStream, Sample, TrainError, read};
 use found::{Findings, Gradients};
 
@@ -267,6 +267,22 @@ impl<N: Trainable> Replica<N> {
             trainees.push(self.sound_trainee(&adversary.judge, adversary.trainee()?)?);
         }
         Ok(trainees)
+    }
+
+    /// All weights, the network's before the discriminator's.
+    pub(crate) fn weights(&self) -> Result<[Values; 2], TrainError> {
+        let judge = self.adversary.as_ref().map(|adversary| values_of(&adversary.judge));
+        Ok([values_of(&self.whole())?, judge.transpose()?.unwrap_or_default()])
+    }
+
+    /// What is different about weights of two replicas, in words.
+    pub(crate) fn apart(&self, [first, other]: [&[Values; 2]; 2]) -> String {
+        match &self.adversary {
+            Some(adversary) if first[0] == other[0] => {
+                format!("the discriminator's: {}", apart(&adversary.judge, [&first[1], &other[1]]))
+            }
+            _ => apart(&self.network, [&first[0], &other[0]]),
+        }
     }
 
     /// A hash of all weights.

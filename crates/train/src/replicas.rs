@@ -117,7 +117,9 @@ impl<N: Trainable> Replicas<N> {
             return Ok(());
         };
         if self.native {
-            return Err(TrainError::Apart { device: other + 1, devices: self.count() });
+            let found = self.all(|replica| replica.weights())?;
+            let what = self.first(move |replica| Ok(replica.apart([&found[0], &found[other]])))?;
+            return Err(TrainError::Apart { device: other + 1, devices: self.count(), what });
         }
         let trainees = self.first(|replica| replica.trainees())?;
         self.all(move |replica| match replica.rank() {

@@ -22,8 +22,8 @@ pub(crate) fn each_value<M: Module>(module: &M) -> impl Iterator<Item = (ParamId
     ids.0.into_iter()
 }
 
-/// The name of the first parameter among whose numbers is one that is none; `values` are in the module's order.
-pub(crate) fn unsound_of<M: Module>(module: &M, values: &Values) -> Option<String> {
+/// The parameters' names.
+fn names_of<M: Module>(module: &M) -> Vec<String> {
     struct Names {
         path: Vec<String>,
         all: Vec<String>,
@@ -41,8 +41,31 @@ pub(crate) fn unsound_of<M: Module>(module: &M, values: &Values) -> Option<Strin
     }
     let mut names = Names { path: Vec::new(), all: Vec::new() };
     module.visit(&mut names);
+    names.all
+}
+
+/// The name of the first parameter among whose numbers is one that is none; `values` are in the module's order.
+pub(crate) fn unsound_of<M: Module>(module: &M, values: &Values) -> Option<String> {
     let lost = |values: &Vec<f32>| values.iter().any(|value| !value.is_finite());
-    names.all.into_iter().zip(values).find(|(_, own)| lost(own)).map(|(name, _)| name)
+    names_of(module).into_iter().zip(values).find(|(_, own)| lost(own)).map(|(name, _)| name)
+}
+
+/// What is different about the numbers of two modules that should have the same bits, in words: how many, and in which parameters. The names are of
+/// `module`, the order is its.
+pub(crate) fn apart<M: Module>(module: &M, [first, other]: [&Values; 2]) -> String {
+    let differing = |(own, other): (&Vec<f32>, &Vec<f32>)| {
+        own.iter().zip(other).filter(|(a, b)| a.to_bits() != b.to_bits()).count()
+    };
+    let counts = first.iter().zip(other).map(differing);
+    let apart: Vec<_> = names_of(module).into_iter().zip(counts).filter(|(_, n)| *n > 0).collect();
+    let sum: usize = apart.iter().map(|(_, count)| count).sum();
+    match apart.first() {
+        Some((name, count)) => format!(
+            "{sum} numbers in {} parameters, of which {name} is the first, with {count}",
+            apart.len()
+        ),
+        None => "read once more, they are the same".into(),
+    }
 }
 
 /// How many numbers each parameter has.
@@ -108,5 +131,31 @@ pub(crate) fn restored<M: Module>(module: M, values: &Values) -> Result<M, Strin
         (Some(problem), _) => Err(problem),
         (None, 0) => Ok(module),
         (None, more) => Err(format!("{more} tensors too many")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::LinearConfig;
+
+    use super::*;
+
+    #[test]
+    fn what_is_apart_is_named() {
+        let module = LinearConfig::new(2, 3).init(&Device::flex());
+        let own: Values = vec![vec![1.0; 6], vec![0.0, f32::NAN, 2.0]];
+        assert_eq!(apart(&module, [&own, &own]), "read once more, they are the same");
+        let mut other = own.clone();
+        other[1][0] = -0.0;
+        assert_eq!(
+            apart(&module, [&own, &other]),
+            "1 numbers in 1 parameters, of which bias is the first, with 1"
+        );
+        other[0][4] = 1.5;
+        other[0][5] = 1.5;
+        assert_eq!(
+            apart(&module, [&own, &other]),
+            "3 numbers in 2 parameters, of which weight is the first, with 2"
+        );
     }
 }
