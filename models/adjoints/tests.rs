@@ -43,7 +43,7 @@ enum Trial {
     },
     /// What another trial makes beside its channels' sums; or those sums, and once more those of what it made.
     Summed {
-        of: Box<Trial>,
+        of: Box<Self>,
         folded: bool,
         sums: bool,
     },
@@ -363,7 +363,7 @@ fn thin_products_of_bf16_are_their_sums(device: &Device) {
             let expected = sums_of_products(&image, &thin, (side, few), turned);
             let sizes =
                 sums_of_products(&image.clone().abs(), &thin.clone().abs(), (side, few), turned);
-            let size = largest(sizes.into_iter());
+            let size = largest(sizes);
             let strides = [few * channels, channels, 1];
             let taps = Thin { layer: 0, side, few };
             let trial = Trial::Products { thin: taps, turned, strides, half: true };

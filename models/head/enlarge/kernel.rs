@@ -80,8 +80,8 @@ pub(super) fn gathered(slope: CubeTensor, factor: usize, scale: f32) -> CubeTens
 
 /// Pixels side by side of a mask of `factor * n` pixels a side.
 #[cube(launch_unchecked)]
-fn mask<N: Size>(logits: &[f32], out: &mut [Vector<f32, N>], n: usize, #[comptime] factor: usize) {
-    let lanes = N::value();
+fn mask<L: Size>(logits: &[f32], out: &mut [Vector<f32, L>], n: usize, #[comptime] factor: usize) {
+    let lanes = L::value();
     let m = n * factor;
     let x = ABSOLUTE_POS_X as usize * lanes;
     let y = ABSOLUTE_POS_Y as usize;
@@ -94,7 +94,7 @@ fn mask<N: Size>(logits: &[f32], out: &mut [Vector<f32, N>], n: usize, #[comptim
     let row = from + y / factor * n;
     let other = from + above * n;
     let own_column = column(logits, row + x / factor, other + x / factor, down);
-    let mut made = Vector::<f32, N>::new(0.0);
+    let mut made = Vector::<f32, L>::new(0.0);
     #[unroll]
     for i in 0..lanes {
         let (left, right) = mixed(x + i, n, factor);
@@ -124,8 +124,8 @@ fn column(logits: &[f32], own: usize, other: usize, share: f32) -> f32 {
 /// A pixel's gradient from those of the outputs that it has a share in: its own `factor` along a side, and half as many at either end. Where `factor` of
 /// them are read at once, those at its ends are halves of the vectors beside its own.
 #[cube(launch_unchecked)]
-fn gather<N: Size>(
-    slope: &[Vector<f32, N>],
+fn gather<L: Size>(
+    slope: &[Vector<f32, L>],
     out: &mut [f32],
     n: usize,
     scale: f32,
@@ -156,15 +156,15 @@ fn gather<N: Size>(
 
 /// What a pixel has of a row of outputs.
 #[cube]
-fn shared_line<N: Size>(
-    slope: &[Vector<f32, N>],
+fn shared_line<L: Size>(
+    slope: &[Vector<f32, L>],
     row: usize,
     x: usize,
     n: usize,
     shares: &Array<f32>,
     #[comptime] factor: usize,
 ) -> f32 {
-    let lanes = N::value();
+    let lanes = L::value();
     let half = comptime!(factor / 2);
     let mut line = f32::new(0.0);
     if comptime!(lanes == factor && factor > 1) {
