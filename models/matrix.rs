@@ -40,6 +40,10 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 
 use self::means::Means;
+#[cfg(feature = "gpu")]
+pub(crate) use self::means::{PLANE, SIDE};
+#[cfg(feature = "gpu")]
+pub(crate) use self::sums::accumulator;
 use self::weights::{Packed, Place};
 use crate::head::{Head, MaskNetwork, all_at_once};
 use crate::hopper::Extent;

@@ -9,10 +9,9 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
 use super::{UNITS, arg, cubes_of, element, empty};
-
 use crate::hopper::plan::AdamStep;
 
-/// Numbers that a unit has under way at once: a card's memory is waited for as long as some hundreds of numbers take to come.
+/// Numbers that a unit has under way at once: with one at a time it mostly waits for memory.
 const AT_ONCE: usize = 4;
 
 /// What the kernels of a step are told.

@@ -14,10 +14,9 @@ use cubecl::prelude::*;
 use super::sums::{CHANNELS, across_units, parts_of};
 use super::tables::{Tables, Target};
 use super::{Picture, Thin, UNITS, arg, thin_value};
+use crate::matrix::{PLANE, SIDE, accumulator};
 
-/// Side of a matrix, units that multiply one, and how often a cube has so many.
-const SIDE: usize = 16;
-const PLANE: usize = 32;
+/// How often a cube has the units that multiply a matrix.
 const PLANES: usize = UNITS as usize / PLANE;
 /// Pixels that a cube has in shared memory at once.
 const CHUNK: usize = 64;
@@ -194,7 +193,7 @@ fn matrix_products<F: Float, N: Size>(
     let mut sums = Sequence::<cmma::Matrix<f32>>::new();
     #[unroll]
     for _ in 0..comptime!(tiling.tall() * tiling.wide) {
-        sums.push(no_sum());
+        sums.push(accumulator());
     }
     let mut chunk = CUBE_POS_X as usize;
     while chunk < chunks {
@@ -206,18 +205,6 @@ fn matrix_products<F: Float, N: Size>(
         chunk += parts;
     }
     leave_sums(&sums, out, channels, tiling);
-}
-
-#[cube]
-fn no_sum() -> cmma::Matrix<f32> {
-    cmma::Matrix::<f32>::from_value(
-        MatrixIdent::Accumulator,
-        SIDE,
-        SIDE,
-        SIDE,
-        MatrixLayout::Undefined,
-        0.0,
-    )
 }
 
 /// A chunk's pixels, of which a cube has some channels.

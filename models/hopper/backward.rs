@@ -83,7 +83,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
     };
     let (images, requests) = (plan.compiled.steps.images.len(), plan.back.requests.len());
     let gradient = begun(&input, plan);
-    let tables = room(plan);
+    let tables = sums_of_tables(plan);
     let tables = Tables::of(&gradient, tables.iter().sum(), tables.len());
     let most = tape.meta.num_elements() * tape.dtype.size();
     let room = Room::new(&input, &plan.needs, extent, most);
@@ -120,7 +120,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
 }
 
 /// Sums of each table that is made in parts.
-fn room(Plan { compiled: Compiled { steps, .. }, back, .. }: &Plan) -> Vec<usize> {
+fn sums_of_tables(Plan { compiled: Compiled { steps, .. }, back, .. }: &Plan) -> Vec<usize> {
     let thin = |image: usize, taps: usize| steps.images[image].channels * taps;
     let of_pull = |pull: &Pull| match *pull {
         Pull::Last { image, thin: Thin { side, few, .. } } => {

@@ -9,9 +9,9 @@ use {
 };
 
 /// Pixels, output channels and input channels of one product of matrices.
-pub(super) const SIDE: usize = 16;
+pub(crate) const SIDE: usize = 16;
 /// Units of a plane.
-pub(super) const PLANE: usize = 32;
+pub(crate) const PLANE: usize = 32;
 
 /// Bytes of shared memory and units of a cube that the kernels take.
 pub(super) const MOST_SHARED: usize = 48 << 10;

@@ -39,8 +39,9 @@ pub(super) struct Operands {
     pub(super) next: usize,
 }
 
+/// No products yet.
 #[cube]
-fn accumulator() -> cmma::Matrix<f32> {
+pub(crate) fn accumulator() -> cmma::Matrix<f32> {
     cmma::Matrix::<f32>::from_value(
         MatrixIdent::Accumulator,
         SIDE,
