@@ -7,6 +7,7 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::resample::enlarged;
+use enlarge::Bend;
 
 /// How logits become a mask.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,7 +114,10 @@ impl Head {
 
     /// Masks as [`MaskNetwork::mask`] makes them, on a GPU in one launch and without Burn's graph: [`Head::led_back`] is the way back.
     pub fn opened(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
-        enlarge::mask(self.logits(target, change), self.upsample.max(1))
+        let change = change.cast(DType::F32).squeeze_dim::<3>(1);
+        let target = target.cast(DType::F32);
+        let (target_logit, scale) = (self.target_logit as f32, self.logit_scale as f32);
+        enlarge::mask(target, change, Bend { target_logit, scale }, self.upsample.max(1))
     }
 
     /// The gradient of a network's logits, `[batch, 1, n, n]`, times `factor`, from that of what its masks are the sigmoid of,

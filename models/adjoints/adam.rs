@@ -1,18 +1,16 @@
 //! Adam over one run of numbers, and what a card's kernels take from it.
 //!
-//! Kingma and Ba, ICLR 2015. Each parameter's gradient is shortened to a length first, so its squares are added up in chunks, and the chunks in
-//! order.
+//! Kingma and Ba, ICLR 2015. Each parameter's gradient is shortened to a length first, so its squares are added up in chunks, and those by halves:
+//! a sum has the same bits in every run.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::ir::{ElemType, FloatKind};
+use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::{UNITS, arg, cubes_of, element, empty};
 use crate::hopper::plan::AdamStep;
-
-/// Numbers that a unit has under way at once: with one at a time it mostly waits for memory.
-const AT_ONCE: usize = 4;
+use crate::hopper::training::AT_ONCE;
 
 /// What the kernels of a step are told.
 #[derive(Clone, Copy, CubeLaunch, CubeType)]
@@ -52,10 +50,8 @@ pub(crate) fn stepped(
     step: AdamStep,
 ) -> (CubeTensor, CubeTensor, CubeTensor, CubeTensor) {
     let chunk_count = chunks.meta.num_elements() / 3;
-    let parameter_count = parameters.meta.num_elements() / 2;
     let like = |tensor: &CubeTensor| empty(tensor, tensor.meta.shape().clone(), DType::F32);
     let squares = empty(&values, Shape::from([chunk_count]), DType::F32);
-    let factors = empty(&values, Shape::from([parameter_count]), DType::F32);
     let (client, cubes) = (&values.client, CubeCount::Static(chunk_count as u32, 1, 1));
     let out = [&values, &values, &values, &faults].map(like);
     // SAFETY: chunks end where the numbers do.
@@ -69,18 +65,6 @@ pub(crate) fn stepped(
             arg(&squares),
             element(&gradient),
         );
-        shortening::launch_unchecked(
-            client,
-            cubes_of(parameter_count),
-            CubeDim::new_1d(UNITS),
-            arg(&squares),
-            arg(&parameters),
-            arg(&faults),
-            arg(&factors),
-            arg(&out[3]),
-            parameter_count,
-            numbers(&step),
-        );
         moved::launch_unchecked(
             client,
             cubes,
@@ -90,10 +74,13 @@ pub(crate) fn stepped(
             arg(&mean),
             arg(&square),
             arg(&chunks),
-            arg(&factors),
+            arg(&parameters),
+            arg(&squares),
+            arg(&faults),
             arg(&out[0]),
             arg(&out[1]),
             arg(&out[2]),
+            arg(&out[3]),
             numbers(&step),
             element(&gradient),
         );
@@ -102,35 +89,47 @@ pub(crate) fn stepped(
     (values, mean, square, faults)
 }
 
-/// Numbers of a run by their places, in a precision; a negative place is zero.
-pub(crate) fn picked(values: &CubeTensor, places: &CubeTensor, dtype: DType) -> CubeTensor {
-    let count = places.meta.num_elements();
-    let out = empty(values, Shape::from([count]), dtype);
-    let kind = if dtype == DType::F32 { FloatKind::F32 } else { FloatKind::BF16 };
-    let lanes = if count.is_multiple_of(AT_ONCE) { AT_ONCE } else { 1 };
-    let count = count / lanes;
+/// Numbers of a run by their places, the first ones in a precision, the others in f32; a negative place is zero.
+pub(crate) fn picked(
+    values: &CubeTensor,
+    places: [&CubeTensor; 2],
+    dtype: DType,
+) -> (CubeTensor, CubeTensor) {
+    let counts = places.map(|places| places.meta.num_elements());
+    let made = |count: usize, dtype| empty(values, Shape::from([count]), dtype);
+    let out = [made(counts[0], dtype), made(counts[1], DType::F32)];
+    let whole = counts.iter().all(|count| count.is_multiple_of(AT_ONCE));
+    let lanes = if whole { AT_ONCE } else { 1 };
+    let counts = counts.map(|count| count / lanes);
     // SAFETY: units beyond the places end at once.
     unsafe {
         pick::launch_unchecked(
             &values.client,
-            cubes_of(count),
+            cubes_of(counts[0] + counts[1]),
             CubeDim::new_1d(UNITS),
             lanes,
             arg(values),
-            arg(places),
-            arg(&out),
-            count,
-            ElemType::Float(kind),
+            arg(places[0]),
+            arg(places[1]),
+            arg(&out[0]),
+            arg(&out[1]),
+            counts[0],
+            counts[0] + counts[1],
+            element(&out[0]),
         );
     }
-    out
+    let [first, other] = out;
+    (first, other)
 }
 
 #[cube(launch_unchecked)]
-fn pick<F: Float, N: Size>(
+fn pick<F: Float, L: Size>(
     values: &[f32],
-    places: &[Vector<i32, N>],
-    out: &mut [Vector<F, N>],
+    first_places: &[Vector<i32, L>],
+    other_places: &[Vector<i32, L>],
+    first: &mut [Vector<F, L>],
+    other: &mut [Vector<f32, L>],
+    first_count: usize,
     count: usize,
     #[define(F)] _element: ElemType,
 ) {
@@ -138,15 +137,41 @@ fn pick<F: Float, N: Size>(
     if unit >= count {
         terminate!();
     }
-    let own = places[unit];
-    let mut picked = Vector::<f32, N>::new(0.0);
-    #[unroll]
-    for i in 0..N::value() {
-        let place = own.extract(i);
-        let value = values[select(place < 0, 0, place as usize)];
-        picked.insert(i, select(place < 0, f32::new(0.0), value));
+    if unit < first_count {
+        first[unit] = Vector::cast_from(numbers_at(values, first_places[unit]));
+    } else {
+        let unit = unit - first_count;
+        other[unit] = numbers_at(values, other_places[unit]);
     }
-    out[unit] = Vector::cast_from(picked);
+}
+
+#[cube]
+fn numbers_at<L: Size>(values: &[f32], places: Vector<i32, L>) -> Vector<f32, L> {
+    let mut found = Vector::<f32, L>::new(0.0);
+    #[unroll]
+    for i in 0..L::value() {
+        let place = places.extract(i);
+        let value = values[select(place < 0, 0, place as usize)];
+        found.insert(i, select(place < 0, f32::new(0.0), value));
+    }
+    found
+}
+
+/// The sum of what the units of a cube have, by halves, for all of them.
+#[cube]
+fn sum_of_units(own: f32, all: &mut Shared<[f32]>) -> f32 {
+    let unit = UNIT_POS as usize;
+    all[unit] = own;
+    sync_cube();
+    #[unroll]
+    for i in 0..comptime!(UNITS.ilog2()) {
+        let half = comptime!(UNITS as usize >> (i + 1));
+        if unit < half {
+            all[unit] += all[unit + half];
+        }
+        sync_cube();
+    }
+    all[0]
 }
 
 #[cube(launch_unchecked)]
@@ -168,43 +193,41 @@ fn chunk_squares<F: Float>(
         sum += slope * slope;
         at += comptime!(UNITS as usize);
     }
-    all[unit] = sum;
-    sync_cube();
+    let total = sum_of_units(sum, &mut all);
     if unit == 0 {
-        let mut total = f32::new(0.0);
-        for i in 0..comptime!(UNITS as usize) {
-            total += all[i];
-        }
         out[chunk] = total;
     }
 }
 
-/// What a parameter's gradient is multiplied by: nothing if its length is no number, since some of it is none then.
-#[cube(launch_unchecked)]
+/// What a parameter's gradient is multiplied by: nothing if its length is no number, since some of it is none then. The cube of its first chunk notes that.
+#[cube]
 fn shortening(
     squares: &[f32],
     parameters: &[i32],
     faults: &[f32],
-    out: &mut [f32],
     new_faults: &mut [f32],
-    count: usize,
+    parameter: usize,
     numbers: &Numbers,
-) {
-    let unit = ABSOLUTE_POS_X as usize;
-    if unit >= count {
-        terminate!();
+) -> f32 {
+    let mut all = Shared::<[f32]>::new_slice(comptime!(UNITS as usize));
+    let unit = UNIT_POS as usize;
+    let first = parameters[2 * parameter] as usize;
+    let end = first + parameters[2 * parameter + 1] as usize;
+    let mut own = f32::new(0.0);
+    let mut at = first + unit;
+    while at < end {
+        own += squares[at];
+        at += comptime!(UNITS as usize);
     }
-    let first = parameters[2 * unit] as usize;
-    let mut sum = f32::new(0.0);
-    for i in 0..parameters[2 * unit + 1] as usize {
-        sum += squares[first + i];
-    }
+    let sum = sum_of_units(own, &mut all);
     let length = sum.sqrt() * numbers.scale;
     let factor = select(length > numbers.longest, numbers.longest / length, f32::new(1.0));
     let sound = sum <= numbers.largest;
-    out[unit] = select(sound, factor * numbers.scale, f32::new(0.0));
-    let fault = faults[unit];
-    new_faults[unit] = select(sound || fault > 0.0, fault, numbers.count);
+    if unit == 0 && CUBE_POS_X as usize == first {
+        let fault = faults[parameter];
+        new_faults[parameter] = select(sound || fault > 0.0, fault, numbers.count);
+    }
+    select(sound, factor * numbers.scale, f32::new(0.0))
 }
 
 #[cube(launch_unchecked)]
@@ -214,17 +237,21 @@ fn moved<F: Float>(
     mean: &[f32],
     square: &[f32],
     chunks: &[i32],
-    factors: &[f32],
+    parameters: &[i32],
+    squares: &[f32],
+    faults: &[f32],
     new_values: &mut [f32],
     new_mean: &mut [f32],
     new_square: &mut [f32],
+    new_faults: &mut [f32],
     numbers: &Numbers,
     #[define(F)] _element: ElemType,
 ) {
     let chunk = CUBE_POS_X as usize;
     let start = chunks[3 * chunk] as usize;
     let end = start + chunks[3 * chunk + 1] as usize;
-    let factor = factors[chunks[3 * chunk + 2] as usize];
+    let parameter = chunks[3 * chunk + 2] as usize;
+    let factor = shortening(squares, parameters, faults, new_faults, parameter, numbers);
     let mut first = start + UNIT_POS as usize;
     while first < end {
         let mut own = Array::<f32>::new(comptime!(4 * AT_ONCE));

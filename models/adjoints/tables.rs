@@ -2,6 +2,9 @@
 //! do.
 #![allow(clippy::manual_div_ceil, reason = "kernels know no div_ceil")]
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -52,6 +55,26 @@ impl Target {
     }
 }
 
+/// What a card was told of tables so far: those of a step are the ones of the step before, and what is sent anew in each costs the thread that
+/// orders the card's work as much as a launch.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Mutex<HashMap<Vec<u32>, CubeTensor>>);
+
+impl Told {
+    /// These words on a tensor's card.
+    fn words(&self, words: Vec<u32>, like: &CubeTensor) -> CubeTensor {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(words).or_insert_with_key(|words| sent(words, like)).clone()
+    }
+}
+
+fn sent(words: &[u32], like: &CubeTensor) -> CubeTensor {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let (client, shape) = (like.client.clone(), Shape::from([words.len()]));
+    let handle = client.create_from_slice(&bytes);
+    CubeTensor::new_contiguous(client, like.device.clone(), shape, handle, DType::U32)
+}
+
 /// Tables of sums that are made in parts, until the parts are added up.
 pub(crate) struct Tables {
     parts: CubeTensor,
@@ -90,25 +113,17 @@ impl Tables {
     }
 
     /// Adds up the parts of all tables, each in order, and leaves the sums where they belong, in the precision of `out`.
-    pub(crate) fn total(self, out: &CubeTensor) {
+    pub(crate) fn total(self, told: &Told, out: &CubeTensor) {
         let tables = self.words.len() / WORDS;
         if tables == 0 {
             return;
         }
-        let client = &self.parts.client;
-        let bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let words = CubeTensor::new_contiguous(
-            client.clone(),
-            self.parts.device.clone(),
-            Shape::from([self.words.len()]),
-            client.create_from_slice(&bytes),
-            DType::U32,
-        );
+        let words = told.words(self.words, &self.parts);
         let cubes = self.largest.div_ceil(SUMS) as u32;
         // SAFETY: units beyond a table read and write nothing.
         unsafe {
             totals::launch_unchecked(
-                client,
+                &self.parts.client,
                 CubeCount::Static(cubes, tables as u32, 1),
                 CubeDim::new_1d(UNITS),
                 arg(&self.parts),

@@ -7,6 +7,7 @@ mod products;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata, WgpuBackend, backend_extension};
@@ -19,7 +20,7 @@ use lithoburn_testing::Need;
 
 use super::images::{Other, Summed, gathered};
 use super::sums::{self, Blocks, Splits};
-use super::tables::{Tables, Target};
+use super::tables::{Tables, Target, Told};
 use super::*;
 use crate::convolution::same_convolution;
 use crate::resample::{doubled, folded, halved, unfolded};
@@ -76,8 +77,12 @@ trait Tried: Backend {
         shape: Shape,
     ) -> FloatTensor<Self>;
 
-    #[fusion(dtype = values, shape = places)]
-    fn tried_places(values: FloatTensor<Self>, places: IntTensor<Self>) -> FloatTensor<Self>;
+    #[fusion(meta = |_, first, other| both(first, other))]
+    fn tried_places(
+        values: FloatTensor<Self>,
+        first: IntTensor<Self>,
+        other: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 impl Tried for CubeBackend {
@@ -170,13 +175,23 @@ impl Tried for CubeBackend {
                 Splits { all: values, blocks }.total(&out);
             }
         }
-        tables.total(&out);
+        tables.total(&Told::default(), &out);
         out
     }
 
-    fn tried_places(values: FloatTensor<Self>, places: IntTensor<Self>) -> FloatTensor<Self> {
-        adam::picked(&into_contiguous(values), &into_contiguous(places), DType::F32)
+    fn tried_places(
+        values: FloatTensor<Self>,
+        first: IntTensor<Self>,
+        other: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (first, other) = adam::picked(&values, [&first, &other], DType::F32);
+        Self::float_cat(vec![first, other], 0)
     }
+}
+
+/// What is picked by two tables of places, one after the other.
+fn both(first: &TensorSpec, other: &TensorSpec) -> TensorSpec {
+    TensorSpec::new(Shape::from([first.shape[0] + other.shape[0]]), DType::F32)
 }
 
 /// In order.

@@ -15,12 +15,26 @@ use burn::tensor::Tensor;
 #[cfg(feature = "gpu")]
 use {burn::backend::fusion::custom::TensorSpec, burn::tensor::Shape, burn_cubecl::CubeBackend};
 
+/// What logits are made of: `((2 * target - 1) * target_logit + change) * scale`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bend {
+    /// The logit of a target's inside.
+    pub(crate) target_logit: f32,
+    /// Factor on all.
+    pub(crate) scale: f32,
+}
+
 /// Enlarging as an operation of a backend.
 #[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
 pub(crate) trait Enlarging: Backend {
-    /// The sigmoid of `[batch, n, n]`, interpolated to `[batch, factor * n, factor * n]`.
+    /// The sigmoid of a target's and a network's logits, `[batch, n, n]` both, interpolated to `[batch, factor * n, factor * n]`.
     #[fusion(meta = enlarged)]
-    fn enlarged_mask(logits: FloatTensor<Self>, factor: usize) -> FloatTensor<Self>;
+    fn enlarged_mask(
+        target: FloatTensor<Self>,
+        change: FloatTensor<Self>,
+        bend: Bend,
+        factor: usize,
+    ) -> FloatTensor<Self>;
 
     /// The adjoint of the interpolation, times `scale`: from `[batch, factor * n, factor * n]` to `[batch, n, n]`.
     #[fusion(meta = gathered)]
@@ -28,9 +42,9 @@ pub(crate) trait Enlarging: Backend {
 }
 
 #[cfg(feature = "gpu")]
-fn enlarged(logits: &TensorSpec, factor: &usize) -> TensorSpec {
-    let [batch, n, _] = logits.shape.dims::<3>();
-    TensorSpec::new(Shape::from([batch, factor * n, factor * n]), logits.dtype)
+fn enlarged(target: &TensorSpec, _change: &TensorSpec, _bend: &Bend, factor: &usize) -> TensorSpec {
+    let [batch, n, _] = target.shape.dims::<3>();
+    TensorSpec::new(Shape::from([batch, factor * n, factor * n]), target.dtype)
 }
 
 #[cfg(feature = "gpu")]
@@ -41,8 +55,13 @@ fn gathered(slope: &TensorSpec, factor: &usize, _scale: &f32) -> TensorSpec {
 
 #[cfg(feature = "gpu")]
 impl Enlarging for CubeBackend {
-    fn enlarged_mask(logits: FloatTensor<Self>, factor: usize) -> FloatTensor<Self> {
-        kernel::enlarged(logits, factor)
+    fn enlarged_mask(
+        target: FloatTensor<Self>,
+        change: FloatTensor<Self>,
+        bend: Bend,
+        factor: usize,
+    ) -> FloatTensor<Self> {
+        kernel::enlarged(target, change, bend, factor)
     }
 
     fn gathered_slope(slope: FloatTensor<Self>, factor: usize, scale: f32) -> FloatTensor<Self> {
@@ -50,9 +69,12 @@ impl Enlarging for CubeBackend {
     }
 }
 
-/// Masks in 0 to 1, `[batch, factor * n, factor * n]`, of logits `[batch, n, n]` in f32 on a GPU: as the head makes them, without gradients.
-pub(crate) fn mask(logits: Tensor<3>, factor: usize) -> Tensor<3> {
-    Tensor::from_dispatch(<Dispatch as Enlarging>::enlarged_mask(logits.into_dispatch(), factor))
+/// Masks in 0 to 1, `[batch, factor * n, factor * n]`, of targets and what a network makes of them, `[batch, n, n]` in f32 on a GPU: as the head makes
+/// them, without gradients.
+pub(crate) fn mask(target: Tensor<3>, change: Tensor<3>, bend: Bend, factor: usize) -> Tensor<3> {
+    let (target, change) = (target.into_dispatch(), change.into_dispatch());
+    let mask = <Dispatch as Enlarging>::enlarged_mask(target, change, bend, factor);
+    Tensor::from_dispatch(mask)
 }
 
 /// The gradient by logits `[batch, n, n]`, times `scale`, from that by the enlarged ones, `[batch, factor * n, factor * n]` in f32, on a GPU.
@@ -77,16 +99,22 @@ mod tests {
     fn masks_are_those_of_burns_operations() {
         let Some(device) = device() else { return };
         for (n, upsample) in [(16, 4), (9, 3), (8, 1), (1, 2)] {
-            let values: Vec<f32> = (0..2 * n * n).map(|i| 9.0 * (i as f32 * 0.7).sin()).collect();
-            let on = |device: &Device| {
-                Tensor::<3>::from_data(TensorData::new(values.clone(), [2, n, n]), device)
+            let wave = |pitch: f32, device: &Device| {
+                let values = (0..2 * n * n).map(|i| 9.0 * (i as f32 * pitch).sin()).collect();
+                Tensor::<3>::from_data(TensorData::new::<f32, _>(values, [2, n, n]), device)
             };
-            let head = Head { pixel_nm: 8.0, upsample, target_logit: 0.0, logit_scale: 1.0 };
-            let expected = sigmoid(head.enlarged(on(&Device::flex())));
-            let found = mask(on(&device), upsample);
-            let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().expect("f32");
-            let off = largest_difference(values(found), values(expected));
-            assert!(off <= 2e-6, "{n} px, {upsample} times: {off}");
+            let target = |device: &Device| wave(0.2, device) / 18.0 + 0.5;
+            let change = |device: &Device| wave(0.7, device).unsqueeze_dim::<4>(1);
+            for (target_logit, logit_scale) in [(0.0, 1.0), (2.0, 0.25), (1.7, 0.9)] {
+                let head = Head { pixel_nm: 8.0, upsample, target_logit, logit_scale };
+                let cpu = Device::flex();
+                let logits = head.logits(target(&cpu), change(&cpu));
+                let expected = sigmoid(head.enlarged(logits));
+                let found = head.opened(target(&device), change(&device));
+                let values = |x: Tensor<3>| x.try_into_vec_as::<f32>().expect("f32");
+                let off = largest_difference(values(found), values(expected));
+                assert!(off <= 2e-6, "{n} px, {upsample} times, {head:?}: {off}");
+            }
         }
     }
 

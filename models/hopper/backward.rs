@@ -114,7 +114,7 @@ pub(super) fn run(inputs: Inputs, plan: &Plan) -> CubeTensor {
         }
     }
     way.total_splits();
-    way.tables.total(&way.gradient);
+    way.tables.total(&plan.told, &way.gradient);
     way.room.close();
     way.gradient
 }

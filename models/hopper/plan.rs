@@ -7,6 +7,8 @@ use burn::tensor::DType;
 use super::Compiled;
 use super::room::Needs;
 use super::weights::Place;
+#[cfg(feature = "gpu")]
+use crate::adjoints::tables::Told;
 use crate::flat::Flat;
 use crate::steps::back::Back;
 
@@ -24,6 +26,9 @@ pub(crate) struct Plan {
     pub(crate) marked: bool,
     /// How much memory ways back needed so far.
     pub(crate) needs: Arc<Needs>,
+    /// What the card was told of their sums.
+    #[cfg(feature = "gpu")]
+    pub(crate) told: Arc<Told>,
 }
 
 /// What a step of Adam is told.

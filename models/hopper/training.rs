@@ -29,7 +29,7 @@ use {
 pub(crate) use self::trial::reference;
 pub use super::plan::AdamStep;
 use super::plan::Plan;
-use super::weights::WeightLayout;
+use super::weights::{NOWHERE, WeightLayout};
 use super::{Compiled, NotFused, is_hopper};
 use crate::flat::Flat;
 use crate::head::{Head, MaskNetwork};
@@ -40,6 +40,8 @@ use crate::trial::brief;
 
 /// Numbers of a chunk, which a cube of the optimiser moves.
 const CHUNK: usize = 8192;
+/// Numbers that a unit of what picks weights has at once, where there are so many.
+pub(crate) const AT_ONCE: usize = 4;
 
 /// A part of training as an operation of a backend.
 #[backend_extension(Cube: cfg(feature = "gpu"), Fusion: cfg(feature = "gpu"))]
@@ -180,8 +182,7 @@ impl FusedTraining for CubeBackend {
         halves: IntTensor<Self>,
         numbers: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let picked = |places: &IntTensor<Self>, dtype| adam::picked(&values, places, dtype);
-        (picked(&halves, DType::BF16), picked(&numbers, DType::F32))
+        adam::picked(&values, [&halves, &numbers], DType::BF16)
     }
 }
 
@@ -261,8 +262,11 @@ impl Training {
             let count = places.len();
             Tensor::<1, Int>::from_data(TensorData::new(places, [count]), (device, DType::I32))
         };
-        // What is nowhere among the values becomes -1.
-        let signed = |places: Vec<u32>| table(places.into_iter().map(|at| at as i32).collect());
+        // What is nowhere among the values becomes -1, and so does what fills up a vector.
+        let signed = |mut places: Vec<u32>| {
+            places.resize(places.len().next_multiple_of(AT_ONCE), NOWHERE);
+            table(places.into_iter().map(|at| at as i32).collect())
+        };
         let places_on_card = [signed(halves), signed(numbers)];
         let chunks = chunks(&flat.parameters()).map(table);
         let memory = [values.zeros_like(), values.zeros_like()];
@@ -270,8 +274,17 @@ impl Training {
         let faults = Tensor::zeros([names.len()], (device, DType::F32));
         let packed = packed(&values, &places_on_card);
         let compiled = Compiled { steps, places };
-        let (marked, needs) = (false, Arc::default());
-        let plan = Plan { compiled, back, flat, ask_places, gradients, marked, needs };
+        let plan = Plan {
+            compiled,
+            back,
+            flat,
+            ask_places,
+            gradients,
+            marked: false,
+            needs: Arc::default(),
+            #[cfg(feature = "gpu")]
+            told: Arc::default(),
+        };
         let (head, stride) = (program.head, program.stride);
         Ok(Self {
             plan: Arc::new(plan),

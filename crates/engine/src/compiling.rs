@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use lithoburn_layout::{Layout, Raster};
-use lithoburn_pool::untested;
+use lithoburn_pool::{end_at_once, untested};
 
 use crate::EngineError;
 use crate::ahead::{AHEAD, ANSWERS, Kernels, Part};
@@ -23,7 +23,7 @@ pub fn answer_ahead() {
         Ok(text) => {
             let part = serde_json::from_str(&text).map_err(|e| EngineError::Setting(e.to_string()));
             let done = part.and_then(|part: Part| compile(&part));
-            std::process::exit(i32::from(done.is_err()));
+            end_at_once(i32::from(done.is_err()));
         }
         Err(_) => ANSWERS.store(true, Ordering::Relaxed),
     }

@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use tracing::info_span;
 
 use self::apart::Test;
-pub use self::apart::answer_probes;
+pub use self::apart::{answer_probes, end_at_once};
 use self::at_once::at_once;
 pub use self::graphics::{has_used_graphics, prepare_graphics};
 use self::guard::{PATIENCE, guarded};

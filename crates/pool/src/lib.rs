@@ -26,7 +26,7 @@ pub use crew::{
 };
 pub use device::{
     Candidate, Chosen, DeviceError, DeviceName, Kind, answer_probes, cache, cards_opened, choose,
-    choose_all, choose_all_in_turn, choose_each, choose_in_turn, has_used_graphics,
+    choose_all, choose_all_in_turn, choose_each, choose_in_turn, end_at_once, has_used_graphics,
     hide_other_cards, identity, kernel_times::KernelTimes, memory, prepare_graphics, survey,
     untested,
 };

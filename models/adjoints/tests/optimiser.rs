@@ -66,13 +66,15 @@ pub(super) fn steps_of_adam_are_its_formulas(device: &Device) {
 
 fn steps_are_formulas((device, precision): (&Device, DType)) {
     let (count, bounds) = (2500, [0..700, 700..2500]);
-    let chunks: Vec<i32> = vec![0, 700, 0, 700, 1000, 1, 1700, 800, 1];
-    let parameters: Vec<i32> = vec![0, 1, 1, 2];
+    // More chunks than a cube has units.
+    let small = (0..300).flat_map(|i| [700 + 6 * i, 6, 1]);
+    let chunks: Vec<i32> = [0, 700, 0].into_iter().chain(small).collect();
+    let parameters: Vec<i32> = vec![0, 1, 1, 300];
     let mut state = [values(wave([count], 0.3)), vec![0.0; count], vec![0.0; count]];
     let mut expected = state.clone().map(|v| v.into_iter().map(f64::from).collect::<Vec<f64>>());
     for step in 1..=3 {
-        // The second parameter's gradient is short, and stays as it is.
-        let size = |i: usize| if i < 700 { 1.0 } else { 1e-3 };
+        // The first parameter's gradient is short, and stays as it is.
+        let size = |i: usize| if i < 700 { 1e-3 } else { 1.0 };
         let gradient: Vec<f32> =
             (0..count).map(|i| size(i) * (i as f32 * 0.7 + step as f32).sin()).collect();
         let gradient = rounded(gradient, precision);
@@ -146,13 +148,22 @@ fn no_number_moves_nothing(device: (&Device, DType)) {
     }
 }
 
+/// In vectors and number by number.
 pub(super) fn numbers_are_picked_by_their_places(device: &Device) {
     let all = wave([40], 0.7);
-    let places = vec![3, -1, 39, 0, 3];
     let numbers = values(all.clone());
-    let expected = [numbers[3], 0.0, numbers[39], numbers[0], numbers[3]];
-    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [5]), (device, DType::I32));
     let all = Tensor::<1>::from_data(all.into_data(), device);
-    let found = <Dispatch as Tried>::tried_places(all.into_dispatch(), places.into_dispatch());
-    assert_eq!(values(Tensor::<1>::from_dispatch(found)), expected);
+    let tables =
+        [[vec![3, -1, 39, 0, 3], vec![7]], [vec![-1, 5, 5, 38], vec![39, 0, -1, -1, 2, 1, 0, 3]]];
+    for tables in tables {
+        let value = |&at: &i32| usize::try_from(at).map_or(0.0, |at| numbers[at]);
+        let expected: Vec<f32> = tables.iter().flatten().map(value).collect();
+        let [first, other] = tables.map(|places| {
+            let count = places.len();
+            let data = TensorData::new(places, [count]);
+            Tensor::<1, Int>::from_data(data, (device, DType::I32)).into_dispatch()
+        });
+        let found = <Dispatch as Tried>::tried_places(all.clone().into_dispatch(), first, other);
+        assert_eq!(values(Tensor::<1>::from_dispatch(found)), expected);
+    }
 }

@@ -11,6 +11,8 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::Bend;
+
 /// Units of a cube.
 const UNITS: u32 = 256;
 /// Units of a cube along a row of a mask, and rows of a cube.
@@ -26,12 +28,17 @@ fn lanes(factor: usize) -> usize {
     }
 }
 
-pub(super) fn enlarged(logits: CubeTensor, factor: usize) -> CubeTensor {
-    let logits = into_contiguous(logits);
-    let [batch, n, _] = logits.shape().dims::<3>();
+pub(super) fn enlarged(
+    target: CubeTensor,
+    change: CubeTensor,
+    bend: Bend,
+    factor: usize,
+) -> CubeTensor {
+    let (target, change) = (into_contiguous(target), into_contiguous(change));
+    let [batch, n, _] = target.shape().dims::<3>();
     let m = factor * n;
     let shape = Shape::from([batch, m, m]);
-    let (client, device) = (logits.client.clone(), logits.device.clone());
+    let (client, device) = (target.client.clone(), target.device.clone());
     let out = empty_device_contiguous_dtype(client.clone(), device, shape, DType::F32);
     let lanes = lanes(factor);
     let across = ((m / lanes) as u32).div_ceil(ACROSS);
@@ -43,9 +50,12 @@ pub(super) fn enlarged(logits: CubeTensor, factor: usize) -> CubeTensor {
             cubes,
             CubeDim::new_2d(ACROSS, DOWN),
             lanes,
-            logits.clone().into_buffer_arg(),
+            target.clone().into_buffer_arg(),
+            change.clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             n,
+            bend.target_logit,
+            bend.scale,
             factor,
         );
     }
@@ -80,7 +90,15 @@ pub(super) fn gathered(slope: CubeTensor, factor: usize, scale: f32) -> CubeTens
 
 /// Pixels side by side of a mask of `factor * n` pixels a side.
 #[cube(launch_unchecked)]
-fn mask<L: Size>(logits: &[f32], out: &mut [Vector<f32, L>], n: usize, #[comptime] factor: usize) {
+fn mask<L: Size>(
+    target: &[f32],
+    change: &[f32],
+    out: &mut [Vector<f32, L>],
+    n: usize,
+    target_logit: f32,
+    scale: f32,
+    #[comptime] factor: usize,
+) {
     let lanes = L::value();
     let m = n * factor;
     let x = ABSOLUTE_POS_X as usize * lanes;
@@ -93,12 +111,14 @@ fn mask<L: Size>(logits: &[f32], out: &mut [Vector<f32, L>], n: usize, #[comptim
     let from = image * n * n;
     let row = from + y / factor * n;
     let other = from + above * n;
-    let own_column = column(logits, row + x / factor, other + x / factor, down);
+    let bend = Logits { target_logit, scale };
+    let own = x / factor;
+    let own_column = column(target, change, row + own, other + own, down, &bend);
     let mut made = Vector::<f32, L>::new(0.0);
     #[unroll]
     for i in 0..lanes {
         let (left, right) = mixed(x + i, n, factor);
-        let beside = column(logits, row + left, other + left, down);
+        let beside = column(target, change, row + left, other + left, down, &bend);
         let logit = own_column + (beside - own_column) * right;
         made.insert(i, 1.0 / (1.0 + (-logit).exp()));
     }
@@ -115,10 +135,31 @@ fn mixed(at: usize, n: usize, #[comptime] factor: usize) -> (usize, f32) {
     (select(offset <= 0.0, before, after), offset.abs())
 }
 
-/// A pixel mixed with that of another row.
+/// What a logit is made with, as [`Bend`] says.
+#[derive(CubeType)]
+struct Logits {
+    target_logit: f32,
+    scale: f32,
+}
+
 #[cube]
-fn column(logits: &[f32], own: usize, other: usize, share: f32) -> f32 {
-    logits[own] + (logits[other] - logits[own]) * share
+fn logit(target: &[f32], change: &[f32], at: usize, bend: &Logits) -> f32 {
+    let own = (target[at] * 2.0 - 1.0) * bend.target_logit;
+    (own + change[at]) * bend.scale
+}
+
+/// A pixel's logit mixed with that of another row.
+#[cube]
+fn column(
+    target: &[f32],
+    change: &[f32],
+    own: usize,
+    other: usize,
+    share: f32,
+    bend: &Logits,
+) -> f32 {
+    let own = logit(target, change, own, bend);
+    own + (logit(target, change, other, bend) - own) * share
 }
 
 /// A pixel's gradient from those of the outputs that it has a share in: its own `factor` along a side, and half as many at either end. Where `factor` of

@@ -26,12 +26,17 @@ pub fn answer_probes() {
             let reason = verdict.err();
             // Only the exit status and this line are read.
             reason.iter().for_each(|reason| eprintln!("{PROBE} {reason}"));
-            // Without what libraries do at an exit: threads of theirs may still be at work, and one process of a hundred ended in a heap that was
-            // no heap any more. A good device would not be used then.
-            signal_hook::low_level::exit(i32::from(reason.is_some()))
+            // A good device would not be used if the process came to harm now.
+            end_at_once(i32::from(reason.is_some()))
         }
         Err(_) => ANSWERS.store(true, Ordering::Relaxed),
     }
+}
+
+/// Ends a process that had a device, without what libraries do at an exit: threads of theirs may still be at work, and one process of a hundred ended
+/// in a heap that was no heap any more. What it wrote must be written: nothing is flushed.
+pub fn end_at_once(status: i32) -> ! {
+    signal_hook::low_level::exit(status)
 }
 
 /// A device's test in a process of its own, under way. It ends with this at the latest.
