@@ -2,7 +2,7 @@
 //!
 //! Plain kernels of CubeCL, which run on every GPU and take images in any precision; the products are the card's own
 //! ([`crate::hopper`]). Images have their channels last, in multiples of 32. No kernel adds atomically: sums are made in parts, and the parts in
-//! order, so a gradient has the same bits in every run.
+//! an order that is always the same, so a gradient has the same bits in every run.
 #![allow(
     unsafe_code,
     reason = "kernels are launched without bounds checks: buffers are made here for the sizes that the kernels are given"

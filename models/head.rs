@@ -113,9 +113,14 @@ impl Head {
     }
 
     /// Masks as [`MaskNetwork::mask`] makes them, on a GPU in one launch and without Burn's graph: [`Head::led_back`] is the way back.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many logits as pixels of targets.
     pub fn opened(&self, target: Tensor<3>, change: Tensor<4>) -> Tensor<3> {
         let change = change.cast(DType::F32).squeeze_dim::<3>(1);
         let target = target.cast(DType::F32);
+        assert_eq!(target.dims(), change.dims(), "a logit for each pixel of a target");
         let (target_logit, scale) = (self.target_logit as f32, self.logit_scale as f32);
         enlarge::mask(target, change, Bend { target_logit, scale }, self.upsample.max(1))
     }

@@ -23,6 +23,12 @@
 //!
 //! Files of other programs, ONNX and PyTorch's, are read and written by `lithoburn-exchange`, from a [`Program`].
 
+/// The device that tests of kernels run on.
+#[cfg(all(test, feature = "wgpu", feature = "cuda"))]
+mod tested {
+    lithoburn_testing::test_device!(pub(crate) device);
+}
+
 #[cfg(feature = "gpu")]
 mod adjoints;
 pub mod config;

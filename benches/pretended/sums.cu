@@ -26,7 +26,7 @@ struct Id {
 struct Asked {
   int ranks = 0, gone = 0, type;
   size_t count;
-  bool begun = false;
+  bool begun = false, failed = false;
   const void *in[MOST_RANKS];
   void *out[MOST_RANKS];
   cudaEvent_t ready[MOST_RANKS], done;
@@ -94,6 +94,13 @@ template <typename T> static void launch(const Asked &asked, cudaStream_t stream
       return FAILED;                                                    \
     }                                                                   \
   } while (0)
+
+// Nobody waits for a sum that will not be.
+static int failed(Group *group, Asked &asked, int error) {
+  asked.failed = true;
+  group->changed.notify_all();
+  return error;
+}
 
 // All ranks have asked.
 static int begin(Group *group, Asked &asked) {
@@ -164,15 +171,17 @@ int ncclAllReduce(const void *in, void *out, size_t count, int type, int operati
     asked.count = count;
     asked.type = type;
   }
-  if (asked.count != count || asked.type != type || operation != SUM || (type != F32 && type != BF16)) return WRONG;
+  if (asked.count != count || asked.type != type || operation != SUM || (type != F32 && type != BF16))
+    return failed(group, asked, WRONG);
   asked.in[comm->rank] = in;
   asked.out[comm->rank] = out;
   CHECKED(cudaEventCreateWithFlags(&asked.ready[comm->rank], cudaEventDisableTiming));
   CHECKED(cudaEventRecord(asked.ready[comm->rank], stream));
   if (++asked.ranks == group->ranks) {
-    if (const int error = begin(group, asked)) return error;
+    if (const int error = begin(group, asked)) return failed(group, asked, error);
   } else {
-    group->changed.wait(locked, [&] { return asked.begun; });
+    group->changed.wait(locked, [&] { return asked.begun || asked.failed; });
+    if (asked.failed) return FAILED;
   }
   CHECKED(cudaStreamWaitEvent(stream, asked.done, 0));
   if (++asked.gone == group->ranks) {

@@ -143,11 +143,14 @@ pub fn reference(name: &str) -> Option<PathBuf> {
 /// Defines `fn NAME() -> Option<Device>`: the device on which tests of kernels run, opened once a program. OpenGL, which Mesa
 /// computes without a card, or what `LITHOBURN_TEST_DEVICE` names, `cuda` or `vulkan`; a test without it says that it is skipped.
 ///
+/// A program that opened OpenGL twice might find none the second time, or end; so a crate says this in one place, with a visibility before the name
+/// if its tests are in several.
+///
 /// A macro, because Burn and its devices are those of the crate under test: this one is built without it.
 #[macro_export]
 macro_rules! test_device {
-    ($name:ident) => {
-        fn $name() -> Option<::burn::tensor::Device> {
+    ($visibility:vis $name:ident) => {
+        $visibility fn $name() -> Option<::burn::tensor::Device> {
             use ::burn::tensor::{Device, DeviceKind, Tensor};
             static DEVICE: ::std::sync::OnceLock<Option<Device>> = ::std::sync::OnceLock::new();
             let open = || match ::std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {

@@ -41,7 +41,7 @@ fn numbers(step: &AdamStep) -> NumbersLaunch {
 }
 
 /// Values, mean, square and faults after a step; `chunks` has the start, the length and the parameter of each chunk, `parameters` the first chunk
-/// and the number of chunks of each parameter. A parameter's fault is the first step whose gradient was no number; such a gradient counts as zero. The
+/// and the number of chunks of each parameter, which has one at least. A parameter's fault is the first step whose gradient was no number; such a gradient counts as zero. The
 /// gradient may be in bf16; all else is f32.
 pub(crate) fn stepped(
     [values, gradient, mean, square]: [CubeTensor; 4],

@@ -55,7 +55,7 @@ impl Target {
     }
 }
 
-/// What a card was told of tables so far: those of a step are the ones of the step before, and what is sent anew in each costs the thread that
+/// What one card was told of tables so far: those of a step are the ones of the step before, and what is sent anew in each costs the thread that
 /// orders the card's work as much as a launch.
 #[derive(Debug, Default)]
 pub(crate) struct Told(Mutex<HashMap<Vec<u32>, CubeTensor>>);

@@ -5,18 +5,17 @@
 mod optimiser;
 mod products;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, TensorMetadata, WgpuBackend, backend_extension};
+use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, DeviceKind, Int, Shape, Tensor, TensorData};
+use burn::tensor::{Device, Int, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use lithoburn_compare::{largest, largest_difference};
-use lithoburn_testing::Need;
 
 use super::images::{Other, Summed, gathered};
 use super::sums::{self, Blocks, Splits};
@@ -24,6 +23,10 @@ use super::tables::{Tables, Target, Told};
 use super::*;
 use crate::convolution::same_convolution;
 use crate::resample::{doubled, folded, halved, unfolded};
+use crate::tested::device;
+
+/// What the device was told in this program.
+static TOLD: LazyLock<Told> = LazyLock::new(Told::default);
 
 /// Where sums are written, so that what is before them shows.
 const START: usize = 8;
@@ -175,7 +178,7 @@ impl Tried for CubeBackend {
                 Splits { all: values, blocks }.total(&out);
             }
         }
-        tables.total(&Told::default(), &out);
+        tables.total(&TOLD, &out);
         out
     }
 
@@ -199,19 +202,6 @@ fn places(places: impl Iterator<Item = usize>) -> Vec<usize> {
     let mut places: Vec<usize> = places.collect();
     places.sort_unstable();
     places
-}
-
-fn gpu() -> Option<Device> {
-    let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
-        Ok("cuda") => Some(Device::cuda(0)),
-        Ok("vulkan") => Some(Device::vulkan(DeviceKind::DefaultDevice)),
-        _ => Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok(),
-    };
-    let works = |device: Device| {
-        let sum = Tensor::<1>::ones([8], &device).sum().try_into_vec_as::<f32>().ok()?;
-        (sum == [8.0]).then_some(device)
-    };
-    catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
 }
 
 fn wave<const D: usize>(shape: [usize; D], pitch: f32) -> Tensor<D> {
@@ -464,12 +454,13 @@ fn splits_are_added_up_where_their_channels_are(device: &Device) {
 /// Compiling takes most of the time, so that it is one test.
 #[test]
 fn adjoints_on_a_gpu_are_burns_gradients() {
-    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
-    let Some(device) = Need::Gpu.met(gpu(), why) else { return };
+    let Some(device) = device() else { return };
     gradients_of_sums_are_burns(&device);
     the_last_convolutions_gradients_are_burns(&device);
     the_first_convolutions_gradients_are_burns(&device);
     products::thin_products_of_bf16_are_their_sums(&device);
+    // The second time the device has all tables.
+    biases_gradients_are_sums_of_what_is_made(&device);
     biases_gradients_are_sums_of_what_is_made(&device);
     biases_gradients_are_summed_with_what_is_gathered(&device);
     splits_are_added_up_where_their_channels_are(&device);

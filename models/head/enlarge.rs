@@ -3,7 +3,7 @@
 //! As operations of Burn this is some twenty passes over images of the mask's size, which took longer than the network.
 #![cfg_attr(
     not(feature = "gpu"),
-    allow(unused_variables, reason = "a program without GPUs has no backend of these")
+    allow(unused_variables, dead_code, reason = "a program without GPUs has no backend of these")
 )]
 
 #[cfg(feature = "gpu")]
@@ -13,10 +13,14 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 #[cfg(feature = "gpu")]
-use {burn::backend::fusion::custom::TensorSpec, burn::tensor::Shape, burn_cubecl::CubeBackend};
+use {
+    burn::backend::fusion::custom::TensorSpec, burn::tensor::Shape, burn_cubecl::CubeBackend,
+    cubecl::prelude::*,
+};
 
 /// What logits are made of: `((2 * target - 1) * target_logit + change) * scale`.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "gpu", derive(CubeLaunch, CubeType))]
 pub(crate) struct Bend {
     /// The logit of a target's inside.
     pub(crate) target_logit: f32,
@@ -91,8 +95,7 @@ mod tests {
 
     use super::*;
     use crate::head::Head;
-
-    lithoburn_testing::test_device!(device);
+    use crate::tested::device;
 
     /// Burn's operations on the CPU are the second implementation.
     #[test]

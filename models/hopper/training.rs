@@ -40,7 +40,7 @@ use crate::trial::brief;
 
 /// Numbers of a chunk, which a cube of the optimiser moves.
 const CHUNK: usize = 8192;
-/// Numbers that a unit of what picks weights has at once, where there are so many.
+/// Numbers that a unit has under way at once where weights are moved and picked: with one at a time it mostly waits for memory.
 pub(crate) const AT_ONCE: usize = 4;
 
 /// A part of training as an operation of a backend.
@@ -433,7 +433,7 @@ fn packed(values: &Tensor<1>, places: &[Tensor<1, Int>; 2]) -> [Tensor<1>; 2] {
     [Tensor::from_dispatch(halves), Tensor::from_dispatch(numbers)]
 }
 
-/// Start, length and parameter of each chunk; first chunk and number of chunks of each parameter.
+/// Start, length and parameter of each chunk; first chunk and number of chunks of each parameter, one at least.
 fn chunks(parameters: &[Range<usize>]) -> [Vec<i32>; 2] {
     let (mut chunks, mut own) = (Vec::new(), Vec::new());
     for (number, range) in parameters.iter().enumerate() {

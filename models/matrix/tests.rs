@@ -204,8 +204,7 @@ mod on_a_device {
     use cubecl::ir::{DeviceProperties, ElemType, FloatKind};
 
     use super::*;
-
-    lithoburn_testing::test_device!(device);
+    use crate::tested::device;
 
     /// Sums of a few thousand terms in f32 lose six digits of them at most; layers are joined, folded, unfolded, pooled, doubled, and last ones are
     /// of side 1 and 3. Sides are no multiples of a tile's. Compiling takes most of the time, so that it is one test.

@@ -3,44 +3,28 @@
 //! On OpenGL, which Mesa computes without a card, beside the CPU; or on what `LITHOBURN_TEST_DEVICE` names: `cuda` (every card) or
 //! `vulkan`. Without such a device this is skipped, and says so. Compiling takes most of its time, so it is one test.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use burn::backend::WgpuBackend;
-use burn::tensor::{DType, Device, DeviceKind, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use lithoburn_pool::{DeviceName, choose};
 use lithoburn_ranks::collective::Sums;
 use lithoburn_ranks::transfer::link;
-use lithoburn_testing::Need;
 
 use super::*;
 use crate::neural_ilt::NeuralIltConfig;
+use crate::tested::device;
 
 /// Two devices, of which the second may be the CPU, and what their rounding shows.
 fn devices() -> Option<([Device; 2], f32)> {
-    let open = || match std::env::var("LITHOBURN_TEST_DEVICE").as_deref() {
-        Ok("cuda") => {
-            let card = |i| choose(DeviceName::Cuda(Some(i))).ok().map(|chosen| chosen.device);
-            let second = card(1).unwrap_or_else(Device::flex);
-            // Cards multiply in TF32.
-            Some(([card(0)?, second], 2e-2))
-        }
-        Ok("vulkan") => Some(([Device::vulkan(DeviceKind::DefaultDevice), Device::flex()], 1e-4)),
-        _ => {
-            let gl = Device::wgpu_options().graphics_api(WgpuBackend::Gl).init().ok()?;
-            Some(([gl, Device::flex()], 1e-4))
-        }
-    };
-    let works = |found: ([Device; 2], f32)| {
-        let sum = Tensor::<1>::ones([8], &found.0[0]).sum().try_into_vec_as::<f32>().ok()?;
-        (sum == [8.0]).then_some(found)
-    };
-    catch_unwind(AssertUnwindSafe(|| open().and_then(works))).ok().flatten()
+    let first = device()?;
+    let on_cuda = std::env::var("LITHOBURN_TEST_DEVICE").is_ok_and(|name| name == "cuda");
+    let second = || choose(DeviceName::Cuda(Some(1))).ok().map(|chosen| chosen.device);
+    let second = on_cuda.then(second).flatten().unwrap_or_else(Device::flex);
+    // Cards multiply in TF32.
+    Some(([first, second], if on_cuda { 2e-2 } else { 1e-4 }))
 }
 
 #[test]
 fn every_way_is_one_device_on_other_devices_too() {
-    let why = "no OpenGL here, and LITHOBURN_TEST_DEVICE names no device";
-    let Some(([card, other], tolerance)) = Need::Gpu.met(devices(), why) else { return };
+    let Some(([card, other], tolerance)) = devices() else { return };
     let config = NeuralIltConfig { width: 8, ..NeuralIltConfig::default() };
     let program = config.init(&Device::flex()).program();
     let images = [3, 1, 32, 16];

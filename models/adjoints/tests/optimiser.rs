@@ -134,17 +134,22 @@ fn no_number_moves_nothing(device: (&Device, DType)) {
         count,
     };
     let whole = values(wave([count], 0.7));
-    let mut zeroed = whole.clone();
-    zeroed[..300].fill(0.0);
-    let (expected, sound) = stepped(device, &state, &zeroed, &[0.0; 2], table, terms(3));
-    assert_eq!(sound, [0.0; 2]);
-    for lost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
-        let mut gradient = whole.clone();
-        gradient[299] = lost;
-        let (found, faults) = stepped(device, &state, &gradient, &[0.0; 2], table, terms(3));
-        assert_eq!((&found, &faults[..]), (&expected, &[3.0, 0.0][..]), "{lost}");
-        let (_, faults) = stepped(device, &state, &gradient, &faults, table, terms(4));
-        assert_eq!(faults, [3.0, 0.0], "{lost}: the first step is kept");
+    // In the last number of the first parameter, and in the first one of the second, whose first chunk is the third.
+    for (range, at, former, noted) in
+        [(0..300, 299, [0.0, 2.0], [3.0, 2.0]), (300..600, 300, [1.0, 0.0], [1.0, 3.0])]
+    {
+        let mut zeroed = whole.clone();
+        zeroed[range].fill(0.0);
+        let (expected, sound) = stepped(device, &state, &zeroed, &former, table, terms(3));
+        assert_eq!(sound, former);
+        for lost in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
+            let mut gradient = whole.clone();
+            gradient[at] = lost;
+            let (found, faults) = stepped(device, &state, &gradient, &former, table, terms(3));
+            assert_eq!((&found, &faults[..]), (&expected, &noted[..]), "{lost} at {at}");
+            let (_, faults) = stepped(device, &state, &gradient, &faults, table, terms(4));
+            assert_eq!(faults, noted, "{lost} at {at}: the first step is kept");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Products of an image with a thin one by matrices against sums of their numbers, one by one.
 
+use lithoburn_testing::Need;
+
 use super::*;
 
 /// Products by matrices of bf16, where the device has those, are the sums of their numbers, one by one: of images that fill chunks, and of one that does not.

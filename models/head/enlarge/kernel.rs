@@ -11,7 +11,7 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::Bend;
+use super::{Bend, BendLaunch};
 
 /// Units of a cube.
 const UNITS: u32 = 256;
@@ -43,7 +43,7 @@ pub(super) fn enlarged(
     let lanes = lanes(factor);
     let across = ((m / lanes) as u32).div_ceil(ACROSS);
     let cubes = CubeCount::Static(across, (m as u32).div_ceil(DOWN), batch as u32);
-    // SAFETY: units beyond an image end at once.
+    // SAFETY: units beyond an image end at once; both have as many pixels, as the caller has seen to.
     unsafe {
         mask::launch_unchecked(
             &client,
@@ -54,8 +54,7 @@ pub(super) fn enlarged(
             change.clone().into_buffer_arg(),
             out.clone().into_buffer_arg(),
             n,
-            bend.target_logit,
-            bend.scale,
+            BendLaunch::new(bend.target_logit, bend.scale),
             factor,
         );
     }
@@ -95,8 +94,7 @@ fn mask<L: Size>(
     change: &[f32],
     out: &mut [Vector<f32, L>],
     n: usize,
-    target_logit: f32,
-    scale: f32,
+    bend: &Bend,
     #[comptime] factor: usize,
 ) {
     let lanes = L::value();
@@ -111,14 +109,13 @@ fn mask<L: Size>(
     let from = image * n * n;
     let row = from + y / factor * n;
     let other = from + above * n;
-    let bend = Logits { target_logit, scale };
     let own = x / factor;
-    let own_column = column(target, change, row + own, other + own, down, &bend);
+    let own_column = column(target, change, row + own, other + own, down, bend);
     let mut made = Vector::<f32, L>::new(0.0);
     #[unroll]
     for i in 0..lanes {
         let (left, right) = mixed(x + i, n, factor);
-        let beside = column(target, change, row + left, other + left, down, &bend);
+        let beside = column(target, change, row + left, other + left, down, bend);
         let logit = own_column + (beside - own_column) * right;
         made.insert(i, 1.0 / (1.0 + (-logit).exp()));
     }
@@ -135,15 +132,8 @@ fn mixed(at: usize, n: usize, #[comptime] factor: usize) -> (usize, f32) {
     (select(offset <= 0.0, before, after), offset.abs())
 }
 
-/// What a logit is made with, as [`Bend`] says.
-#[derive(CubeType)]
-struct Logits {
-    target_logit: f32,
-    scale: f32,
-}
-
 #[cube]
-fn logit(target: &[f32], change: &[f32], at: usize, bend: &Logits) -> f32 {
+fn logit(target: &[f32], change: &[f32], at: usize, bend: &Bend) -> f32 {
     let own = (target[at] * 2.0 - 1.0) * bend.target_logit;
     (own + change[at]) * bend.scale
 }
@@ -156,7 +146,7 @@ fn column(
     own: usize,
     other: usize,
     share: f32,
-    bend: &Logits,
+    bend: &Bend,
 ) -> f32 {
     let own = logit(target, change, own, bend);
     own + (logit(target, change, other, bend) - own) * share

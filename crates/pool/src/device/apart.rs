@@ -34,7 +34,7 @@ pub fn answer_probes() {
 }
 
 /// Ends a process that had a device, without what libraries do at an exit: threads of theirs may still be at work, and one process of a hundred ended
-/// in a heap that was no heap any more. What it wrote must be written: nothing is flushed.
+/// in a heap that was no heap any more. What it wrote must be written: nothing is flushed, and a graphics driver that keeps what it compiled may not have written it yet.
 pub fn end_at_once(status: i32) -> ! {
     signal_hook::low_level::exit(status)
 }
