@@ -89,7 +89,7 @@ pub(crate) fn stepped(
     (values, mean, square, faults)
 }
 
-/// Numbers of a run by their places, the first ones in a precision, the others in f32; a negative place is zero.
+/// Numbers of a run by their places, the first ones in a precision, the others in f32; a negative place is zero. Both are whole vectors of [`AT_ONCE`].
 pub(crate) fn picked(
     values: &CubeTensor,
     places: [&CubeTensor; 2],
@@ -98,16 +98,15 @@ pub(crate) fn picked(
     let counts = places.map(|places| places.meta.num_elements());
     let made = |count: usize, dtype| empty(values, Shape::from([count]), dtype);
     let out = [made(counts[0], dtype), made(counts[1], DType::F32)];
-    let whole = counts.iter().all(|count| count.is_multiple_of(AT_ONCE));
-    let lanes = if whole { AT_ONCE } else { 1 };
-    let counts = counts.map(|count| count / lanes);
+    assert!(counts.iter().all(|count| count.is_multiple_of(AT_ONCE)), "whole vectors of places");
+    let counts = counts.map(|count| count / AT_ONCE);
     // SAFETY: units beyond the places end at once.
     unsafe {
         pick::launch_unchecked(
             &values.client,
             cubes_of(counts[0] + counts[1]),
             CubeDim::new_1d(UNITS),
-            lanes,
+            AT_ONCE,
             arg(values),
             arg(places[0]),
             arg(places[1]),

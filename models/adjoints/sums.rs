@@ -270,18 +270,32 @@ pub(super) fn folded_row(pixel: usize, width: usize, #[comptime] folded: bool) -
     }
 }
 
+/// Where a unit's walk begins: its vector of each pixel's, and its first pixel.
+#[cube]
+pub(super) fn walk_begin(#[comptime] own_groups: usize) -> (usize, usize) {
+    let unit = UNIT_POS as usize;
+    let group = CUBE_POS_Y as usize * own_groups + unit % own_groups;
+    (group, CUBE_POS_X as usize * comptime!(UNITS as usize / own_groups) + unit / own_groups)
+}
+
+/// How far it is from one of a unit's pixels to its next.
+#[cube]
+pub(super) fn walk_step(parts: usize, #[comptime] own_groups: usize) -> usize {
+    parts * comptime!(UNITS as usize / own_groups)
+}
+
 /// Leaves the sum of a cube's pixels where the parts of all are.
 #[cube]
 pub(super) fn leave_part<N: Size>(
     own: Vector<f32, N>,
     out: &mut [Vector<f32, N>],
-    all: &mut Shared<[Vector<f32, N>]>,
     group: usize,
     groups: usize,
     #[comptime] own_groups: usize,
     #[comptime] folded: bool,
 ) {
-    let total = across_units(own, all, own_groups);
+    let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
+    let total = across_units(own, &mut all, own_groups);
     if (UNIT_POS as usize) < own_groups {
         let part = CUBE_POS_X as usize;
         let row = if comptime!(folded) { part * 2 + CUBE_POS_Z as usize } else { part };
@@ -301,17 +315,15 @@ fn channel_sums<F: Float, N: Size>(
     #[comptime] folded: bool,
     #[define(F)] _element: ElemType,
 ) {
-    let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
-    let lanes = comptime!(UNITS as usize / own_groups);
-    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+    let (group, first) = walk_begin(own_groups);
     let mut sum = Vector::<f32, N>::new(0.0);
-    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    let mut pixel = first;
     while pixel < pixels {
         let at = folded_row(pixel, width, folded) * groups + group;
         sum += Vector::<f32, N>::cast_from(image[at]);
-        pixel += parts * lanes;
+        pixel += walk_step(parts, own_groups);
     }
-    leave_part(sum, out, &mut all, group, groups, own_groups, folded);
+    leave_part(sum, out, group, groups, own_groups, folded);
 }
 
 #[cube(launch_unchecked)]

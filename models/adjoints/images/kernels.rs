@@ -2,7 +2,9 @@
 
 use cubecl::prelude::*;
 
-use crate::adjoints::sums::{SplitSizes, folded_row, leave_part, split_total};
+use crate::adjoints::sums::{
+    SplitSizes, folded_row, leave_part, split_total, walk_begin, walk_step,
+};
 use crate::adjoints::{UNITS, thin_value};
 
 /// A change in an image's precision, where its ReLU let it through.
@@ -15,6 +17,20 @@ fn let_through<F: Float, N: Size>(
     let zero = Vector::<f32, N>::new(0.0);
     let passed =
         if comptime!(relu) { select_many(image.greater_than(&zero), change, zero) } else { change };
+    Vector::cast_from(passed)
+}
+
+/// Writes what is let through at a place, and returns that as it is written.
+#[cube]
+fn written<F: Float, N: Size>(
+    out: &mut [Vector<F, N>],
+    at: usize,
+    image: Vector<f32, N>,
+    change: Vector<f32, N>,
+    #[comptime] relu: bool,
+) -> Vector<f32, N> {
+    let passed = let_through::<F, N>(image, change, relu);
+    out[at] = passed;
     Vector::cast_from(passed)
 }
 
@@ -69,23 +85,19 @@ pub(super) fn gather_and_sum<F: Float, N: Size, G: Float>(
         let unit = cube * comptime!(UNITS as usize) + UNIT_POS as usize;
         split_total(splits, gradient, unit, sizes);
     } else {
-        let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
-        let lanes = comptime!(UNITS as usize / own_groups);
-        let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+        let (group, start) = walk_begin(own_groups);
         let mut sum = Vector::<f32, N>::new(0.0);
-        let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+        let mut pixel = start;
         while pixel < pixels {
             let at = folded_row(pixel, width, folded) * groups + group;
             let mut change = Vector::<f32, N>::cast_from(first[at]);
             if comptime!(two) {
                 change += Vector::<f32, N>::cast_from(second[at]);
             }
-            let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
-            out[at] = passed;
-            sum += Vector::<f32, N>::cast_from(passed);
-            pixel += parts * lanes;
+            sum += written::<F, N>(out, at, Vector::cast_from(image[at]), change, relu);
+            pixel += walk_step(parts, own_groups);
         }
-        leave_part(sum, sums, &mut all, group, groups, own_groups, folded);
+        leave_part(sum, sums, group, groups, own_groups, folded);
     }
 }
 
@@ -108,11 +120,10 @@ pub(super) fn gather_pooled<F: Float, N: Size>(
     #[comptime] summed: bool,
     #[define(F)] _element: ElemType,
 ) {
-    let lanes = comptime!(UNITS as usize / own_groups);
-    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+    let (group, start) = walk_begin(own_groups);
     let zero = Vector::<f32, N>::new(0.0);
     let mut sum = Vector::<f32, N>::new(0.0);
-    let mut square = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    let mut square = start;
     while square < squares {
         let line = square / (width / 2);
         let first = (line * 2 * width + square % (width / 2) * 2) * groups + group;
@@ -135,11 +146,9 @@ pub(super) fn gather_pooled<F: Float, N: Size>(
             if comptime!(has_own) {
                 change += Vector::<f32, N>::cast_from(own[at]);
             }
-            let passed = let_through::<F, N>(seen[i], change, relu);
-            out[at] = passed;
-            sum += Vector::<f32, N>::cast_from(passed);
+            sum += written::<F, N>(out, at, seen[i], change, relu);
         }
-        square += parts * lanes;
+        square += walk_step(parts, own_groups);
     }
     leave_sum(sum, sums, group, groups, own_groups, summed);
 }
@@ -155,8 +164,7 @@ fn leave_sum<N: Size>(
     #[comptime] summed: bool,
 ) {
     if comptime!(summed) {
-        let mut all = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS as usize));
-        leave_part(own, sums, &mut all, group, groups, own_groups, false);
+        leave_part(own, sums, group, groups, own_groups, false);
     }
 }
 
@@ -197,10 +205,9 @@ pub(super) fn gather_doubled<F: Float, N: Size>(
     #[comptime] summed: bool,
     #[define(F)] _element: ElemType,
 ) {
-    let lanes = comptime!(UNITS as usize / own_groups);
-    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+    let (group, start) = walk_begin(own_groups);
     let mut sum = Vector::<f32, N>::new(0.0);
-    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    let mut pixel = start;
     while pixel < pixels {
         let (x, line) = (pixel % width, pixel / width);
         let y = line % height;
@@ -220,10 +227,8 @@ pub(super) fn gather_doubled<F: Float, N: Size>(
             change += of_row * Vector::new(down[i]);
         }
         let at = pixel * groups + group;
-        let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
-        out[at] = passed;
-        sum += Vector::<f32, N>::cast_from(passed);
-        pixel += parts * lanes;
+        sum += written::<F, N>(out, at, Vector::cast_from(image[at]), change, relu);
+        pixel += walk_step(parts, own_groups);
     }
     leave_sum(sum, sums, group, groups, own_groups, summed);
 }
@@ -249,10 +254,9 @@ pub(super) fn gather_thin<F: Float, N: Size>(
     #[comptime] summed: bool,
     #[define(F)] _element: ElemType,
 ) {
-    let lanes = comptime!(UNITS as usize / own_groups);
-    let group = CUBE_POS_Y as usize * own_groups + UNIT_POS as usize % own_groups;
+    let (group, start) = walk_begin(own_groups);
     let mut sum = Vector::<f32, N>::new(0.0);
-    let mut pixel = CUBE_POS_X as usize * lanes + UNIT_POS as usize / own_groups;
+    let mut pixel = start;
     while pixel < pixels {
         let (x, line) = (pixel % width, pixel / width);
         let (y, picture) = (line % height, line / height);
@@ -271,10 +275,8 @@ pub(super) fn gather_thin<F: Float, N: Size>(
             }
         }
         let at = pixel * groups + group;
-        let passed = let_through::<F, N>(Vector::cast_from(image[at]), change, relu);
-        out[at] = passed;
-        sum += Vector::<f32, N>::cast_from(passed);
-        pixel += parts * lanes;
+        sum += written::<F, N>(out, at, Vector::cast_from(image[at]), change, relu);
+        pixel += walk_step(parts, own_groups);
     }
     leave_sum(sum, sums, group, groups, own_groups, summed);
 }
